@@ -1,0 +1,243 @@
+use std::fmt::{self, Display};
+
+use crate::text::{Escaped, Quoted};
+use crate::units::format_bytes;
+
+/// Why bytes are not a component that an engine can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Defect {
+    /// No bytes at all.
+    Empty,
+    /// Something else than WebAssembly; the first bytes tell what.
+    NotWasm {
+        /// Up to 16 bytes.
+        first_bytes: Vec<u8>,
+    },
+    /// The text format; only the binary format is accepted.
+    Text,
+    /// A core module instead of a component.
+    CoreModule,
+    /// A version of the binary format that is not the one in use.
+    UnknownVersion {
+        /// The four bytes after `\0asm`.
+        version: [u8; 4],
+    },
+    /// More bytes than the engine reads.
+    TooLarge {
+        /// Size of the file or buffer in bytes.
+        bytes: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+    /// Begins as a component but is damaged or uses what the engine does not support.
+    Malformed {
+        /// As the engine's parser says it, offset included.
+        reason: String,
+    },
+    /// Exports `component-lifecycle` without some of its functions.
+    IncompleteLifecycle {
+        /// The functions that are not there.
+        missing: Vec<String>,
+    },
+    /// Exports a function of `component-lifecycle` with another type.
+    WrongExportType {
+        /// The function.
+        export: String,
+        /// What differs.
+        reason: String,
+    },
+    /// Needs more of something than the engine gives to one component.
+    TooComplex {
+        /// What there is too much of, in the plural.
+        what: &'static str,
+        /// How many it needs.
+        found: u64,
+        /// The most that is accepted.
+        limit: u64,
+    },
+}
+
+impl Defect {
+    /// Looks at the first eight bytes: what every engine and loader can tell
+    /// without parsing.
+    ///
+    /// # Errors
+    /// What the bytes are instead of a component.
+    pub fn check_header(bytes: &[u8]) -> Result<(), Self> {
+        const MAGIC: &[u8] = b"\0asm";
+        const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
+        const MODULE: [u8; 4] = [1, 0, 0, 0];
+        if bytes.is_empty() {
+            return Err(Self::Empty);
+        }
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            // A header cut short is damaged rather than something else.
+            if MAGIC.starts_with(bytes) {
+                return Err(Self::cut_short(bytes.len()));
+            }
+            return Err(Self::of_foreign(bytes));
+        };
+        match rest.first_chunk() {
+            Some(&COMPONENT) => Ok(()),
+            Some(&MODULE) => Err(Self::CoreModule),
+            Some(&version) => Err(Self::UnknownVersion { version }),
+            None => Err(Self::cut_short(bytes.len())),
+        }
+    }
+
+    fn cut_short(length: usize) -> Self {
+        Self::Malformed {
+            reason: format!("the header is cut short after {length} of 8 bytes"),
+        }
+    }
+
+    fn of_foreign(bytes: &[u8]) -> Self {
+        let start = &bytes[..bytes.len().min(64)];
+        let text = String::from_utf8_lossy(start);
+        let first = text.trim_start();
+        if first.starts_with("(component")
+            || first.starts_with("(module")
+            || first.starts_with(";;")
+        {
+            return Self::Text;
+        }
+        Self::NotWasm {
+            first_bytes: bytes[..bytes.len().min(16)].to_vec(),
+        }
+    }
+}
+
+impl Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::NotWasm { first_bytes } => {
+                f.write_str("it is not WebAssembly: it begins with ")?;
+                match std::str::from_utf8(first_bytes) {
+                    Ok(text) if !text.contains('\0') => Display::fmt(&Quoted(text), f),
+                    _ => {
+                        for (i, byte) in first_bytes.iter().enumerate() {
+                            write!(f, "{}{byte:02x}", if i == 0 { "" } else { " " })?;
+                        }
+                        Ok(())
+                    }
+                }?;
+                f.write_str(" instead of 00 61 73 6d")
+            }
+            Self::Text => f.write_str(
+                "it is the WebAssembly text format; only the binary format is accepted \
+                 (`wasm-tools parse` converts)",
+            ),
+            Self::CoreModule => f.write_str(
+                "it is a core module; only components are accepted \
+                 (`wasm-tools component new` makes one from a module)",
+            ),
+            Self::UnknownVersion { version } => write!(
+                f,
+                "its binary format version {version:02x?} is not that of a component, [0d, 00, 01, 00]",
+            ),
+            Self::TooLarge { bytes, limit } => write!(
+                f,
+                "it has {}, more than the {} that the engine accepts",
+                format_bytes(*bytes),
+                format_bytes(*limit)
+            ),
+            Self::Malformed { reason } => {
+                write!(f, "it is damaged or not supported: {}", Escaped(reason))
+            }
+            Self::IncompleteLifecycle { missing } => {
+                f.write_str("it exports `component-lifecycle` without ")?;
+                for (i, function) in missing.iter().enumerate() {
+                    write!(
+                        f,
+                        "{}`{}`",
+                        if i == 0 { "" } else { ", " },
+                        Escaped(function)
+                    )?;
+                }
+                Ok(())
+            }
+            Self::WrongExportType { export, reason } => write!(
+                f,
+                "its export `{}` has another type than in the contract: {}",
+                Escaped(export),
+                Escaped(reason)
+            ),
+            Self::TooComplex { what, found, limit } => {
+                write!(f, "it needs {found} {what}; at most {limit} are accepted")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_what_bytes_are_from_their_header() {
+        let malformed = |length: usize| Defect::Malformed {
+            reason: format!("the header is cut short after {length} of 8 bytes"),
+        };
+        let zeros = vec![0; 100];
+        let cases: [(&[u8], Defect); 9] = [
+            (b"", Defect::Empty),
+            (b"\0asm\x01\0\0\0rest", Defect::CoreModule),
+            (b"\0as", malformed(3)),
+            (b"\0asm\x0d\0", malformed(6)),
+            (b"  (component)", Defect::Text),
+            (b"(module)", Defect::Text),
+            (
+                b"\0asm\x02\0\0\0",
+                Defect::UnknownVersion {
+                    version: [2, 0, 0, 0],
+                },
+            ),
+            (
+                b"hello, world, this is text",
+                Defect::NotWasm {
+                    first_bytes: b"hello, world, th".to_vec(),
+                },
+            ),
+            (
+                &zeros,
+                Defect::NotWasm {
+                    first_bytes: vec![0; 16],
+                },
+            ),
+        ];
+        for (bytes, defect) in cases {
+            assert_eq!(Defect::check_header(bytes), Err(defect), "{bytes:?}");
+        }
+        assert_eq!(Defect::check_header(b"\0asm\x0d\0\x01\0"), Ok(()));
+    }
+
+    #[test]
+    fn says_what_was_found() {
+        let said = |bytes: &[u8]| Defect::check_header(bytes).unwrap_err().to_string();
+        assert_eq!(
+            said(b"#!/bin/sh"),
+            "it is not WebAssembly: it begins with \"#!/bin/sh\" instead of 00 61 73 6d"
+        );
+        assert_eq!(
+            said(&[0x7f, b'E', 0xff]),
+            "it is not WebAssembly: it begins with 7f 45 ff instead of 00 61 73 6d"
+        );
+        let large = Defect::TooLarge {
+            bytes: 200 << 20,
+            limit: 64 << 20,
+        };
+        assert_eq!(
+            large.to_string(),
+            "it has 200MiB, more than the 64MiB that the engine accepts"
+        );
+        let missing = Defect::IncompleteLifecycle {
+            missing: vec!["health".into(), "shutdown".into()],
+        };
+        assert_eq!(
+            missing.to_string(),
+            "it exports `component-lifecycle` without `health`, `shutdown`"
+        );
+    }
+}

@@ -1,0 +1,40 @@
+use async_trait::async_trait;
+
+use crate::{ComponentId, HealthStatus, NoOtherComponents};
+
+/// Which components a component can learn of.
+///
+/// An engine shows a component only itself and those it may message; the
+/// directory itself knows no permissions.
+#[async_trait]
+pub trait ComponentDirectory: Send + Sync {
+    /// At most `limit` ids after `after`, ascending, each once.
+    async fn list(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId>;
+
+    /// `None` when no such component is loaded.
+    async fn info(&self, id: &ComponentId) -> Option<ComponentInfo>;
+}
+
+/// A directory's entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentInfo {
+    /// Who it is.
+    pub id: ComponentId,
+    /// As it calls itself.
+    pub name: String,
+    /// As it or its manifest says.
+    pub version: String,
+    /// As last known; nobody is asked for it.
+    pub health: HealthStatus,
+}
+
+#[async_trait]
+impl ComponentDirectory for NoOtherComponents {
+    async fn list(&self, _: Option<&ComponentId>, _: usize) -> Vec<ComponentId> {
+        Vec::new()
+    }
+
+    async fn info(&self, _: &ComponentId) -> Option<ComponentInfo> {
+        None
+    }
+}

@@ -1,0 +1,116 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentUsage, HealthStatus, MessagePayload, WasmError,
+};
+
+/// Runs components.
+///
+/// # The contract
+///
+/// *Budgets.* Every call starts with the full fuel and time of the component's
+/// [`ResourceLimits`](crate::ResourceLimits); time counts from when the guest
+/// begins, not while the call waits for its turn. Memory is a total over all
+/// memories and tables of the instance. This holds for every export and while
+/// instantiating.
+///
+/// *Order.* Calls to one handle run one at a time, in the order in which their
+/// futures were first polled. Calls to different handles run in parallel.
+///
+/// *Answers.* A guest that returns an error has answered: the call ends in
+/// [`WasmError::GuestError`] and the component stays ready.
+///
+/// *Failure.* A trap, exhausted fuel, a passed deadline, a denied growth that the
+/// guest did not survive or a panic in a host function fails the instance, and
+/// nothing else: the call ends with the cause, the instance is dropped, and further
+/// calls end in [`WasmError::ComponentFailed`] until
+/// [`restart_component`](Self::restart_component).
+///
+/// *Cancellation.* Dropping the future of a call that has begun does no harm: the
+/// call ends in the background within its deadline, its answer is discarded, and
+/// the component stays as that call left it. A call that still waits for its turn
+/// is withdrawn, and the guest never sees it.
+///
+/// *Unknown handles.* Every call ends in [`WasmError::ComponentNotFound`], except
+/// for [`unload_component`](Self::unload_component).
+#[async_trait]
+pub trait RuntimeEngine: Send + Sync {
+    /// Validates, links, instantiates and calls `initialize`, all under the limits.
+    ///
+    /// The same id and bytes may be loaded any number of times; each is an instance
+    /// of its own, with a number that the engine never gives again. A component
+    /// that does not export `component-lifecycle` is loaded without `initialize`.
+    /// If any step fails or the future is dropped, nothing is left behind.
+    ///
+    /// # Errors
+    /// One for which [`WasmError::is_load_error`] holds, or, from the start functions
+    /// and `initialize`, a trap or a limit.
+    async fn load_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError>;
+
+    /// Lets the running call end, withdraws the waiting ones, calls `shutdown` and
+    /// frees everything. An unknown handle is fine.
+    ///
+    /// From the first poll on, further calls are
+    /// [`WasmError::ComponentNotFound`]. Dropping the future does not stop the
+    /// unloading.
+    ///
+    /// # Errors
+    /// What `shutdown` ended with. The component is unloaded all the same.
+    async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError>;
+
+    /// Calls `handle-message`; `None` is a guest that has no reply.
+    ///
+    /// # Errors
+    /// See the contract above; [`WasmError::ExportNotFound`] when the component has
+    /// no `component-lifecycle`.
+    async fn call_handle_message(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<Option<MessagePayload>, WasmError>;
+
+    /// Calls `handle-callback` with the answer to a request that the component made.
+    ///
+    /// # Errors
+    /// As [`call_handle_message`](Self::call_handle_message).
+    async fn call_handle_callback(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), WasmError>;
+
+    /// Puts a fresh, initialized instance under the same handle, whether the old
+    /// one has failed or not; one that has not is shut down first, whatever its
+    /// `shutdown` answers. Counters go on, memory starts anew.
+    ///
+    /// Takes its turn among the calls. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// As [`load_component`](Self::load_component); the component is failed then.
+    async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError>;
+
+    /// Calls `health`: a call like any other, under the limits and in order.
+    ///
+    /// # Errors
+    /// As [`call_handle_message`](Self::call_handle_message).
+    async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError>;
+
+    /// Calls `metadata`: a call like any other, under the limits and in order.
+    ///
+    /// # Errors
+    /// As [`call_handle_message`](Self::call_handle_message).
+    async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError>;
+
+    /// Answers at once, also while a call runs or the component has failed.
+    ///
+    /// # Errors
+    /// [`WasmError::ComponentNotFound`] only.
+    async fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError>;
+}

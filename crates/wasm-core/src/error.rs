@@ -1,0 +1,491 @@
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::text::{Escaped, Quoted};
+use crate::units::{format_bytes, format_count, format_duration};
+use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
+
+/// The error below a [`WasmError`], shared so that a failed component can keep
+/// the cause that its caller was given.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// What an engine or a loader answers when it cannot do as asked.
+///
+/// The message names the component, what was found, what is allowed and the
+/// manifest key that changes it. Texts that come from a component are escaped and
+/// shortened in the message; the fields hold them whole.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum WasmError {
+    /// The engine could not be set up.
+    #[error("the engine could not be set up: {reason}")]
+    EngineInitialization {
+        /// What failed.
+        reason: String,
+        /// As the engine's library said it.
+        source: Option<Cause>,
+    },
+    /// The handle was never given out, or its component is unloaded.
+    #[error("no component is loaded as {handle}")]
+    ComponentNotFound {
+        /// Who was called.
+        handle: ComponentHandle,
+    },
+    /// The bytes of a component could not be had.
+    #[error("{} could not be loaded: {reason}", path.display())]
+    LoadFailed {
+        /// Where they should be.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// As the operating system said it.
+        source: Option<Cause>,
+    },
+    /// The bytes are not a component that can be run here.
+    #[error("{component} is not a component that can be run: {defect}")]
+    InvalidComponent {
+        /// Which.
+        component: ComponentId,
+        /// What is wrong with them.
+        defect: Defect,
+        /// As the engine's parser said it.
+        source: Option<Cause>,
+    },
+    /// The limits in its configuration cannot be granted.
+    #[error("{component} cannot be given its limits: {source}")]
+    InvalidLimits {
+        /// Whose.
+        component: ComponentId,
+        /// Which limit, and what is allowed.
+        source: LimitsError,
+    },
+    /// A component imports what the host does not provide.
+    #[error(
+        "{component} imports `{}`, which this host does not provide",
+        Escaped(import)
+    )]
+    ImportNotFound {
+        /// Which.
+        component: ComponentId,
+        /// Interface, with function where only that is missing.
+        import: String,
+        /// What differs, as the engine's linker said it.
+        source: Option<Cause>,
+    },
+    /// A call of something the component does not export.
+    #[error("{component} does not export `{}`", Escaped(export))]
+    ExportNotFound {
+        /// Which.
+        component: ComponentId,
+        /// What was called.
+        export: Box<str>,
+    },
+    /// An instance could not be made, for another reason than the ones above.
+    #[error("{component} could not be instantiated: {reason}")]
+    InstantiationFailed {
+        /// Which.
+        component: ComponentId,
+        /// What failed.
+        reason: String,
+        /// As the engine's library said it.
+        source: Option<Cause>,
+    },
+    /// Its `initialize` answered with an error.
+    #[error("{component} did not initialize: {error}")]
+    InitializationFailed {
+        /// Which.
+        component: ComponentId,
+        /// As the component said it.
+        error: LifecycleError,
+    },
+    /// The guest did what WebAssembly forbids, or a host function panicked.
+    #[error("{component} trapped in `{}`: {trap}", Escaped(export))]
+    Trapped {
+        /// Which.
+        component: ComponentId,
+        /// What was called.
+        export: Box<str>,
+        /// What happened.
+        trap: Trap,
+        /// The guest's call stack, innermost first; empty when there is none.
+        frames: Box<[WasmFrame]>,
+        /// Up to the trap.
+        fuel_consumed: u64,
+        /// As the engine's library said it.
+        source: Option<Cause>,
+    },
+    /// A call was stopped at its deadline.
+    #[error(
+        "{component} was stopped in `{}`: not done within {}, having consumed {} fuel \
+         (`timeout` in [resources])",
+        Escaped(export), format_duration(*limit), format_count(*fuel_consumed)
+    )]
+    Timeout {
+        /// Which.
+        component: ComponentId,
+        /// What was called.
+        export: Box<str>,
+        /// The wall-clock time it had.
+        limit: Duration,
+        /// Up to the deadline.
+        fuel_consumed: u64,
+        /// Where the guest was when it was stopped, innermost first; empty when it
+        /// waited in a host function.
+        frames: Box<[WasmFrame]>,
+    },
+    /// A call needed more of something than its limit.
+    #[error("{component} was stopped in `{}`: {}", Escaped(export), Excess(*resource, *limit, *requested))]
+    ResourceLimitExceeded {
+        /// Which.
+        component: ComponentId,
+        /// What was called; `instantiate` when there is no instance yet.
+        export: Box<str>,
+        /// Of what.
+        resource: Resource,
+        /// The limit, in the resource's unit.
+        limit: u64,
+        /// What it would have had in total, in the resource's unit; `None` where a
+        /// need has no known end, as with fuel.
+        requested: Option<u64>,
+        /// Up to then.
+        fuel_consumed: u64,
+        /// The guest's call stack, innermost first.
+        frames: Box<[WasmFrame]>,
+        /// As the engine's library said it.
+        source: Option<Cause>,
+    },
+    /// It failed in an earlier call and was not restarted since.
+    #[error("{component} has failed and must be restarted; it failed because {source}")]
+    ComponentFailed {
+        /// Which.
+        component: ComponentId,
+        /// The error of that call.
+        source: Arc<WasmError>,
+    },
+    /// The guest answered with an error; it is ready for the next call.
+    #[error("{component} answered with an error: {error}")]
+    GuestError {
+        /// Which.
+        component: ComponentId,
+        /// As the component said it.
+        error: GuestError,
+    },
+    /// Its `shutdown` answered with an error; it is unloaded all the same.
+    #[error("{component} was unloaded, but its shutdown answered with an error: {error}")]
+    ShutdownFailed {
+        /// Which.
+        component: ComponentId,
+        /// As the component said it.
+        error: LifecycleError,
+    },
+    /// Arguments of a call that do not fit the export.
+    #[error("{component} cannot be called: `{}` {reason}", Escaped(export))]
+    InvalidArguments {
+        /// Which.
+        component: ComponentId,
+        /// What was called.
+        export: Box<str>,
+        /// What is expected and what was given.
+        reason: String,
+    },
+    /// This engine does not do that.
+    #[error("not supported by this engine: {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
+}
+
+impl WasmError {
+    /// An [`InvalidComponent`](Self::InvalidComponent) that the host itself found.
+    pub fn invalid_component(component: &ComponentId, defect: Defect) -> Self {
+        Self::InvalidComponent {
+            component: component.clone(),
+            defect,
+            source: None,
+        }
+    }
+
+    /// A [`LoadFailed`](Self::LoadFailed) with the operating system's reason.
+    pub fn unreadable(path: &Path, error: std::io::Error) -> Self {
+        Self::LoadFailed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+            source: Some(Arc::new(error)),
+        }
+    }
+
+    /// The component never came to be: what was given to the engine must change.
+    pub fn is_load_error(&self) -> bool {
+        matches!(
+            self,
+            Self::LoadFailed { .. }
+                | Self::InvalidComponent { .. }
+                | Self::InvalidLimits { .. }
+                | Self::ImportNotFound { .. }
+                | Self::InstantiationFailed { .. }
+                | Self::InitializationFailed { .. }
+        )
+    }
+
+    /// A limit of `[resources]` ended the call.
+    pub fn is_limit_error(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. } | Self::ResourceLimitExceeded { .. }
+        )
+    }
+
+    /// The instance is gone: until it is restarted every call ends in
+    /// [`ComponentFailed`](Self::ComponentFailed).
+    pub fn fails_instance(&self) -> bool {
+        self.is_limit_error() || matches!(self, Self::Trapped { .. } | Self::ComponentFailed { .. })
+    }
+
+    /// The guest did its part and said no; calling again is fine.
+    pub fn is_guest_error(&self) -> bool {
+        matches!(self, Self::GuestError { .. })
+    }
+
+    /// Where the guest was, innermost first; empty when that is not known.
+    ///
+    /// For a failed component, where it was when it failed.
+    pub fn frames(&self) -> &[WasmFrame] {
+        match self {
+            Self::Trapped { frames, .. }
+            | Self::Timeout { frames, .. }
+            | Self::ResourceLimitExceeded { frames, .. } => frames,
+            Self::ComponentFailed { source, .. } => source.frames(),
+            _ => &[],
+        }
+    }
+
+    /// The component at fault, when it is known by then.
+    pub fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::EngineInitialization { .. }
+            | Self::LoadFailed { .. }
+            | Self::Unsupported { .. } => None,
+            Self::ComponentNotFound { handle } => Some(handle.id()),
+            Self::InvalidComponent { component, .. }
+            | Self::InvalidLimits { component, .. }
+            | Self::ImportNotFound { component, .. }
+            | Self::ExportNotFound { component, .. }
+            | Self::InstantiationFailed { component, .. }
+            | Self::InitializationFailed { component, .. }
+            | Self::Trapped { component, .. }
+            | Self::Timeout { component, .. }
+            | Self::ResourceLimitExceeded { component, .. }
+            | Self::ComponentFailed { component, .. }
+            | Self::GuestError { component, .. }
+            | Self::ShutdownFailed { component, .. }
+            | Self::InvalidArguments { component, .. } => Some(component),
+        }
+    }
+}
+
+struct Excess(Resource, u64, Option<u64>);
+
+impl Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(resource, limit, requested) = self;
+        match (resource, requested) {
+            (Resource::Fuel, _) => write!(
+                f,
+                "out of fuel, having consumed all of its {} (`fuel` in [resources])",
+                format_count(*limit)
+            ),
+            (Resource::Memory, Some(requested)) => write!(
+                f,
+                "memory limit reached: asked for {} of at most {} in all memories and tables \
+                 (`memory` in [resources])",
+                format_bytes(*requested),
+                format_bytes(*limit)
+            ),
+            (Resource::Memory, None) => write!(
+                f,
+                "memory limit of {} reached (`memory` in [resources])",
+                format_bytes(*limit)
+            ),
+            (Resource::HostData, _) => write!(
+                f,
+                "it handed the host more than {} at once (bounded by `memory` in [resources])",
+                format_bytes(*limit)
+            ),
+        }
+    }
+}
+
+/// What a limit is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Memories and tables of an instance, in bytes.
+    Memory,
+    /// Fuel of one call.
+    Fuel,
+    /// What a guest hands to its host in one call or answer, in bytes.
+    HostData,
+}
+
+/// How a guest broke the rules of WebAssembly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trap {
+    /// It ran an `unreachable`, as toolchains do for a panic or an abort.
+    Unreachable,
+    /// It touched memory that it does not have.
+    MemoryOutOfBounds,
+    /// It touched a table element that is not there.
+    TableOutOfBounds,
+    /// It called a null function reference.
+    IndirectCallToNull,
+    /// It called a function as another type.
+    BadSignature,
+    /// It overflowed in a division.
+    IntegerOverflow,
+    /// It divided an integer by zero.
+    IntegerDivisionByZero,
+    /// It converted a number that does not fit.
+    BadConversionToInteger,
+    /// It called itself too deeply.
+    StackOverflow,
+    /// It broke a rule of the component model, such as handing over a text that is
+    /// not UTF-8 or memory that it does not have.
+    CanonicalAbi(String),
+    /// The host function it called panicked, with this message.
+    HostPanic(String),
+    /// The host function it called failed for a reason of its own.
+    HostFunction(String),
+    /// Something else, as the engine describes it.
+    Other(String),
+}
+
+impl Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "`unreachable` was executed",
+            Self::MemoryOutOfBounds => "memory access out of bounds",
+            Self::TableOutOfBounds => "table access out of bounds",
+            Self::IndirectCallToNull => "call of a null function reference",
+            Self::BadSignature => "indirect call with the wrong type",
+            Self::IntegerOverflow => "integer overflow",
+            Self::IntegerDivisionByZero => "integer division by zero",
+            Self::BadConversionToInteger => "number does not fit the integer",
+            Self::StackOverflow => "call stack exhausted",
+            Self::CanonicalAbi(reason) => {
+                return write!(f, "rule of the component model broken: {}", Escaped(reason));
+            }
+            Self::HostPanic(message) => {
+                return write!(f, "host function panicked: {}", Escaped(message));
+            }
+            Self::HostFunction(message) => {
+                return write!(f, "host function failed: {}", Escaped(message));
+            }
+            Self::Other(description) => return write!(f, "{}", Escaped(description)),
+        })
+    }
+}
+
+/// One entry of a guest's call stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WasmFrame {
+    /// The core module's name, where its name section has one.
+    pub module: Option<String>,
+    /// The function's name, demangled, where the name section has one.
+    pub function: Option<String>,
+    /// The function's index in its module.
+    pub function_index: u32,
+    /// Offset of the instruction from the start of the component, in bytes.
+    pub offset: Option<u64>,
+}
+
+impl WasmFrame {
+    /// For engines.
+    pub fn new(
+        module: Option<String>,
+        function: Option<String>,
+        function_index: u32,
+        offset: Option<u64>,
+    ) -> Self {
+        Self {
+            module,
+            function,
+            function_index,
+            offset,
+        }
+    }
+}
+
+impl Display for WasmFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let module = self.module.as_deref().unwrap_or("<unnamed>");
+        write!(f, "{}!", Escaped(module))?;
+        match &self.function {
+            Some(name) => write!(f, "{}", Escaped(name))?,
+            None => write!(f, "<function {}>", self.function_index)?,
+        }
+        self.offset
+            .map_or(Ok(()), |offset| write!(f, " @ {offset:#x}"))
+    }
+}
+
+/// What a guest answers a message with instead of a reply; the cases of the
+/// contract's `wasm-error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the cases are those of the contract")]
+pub enum GuestError {
+    ComponentNotFound(String),
+    InstantiationFailed(String),
+    ExportNotFound(String),
+    Timeout,
+    ResourceLimitExceeded(String),
+    InvalidComponent(String),
+    RuntimeError(String),
+}
+
+impl Display for GuestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (case, text) = match self {
+            Self::ComponentNotFound(text) => ("component-not-found", text),
+            Self::InstantiationFailed(text) => ("instantiation-failed", text),
+            Self::ExportNotFound(text) => ("export-not-found", text),
+            Self::Timeout => return f.write_str("timeout"),
+            Self::ResourceLimitExceeded(text) => ("resource-limit-exceeded", text),
+            Self::InvalidComponent(text) => ("invalid-component", text),
+            Self::RuntimeError(text) => ("runtime-error", text),
+        };
+        write!(f, "{case} {}", Quoted(text))
+    }
+}
+
+/// What a guest answers `initialize` or `shutdown` with; the cases of the
+/// contract's `component-error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the cases are those of the contract")]
+pub enum LifecycleError {
+    InitializationFailed(String),
+    AlreadyInitialized,
+    NotInitialized,
+    ShutdownFailed(String),
+    InvalidState(String),
+}
+
+impl Display for LifecycleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (case, text) = match self {
+            Self::InitializationFailed(text) => ("initialization-failed", text),
+            Self::AlreadyInitialized => return f.write_str("already-initialized"),
+            Self::NotInitialized => return f.write_str("not-initialized"),
+            Self::ShutdownFailed(text) => ("shutdown-failed", text),
+            Self::InvalidState(text) => ("invalid-state", text),
+        };
+        write!(f, "{case} {}", Quoted(text))
+    }
+}

@@ -1,0 +1,288 @@
+use std::fmt::{self, Debug, Display};
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::text::Quoted;
+
+/// Who a component is: `namespace/name/instance`.
+///
+/// A segment is 1 to 64 bytes of `[A-Za-z0-9._-]` and not `.` or `..`, so that an
+/// id is safe as a file path, as a storage key and in a log line. Cloning shares
+/// the text.
+#[derive(Clone)]
+pub struct ComponentId {
+    text: Arc<str>,
+    // Where the first and the second slash are.
+    slashes: (u8, u8),
+}
+
+impl ComponentId {
+    /// The longest segment, in bytes.
+    pub const MAX_SEGMENT_BYTES: usize = 64;
+
+    /// # Errors
+    /// [`InvalidComponentId`] names the segment at fault.
+    pub fn new(namespace: &str, name: &str, instance: &str) -> Result<Self, InvalidComponentId> {
+        for (segment, text) in [
+            ("namespace", namespace),
+            ("name", name),
+            ("instance", instance),
+        ] {
+            check_segment(segment, text)?;
+        }
+        let slashes = (
+            namespace.len() as u8,
+            (namespace.len() + 1 + name.len()) as u8,
+        );
+        let text = format!("{namespace}/{name}/{instance}").into();
+        Ok(Self { text, slashes })
+    }
+
+    /// The first segment.
+    pub fn namespace(&self) -> &str {
+        &self.text[..usize::from(self.slashes.0)]
+    }
+
+    /// The second segment.
+    pub fn name(&self) -> &str {
+        &self.text[usize::from(self.slashes.0) + 1..usize::from(self.slashes.1)]
+    }
+
+    /// The third segment.
+    pub fn instance(&self) -> &str {
+        &self.text[usize::from(self.slashes.1) + 1..]
+    }
+
+    /// The whole id, as [`Display`] prints it and [`FromStr`] reads it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+fn check_segment(segment: &'static str, text: &str) -> Result<(), InvalidComponentId> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let fits = (1..=ComponentId::MAX_SEGMENT_BYTES).contains(&text.len());
+    if fits && text != "." && text != ".." && text.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(InvalidComponentId::Segment {
+        segment,
+        found: text.to_owned(),
+    })
+}
+
+impl FromStr for ComponentId {
+    type Err = InvalidComponentId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut segments = text.split('/');
+        match (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) {
+            (Some(namespace), Some(name), Some(instance), None) => {
+                Self::new(namespace, name, instance)
+            }
+            _ => Err(InvalidComponentId::Segments {
+                found: text.to_owned(),
+                count: text.split('/').count(),
+            }),
+        }
+    }
+}
+
+impl Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl Debug for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ComponentId({})", self.text)
+    }
+}
+
+impl PartialEq for ComponentId {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for ComponentId {}
+
+impl PartialOrd for ComponentId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ComponentId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for ComponentId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+/// Why a text is not a [`ComponentId`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidComponentId {
+    /// Not three segments.
+    Segments {
+        /// The whole text.
+        found: String,
+        /// How many segments it has.
+        count: usize,
+    },
+    /// A segment that is empty, too long, `.`, `..` or has a character that is not allowed.
+    Segment {
+        /// `namespace`, `name` or `instance`.
+        segment: &'static str,
+        /// The segment's text.
+        found: String,
+    },
+}
+
+impl Display for InvalidComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segments { found, count } => write!(
+                f,
+                "component id {} has {count} segment{}; an id is `namespace/name/instance`",
+                Quoted(found),
+                if *count == 1 { "" } else { "s" },
+            ),
+            Self::Segment { segment, found } => write!(
+                f,
+                "the {segment} {} of a component id is not allowed; a segment is 1 to {} of the \
+                 characters [A-Za-z0-9._-], and not \".\" or \"..\"",
+                Quoted(found),
+                ComponentId::MAX_SEGMENT_BYTES,
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidComponentId {}
+
+/// One loaded component of one engine.
+///
+/// The number tells apart instances that share an id. An engine never gives the
+/// same number twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ComponentHandle {
+    id: ComponentId,
+    handle_id: u64,
+}
+
+impl ComponentHandle {
+    /// For engines: everyone else is given handles by an engine.
+    pub fn new(id: ComponentId, handle_id: u64) -> Self {
+        Self { id, handle_id }
+    }
+
+    /// Which component this is an instance of.
+    pub fn id(&self) -> &ComponentId {
+        &self.id
+    }
+
+    /// Unique for the life of the engine that gave it.
+    pub fn handle_id(&self) -> u64 {
+        self.handle_id
+    }
+}
+
+impl Display for ComponentHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.id, self.handle_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_prints() {
+        let id = ComponentId::new("demo", "greeter-2", "main.v1").unwrap();
+        assert_eq!(id.to_string(), "demo/greeter-2/main.v1");
+        assert_eq!(id.to_string().parse(), Ok(id.clone()));
+        assert_eq!(
+            (id.namespace(), id.name(), id.instance()),
+            ("demo", "greeter-2", "main.v1")
+        );
+    }
+
+    #[test]
+    fn longest_segments_keep_their_borders() {
+        let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let id = ComponentId::new(&a, &b, &c).unwrap();
+        assert_eq!((id.namespace(), id.name(), id.instance()), (&*a, &*b, &*c));
+    }
+
+    #[test]
+    fn refuses_what_could_leave_a_directory_or_garble_a_log() {
+        let long = "x".repeat(65);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a b",
+            "a\n",
+            "\u{1b}[2J",
+            "é",
+            "a\0",
+            &long,
+        ] {
+            let expected = Err(InvalidComponentId::Segment {
+                segment: "name",
+                found: bad.to_owned(),
+            });
+            assert_eq!(ComponentId::new("demo", bad, "main"), expected, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn needs_three_segments() {
+        for (text, count) in [("", 1), ("demo", 1), ("demo/a", 2), ("demo/a/b/c", 4)] {
+            let expected = Err(InvalidComponentId::Segments {
+                found: text.to_owned(),
+                count,
+            });
+            assert_eq!(text.parse::<ComponentId>(), expected, "{text:?}");
+        }
+        assert_eq!(
+            "demo//main".parse::<ComponentId>().unwrap_err().to_string(),
+            "the name \"\" of a component id is not allowed; a segment is 1 to 64 of the \
+             characters [A-Za-z0-9._-], and not \".\" or \"..\""
+        );
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_control_characters() {
+        let error = ComponentId::new("a", "\u{1b}[31m", "c").unwrap_err();
+        assert!(!error.to_string().contains('\u{1b}'), "{error}");
+    }
+
+    #[test]
+    fn handles_of_the_same_id_differ_by_number() {
+        let id = ComponentId::new("demo", "a", "b").unwrap();
+        let (one, two) = (
+            ComponentHandle::new(id.clone(), 1),
+            ComponentHandle::new(id, 2),
+        );
+        assert_ne!(one, two);
+        assert_eq!(two.to_string(), "demo/a/b#2");
+    }
+}

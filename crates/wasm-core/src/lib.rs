@@ -1,0 +1,64 @@
+//! The contract between a host and the WebAssembly components it runs.
+//!
+//! A component is untrusted code in the component model's binary format that
+//! exports [`component-lifecycle`](LIFECYCLE_INTERFACE) and imports at most what
+//! [`WIT`] offers. Whoever runs it implements or uses [`RuntimeEngine`]; what the
+//! component calls back into are the services in [`HostServices`].
+//!
+//! This crate does no I/O and knows no engine. Code against the traits depends on
+//! nothing else.
+//!
+//! | to | see |
+//! |---|---|
+//! | run components | [`RuntimeEngine`], [`ComponentConfig`], [`ResourceLimits`] |
+//! | give them a world | [`MessageRouter`], [`ComponentStorage`], [`ComponentDirectory`], [`Clock`] |
+//! | decide what they may do | [`Permissions`], [`SecurityValidator`] |
+//! | understand what went wrong | [`WasmError`] |
+//! | read `Component.toml` | `manifest`, with the feature of that name |
+
+mod binary;
+mod clock;
+mod config;
+mod directory;
+mod engine;
+mod error;
+mod id;
+mod limits;
+mod loader;
+mod log;
+mod message;
+mod permissions;
+mod router;
+mod security;
+mod services;
+mod storage;
+mod text;
+pub mod units;
+mod usage;
+
+pub use binary::Defect;
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use config::ComponentConfig;
+pub use directory::{ComponentDirectory, ComponentInfo};
+pub use engine::RuntimeEngine;
+pub use error::{Cause, GuestError, LifecycleError, Resource, Trap, WasmError, WasmFrame};
+pub use id::{ComponentHandle, ComponentId, InvalidComponentId};
+pub use limits::{LimitsError, ResourceLimits};
+pub use loader::ComponentLoader;
+pub use log::{InvalidLogLevel, LogLevel};
+pub use message::{ComponentMessage, CorrelationId, MessagePayload};
+pub use permissions::{
+    Capability, ComponentPattern, DirAccess, InvalidPattern, Permissions, WasiGrant,
+};
+pub use router::{MessageRouter, MessagingError, NoOtherComponents};
+pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
+pub use services::HostServices;
+pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
+pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus};
+
+/// The interfaces between component and host, in the component model's own
+/// language: what a component author generates bindings from.
+pub const WIT: &str = include_str!("../wit/core.wit");
+
+/// The interface that a component exports to receive messages.
+pub const LIFECYCLE_INTERFACE: &str = "airssys:core/component-lifecycle@1.0.0";

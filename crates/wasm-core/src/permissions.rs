@@ -1,0 +1,361 @@
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::text::Quoted;
+use crate::{ComponentId, LogLevel};
+
+/// One thing a component asks to do.
+///
+/// Printed as the manifest key that grants it and what it is about:
+/// `send to demo/counter/main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Send a message to this component.
+    Send(ComponentId),
+    /// Send a request to this component.
+    Request(ComponentId),
+    /// Include this component in a broadcast.
+    Broadcast(ComponentId),
+    /// Use the key-value store.
+    Storage,
+    /// Write to the log at this level.
+    Log(LogLevel),
+}
+
+impl Capability {
+    /// The key of `[permissions]` that grants it.
+    pub fn manifest_key(&self) -> &'static str {
+        match self {
+            Self::Send(_) => "send",
+            Self::Request(_) => "request",
+            Self::Broadcast(_) => "broadcast",
+            Self::Storage => "storage",
+            Self::Log(_) => "log",
+        }
+    }
+}
+
+impl Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.manifest_key();
+        match self {
+            Self::Send(target) | Self::Request(target) | Self::Broadcast(target) => {
+                write!(f, "{key} to {target}")
+            }
+            Self::Storage => f.write_str(key),
+            Self::Log(level) => write!(f, "{key} at {level}"),
+        }
+    }
+}
+
+/// Which components a permission is about: a glob for each segment of an id,
+/// in which `*` stands for any run of characters.
+///
+/// `demo/*/*` matches `demo/counter/main` but not `demo2/counter/main`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ComponentPattern {
+    segments: [String; 3],
+}
+
+impl ComponentPattern {
+    /// Whether every segment of `id` matches.
+    pub fn matches(&self, id: &ComponentId) -> bool {
+        self.segments
+            .iter()
+            .zip([id.namespace(), id.name(), id.instance()])
+            .all(|(glob, segment)| glob_matches(glob, segment))
+    }
+}
+
+/// Backtracks to the latest `*` only, which suffices for a glob and keeps the
+/// time within glob length times segment length.
+fn glob_matches(glob: &str, text: &str) -> bool {
+    let (glob, text) = (glob.as_bytes(), text.as_bytes());
+    let (mut g, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if glob.get(g) == Some(&b'*') {
+            star = Some((g, t));
+            g += 1;
+        } else if glob.get(g) == Some(&text[t]) {
+            g += 1;
+            t += 1;
+        } else if let Some((at, eaten)) = star {
+            star = Some((at, eaten + 1));
+            g = at + 1;
+            t = eaten + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|b| *b == b'*')
+}
+
+impl From<&ComponentId> for ComponentPattern {
+    fn from(id: &ComponentId) -> Self {
+        Self {
+            segments: [id.namespace(), id.name(), id.instance()].map(str::to_owned),
+        }
+    }
+}
+
+impl FromStr for ComponentPattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'*');
+        let valid = |s: &&str| {
+            (1..=ComponentId::MAX_SEGMENT_BYTES).contains(&s.len()) && s.bytes().all(allowed)
+        };
+        let segments: Vec<String> = text.split('/').filter(valid).map(str::to_owned).collect();
+        if text.split('/').count() != 3 {
+            return Err(InvalidPattern(text.to_owned()));
+        }
+        let segments = segments
+            .try_into()
+            .map_err(|_| InvalidPattern(text.to_owned()))?;
+        Ok(Self { segments })
+    }
+}
+
+impl Display for ComponentPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.segments.join("/"))
+    }
+}
+
+/// A text that is not a [`ComponentPattern`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{} is not a pattern of components: write `namespace/name/instance`, each 1 to 64 of the \
+     characters [A-Za-z0-9._-] or `*`, as in \"demo/*/*\"",
+    Quoted(.0)
+)]
+pub struct InvalidPattern(String);
+
+/// What a component may do. The default grants nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Permissions {
+    /// Whom it may send messages to.
+    pub send: Vec<ComponentPattern>,
+    /// Whom it may send requests to.
+    pub request: Vec<ComponentPattern>,
+    /// Whom its broadcasts may reach.
+    pub broadcast: Vec<ComponentPattern>,
+    /// Bytes it may keep in the store, keys included; `None`: no store.
+    pub storage: Option<u64>,
+    /// The most verbose level that is kept; `None`: its log lines are dropped.
+    pub log: Option<LogLevel>,
+    /// What it may do through WASI.
+    pub wasi: Vec<WasiGrant>,
+}
+
+impl Permissions {
+    /// Whether these permissions cover `capability`.
+    pub fn allow(&self, capability: &Capability) -> bool {
+        let any = |patterns: &[ComponentPattern], id| patterns.iter().any(|p| p.matches(id));
+        match capability {
+            Capability::Send(target) => any(&self.send, target),
+            Capability::Request(target) => any(&self.request, target),
+            Capability::Broadcast(target) => any(&self.broadcast, target),
+            Capability::Storage => self.storage.is_some(),
+            Capability::Log(level) => self.log.is_some_and(|most_verbose| *level >= most_verbose),
+        }
+    }
+
+    /// Whether a component may know that `id` exists: it is someone it may message.
+    pub fn reaches(&self, id: &ComponentId) -> bool {
+        [&self.send, &self.request, &self.broadcast]
+            .into_iter()
+            .flatten()
+            .any(|pattern| pattern.matches(id))
+    }
+}
+
+/// One thing a component may do through WASI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WasiGrant {
+    /// Its standard output is kept instead of discarded.
+    Stdout,
+    /// Its standard error is kept instead of discarded.
+    Stderr,
+    /// It sees the variables of its configuration as environment.
+    Env,
+    /// It sees a directory of the host.
+    Dir {
+        /// The path under which the component sees it.
+        guest: String,
+        /// The directory on the host.
+        host: PathBuf,
+        /// Whether it may change it.
+        access: DirAccess,
+    },
+    /// It may open TCP connections to this address.
+    Connect(SocketAddr),
+}
+
+/// What a component may do in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirAccess {
+    /// List and read.
+    Read,
+    /// List, read, create, change and delete.
+    Write,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> ComponentId {
+        text.parse().unwrap()
+    }
+
+    fn pattern(text: &str) -> ComponentPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_star_stays_within_its_segment() {
+        for (glob, name, matches) in [
+            ("demo/*/*", "demo/a/b", true),
+            ("demo/*/*", "demo2/a/b", false),
+            ("*/*/*", "x/y/z", true),
+            ("demo/a/b", "demo/a/b", true),
+            ("demo/a/b", "demo/a/c", false),
+            ("demo/co*er/*", "demo/counter/1", true),
+            ("demo/co*er/*", "demo/counters/1", false),
+            ("demo/*a*b*/*", "demo/xxaxxbxx/1", true),
+            ("demo/*a*b*/*", "demo/xxbxxaxx/1", false),
+            ("demo/**/m", "demo/a/m", true),
+            ("demo/a*/m", "demo/a/m", true),
+        ] {
+            assert_eq!(pattern(glob).matches(&id(name)), matches, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn a_glob_made_to_backtrack_ends() {
+        let glob = format!("a/{}b/c", "*a".repeat(31));
+        let name = format!("a/{}/c", "a".repeat(64));
+        assert!(!pattern(&glob).matches(&id(&name)));
+    }
+
+    #[test]
+    fn a_pattern_has_three_segments_of_known_characters() {
+        for bad in [
+            "",
+            "*",
+            "demo/*",
+            "demo/*/*/*",
+            "demo//x",
+            "a b/*/*",
+            "demo/*/*/",
+            "a/?/c",
+            "a/b/c/\u{7}",
+        ] {
+            assert_eq!(
+                bad.parse::<ComponentPattern>(),
+                Err(InvalidPattern(bad.to_owned()))
+            );
+        }
+        assert_eq!(pattern("demo/*/x").to_string(), "demo/*/x");
+        assert_eq!(ComponentPattern::from(&id("a/b/c")), pattern("a/b/c"));
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        let none = Permissions::default();
+        for capability in [
+            Capability::Send(id("a/b/c")),
+            Capability::Request(id("a/b/c")),
+            Capability::Broadcast(id("a/b/c")),
+            Capability::Storage,
+            Capability::Log(LogLevel::Error),
+        ] {
+            assert!(!none.allow(&capability), "{capability}");
+        }
+        assert!(!none.reaches(&id("a/b/c")));
+    }
+
+    #[test]
+    fn each_grant_covers_its_own_capability_only() {
+        let target = id("demo/counter/main");
+        let to_counter = vec![pattern("demo/counter/*")];
+        let capabilities = [
+            Capability::Send(target.clone()),
+            Capability::Request(target.clone()),
+            Capability::Broadcast(target.clone()),
+            Capability::Storage,
+            Capability::Log(LogLevel::Info),
+        ];
+        let grants = [
+            Permissions {
+                send: to_counter.clone(),
+                ..Default::default()
+            },
+            Permissions {
+                request: to_counter.clone(),
+                ..Default::default()
+            },
+            Permissions {
+                broadcast: to_counter,
+                ..Default::default()
+            },
+            Permissions {
+                storage: Some(1),
+                ..Default::default()
+            },
+            Permissions {
+                log: Some(LogLevel::Info),
+                ..Default::default()
+            },
+        ];
+        for (g, grant) in grants.iter().enumerate() {
+            for (c, capability) in capabilities.iter().enumerate() {
+                assert_eq!(grant.allow(capability), g == c, "{grant:?} {capability}");
+            }
+            assert_eq!(grant.reaches(&target), g < 3);
+        }
+        assert!(!grants[0].allow(&Capability::Send(id("demo/other/main"))));
+    }
+
+    #[test]
+    fn a_log_grant_covers_what_is_less_verbose() {
+        let info = Permissions {
+            log: Some(LogLevel::Info),
+            ..Default::default()
+        };
+        let kept: Vec<_> = LogLevel::ALL
+            .into_iter()
+            .filter(|level| info.allow(&Capability::Log(*level)))
+            .collect();
+        assert_eq!(kept, [LogLevel::Info, LogLevel::Warn, LogLevel::Error]);
+    }
+
+    #[test]
+    fn a_capability_prints_its_manifest_key() {
+        let send = Capability::Send(id("demo/a/b"));
+        assert_eq!(
+            (send.manifest_key(), &*send.to_string()),
+            ("send", "send to demo/a/b")
+        );
+        assert_eq!(
+            Capability::Request(id("a/b/c")).to_string(),
+            "request to a/b/c"
+        );
+        assert_eq!(
+            Capability::Broadcast(id("a/b/c")).to_string(),
+            "broadcast to a/b/c"
+        );
+        assert_eq!(Capability::Storage.to_string(), "storage");
+        assert_eq!(Capability::Log(LogLevel::Warn).to_string(), "log at warn");
+    }
+}

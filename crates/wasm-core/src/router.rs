@@ -1,0 +1,123 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::text::Escaped;
+use crate::{ComponentHandle, ComponentId, ComponentMessage, CorrelationId};
+
+/// Carries messages between components.
+///
+/// An engine calls it from inside the sender's guest call, after it has checked
+/// the sender's permissions; `message.sender` is always the id of `from`. Nothing
+/// here waits for the recipient to handle anything, so components that message
+/// each other in a circle cannot lock each other up. Every method may be
+/// cancelled by dropping its future: the message is then accepted whole or not at
+/// all.
+#[async_trait]
+pub trait MessageRouter: Send + Sync {
+    /// Puts the message into the mailbox of `message.recipient`.
+    ///
+    /// # Errors
+    /// [`MessagingError::QueueFull`] when the mailbox is full, at once: a sender is
+    /// never made to wait for room.
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError>;
+
+    /// Sends a message whose answer, error or timeout (wall clock, from now) comes
+    /// to `from` as exactly one callback with the returned id.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); then there will be no callback.
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError>;
+
+    /// Gives up a request of `from`: its callback will not come.
+    ///
+    /// # Errors
+    /// [`MessagingError::InvalidMessage`] when `from` has no such open request.
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError>;
+
+    /// Sends each of the messages, which share their payload; on an error the
+    /// others are sent all the same.
+    ///
+    /// # Errors
+    /// The first error of any recipient.
+    async fn broadcast(
+        &self,
+        from: &ComponentHandle,
+        messages: Vec<ComponentMessage>,
+    ) -> Result<(), MessagingError> {
+        let mut outcome = Ok(());
+        for message in messages {
+            outcome = outcome.and(self.send(from, message).await);
+        }
+        outcome
+    }
+}
+
+/// Why a message was not accepted; the cases of the contract's `messaging-error`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MessagingError {
+    /// Refused or lost on the way.
+    #[error("delivery failed: {}", Escaped(.0))]
+    DeliveryFailed(String),
+    /// The answer did not come in time.
+    #[error("request {0} was not answered in time")]
+    CorrelationTimeout(CorrelationId),
+    /// The message or the request it names makes no sense.
+    #[error("invalid message: {}", Escaped(.0))]
+    InvalidMessage(String),
+    /// No room in the recipient's mailbox, or none left in the sender's budget.
+    #[error("queue full")]
+    QueueFull,
+    /// No such component is loaded.
+    #[error("no component {0} is loaded")]
+    TargetNotFound(ComponentId),
+}
+
+/// The router of a component that is alone: there is no one to send to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoOtherComponents;
+
+#[async_trait]
+impl MessageRouter for NoOtherComponents {
+    async fn send(
+        &self,
+        _: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        Err(MessagingError::TargetNotFound(message.recipient))
+    }
+
+    async fn request(
+        &self,
+        _: &ComponentHandle,
+        message: ComponentMessage,
+        _: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        Err(MessagingError::TargetNotFound(message.recipient))
+    }
+
+    async fn cancel_request(
+        &self,
+        _: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        Err(MessagingError::InvalidMessage(format!(
+            "no open request {request}"
+        )))
+    }
+}

@@ -1,0 +1,79 @@
+use thiserror::Error;
+
+use crate::{Capability, ComponentHandle};
+
+/// Has the last word on what a component may do.
+///
+/// A host call is allowed when the component's [`Permissions`](crate::Permissions)
+/// grant it *and* the validator does not object. The permissions are fixed at
+/// load; a validator can take them back while the component runs, never add to
+/// them.
+///
+/// It is asked at every host call, inside the guest's call: it answers from
+/// memory, at once.
+pub trait SecurityValidator: Send + Sync {
+    /// # Errors
+    /// [`CapabilityDenied`] is told to the component as the error of its call; the
+    /// component goes on.
+    fn validate(
+        &self,
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied>;
+}
+
+/// Objects to nothing: the permissions alone decide.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PermissionsOnly;
+
+impl SecurityValidator for PermissionsOnly {
+    fn validate(&self, _: &ComponentHandle, _: &Capability) -> Result<(), CapabilityDenied> {
+        Ok(())
+    }
+}
+
+/// A host call that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("permission denied: {capability}: {reason}")]
+pub struct CapabilityDenied {
+    /// What was asked for.
+    pub capability: Capability,
+    /// Why it is refused, and what would grant it.
+    pub reason: String,
+}
+
+impl CapabilityDenied {
+    /// The refusal of what the manifest does not grant.
+    pub fn not_granted(capability: Capability) -> Self {
+        let reason = format!(
+            "not granted by `{}` in [permissions]",
+            capability.manifest_key()
+        );
+        Self { capability, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ComponentId;
+
+    #[test]
+    fn a_refusal_names_the_key_that_would_grant() {
+        let target = ComponentId::new("demo", "b", "main").unwrap();
+        assert_eq!(
+            CapabilityDenied::not_granted(Capability::Send(target)).to_string(),
+            "permission denied: send to demo/b/main: not granted by `send` in [permissions]"
+        );
+    }
+
+    #[test]
+    fn permissions_only_adds_no_objection() {
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        let handle = ComponentHandle::new(id, 1);
+        assert_eq!(
+            PermissionsOnly.validate(&handle, &Capability::Storage),
+            Ok(())
+        );
+    }
+}

@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::ComponentId;
+use crate::text::Escaped;
+
+/// Keeps the data of components; each sees only what is its own.
+///
+/// `owner` is stamped by the engine, never by the guest. Instances that share an
+/// id share their data. Every method may be cancelled by dropping its future: a
+/// write is then done whole or not at all.
+#[async_trait]
+pub trait ComponentStorage: Send + Sync {
+    /// `None` when there is no such key.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when the store cannot be read.
+    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError>;
+
+    /// Creates or replaces. The quota counts the bytes of all keys and values of
+    /// the owner; checking and writing are one step.
+    ///
+    /// # Errors
+    /// [`StorageError::QuotaExceeded`] when the owner would have more than
+    /// `quota_bytes`; the store is then as before.
+    async fn set(
+        &self,
+        owner: &ComponentId,
+        key: &str,
+        value: Bytes,
+        quota_bytes: u64,
+    ) -> Result<(), StorageError>;
+
+    /// Deleting what is not there is fine.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when the store cannot be written.
+    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError>;
+
+    /// Whether there is such a key.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when the store cannot be read.
+    async fn exists(&self, owner: &ComponentId, key: &str) -> Result<bool, StorageError> {
+        Ok(self.get(owner, key).await?.is_some())
+    }
+
+    /// At most `limit` keys that start with `prefix` and come after `after`, in
+    /// ascending order of bytes.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when the store cannot be read.
+    async fn list_keys(
+        &self,
+        owner: &ComponentId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError>;
+
+    /// What the owner keeps, counted as for the quota.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when the store cannot be read.
+    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError>;
+}
+
+/// What one component keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StorageUsage {
+    /// Of all keys and values.
+    pub used_bytes: u64,
+    /// How many keys.
+    pub key_count: u64,
+}
+
+/// The cases of the contract's `storage-error`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// What must be there is not.
+    #[error("{} is not in the store", Escaped(.0))]
+    NotFound(String),
+    /// What must not be there is.
+    #[error("{} is already in the store", Escaped(.0))]
+    AlreadyExists(String),
+    /// The owner would keep more than its quota.
+    #[error("quota exceeded")]
+    QuotaExceeded,
+    /// Empty, too long or otherwise unfit.
+    #[error("invalid key: {}", Escaped(.0))]
+    InvalidKey(String),
+    /// The store itself failed, or refused.
+    #[error("storage failed: {}", Escaped(.0))]
+    Io(String),
+}
+
+/// A store that lasts as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryStorage {
+    owners: Mutex<HashMap<ComponentId, Entries>>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    values: BTreeMap<String, Bytes>,
+    used_bytes: u64,
+}
+
+impl MemoryStorage {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<ComponentId, Entries>> {
+        // No code that could panic runs between two related changes.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry_bytes(key: &str, value: &Bytes) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
+#[async_trait]
+impl ComponentStorage for MemoryStorage {
+    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
+        let owners = self.owners();
+        Ok(owners.get(owner).and_then(|e| e.values.get(key)).cloned())
+    }
+
+    async fn set(
+        &self,
+        owner: &ComponentId,
+        key: &str,
+        value: Bytes,
+        quota_bytes: u64,
+    ) -> Result<(), StorageError> {
+        let mut owners = self.owners();
+        let entries = owners.entry(owner.clone()).or_default();
+        let replaced = entries
+            .values
+            .get(key)
+            .map_or(0, |old| entry_bytes(key, old));
+        let used_bytes = entries.used_bytes - replaced + entry_bytes(key, &value);
+        if used_bytes > quota_bytes {
+            return Err(StorageError::QuotaExceeded);
+        }
+        entries.values.insert(key.to_owned(), value);
+        entries.used_bytes = used_bytes;
+        Ok(())
+    }
+
+    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
+        if let Some(entries) = self.owners().get_mut(owner)
+            && let Some(old) = entries.values.remove(key)
+        {
+            entries.used_bytes -= entry_bytes(key, &old);
+        }
+        Ok(())
+    }
+
+    async fn list_keys(
+        &self,
+        owner: &ComponentId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let owners = self.owners();
+        let Some(entries) = owners.get(owner) else {
+            return Ok(Vec::new());
+        };
+        Ok(entries
+            .values
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(key, _)| key)
+            .take_while(|key| key.starts_with(prefix))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
+        let owners = self.owners();
+        Ok(owners
+            .get(owner)
+            .map_or_else(StorageUsage::default, |e| StorageUsage {
+                used_bytes: e.used_bytes,
+                key_count: e.values.len() as u64,
+            }))
+    }
+}

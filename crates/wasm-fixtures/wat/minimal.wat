@@ -1,0 +1,2 @@
+;; A component without exports: the least that loads.
+(component)
