@@ -1,10 +1,14 @@
 #!/bin/sh
 # Builds a component from C for the world `airssys:core/runtime-host`.
 #
-#   scripts/build-c-component.sh OUT [SOURCE.c...]
+#   scripts/build-c-component.sh OUT [DIR]
 #
-# OUT is the component to write; the sources are examples/c-echo/echo.c unless
-# others are given. Same tools, same sources: the same bytes.
+# OUT is the component to write, DIR the folder with its sources, *.c, which
+# include "component.h"; without it examples/c-echo. A component that needs more
+# than the contract has a folder DIR/wit with a world of its own, which includes
+# the contract's, and with the packages it names in DIR/wit/deps.
+#
+# Same tools, same sources: the same bytes.
 #
 # It needs Debian's clang, lld, wasi-libc and compiler-rt for wasm32, and the
 # programs `wit-bindgen` and `wasm-tools`; it installs nothing, and says how to
@@ -17,8 +21,7 @@
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-wit=$here/crates/wasm-core/wit/core.wit
-world=runtime-host
+contract=$here/crates/wasm-core/wit/core.wit
 wit_bindgen_version=0.60.0
 wasm_tools_version=1.254.0
 adapter_crate=wasi-preview1-component-adapter-provider
@@ -33,18 +36,13 @@ initial_memory=131072
 
 case "${1-}" in
 '' | -h | --help)
-  echo "usage: $0 OUT [SOURCE.c...]" >&2
+  echo "usage: $0 OUT [DIR]" >&2
   exit 2
   ;;
-esac
-case $1 in
 /*) out=$1 ;;
 *) out=$PWD/$1 ;;
 esac
-shift
-if [ $# -eq 0 ]; then
-  set -- "$here/examples/c-echo/echo.c"
-fi
+dir=${2-$here/examples/c-echo}
 
 missing=0
 lacks() { # WHAT, HOW TO INSTALL IT
@@ -102,10 +100,9 @@ tool wasm-tools "$wasm_tools_version" \
 if [ -z "${ADAPTER-}" ] && ! command -v cargo >/dev/null 2>&1; then
   lacks cargo "Rust's cargo, or set ADAPTER to wasi_snapshot_preview1.reactor.wasm"
 fi
-[ -f "$wit" ] || lacks "the contract ($wit)" "run the script from a complete checkout"
-for source; do
-  [ -f "$source" ] || lacks "the source $source" "name an existing C file"
-done
+[ -f "$contract" ] || lacks "the contract ($contract)" "run the script from a complete checkout"
+set -- "$dir"/*.c
+[ -f "$1" ] || lacks "C sources in $dir" "name a folder that has some"
 [ "$missing" -eq 0 ] || exit 1
 
 work=$(mktemp -d)
@@ -145,7 +142,15 @@ fi
 
 # --- the component ------------------------------------------------------------
 
-"$WIT_BINDGEN" c "$wit" --world "$world" --out-dir "$work/gen" >"$work/log" 2>&1 || {
+mkdir "$work/wit"
+if [ -d "$dir/wit" ]; then
+  cp -R "$dir/wit/." "$work/wit"
+  mkdir -p "$work/wit/deps"
+  cp "$contract" "$work/wit/deps/airssys-core.wit"
+else
+  cp "$contract" "$work/wit"
+fi
+"$WIT_BINDGEN" c "$work/wit" --rename-world component --out-dir "$work/gen" >"$work/log" 2>&1 || {
   cat "$work/log" >&2
   exit 1
 }
@@ -153,8 +158,8 @@ fi
 # -mexec-model=reactor: a library with `_initialize`, not a program with `main`.
 # The object file holds the component's type for `wasm-tools component new`.
 "$CLANG" --target=wasm32-wasi -Wno-deprecated -mexec-model=reactor \
-  -std=gnu11 -Os -Wall -Wextra -I "$work/gen" \
-  "$@" "$work/gen/runtime_host.c" "$work/gen/runtime_host_component_type.o" \
+  -std=gnu11 -Os -Wall -Wextra -I "$dir" -I "$work/gen" \
+  "$@" "$work/gen/component.c" "$work/gen/component_component_type.o" \
   -Wl,--strip-debug -Wl,--stack-first -Wl,-z,stack-size="$stack_size" \
   -Wl,--initial-memory="$initial_memory" \
   -o "$work/core.wasm"

@@ -13,6 +13,8 @@
 //   config NAME        the environment handed to `initialize`, likewise
 //   print TEXT         TEXT and a newline to standard output: `printed`
 //   eprint TEXT        the same to standard error
+//   connect HOST PORT  a TCP connection, closed again: `connected`, or the step
+//                      that failed and WASI's error
 //   time               WASI wall clock: SECONDS.NANOSECONDS since 1970
 //   random             eight random bytes in hex
 //   whoami             host-messaging.self-id: namespace/name/instance
@@ -31,13 +33,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime_host.h"
+#include "component.h"
+#include "net.h"
 
 typedef exports_airssys_core_component_lifecycle_component_config_t config_t;
 typedef exports_airssys_core_component_lifecycle_component_message_t message_t;
 typedef exports_airssys_core_component_lifecycle_option_message_payload_t reply_t;
 typedef exports_airssys_core_component_lifecycle_component_error_t component_error_t;
 typedef exports_airssys_core_component_lifecycle_wasm_error_t wasm_error_t;
+
+// Anything longer is echoed without a look.
+enum { LONGEST_COMMAND = 4096 };
 
 // What `initialize` was given; null until then.
 static config_t *config = NULL;
@@ -73,7 +79,7 @@ static void answer_storage_error(reply_t *reply, airssys_core_storage_storage_er
     answer(reply, name);
   } else {
     // Every other case carries one string at the same place.
-    runtime_host_string_t *why = &error->val.not_found;
+    component_string_t *why = &error->val.not_found;
     char text[256];
     int len = snprintf(text, sizeof text, "%s %.*s", name, (int)why->len, (const char *)why->ptr);
     answer_bytes(reply, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
@@ -130,6 +136,11 @@ static void do_print(reply_t *reply, FILE *stream, const char *text) {
   }
 }
 
+static void do_connect(reply_t *reply, const char *host, const char *port) {
+  const char *failed = try_connect(host, (unsigned)atoi(port));
+  answer(reply, failed == NULL ? "connected" : failed);
+}
+
 static void do_time(reply_t *reply) {
   struct timespec now;
   if (clock_gettime(CLOCK_REALTIME, &now) != 0) {
@@ -155,7 +166,7 @@ static void do_random(reply_t *reply) {
 static void do_config(reply_t *reply, const char *name) {
   size_t count = config == NULL ? 0 : config->env_vars.len;
   for (size_t i = 0; i < count; i++) {
-    runtime_host_tuple2_string_string_t *var = &config->env_vars.ptr[i];
+    component_tuple2_string_string_t *var = &config->env_vars.ptr[i];
     if (var->f0.len == strlen(name) && memcmp(var->f0.ptr, name, var->f0.len) == 0) {
       answer_bytes(reply, var->f1.ptr, var->f1.len);
       return;
@@ -177,17 +188,17 @@ static void do_whoami(reply_t *reply) {
 }
 
 static void do_log(reply_t *reply, const char *text) {
-  runtime_host_string_t line;
-  runtime_host_string_set(&line, text);
+  component_string_t line;
+  component_string_set(&line, text);
   airssys_core_host_services_log(AIRSSYS_CORE_TYPES_LOG_LEVEL_INFO, &line, NULL);
   answer(reply, "logged");
 }
 
 static void do_put(reply_t *reply, const char *key, const char *text) {
-  runtime_host_string_t k;
+  component_string_t k;
   airssys_core_storage_storage_value_t value = {(uint8_t *)text, strlen(text)};
   airssys_core_storage_storage_error_t error;
-  runtime_host_string_set(&k, key);
+  component_string_set(&k, key);
   if (airssys_core_storage_set(&k, &value, &error)) {
     answer(reply, "stored");
   } else {
@@ -196,10 +207,10 @@ static void do_put(reply_t *reply, const char *key, const char *text) {
 }
 
 static void do_get(reply_t *reply, const char *key) {
-  runtime_host_string_t k;
+  component_string_t k;
   airssys_core_storage_option_storage_value_t value;
   airssys_core_storage_storage_error_t error;
-  runtime_host_string_set(&k, key);
+  component_string_set(&k, key);
   if (!airssys_core_storage_get(&k, &value, &error)) {
     answer_storage_error(reply, &error);
     return;
@@ -247,6 +258,9 @@ static bool command(reply_t *reply, char *line) {
     do_print(reply, stdout, rest);
   } else if (args && strcmp(name, "eprint") == 0) {
     do_print(reply, stderr, rest);
+  } else if (args && strcmp(name, "connect") == 0) {
+    const char *host = word(&rest);
+    do_connect(reply, host, rest);
   } else if (args && strcmp(name, "log") == 0) {
     do_log(reply, rest);
   } else if (args && strcmp(name, "put") == 0) {
@@ -284,25 +298,31 @@ bool exports_airssys_core_component_lifecycle_initialize(config_t *given, compon
 bool exports_airssys_core_component_lifecycle_handle_message(message_t *message, reply_t *reply,
                                                              wasm_error_t *error) {
   bool ok = true;
-  size_t len = message->payload.len;
-  char *line = malloc(len + 1);
-  if (line == NULL) abort();
-  if (len > 0) memcpy(line, message->payload.ptr, len);
-  line[len] = '\0';
+  bool answered = false;
+  airssys_core_types_message_payload_t *payload = &message->payload;
+  char line[LONGEST_COMMAND + 1];
 
   if (config == NULL) {
     error->tag = AIRSSYS_CORE_ERRORS_WASM_ERROR_RUNTIME_ERROR;
-    runtime_host_string_dup(&error->val.runtime_error, "not initialized");
+    component_string_dup(&error->val.runtime_error, "not initialized");
     ok = false;
-  } else if (strncmp(line, "fail ", 5) == 0) {
-    error->tag = AIRSSYS_CORE_ERRORS_WASM_ERROR_RUNTIME_ERROR;
-    runtime_host_string_dup(&error->val.runtime_error, line + 5);
-    ok = false;
-  } else if (!command(reply, line)) {
-    answer_bytes(reply, message->payload.ptr, len);
+  } else if (payload->len > 0 && payload->len <= LONGEST_COMMAND) {
+    memcpy(line, payload->ptr, payload->len);
+    line[payload->len] = '\0';
+    if (strncmp(line, "fail ", 5) == 0) {
+      error->tag = AIRSSYS_CORE_ERRORS_WASM_ERROR_RUNTIME_ERROR;
+      component_string_dup(&error->val.runtime_error, line + 5);
+      ok = false;
+    } else {
+      answered = command(reply, line);
+    }
   }
-
-  free(line);
+  if (ok && !answered) {
+    // The message's own bytes, handed on instead of freed.
+    reply->is_some = true;
+    reply->val = *payload;
+    payload->len = 0;
+  }
   exports_airssys_core_component_lifecycle_component_message_free(message);
   return ok;
 }
@@ -316,15 +336,15 @@ bool exports_airssys_core_component_lifecycle_handle_callback(message_t *message
 
 void exports_airssys_core_component_lifecycle_metadata(
     exports_airssys_core_component_lifecycle_component_metadata_t *metadata) {
-  runtime_host_string_dup(&metadata->name, "c-echo");
-  runtime_host_string_dup(&metadata->version, "1.0.0");
-  runtime_host_string_dup(&metadata->description, "Echo in C that also tries what it may not do");
-  runtime_host_string_dup(&metadata->author, "airssys-wasm");
-  runtime_host_string_dup(&metadata->license, "MIT OR Apache-2.0");
+  component_string_dup(&metadata->name, "c-echo");
+  component_string_dup(&metadata->version, "1.0.0");
+  component_string_dup(&metadata->description, "Echo in C that also tries what it may not do");
+  component_string_dup(&metadata->author, "airssys-wasm");
+  component_string_dup(&metadata->license, "MIT OR Apache-2.0");
   metadata->supported_operations.len = 1;
-  metadata->supported_operations.ptr = malloc(sizeof(runtime_host_string_t));
+  metadata->supported_operations.ptr = malloc(sizeof(component_string_t));
   if (metadata->supported_operations.ptr == NULL) abort();
-  runtime_host_string_dup(&metadata->supported_operations.ptr[0], "echo");
+  component_string_dup(&metadata->supported_operations.ptr[0], "echo");
   metadata->stateful = false;
 }
 

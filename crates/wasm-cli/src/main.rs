@@ -1,2 +1,79 @@
-//! x
-fn main() {}
+//! `airssys-wasm`: runs WebAssembly components under enforced limits.
+//!
+//! Replies and results go to standard output, everything else to standard error.
+//! Exit codes: 0 all went well, 1 a message or call failed, 2 bad input.
+
+mod anatomy;
+mod call;
+mod check;
+mod flags;
+mod guest_log;
+mod host;
+mod inspect;
+mod message;
+mod outcome;
+mod report;
+mod run;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::call::Call;
+use crate::check::Check;
+use crate::inspect::Inspect;
+use crate::outcome::Stop;
+use crate::run::Run;
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm run examples/echo --message hello
+  airssys-wasm call examples/hello 'hello()'
+  airssys-wasm inspect echo.wasm
+  airssys-wasm check examples/echo
+
+Exit codes:
+  0  all went well
+  1  a message or call failed
+  2  bad input: arguments, manifest or component";
+
+/// Runs WebAssembly components that answer messages, under limits they cannot exceed.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Run),
+    Call(Call),
+    Inspect(Inspect),
+    Check(Check),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    guest_log::show_on_stderr();
+    let outcome = match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Call(call) => call.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
+        Command::Check(check) => check.execute(),
+    };
+    outcome.unwrap_or_else(Stop::into_exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

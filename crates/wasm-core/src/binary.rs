@@ -115,7 +115,7 @@ impl Display for Defect {
             Self::NotWasm { first_bytes } => {
                 f.write_str("it is not WebAssembly: it begins with ")?;
                 match std::str::from_utf8(first_bytes) {
-                    Ok(text) if !text.contains('\0') => Display::fmt(&Quoted(text), f),
+                    Ok(text) if !text.contains('\0') => Display::fmt(&Quoted::new(text), f),
                     _ => {
                         for (i, byte) in first_bytes.iter().enumerate() {
                             write!(f, "{}{byte:02x}", if i == 0 { "" } else { " " })?;
@@ -144,7 +144,11 @@ impl Display for Defect {
                 format_bytes(*limit)
             ),
             Self::Malformed { reason } => {
-                write!(f, "it is damaged or not supported: {}", Escaped(reason))
+                write!(
+                    f,
+                    "it is damaged or not supported: {}",
+                    Escaped::new(reason)
+                )
             }
             Self::IncompleteLifecycle { missing } => {
                 f.write_str("it exports `component-lifecycle` without ")?;
@@ -153,7 +157,7 @@ impl Display for Defect {
                         f,
                         "{}`{}`",
                         if i == 0 { "" } else { ", " },
-                        Escaped(function)
+                        Escaped::new(function)
                     )?;
                 }
                 Ok(())
@@ -161,8 +165,8 @@ impl Display for Defect {
             Self::WrongExportType { export, reason } => write!(
                 f,
                 "its export `{}` has another type than in the contract: {}",
-                Escaped(export),
-                Escaped(reason)
+                Escaped::new(export),
+                Escaped::new(reason)
             ),
             Self::TooComplex { what, found, limit } => {
                 write!(f, "it needs {found} {what}; at most {limit} are accepted")
@@ -239,5 +243,59 @@ mod tests {
             missing.to_string(),
             "it exports `component-lifecycle` without `health`, `shutdown`"
         );
+    }
+
+    #[test]
+    fn every_defect_is_explained() {
+        for (defect, words) in [
+            (Defect::Empty, "it is empty"),
+            (
+                Defect::NotWasm {
+                    first_bytes: vec![0, 1],
+                },
+                "it is not WebAssembly: it begins with 00 01 instead of 00 61 73 6d",
+            ),
+            (
+                Defect::Text,
+                "it is the WebAssembly text format; only the binary format is accepted \
+                 (`wasm-tools parse` converts)",
+            ),
+            (
+                Defect::CoreModule,
+                "it is a core module; only components are accepted (`wasm-tools component new` \
+                 makes one from a module)",
+            ),
+            (
+                Defect::UnknownVersion {
+                    version: [0x0a, 0, 1, 0],
+                },
+                "its binary format version [0a, 00, 01, 00] is not that of a component, \
+                 [0d, 00, 01, 00]",
+            ),
+            (
+                Defect::Malformed {
+                    reason: "unexpected end (at offset 0x1f)\n".into(),
+                },
+                "it is damaged or not supported: unexpected end (at offset 0x1f)\\u{a}",
+            ),
+            (
+                Defect::WrongExportType {
+                    export: "health".into(),
+                    reason: "expected 0 parameters, found 1".into(),
+                },
+                "its export `health` has another type than in the contract: expected 0 \
+                 parameters, found 1",
+            ),
+            (
+                Defect::TooComplex {
+                    what: "memories",
+                    found: 200,
+                    limit: 100,
+                },
+                "it needs 200 memories; at most 100 are accepted",
+            ),
+        ] {
+            assert_eq!(defect.to_string(), words);
+        }
     }
 }

@@ -46,3 +46,39 @@ impl ComponentConfig {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_new_configuration_has_limits_only() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let config = ComponentConfig::new(limits);
+        assert_eq!(config.limits, limits);
+        assert_eq!(config.env, []);
+        assert_eq!(config.config_data, None);
+        assert_eq!(config.permissions, Permissions::default());
+    }
+
+    #[test]
+    fn a_configuration_keeps_what_was_set() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let permissions = Permissions {
+            storage: Some(7),
+            ..Default::default()
+        };
+        let config = ComponentConfig::new(limits)
+            .with_env("B", "1")
+            .with_env("A", "2")
+            .with_env("B", "3")
+            .with_config_data("{}")
+            .with_permissions(permissions.clone());
+        let env = [("B", "1"), ("A", "2"), ("B", "3")];
+        assert_eq!(config.env, env.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(config.config_data, Some(MessagePayload::from_static(b"{}")));
+        assert_eq!(config.permissions, permissions);
+    }
+}

@@ -38,3 +38,17 @@ impl ComponentDirectory for NoOtherComponents {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::now;
+
+    #[test]
+    fn a_component_on_its_own_finds_nobody() {
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        assert_eq!(now(NoOtherComponents.list(None, usize::MAX)), []);
+        assert_eq!(now(NoOtherComponents.list(Some(&id), 1)), []);
+        assert_eq!(now(NoOtherComponents.info(&id)), None);
+    }
+}

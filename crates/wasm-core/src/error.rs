@@ -67,7 +67,7 @@ pub enum WasmError {
     /// A component imports what the host does not provide.
     #[error(
         "{component} imports `{}`, which this host does not provide",
-        Escaped(import)
+        Escaped::new(import)
     )]
     ImportNotFound {
         /// Which.
@@ -78,7 +78,7 @@ pub enum WasmError {
         source: Option<Cause>,
     },
     /// A call of something the component does not export.
-    #[error("{component} does not export `{}`", Escaped(export))]
+    #[error("{component} does not export `{}`", Escaped::new(export))]
     ExportNotFound {
         /// Which.
         component: ComponentId,
@@ -104,7 +104,7 @@ pub enum WasmError {
         error: LifecycleError,
     },
     /// The guest did what WebAssembly forbids, or a host function panicked.
-    #[error("{component} trapped in `{}`: {trap}", Escaped(export))]
+    #[error("{component} trapped in `{}`: {trap}", Escaped::new(export))]
     Trapped {
         /// Which.
         component: ComponentId,
@@ -123,7 +123,7 @@ pub enum WasmError {
     #[error(
         "{component} was stopped in `{}`: not done within {}, having consumed {} fuel \
          (`timeout` in [resources])",
-        Escaped(export), format_duration(*limit), format_count(*fuel_consumed)
+        Escaped::new(export), format_duration(*limit), format_count(*fuel_consumed)
     )]
     Timeout {
         /// Which.
@@ -139,7 +139,7 @@ pub enum WasmError {
         frames: Box<[WasmFrame]>,
     },
     /// A call needed more of something than its limit.
-    #[error("{component} was stopped in `{}`: {}", Escaped(export), Excess(*resource, *limit, *requested))]
+    #[error("{component} was stopped in `{}`: {}", Escaped::new(export), Excess(*resource, *limit, *requested))]
     ResourceLimitExceeded {
         /// Which.
         component: ComponentId,
@@ -184,7 +184,7 @@ pub enum WasmError {
         error: LifecycleError,
     },
     /// Arguments of a call that do not fit the export.
-    #[error("{component} cannot be called: `{}` {reason}", Escaped(export))]
+    #[error("{component} cannot be called: `{}` {reason}", Escaped::new(export))]
     InvalidArguments {
         /// Which.
         component: ComponentId,
@@ -312,11 +312,6 @@ impl Display for Excess {
                 "memory limit of {} reached (`memory` in [resources])",
                 format_bytes(*limit)
             ),
-            (Resource::HostData, _) => write!(
-                f,
-                "it handed the host more than {} at once (bounded by `memory` in [resources])",
-                format_bytes(*limit)
-            ),
         }
     }
 }
@@ -329,8 +324,6 @@ pub enum Resource {
     Memory,
     /// Fuel of one call.
     Fuel,
-    /// What a guest hands to its host in one call or answer, in bytes.
-    HostData,
 }
 
 /// How a guest broke the rules of WebAssembly.
@@ -355,13 +348,11 @@ pub enum Trap {
     BadConversionToInteger,
     /// It called itself too deeply.
     StackOverflow,
-    /// It broke a rule of the component model, such as handing over a text that is
-    /// not UTF-8 or memory that it does not have.
-    CanonicalAbi(String),
     /// The host function it called panicked, with this message.
     HostPanic(String),
-    /// The host function it called failed for a reason of its own.
-    HostFunction(String),
+    /// The host refused what the guest handed over or asked for: a text that is not
+    /// UTF-8, memory that the guest does not have, a host function's own error.
+    RefusedByHost(String),
     /// Something else, as the engine describes it.
     Other(String),
 }
@@ -378,16 +369,13 @@ impl Display for Trap {
             Self::IntegerDivisionByZero => "integer division by zero",
             Self::BadConversionToInteger => "number does not fit the integer",
             Self::StackOverflow => "call stack exhausted",
-            Self::CanonicalAbi(reason) => {
-                return write!(f, "rule of the component model broken: {}", Escaped(reason));
-            }
             Self::HostPanic(message) => {
-                return write!(f, "host function panicked: {}", Escaped(message));
+                return write!(f, "host function panicked: {}", Escaped::new(message));
             }
-            Self::HostFunction(message) => {
-                return write!(f, "host function failed: {}", Escaped(message));
+            Self::RefusedByHost(reason) => {
+                return write!(f, "refused by the host: {}", Escaped::new(reason));
             }
-            Self::Other(description) => return write!(f, "{}", Escaped(description)),
+            Self::Other(description) => return write!(f, "{}", Escaped::new(description)),
         })
     }
 }
@@ -426,9 +414,9 @@ impl WasmFrame {
 impl Display for WasmFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let module = self.module.as_deref().unwrap_or("<unnamed>");
-        write!(f, "{}!", Escaped(module))?;
+        write!(f, "{}!", Escaped::new(module))?;
         match &self.function {
-            Some(name) => write!(f, "{}", Escaped(name))?,
+            Some(name) => write!(f, "{}", Escaped::new(name))?,
             None => write!(f, "<function {}>", self.function_index)?,
         }
         self.offset
@@ -461,7 +449,7 @@ impl Display for GuestError {
             Self::InvalidComponent(text) => ("invalid-component", text),
             Self::RuntimeError(text) => ("runtime-error", text),
         };
-        write!(f, "{case} {}", Quoted(text))
+        write!(f, "{case} {}", Quoted::new(text))
     }
 }
 
@@ -486,6 +474,464 @@ impl Display for LifecycleError {
             Self::ShutdownFailed(text) => ("shutdown-failed", text),
             Self::InvalidState(text) => ("invalid-state", text),
         };
-        write!(f, "{case} {}", Quoted(text))
+        write!(f, "{case} {}", Quoted::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn id() -> ComponentId {
+        ComponentId::new("demo", "a", "main").unwrap()
+    }
+
+    fn cause() -> Option<Cause> {
+        Some(Arc::new(io::Error::other("the cause")))
+    }
+
+    fn frames() -> Box<[WasmFrame]> {
+        let inner = WasmFrame::new(Some("core".into()), Some("run".into()), 3, Some(0x1f));
+        Box::new([inner, WasmFrame::new(None, None, 7, None)])
+    }
+
+    /// One of each kind, with its message.
+    fn all() -> Vec<(WasmError, &'static str)> {
+        let component = id;
+        vec![
+            (
+                WasmError::EngineInitialization {
+                    reason: "no memory left to reserve".into(),
+                    source: cause(),
+                },
+                "the engine could not be set up: no memory left to reserve",
+            ),
+            (
+                WasmError::ComponentNotFound {
+                    handle: ComponentHandle::new(id(), 9),
+                },
+                "no component is loaded as demo/a/main#9",
+            ),
+            (
+                WasmError::unreadable(
+                    Path::new("demo/a/main.wasm"),
+                    io::Error::other("permission denied"),
+                ),
+                "demo/a/main.wasm could not be loaded: permission denied",
+            ),
+            (
+                WasmError::invalid_component(&id(), Defect::Empty),
+                "demo/a/main is not a component that can be run: it is empty",
+            ),
+            (
+                WasmError::InvalidLimits {
+                    component: component(),
+                    source: LimitsError::NoFuel,
+                },
+                "demo/a/main cannot be given its limits: a fuel limit of 0 is not allowed: it must \
+                 be 1 to 18_446_744_073_709_551_615, or \"unmetered\" (`fuel` in [resources])",
+            ),
+            (
+                WasmError::ImportNotFound {
+                    component: component(),
+                    import: "acme:gpu/draw@1.0.0".into(),
+                    source: cause(),
+                },
+                "demo/a/main imports `acme:gpu/draw@1.0.0`, which this host does not provide",
+            ),
+            (
+                WasmError::ExportNotFound {
+                    component: component(),
+                    export: "run\u{1b}[2J".into(),
+                },
+                "demo/a/main does not export `run\\u{1b}[2J`",
+            ),
+            (
+                WasmError::InstantiationFailed {
+                    component: component(),
+                    reason: "too many instances".into(),
+                    source: cause(),
+                },
+                "demo/a/main could not be instantiated: too many instances",
+            ),
+            (
+                WasmError::InitializationFailed {
+                    component: component(),
+                    error: LifecycleError::InitializationFailed("no \nconfig".into()),
+                },
+                "demo/a/main did not initialize: initialization-failed \"no \\u{a}config\"",
+            ),
+            (
+                WasmError::Trapped {
+                    component: component(),
+                    export: "handle-message".into(),
+                    trap: Trap::Unreachable,
+                    frames: frames(),
+                    fuel_consumed: 12,
+                    source: cause(),
+                },
+                "demo/a/main trapped in `handle-message`: `unreachable` was executed",
+            ),
+            (
+                WasmError::Timeout {
+                    component: component(),
+                    export: "handle-message".into(),
+                    limit: Duration::from_millis(100),
+                    fuel_consumed: 1_234_567,
+                    frames: frames(),
+                },
+                "demo/a/main was stopped in `handle-message`: not done within 100ms, having \
+                 consumed 1_234_567 fuel (`timeout` in [resources])",
+            ),
+            (
+                WasmError::ResourceLimitExceeded {
+                    component: component(),
+                    export: "handle-message".into(),
+                    resource: Resource::Memory,
+                    limit: 512 << 10,
+                    requested: Some(576 << 10),
+                    fuel_consumed: 12,
+                    frames: frames(),
+                    source: cause(),
+                },
+                "demo/a/main was stopped in `handle-message`: memory limit reached: asked for \
+                 576KiB of at most 512KiB in all memories and tables (`memory` in [resources])",
+            ),
+            (
+                WasmError::ComponentFailed {
+                    component: component(),
+                    source: Arc::new(WasmError::Timeout {
+                        component: component(),
+                        export: "health".into(),
+                        limit: Duration::from_secs(1),
+                        fuel_consumed: 5,
+                        frames: frames(),
+                    }),
+                },
+                "demo/a/main has failed and must be restarted; it failed because demo/a/main was \
+                 stopped in `health`: not done within 1s, having consumed 5 fuel (`timeout` in \
+                 [resources])",
+            ),
+            (
+                WasmError::GuestError {
+                    component: component(),
+                    error: GuestError::RuntimeError("no".into()),
+                },
+                "demo/a/main answered with an error: runtime-error \"no\"",
+            ),
+            (
+                WasmError::ShutdownFailed {
+                    component: component(),
+                    error: LifecycleError::NotInitialized,
+                },
+                "demo/a/main was unloaded, but its shutdown answered with an error: \
+                 not-initialized",
+            ),
+            (
+                WasmError::InvalidArguments {
+                    component: component(),
+                    export: "add".into(),
+                    reason: "takes 2 arguments, not 1".into(),
+                },
+                "demo/a/main cannot be called: `add` takes 2 arguments, not 1",
+            ),
+            (
+                WasmError::Unsupported {
+                    what: "snapshots".into(),
+                },
+                "not supported by this engine: snapshots",
+            ),
+        ]
+    }
+
+    /// The name of the variant.
+    fn kind(error: &WasmError) -> String {
+        let debug = format!("{error:?}");
+        let end = debug.find([' ', '{']).unwrap_or(debug.len());
+        debug[..end].to_owned()
+    }
+
+    fn kinds_with(question: impl Fn(&WasmError) -> bool) -> Vec<String> {
+        let all = all();
+        let asked = all.iter().map(|(error, _)| error);
+        asked.filter(|e| question(e)).map(kind).collect()
+    }
+
+    #[test]
+    fn messages_name_component_place_and_key() {
+        for (error, message) in all() {
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn limits_tell_what_was_needed() {
+        for (resource, requested, message) in [
+            (
+                Resource::Fuel,
+                None,
+                "out of fuel, having consumed all of its 1_048_576 (`fuel` in [resources])",
+            ),
+            (
+                Resource::Memory,
+                None,
+                "memory limit of 1MiB reached (`memory` in [resources])",
+            ),
+            (
+                Resource::Memory,
+                Some((1 << 20) + 1),
+                "memory limit reached: asked for 1048577B of at most 1MiB in all memories and \
+                 tables (`memory` in [resources])",
+            ),
+        ] {
+            let error = WasmError::ResourceLimitExceeded {
+                component: id(),
+                export: "f".into(),
+                resource,
+                limit: 1 << 20,
+                requested,
+                fuel_consumed: 0,
+                frames: Box::new([]),
+                source: None,
+            };
+            assert_eq!(
+                error.to_string(),
+                format!("demo/a/main was stopped in `f`: {message}")
+            );
+        }
+    }
+
+    #[test]
+    fn each_question_is_about_its_kinds() {
+        assert_eq!(
+            kinds_with(WasmError::is_load_error),
+            [
+                "LoadFailed",
+                "InvalidComponent",
+                "InvalidLimits",
+                "ImportNotFound",
+                "InstantiationFailed",
+                "InitializationFailed",
+            ]
+        );
+        assert_eq!(
+            kinds_with(WasmError::is_limit_error),
+            ["Timeout", "ResourceLimitExceeded"]
+        );
+        assert_eq!(
+            kinds_with(WasmError::fails_instance),
+            [
+                "Trapped",
+                "Timeout",
+                "ResourceLimitExceeded",
+                "ComponentFailed",
+            ]
+        );
+        assert_eq!(kinds_with(WasmError::is_guest_error), ["GuestError"]);
+        assert_eq!(
+            kinds_with(|error| error.component().is_none()),
+            ["EngineInitialization", "LoadFailed", "Unsupported"]
+        );
+        assert_eq!(
+            kinds_with(|error| !error.frames().is_empty()),
+            [
+                "Trapped",
+                "Timeout",
+                "ResourceLimitExceeded",
+                "ComponentFailed",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_component_at_fault_is_known() {
+        for (error, _) in all() {
+            assert_eq!(*error.component().unwrap_or(&id()), id());
+        }
+    }
+
+    #[test]
+    fn frames_are_those_of_the_failure() {
+        for (error, _) in all() {
+            assert!(error.frames().is_empty() || *error.frames() == *frames());
+        }
+    }
+
+    #[test]
+    fn the_cause_is_kept() {
+        let caused: Vec<(String, String)> = all()
+            .iter()
+            .filter_map(|(error, _)| Some((kind(error), error.source()?.to_string())))
+            .collect();
+        let caused: Vec<(&str, &str)> = caused.iter().map(|(k, c)| (&**k, &**c)).collect();
+        assert_eq!(
+            caused,
+            [
+                ("EngineInitialization", "the cause"),
+                ("LoadFailed", "permission denied"),
+                (
+                    "InvalidLimits",
+                    "a fuel limit of 0 is not allowed: it must be 1 to \
+                     18_446_744_073_709_551_615, or \"unmetered\" (`fuel` in [resources])"
+                ),
+                ("ImportNotFound", "the cause"),
+                ("InstantiationFailed", "the cause"),
+                ("Trapped", "the cause"),
+                ("ResourceLimitExceeded", "the cause"),
+                (
+                    "ComponentFailed",
+                    "demo/a/main was stopped in `health`: not done within 1s, having consumed 5 \
+                     fuel (`timeout` in [resources])"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failed_component_leads_to_what_the_engine_said() {
+        let trapped = WasmError::Trapped {
+            component: id(),
+            export: "f".into(),
+            trap: Trap::StackOverflow,
+            frames: frames(),
+            fuel_consumed: 0,
+            source: cause(),
+        };
+        let failed = WasmError::ComponentFailed {
+            component: id(),
+            source: Arc::new(trapped),
+        };
+        let mut chain = vec![failed.to_string()];
+        let mut below = failed.source();
+        while let Some(error) = below {
+            chain.push(error.to_string());
+            below = error.source();
+        }
+        assert_eq!(
+            chain,
+            [
+                "demo/a/main has failed and must be restarted; it failed because demo/a/main \
+                 trapped in `f`: call stack exhausted",
+                "demo/a/main trapped in `f`: call stack exhausted",
+                "the cause",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_io_error_can_be_had_back() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = WasmError::unreadable(Path::new("a.wasm"), denied);
+        // `source()` gives the shared pointer; the field gives what it points to.
+        let WasmError::LoadFailed {
+            source: Some(cause),
+            ..
+        } = error
+        else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            cause.downcast_ref().map(io::Error::kind),
+            Some(io::ErrorKind::PermissionDenied)
+        );
+    }
+
+    #[test]
+    fn traps_in_words() {
+        for (trap, words) in [
+            (Trap::Unreachable, "`unreachable` was executed"),
+            (Trap::MemoryOutOfBounds, "memory access out of bounds"),
+            (Trap::TableOutOfBounds, "table access out of bounds"),
+            (
+                Trap::IndirectCallToNull,
+                "call of a null function reference",
+            ),
+            (Trap::BadSignature, "indirect call with the wrong type"),
+            (Trap::IntegerOverflow, "integer overflow"),
+            (Trap::IntegerDivisionByZero, "integer division by zero"),
+            (
+                Trap::BadConversionToInteger,
+                "number does not fit the integer",
+            ),
+            (Trap::StackOverflow, "call stack exhausted"),
+            (
+                Trap::HostPanic("index 1\n".into()),
+                "host function panicked: index 1\\u{a}",
+            ),
+            (
+                Trap::RefusedByHost("not UTF-8".into()),
+                "refused by the host: not UTF-8",
+            ),
+            (Trap::Other("odd".into()), "odd"),
+        ] {
+            assert_eq!(trap.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn frames_print_like_in_a_stack_trace() {
+        let printed: Vec<String> = frames().iter().map(WasmFrame::to_string).collect();
+        assert_eq!(printed, ["core!run @ 0x1f", "<unnamed>!<function 7>"]);
+        let odd = WasmFrame::new(Some("\u{7}".into()), Some("\u{202e}".into()), 0, None);
+        assert_eq!(odd.to_string(), "\\u{7}!\\u{202e}");
+    }
+
+    #[test]
+    fn what_a_guest_answers_is_named_as_in_the_contract() {
+        let text = || "a\nb".to_owned();
+        for (error, words) in [
+            (
+                GuestError::ComponentNotFound(text()),
+                "component-not-found \"a\\u{a}b\"",
+            ),
+            (
+                GuestError::InstantiationFailed(text()),
+                "instantiation-failed \"a\\u{a}b\"",
+            ),
+            (
+                GuestError::ExportNotFound(text()),
+                "export-not-found \"a\\u{a}b\"",
+            ),
+            (GuestError::Timeout, "timeout"),
+            (
+                GuestError::ResourceLimitExceeded(text()),
+                "resource-limit-exceeded \"a\\u{a}b\"",
+            ),
+            (
+                GuestError::InvalidComponent(text()),
+                "invalid-component \"a\\u{a}b\"",
+            ),
+            (
+                GuestError::RuntimeError(text()),
+                "runtime-error \"a\\u{a}b\"",
+            ),
+        ] {
+            assert_eq!(error.to_string(), words);
+        }
+        for (error, words) in [
+            (
+                LifecycleError::InitializationFailed(text()),
+                "initialization-failed \"a\\u{a}b\"",
+            ),
+            (LifecycleError::AlreadyInitialized, "already-initialized"),
+            (LifecycleError::NotInitialized, "not-initialized"),
+            (
+                LifecycleError::ShutdownFailed(text()),
+                "shutdown-failed \"a\\u{a}b\"",
+            ),
+            (
+                LifecycleError::InvalidState(text()),
+                "invalid-state \"a\\u{a}b\"",
+            ),
+        ] {
+            assert_eq!(error.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn results_stay_small() {
+        assert!(size_of::<WasmError>() <= 128, "{}", size_of::<WasmError>());
     }
 }

@@ -158,14 +158,14 @@ impl Display for InvalidComponentId {
             Self::Segments { found, count } => write!(
                 f,
                 "component id {} has {count} segment{}; an id is `namespace/name/instance`",
-                Quoted(found),
+                Quoted::new(found),
                 if *count == 1 { "" } else { "s" },
             ),
             Self::Segment { segment, found } => write!(
                 f,
                 "the {segment} {} of a component id is not allowed; a segment is 1 to {} of the \
                  characters [A-Za-z0-9._-], and not \".\" or \"..\"",
-                Quoted(found),
+                Quoted::new(found),
                 ComponentId::MAX_SEGMENT_BYTES,
             ),
         }
@@ -262,6 +262,19 @@ mod tests {
             });
             assert_eq!(text.parse::<ComponentId>(), expected, "{text:?}");
         }
+        for (text, message) in [
+            (
+                "demo",
+                "component id \"demo\" has 1 segment; an id is `namespace/name/instance`",
+            ),
+            (
+                "a/b/c/d",
+                "component id \"a/b/c/d\" has 4 segments; an id is `namespace/name/instance`",
+            ),
+        ] {
+            let error = text.parse::<ComponentId>().unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
         assert_eq!(
             "demo//main".parse::<ComponentId>().unwrap_err().to_string(),
             "the name \"\" of a component id is not allowed; a segment is 1 to 64 of the \
@@ -283,6 +296,18 @@ mod tests {
             ComponentHandle::new(id, 2),
         );
         assert_ne!(one, two);
+        assert_eq!((one.id(), one.handle_id()), (two.id(), 1));
         assert_eq!(two.to_string(), "demo/a/b#2");
+    }
+
+    #[test]
+    fn ids_sort_like_their_text() {
+        let mut ids = ["b/a/a", "a/b/a", "a/a/b", "a/a/a", "a-b/a/a", "B/a/a"]
+            .map(|text| text.parse::<ComponentId>().unwrap());
+        ids.sort();
+        assert_eq!(
+            ids.each_ref().map(ComponentId::as_str),
+            ["B/a/a", "a-b/a/a", "a/a/a", "a/a/b", "a/b/a", "b/a/a"]
+        );
     }
 }

@@ -26,13 +26,18 @@ mod id;
 mod limits;
 mod loader;
 mod log;
+#[cfg(feature = "manifest")]
+pub mod manifest;
 mod message;
 mod permissions;
+#[cfg(test)]
+mod poll;
 mod router;
 mod security;
 mod services;
 mod storage;
-mod text;
+mod supervision;
+pub mod text;
 pub mod units;
 mod usage;
 
@@ -54,6 +59,7 @@ pub use router::{MessageRouter, MessagingError, NoOtherComponents};
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
+pub use supervision::{RestartPolicy, Supervision};
 pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus};
 
 /// The interfaces between component and host, in the component model's own

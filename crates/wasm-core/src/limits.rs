@@ -158,7 +158,7 @@ mod tests {
             ResourceLimits::new(1 << 40, SECOND, None)
                 .unwrap_err()
                 .to_string(),
-            "a memory limit of 1024GiB is not allowed: it must be 512KiB to 4GiB (`memory` in [resources])"
+            "a memory limit of 1TiB is not allowed: it must be 512KiB to 4GiB (`memory` in [resources])"
         );
     }
 

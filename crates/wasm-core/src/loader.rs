@@ -21,3 +21,46 @@ pub trait ComponentLoader: Send + Sync {
         Defect::check_header(bytes).map_err(|defect| WasmError::invalid_component(id, defect))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::poll::now;
+
+    struct Fixed(&'static [u8]);
+
+    #[async_trait]
+    impl ComponentLoader for Fixed {
+        async fn load_bytes(&self, _: &ComponentId) -> Result<Bytes, WasmError> {
+            Ok(Bytes::from_static(self.0))
+        }
+    }
+
+    #[test]
+    fn validation_looks_at_the_header() {
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        for (bytes, problem) in [
+            (b"\0asm\x0d\0\x01\0".as_slice(), None),
+            (
+                b"",
+                Some("demo/a/main is not a component that can be run: it is empty"),
+            ),
+            (
+                b"#!/bin/sh",
+                Some(
+                    "demo/a/main is not a component that can be run: it is not WebAssembly: it \
+                     begins with \"#!/bin/sh\" instead of 00 61 73 6d",
+                ),
+            ),
+        ] {
+            let loader: Arc<dyn ComponentLoader> = Arc::new(Fixed(bytes));
+            let loaded = now(loader.load_bytes(&id)).unwrap();
+            assert_eq!(loaded, bytes);
+            let outcome = loader.validate(&id, &loaded);
+            let found = outcome.err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), problem);
+        }
+    }
+}

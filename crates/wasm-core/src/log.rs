@@ -50,7 +50,7 @@ impl Display for LogLevel {
 
 /// A text that is not a [`LogLevel`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{} is not a log level: write trace, debug, info, warn or error", Quoted(.0))]
+#[error("{} is not a log level: write trace, debug, info, warn or error", Quoted::new(.0))]
 pub struct InvalidLogLevel(String);
 
 impl FromStr for LogLevel {

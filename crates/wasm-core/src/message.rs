@@ -16,15 +16,27 @@ impl CorrelationId {
     }
 }
 
-impl<T: Into<Arc<str>>> From<T> for CorrelationId {
-    fn from(text: T) -> Self {
+impl From<&str> for CorrelationId {
+    fn from(text: &str) -> Self {
         Self(text.into())
+    }
+}
+
+impl From<String> for CorrelationId {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<CorrelationId> for Arc<str> {
+    fn from(id: CorrelationId) -> Self {
+        id.0
     }
 }
 
 impl Display for CorrelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(&crate::text::Escaped(&self.0), f)
+        Display::fmt(&crate::text::Escaped::new(&self.0), f)
     }
 }
 
@@ -84,9 +96,21 @@ impl MessagePayload {
     }
 }
 
-impl<T: Into<Bytes>> From<T> for MessagePayload {
-    fn from(bytes: T) -> Self {
-        Self(bytes.into())
+macro_rules! payload_from {
+    ($($source:ty),*) => {$(
+        impl From<$source> for MessagePayload {
+            fn from(bytes: $source) -> Self {
+                Self(bytes.into())
+            }
+        }
+    )*};
+}
+
+payload_from!(Bytes, Vec<u8>, String, &'static [u8], &'static str);
+
+impl From<MessagePayload> for Bytes {
+    fn from(payload: MessagePayload) -> Self {
+        payload.0
     }
 }
 
@@ -182,6 +206,29 @@ mod tests {
         let clone = payload.clone();
         assert_eq!(payload.as_bytes().as_ptr(), clone.as_bytes().as_ptr());
         assert_eq!(clone.into_bytes(), Bytes::from_static(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn payloads_come_from_what_holds_bytes() {
+        let payload = MessagePayload::from_static(b"hi");
+        for same in [
+            MessagePayload::from("hi"),
+            MessagePayload::from("hi".to_owned()),
+            MessagePayload::from(b"hi".as_slice()),
+            MessagePayload::from(Bytes::from_static(b"hi")),
+        ] {
+            assert_eq!(same, payload);
+        }
+        assert_eq!(Bytes::from(payload), Bytes::from_static(b"hi"));
+    }
+
+    #[test]
+    fn a_correlation_id_is_its_text() {
+        let id = CorrelationId::from("c\n1".to_owned());
+        assert_eq!(id.as_str(), "c\n1");
+        assert_eq!(id.to_string(), "c\\u{a}1");
+        assert_eq!(id, CorrelationId::from("c\n1"));
+        assert_eq!(&*Arc::<str>::from(id), "c\n1");
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Display for ComponentPattern {
 #[error(
     "{} is not a pattern of components: write `namespace/name/instance`, each 1 to 64 of the \
      characters [A-Za-z0-9._-] or `*`, as in \"demo/*/*\"",
-    Quoted(.0)
+    Quoted::new(.0)
 )]
 pub struct InvalidPattern(String);
 

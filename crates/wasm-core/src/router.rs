@@ -72,13 +72,13 @@ pub trait MessageRouter: Send + Sync {
 #[non_exhaustive]
 pub enum MessagingError {
     /// Refused or lost on the way.
-    #[error("delivery failed: {}", Escaped(.0))]
+    #[error("delivery failed: {}", Escaped::new(.0))]
     DeliveryFailed(String),
     /// The answer did not come in time.
     #[error("request {0} was not answered in time")]
     CorrelationTimeout(CorrelationId),
     /// The message or the request it names makes no sense.
-    #[error("invalid message: {}", Escaped(.0))]
+    #[error("invalid message: {}", Escaped::new(.0))]
     InvalidMessage(String),
     /// No room in the recipient's mailbox, or none left in the sender's budget.
     #[error("queue full")]
@@ -119,5 +119,117 @@ impl MessageRouter for NoOtherComponents {
         Err(MessagingError::InvalidMessage(format!(
             "no open request {request}"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::poll::now;
+
+    fn id(name: &str) -> ComponentId {
+        ComponentId::new("demo", name, "main").unwrap()
+    }
+
+    fn message(to: &str) -> ComponentMessage {
+        ComponentMessage::new(id("a"), id(to), "hi")
+    }
+
+    #[test]
+    fn alone_there_is_no_one_to_send_to() {
+        let from = ComponentHandle::new(id("a"), 1);
+        let nobody = MessagingError::TargetNotFound(id("b"));
+        let router = NoOtherComponents;
+        assert_eq!(now(router.send(&from, message("b"))), Err(nobody.clone()));
+        assert_eq!(
+            now(router.request(&from, message("b"), Duration::from_secs(1))),
+            Err(nobody.clone())
+        );
+        assert_eq!(
+            now(router.broadcast(&from, vec![message("b"), message("c")])),
+            Err(nobody)
+        );
+        assert_eq!(now(router.broadcast(&from, Vec::new())), Ok(()));
+        assert_eq!(
+            now(router.cancel_request(&from, &CorrelationId::from("c-1"))),
+            Err(MessagingError::InvalidMessage(
+                "no open request c-1".to_owned()
+            ))
+        );
+    }
+
+    /// Has room for everyone but `b`.
+    #[derive(Default)]
+    struct FullMailbox(Mutex<Vec<ComponentId>>);
+
+    #[async_trait]
+    impl MessageRouter for FullMailbox {
+        async fn send(
+            &self,
+            _: &ComponentHandle,
+            message: ComponentMessage,
+        ) -> Result<(), MessagingError> {
+            if message.recipient == id("b") {
+                return Err(MessagingError::QueueFull);
+            }
+            self.0.lock().unwrap().push(message.recipient);
+            Ok(())
+        }
+
+        async fn request(
+            &self,
+            _: &ComponentHandle,
+            message: ComponentMessage,
+            _: Duration,
+        ) -> Result<CorrelationId, MessagingError> {
+            Err(MessagingError::TargetNotFound(message.recipient))
+        }
+
+        async fn cancel_request(
+            &self,
+            _: &ComponentHandle,
+            request: &CorrelationId,
+        ) -> Result<(), MessagingError> {
+            Err(MessagingError::CorrelationTimeout(request.clone()))
+        }
+    }
+
+    #[test]
+    fn a_broadcast_reaches_the_others_when_one_is_full() {
+        let from = ComponentHandle::new(id("a"), 1);
+        let router = FullMailbox::default();
+        let messages = ["c", "b", "d"].map(message).to_vec();
+        assert_eq!(
+            now(router.broadcast(&from, messages)),
+            Err(MessagingError::QueueFull)
+        );
+        assert_eq!(*router.0.lock().unwrap(), [id("c"), id("d")]);
+    }
+
+    #[test]
+    fn errors_say_what_happened_on_one_line() {
+        for (error, text) in [
+            (
+                MessagingError::DeliveryFailed("line 1\nline 2".to_owned()),
+                "delivery failed: line 1\\u{a}line 2",
+            ),
+            (
+                MessagingError::CorrelationTimeout(CorrelationId::from("c-1")),
+                "request c-1 was not answered in time",
+            ),
+            (
+                MessagingError::InvalidMessage("too large".to_owned()),
+                "invalid message: too large",
+            ),
+            (MessagingError::QueueFull, "queue full"),
+            (
+                MessagingError::TargetNotFound(id("b")),
+                "no component demo/b/main is loaded",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

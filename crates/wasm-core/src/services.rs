@@ -79,3 +79,78 @@ impl Debug for HostServices {
         f.debug_struct("HostServices").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::poll::now;
+    use crate::{
+        Capability, CapabilityDenied, ComponentHandle, ComponentId, ComponentMessage,
+        MessagingError, Timestamp,
+    };
+
+    #[test]
+    fn by_default_a_component_is_on_its_own() {
+        let services = HostServices::default();
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        let handle = ComponentHandle::new(id.clone(), 1);
+        let message = ComponentMessage::new(id.clone(), id.clone(), "hi");
+        assert_eq!(
+            now(services.router.send(&handle, message)),
+            Err(MessagingError::TargetNotFound(id.clone()))
+        );
+        assert_eq!(now(services.directory.info(&id)), None);
+        assert_eq!(now(services.storage.get(&id, "k")), Ok(None));
+        assert_eq!(
+            services.validator.validate(&handle, &Capability::Storage),
+            Ok(())
+        );
+        assert_ne!(services.clock.now(), Timestamp::default());
+        assert_eq!(format!("{services:?}"), "HostServices { .. }");
+    }
+
+    #[test]
+    fn each_service_can_be_replaced() {
+        struct Stopped;
+
+        impl Clock for Stopped {
+            fn now(&self) -> Timestamp {
+                Timestamp::default()
+            }
+        }
+
+        impl SecurityValidator for Stopped {
+            fn validate(
+                &self,
+                _: &ComponentHandle,
+                capability: &Capability,
+            ) -> Result<(), CapabilityDenied> {
+                Err(CapabilityDenied::not_granted(capability.clone()))
+            }
+        }
+
+        let storage = Arc::new(MemoryStorage::new());
+        let router: Arc<dyn MessageRouter> = Arc::new(NoOtherComponents);
+        let directory: Arc<dyn ComponentDirectory> = Arc::new(NoOtherComponents);
+        let services = HostServices::default()
+            .with_router(router.clone())
+            .with_storage(storage.clone())
+            .with_validator(Arc::new(Stopped))
+            .with_directory(directory.clone())
+            .with_clock(Arc::new(Stopped))
+            .clone();
+        assert!(Arc::ptr_eq(&services.router, &router));
+        assert!(Arc::ptr_eq(&services.directory, &directory));
+        assert_eq!(services.clock.now(), Timestamp::default());
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        now(services.storage.set(&id, "k", Bytes::from("v"), 2)).unwrap();
+        assert_eq!(now(storage.get(&id, "k")), Ok(Some(Bytes::from("v"))));
+        let handle = ComponentHandle::new(id, 1);
+        assert_eq!(
+            services.validator.validate(&handle, &Capability::Storage),
+            Err(CapabilityDenied::not_granted(Capability::Storage))
+        );
+    }
+}

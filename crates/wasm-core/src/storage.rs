@@ -84,19 +84,19 @@ pub struct StorageUsage {
 #[non_exhaustive]
 pub enum StorageError {
     /// What must be there is not.
-    #[error("{} is not in the store", Escaped(.0))]
+    #[error("{} is not in the store", Escaped::new(.0))]
     NotFound(String),
     /// What must not be there is.
-    #[error("{} is already in the store", Escaped(.0))]
+    #[error("{} is already in the store", Escaped::new(.0))]
     AlreadyExists(String),
     /// The owner would keep more than its quota.
     #[error("quota exceeded")]
     QuotaExceeded,
     /// Empty, too long or otherwise unfit.
-    #[error("invalid key: {}", Escaped(.0))]
+    #[error("invalid key: {}", Escaped::new(.0))]
     InvalidKey(String),
     /// The store itself failed, or refused.
-    #[error("storage failed: {}", Escaped(.0))]
+    #[error("storage failed: {}", Escaped::new(.0))]
     Io(String),
 }
 
@@ -199,5 +199,137 @@ impl ComponentStorage for MemoryStorage {
                 used_bytes: e.used_bytes,
                 key_count: e.values.len() as u64,
             }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::now;
+
+    const NO_QUOTA: u64 = u64::MAX;
+
+    fn id(name: &str) -> ComponentId {
+        ComponentId::new("demo", name, "main").unwrap()
+    }
+
+    fn storage_with(keys: &[&str]) -> MemoryStorage {
+        let storage = MemoryStorage::new();
+        for key in keys {
+            now(storage.set(&id("a"), key, Bytes::from("v"), NO_QUOTA)).unwrap();
+        }
+        storage
+    }
+
+    fn usage(storage: &MemoryStorage, name: &str) -> (u64, u64) {
+        let usage = now(storage.usage(&id(name))).unwrap();
+        (usage.used_bytes, usage.key_count)
+    }
+
+    #[test]
+    fn each_owner_sees_its_own() {
+        let storage = storage_with(&["k"]);
+        now(storage.set(&id("b"), "k", Bytes::from("other"), NO_QUOTA)).unwrap();
+        assert_eq!(now(storage.get(&id("a"), "k")), Ok(Some(Bytes::from("v"))));
+        now(storage.delete(&id("a"), "k")).unwrap();
+        assert_eq!(now(storage.get(&id("a"), "k")), Ok(None));
+        assert_eq!(now(storage.exists(&id("a"), "k")), Ok(false));
+        assert_eq!(now(storage.exists(&id("b"), "k")), Ok(true));
+        assert_eq!(now(storage.get(&id("c"), "k")), Ok(None));
+        assert_eq!(usage(&storage, "a"), (0, 0));
+        assert_eq!(usage(&storage, "b"), (6, 1));
+        assert_eq!(usage(&storage, "c"), (0, 0));
+    }
+
+    #[test]
+    fn deleting_what_is_not_there_is_fine() {
+        let storage = storage_with(&["k"]);
+        for (owner, key) in [("a", "other"), ("b", "k")] {
+            assert_eq!(now(storage.delete(&id(owner), key)), Ok(()));
+        }
+        assert_eq!(usage(&storage, "a"), (2, 1));
+    }
+
+    #[test]
+    fn the_quota_counts_keys_and_values() {
+        let storage = MemoryStorage::new();
+        let owner = id("a");
+        let set = |key: &str, bytes: usize| {
+            now(storage.set(&owner, key, Bytes::from(vec![0; bytes]), 10))
+        };
+        assert_eq!(set("key", 8), Err(StorageError::QuotaExceeded));
+        assert_eq!(usage(&storage, "a"), (0, 0));
+        assert_eq!(set("key", 7), Ok(()));
+        assert_eq!(set("", 0), Ok(()));
+        assert_eq!(set("x", 0), Err(StorageError::QuotaExceeded));
+        assert_eq!(now(storage.exists(&owner, "x")), Ok(false));
+        // What is replaced no longer counts.
+        assert_eq!(set("key", 3), Ok(()));
+        assert_eq!(usage(&storage, "a"), (6, 2));
+        assert_eq!(set("key", 8), Err(StorageError::QuotaExceeded));
+        assert_eq!(now(storage.get(&owner, "key")).unwrap().unwrap().len(), 3);
+        // Another owner has a quota of its own.
+        let outcome = now(storage.set(&id("b"), "key", Bytes::from(vec![0; 7]), 10));
+        assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn shrinking_is_possible_under_a_lowered_quota_only_below_it() {
+        let storage = MemoryStorage::new();
+        let owner = id("a");
+        now(storage.set(&owner, "k", Bytes::from(vec![0; 99]), 100)).unwrap();
+        assert_eq!(
+            now(storage.set(&owner, "k", Bytes::from(vec![0; 50]), 50)),
+            Err(StorageError::QuotaExceeded)
+        );
+        assert_eq!(
+            now(storage.set(&owner, "k", Bytes::from(vec![0; 49]), 50)),
+            Ok(())
+        );
+        assert_eq!(usage(&storage, "a"), (50, 1));
+    }
+
+    #[test]
+    fn keys_come_in_pages_in_order_of_bytes() {
+        let storage = storage_with(&["b/2", "a", "b/1", "b", "b/10", "c", "é", "B"]);
+        let owner = id("a");
+        let list = |prefix: &str, after: Option<&str>, limit: usize| {
+            now(storage.list_keys(&owner, prefix, after, limit)).unwrap()
+        };
+        assert_eq!(
+            list("", None, usize::MAX),
+            ["B", "a", "b", "b/1", "b/10", "b/2", "c", "é"]
+        );
+        assert_eq!(list("b/", None, 2), ["b/1", "b/10"]);
+        assert_eq!(list("b/", Some("b/10"), 2), ["b/2"]);
+        assert_eq!(list("b/", Some("a"), 9), ["b/1", "b/10", "b/2"]);
+        assert_eq!(list("b/", Some("c"), 9), [""; 0]);
+        assert_eq!(list("", Some("b/11"), 1), ["b/2"]);
+        assert_eq!(list("", None, 0), [""; 0]);
+        assert_eq!(list("x", None, 9), [""; 0]);
+        assert_eq!(now(storage.list_keys(&id("b"), "", None, 9)), Ok(vec![]));
+    }
+
+    #[test]
+    fn errors_say_what_happened_on_one_line() {
+        let key = || "a\nb".to_owned();
+        for (error, text) in [
+            (
+                StorageError::NotFound(key()),
+                "a\\u{a}b is not in the store",
+            ),
+            (
+                StorageError::AlreadyExists(key()),
+                "a\\u{a}b is already in the store",
+            ),
+            (StorageError::QuotaExceeded, "quota exceeded"),
+            (StorageError::InvalidKey(key()), "invalid key: a\\u{a}b"),
+            (
+                StorageError::Io("disk full".to_owned()),
+                "storage failed: disk full",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

@@ -6,10 +6,12 @@ use thiserror::Error;
 
 use crate::text::Quoted;
 
-const BYTE_UNITS: [(&str, u64); 7] = [
+const BYTE_UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
     ("kB", 1_000),
@@ -27,7 +29,7 @@ const TIME_UNITS: [(&str, u64); 6] = [
 
 /// A text that is not a size or a duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{} is not a {expected}", Quoted(found))]
+#[error("{} is not a {expected}", Quoted::new(found))]
 pub struct UnitError {
     found: String,
     expected: &'static str,
@@ -98,7 +100,7 @@ fn scale(number: &str, factor: u64) -> Option<u64> {
 
 /// Prints a size as [`parse_bytes`] reads it, in the largest unit that keeps it exact.
 pub fn format_bytes(bytes: u64) -> String {
-    let (name, factor) = BYTE_UNITS[..3]
+    let (name, factor) = BYTE_UNITS[..4]
         .iter()
         .find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor))
         .unwrap_or(&("B", 1));
@@ -143,6 +145,7 @@ mod tests {
             ("1_000B", 1_000),
             ("0B", 0),
             ("1kB", 1_000),
+            ("1TiB", 1 << 40),
             ("18446744073709551615B", u64::MAX),
         ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text:?}");
@@ -202,6 +205,7 @@ mod tests {
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
         }
         assert_eq!(format_bytes(524_288), "512KiB");
+        assert_eq!(format_bytes(1 << 40), "1TiB");
         assert_eq!(format_duration(Duration::from_millis(1500)), "1500ms");
         assert_eq!(format_count(0), "0");
         assert_eq!(format_count(999), "999");

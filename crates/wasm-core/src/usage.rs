@@ -104,3 +104,48 @@ pub struct ComponentMetadata {
     pub supported_operations: Vec<String>,
     pub stateful: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_health_print_in_columns() {
+        let states = [
+            ComponentState::Ready,
+            ComponentState::Busy,
+            ComponentState::Failed,
+        ];
+        assert_eq!(
+            states.map(|state| format!("{state:7}|")),
+            ["ready  |", "busy   |", "failed |"]
+        );
+        let healths = [
+            HealthStatus::Healthy,
+            HealthStatus::Degraded,
+            HealthStatus::Unhealthy,
+            HealthStatus::Unknown,
+        ];
+        assert_eq!(
+            healths.map(|health| health.to_string()),
+            ["healthy", "degraded", "unhealthy", "unknown"]
+        );
+    }
+
+    #[test]
+    fn a_new_component_has_used_nothing() {
+        let usage = ComponentUsage::new(ComponentState::Busy);
+        let expected = ComponentUsage {
+            state: ComponentState::Busy,
+            memory_bytes: 0,
+            peak_memory_bytes: 0,
+            last_call_fuel: 0,
+            total_fuel: 0,
+            calls: 0,
+            traps: 0,
+            timeouts: 0,
+            restarts: 0,
+        };
+        assert_eq!(usage, expected);
+    }
+}

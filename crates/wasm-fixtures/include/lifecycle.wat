@@ -4,8 +4,9 @@
 ;;
 ;; `cargo xtask fixtures` appends this file to every fixture that says
 ;; `;; include: lifecycle.wat`, without the items that the fixture defines itself
-;; (same keyword, same name). What a fixture's own file shows is therefore what is
-;; special about it. Items start in the first column, here and there.
+;; (same keyword, same name) and without functions that nothing mentions. What a
+;; fixture's own file shows is therefore what is special about it. Items start in
+;; the first column, here and there.
 ;;
 ;; Memory:
 ;;   0x000  the answer that is being returned
@@ -36,19 +37,28 @@
 (data (i32.const 0x880) "message")
 (data (i32.const 0x888) "\80\08\00\00\07\00\00\00") ;; list of that one operation
 (data (i32.const 0x890) "ok")
-;; Names of the cases of storage-error and messaging-error, 20 bytes each.
+;; Names of the cases of errors, 24 bytes each.
+;; storage-error
 (data (i32.const 0x900)
-  "not-found\00\00\00\00\00\00\00\00\00\00\00"
-  "already-exists\00\00\00\00\00\00"
-  "quota-exceeded\00\00\00\00\00\00"
-  "invalid-key\00\00\00\00\00\00\00\00\00"
-  "io-error\00\00\00\00\00\00\00\00\00\00\00\00")
+  "not-found\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00"
+  "already-exists\00\00\00\00\00\00\00\00\00\00"
+  "quota-exceeded\00\00\00\00\00\00\00\00\00\00"
+  "invalid-key\00\00\00\00\00\00\00\00\00\00\00\00\00"
+  "io-error\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
+;; messaging-error
 (data (i32.const 0x980)
-  "delivery-failed\00\00\00\00\00"
-  "correlation-timeout\00"
-  "invalid-message\00\00\00\00\00"
-  "queue-full\00\00\00\00\00\00\00\00\00\00"
-  "target-not-found\00\00\00\00")
+  "delivery-failed\00\00\00\00\00\00\00\00\00"
+  "correlation-timeout\00\00\00\00\00"
+  "invalid-message\00\00\00\00\00\00\00\00\00"
+  "queue-full\00\00\00\00\00\00\00\00\00\00\00\00\00\00"
+  "target-not-found\00\00\00\00\00\00\00\00")
+;; component-error
+(data (i32.const 0xa00)
+  "initialization-failed\00\00\00"
+  "already-initialized\00\00\00\00\00"
+  "not-initialized\00\00\00\00\00\00\00\00\00"
+  "shutdown-failed\00\00\00\00\00\00\00\00\00"
+  "invalid-state\00\00\00\00\00\00\00\00\00\00\00")
 
 (export "cabi_realloc" (func $realloc))
 (export "airssys:core/component-lifecycle@1.0.0#initialize" (func $initialize))
@@ -175,23 +185,35 @@
 (func $echo (param $message i32) (result i32)
   (call $some (call $payload (local.get $message))))
 
-;; Failures of the host, as a guest error that names the case. Host functions
-;; leave their result at 0x40: a byte that says err, the case at 0x44.
+;; Failures of the host. A host function leaves its result at 0x40: whether it
+;; failed, and at 0x44 the case, which a fixture passes on by name.
+
+(func $failed (result i32)
+  (i32.load8_u (i32.const 0x40)))
 
 (func $storage-failed (result i32)
-  (call $runtime-error
-    (call $case-name (i32.const 0x900) (i32.load8_u (i32.const 0x44)))))
+  (call $runtime-error (call $storage-case)))
 
 (func $messaging-failed (result i32)
-  (call $runtime-error
-    (call $case-name (i32.const 0x980) (i32.load8_u (i32.const 0x44)))))
+  (call $runtime-error (call $messaging-case)))
 
-(func $case-name (param $names i32) (param $case i32) (result i32 i32)
+(func $storage-case (result i32 i32)
+  (call $case (i32.const 0x900)))
+
+(func $messaging-case (result i32 i32)
+  (call $case (i32.const 0x980)))
+
+(func $component-case (result i32 i32)
+  (call $case (i32.const 0xa00)))
+
+(func $case (param $names i32) (result i32 i32)
   (local $at i32)
   (local.set $at
-    (i32.add (local.get $names) (i32.mul (local.get $case) (i32.const 20))))
+    (i32.add
+      (local.get $names)
+      (i32.mul (i32.load8_u (i32.const 0x44)) (i32.const 24))))
   (local.get $at)
-  (call $find (local.get $at) (i32.const 20) (i32.const 0)))
+  (call $find (local.get $at) (i32.const 24) (i32.const 0)))
 
 ;; Reading.
 
@@ -310,6 +332,30 @@
     (i32.add
       (i32.const 0x30)
       (i32.wrap_i64 (i64.rem_u (local.get $number) (i64.const 10))))))
+
+;; Exactly `count` digits, with leading zeros.
+(func $append-digits (param $number i64) (param $count i32)
+  (if (i32.gt_u (local.get $count) (i32.const 1))
+    (then
+      (call $append-digits
+        (i64.div_u (local.get $number) (i64.const 10))
+        (i32.sub (local.get $count) (i32.const 1)))))
+  (call $append-byte
+    (i32.add
+      (i32.const 0x30)
+      (i32.wrap_i64 (i64.rem_u (local.get $number) (i64.const 10))))))
+
+;; The timestamp at `time` as seconds.nanoseconds, nine digits of the latter.
+(func $append-time (param $time i32)
+  (call $append-number (i64.load (local.get $time)))
+  (call $append-byte (i32.const 0x2e))
+  (call $append-digits (i64.load32_u offset=8 (local.get $time)) (i32.const 9)))
+
+;; The option<string> at `option`; a hyphen without one.
+(func $append-option (param $option i32)
+  (if (i32.load8_u (local.get $option))
+    (then (call $append (call $get-text (i32.add (local.get $option) (i32.const 4)))))
+    (else (call $append-byte (i32.const 0x2d)))))
 
 ;; The component-id at `id` as namespace/name/instance.
 (func $append-id (param $id i32)

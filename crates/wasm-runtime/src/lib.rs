@@ -1,1 +1,49 @@
-//! x
+//! [`RuntimeEngine`](wasm_core::RuntimeEngine) on wasmtime.
+//!
+//! Components get what their limits and permissions say and nothing else: fuel,
+//! time and memory are enforced on every export and while instantiating; WASI is
+//! linked so that components load, and grants nothing by itself.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use wasm_core::{ComponentConfig, ComponentId, ComponentMessage, HostServices, ResourceLimits};
+//! use wasm_runtime::{EngineConfig, WasmtimeEngine};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default())?;
+//! let limits = ResourceLimits::new(2 << 20, Duration::from_millis(250), Some(10_000_000))?;
+//! let id = ComponentId::new("demo", "echo", "main")?;
+//! let bytes = std::fs::read("echo.wasm")?.into();
+//! let echo = engine.load_component(&id, bytes, ComponentConfig::new(limits)).await?;
+//!
+//! let message = ComponentMessage::new(id.clone(), id, "hello");
+//! let reply = engine.call_handle_message(&echo, message).await?;
+//! assert_eq!(reply, Some("hello".into()));
+//! # Ok(())
+//! # }
+//! ```
+
+mod abi;
+mod call;
+mod compiled;
+mod config;
+mod engine;
+mod error;
+mod export;
+mod host_fn;
+mod limiter;
+mod loader;
+mod store;
+mod wasi;
+
+pub use config::EngineConfig;
+pub use engine::WasmtimeEngine;
+pub use limiter::WasmResourceLimiter;
+pub use loader::{FileComponentLoader, read_component};
+pub use store::HostState;
+
+/// The `tracing` target of everything that components say: log lines, with a field
+/// `level`, and lines of their standard streams, with a field `stream`; both with
+/// a field `component`.
+pub const COMPONENT_TARGET: &str = "airssys::component";

@@ -1,1 +1,47 @@
-//! x
+//! In-memory services for testing code written against the traits of `wasm-core`.
+//!
+//! | in place of | use |
+//! |---|---|
+//! | [`ComponentLoader`](wasm_core::ComponentLoader) | [`MemoryLoader`] |
+//! | [`ComponentStorage`](wasm_core::ComponentStorage) | [`MemoryStorage`] |
+//! | [`ComponentDirectory`](wasm_core::ComponentDirectory) | [`MemoryDirectory`] |
+//! | [`MessageRouter`](wasm_core::MessageRouter) | [`RecordingRouter`] |
+//! | [`SecurityValidator`](wasm_core::SecurityValidator) | [`RecordingValidator`] |
+//! | [`Clock`](wasm_core::Clock) | [`ManualClock`] |
+//!
+//! Each keeps the contract of its trait and never waits. Share one between a test
+//! and an engine in an [`Arc`](std::sync::Arc):
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use wasm_core::HostServices;
+//! use wasm_testkit::{ManualClock, RecordingRouter};
+//!
+//! let clock = Arc::new(ManualClock::new());
+//! let router = Arc::new(RecordingRouter::new());
+//! let services = HostServices::default()
+//!     .with_clock(clock.clone())
+//!     .with_router(router.clone());
+//!
+//! clock.advance(Duration::from_secs(5));
+//! assert_eq!(services.clock.now().seconds, 5);
+//! assert_eq!(router.calls(), []);
+//! ```
+
+mod clock;
+mod directory;
+mod loader;
+mod lock;
+#[cfg(test)]
+mod poll;
+mod router;
+mod validator;
+
+pub use clock::ManualClock;
+pub use directory::MemoryDirectory;
+pub use loader::MemoryLoader;
+pub use router::{RecordingRouter, RouterCall};
+pub use validator::RecordingValidator;
+pub use wasm_core::MemoryStorage;

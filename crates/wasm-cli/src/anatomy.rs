@@ -1,0 +1,559 @@
+//! What can be told of a component from its bytes alone.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, Encoding, Instance, Parser, Payload, Validator, WasmFeatures,
+};
+use wit_component::{DecodedWasm, OutputToString, WitPrinter};
+use wit_parser::{Function, FunctionKind, Resolve, Type, WorldId, WorldItem, WorldKey};
+
+use wasm_core::LIFECYCLE_INTERFACE;
+
+/// As engines count an element of a table.
+const TABLE_ELEMENT_BYTES: u64 = 8;
+
+/// A component, taken apart.
+#[derive(Debug)]
+pub(crate) struct Anatomy {
+    /// Core modules that it consists of.
+    pub(crate) modules: usize,
+    /// What instantiating it takes.
+    pub(crate) needs: Needs,
+    pub(crate) imports: Vec<Item>,
+    pub(crate) exports: Vec<Item>,
+    wit: Result<(Resolve, WorldId), String>,
+}
+
+/// What one instance takes from the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Initial sizes of all memories, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// Initial sizes of all tables, in bytes.
+    pub(crate) table_bytes: u64,
+    /// Instances of core modules.
+    pub(crate) instances: u64,
+    /// It also instantiates what it is handed, of which nothing is known here.
+    pub(crate) and_more: bool,
+}
+
+/// An import or export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Such as `wasi:io/poll@0.2.0` or `hello`.
+    pub(crate) name: String,
+    pub(crate) content: Content,
+}
+
+/// What is imported or exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Functions, each with its name and its type in WIT.
+    Interface(Vec<(String, String)>),
+    /// The type in WIT.
+    Function(String),
+    /// Something else, or something whose type WIT cannot express.
+    Other(&'static str),
+}
+
+impl Anatomy {
+    /// # Errors
+    /// Why the bytes are not a valid component, with the offset.
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self, String> {
+        // Features that the engine may lack are no reason not to look inside.
+        Validator::new_with_features(WasmFeatures::all())
+            .validate_all(bytes)
+            .map_err(|error| error.to_string())?;
+        let skeleton = Skeleton::of(bytes).map_err(|error| error.to_string())?;
+        let wit = match wit_component::decode(bytes) {
+            Ok(DecodedWasm::Component(resolve, world)) => Ok((resolve, world)),
+            Ok(DecodedWasm::WitPackage(..)) => {
+                Err("it is a WIT package, which has types and no code".to_owned())
+            }
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let (imports, exports) = match &wit {
+            Ok((resolve, world)) => {
+                let world = &resolve.worlds[*world];
+                let items = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
+                    items
+                        .map(|(key, item)| Item::of(resolve, key, item))
+                        .collect()
+                };
+                (
+                    items(&mut world.imports.iter()),
+                    items(&mut world.exports.iter()),
+                )
+            }
+            Err(_) => (skeleton.imports, skeleton.exports),
+        };
+        Ok(Self {
+            modules: skeleton.modules,
+            needs: skeleton.needs,
+            imports,
+            exports,
+            wit,
+        })
+    }
+
+    /// Whether it takes messages.
+    pub(crate) fn has_lifecycle(&self) -> bool {
+        self.exports
+            .iter()
+            .any(|item| item.name == LIFECYCLE_INTERFACE)
+    }
+
+    /// Its world and everything that the world mentions.
+    ///
+    /// # Errors
+    /// Why WIT cannot express it.
+    pub(crate) fn wit(&self) -> Result<String, String> {
+        let (resolve, world) = self.wit.as_ref().map_err(Clone::clone)?;
+        let Some(package) = resolve.worlds[*world].package else {
+            return Err("its world is in no package".to_owned());
+        };
+        let others: Vec<_> = resolve
+            .packages
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|id| *id != package)
+            .collect();
+        let mut printer = WitPrinter::<OutputToString>::default();
+        printer
+            .print(resolve, package, &others)
+            .map_err(|error| format!("{error:#}"))?;
+        Ok(printer.output.to_string())
+    }
+
+    /// Why types are not shown, if they are not.
+    pub(crate) fn inexpressible(&self) -> Option<&str> {
+        self.wit.as_ref().err().map(String::as_str)
+    }
+}
+
+impl Needs {
+    /// Memories and tables.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory_bytes.saturating_add(self.table_bytes)
+    }
+
+    fn add(&mut self, other: Option<&Self>) {
+        let Some(other) = other else {
+            self.and_more = true;
+            return;
+        };
+        // Components that instantiate each other twice and more grow without end.
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.table_bytes = self.table_bytes.saturating_add(other.table_bytes);
+        self.instances = self.instances.saturating_add(other.instances);
+        self.and_more |= other.and_more;
+    }
+}
+
+impl Item {
+    fn of(resolve: &Resolve, key: &WorldKey, item: &WorldItem) -> Self {
+        let content = match item {
+            WorldItem::Interface { id, .. } => Content::Interface(
+                resolve.interfaces[*id]
+                    .functions
+                    .iter()
+                    .map(|(name, function)| (name.clone(), signature(resolve, function)))
+                    .collect(),
+            ),
+            WorldItem::Function(function) => Content::Function(signature(resolve, function)),
+            WorldItem::Type { .. } => Content::Other("type"),
+        };
+        Self {
+            name: resolve.name_world_key(key),
+            content,
+        }
+    }
+}
+
+/// A function's type as WIT writes it.
+fn signature(resolve: &Resolve, function: &Function) -> String {
+    let named = |ty: &Type| {
+        let mut printer = WitPrinter::<OutputToString>::default();
+        match printer.print_type_name(resolve, ty) {
+            Ok(()) => printer.output.to_string(),
+            Err(_) => "?".to_owned(),
+        }
+    };
+    let is_async = matches!(
+        function.kind,
+        FunctionKind::AsyncFreestanding
+            | FunctionKind::AsyncMethod(_)
+            | FunctionKind::AsyncStatic(_)
+    );
+    let params: Vec<String> = function
+        .params
+        .iter()
+        .map(|param| format!("{}: {}", param.name, named(&param.ty)))
+        .collect();
+    let prefix = if is_async { "async " } else { "" };
+    let result = function.result.as_ref();
+    let result = result.map_or(String::new(), |ty| format!(" -> {}", named(ty)));
+    format!("{prefix}func({}){result}", params.join(", "))
+}
+
+/// What the sections say, without types.
+#[derive(Debug, Default)]
+struct Skeleton {
+    modules: usize,
+    needs: Needs,
+    imports: Vec<Item>,
+    exports: Vec<Item>,
+}
+
+/// What is being read, outermost first.
+enum Level {
+    Module(Needs),
+    Component(Scope),
+}
+
+/// A component's index spaces of what can be instantiated; `None` for what comes
+/// from outside.
+#[derive(Debug, Default)]
+struct Scope {
+    modules: Vec<Option<Needs>>,
+    components: Vec<Option<Needs>>,
+    needs: Needs,
+}
+
+impl Skeleton {
+    /// Reads a component that is valid.
+    fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
+        let mut skeleton = Self::default();
+        let mut levels: Vec<Level> = Vec::new();
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::Version { encoding, .. } => levels.push(match encoding {
+                    Encoding::Module => {
+                        skeleton.modules += 1;
+                        Level::Module(Needs {
+                            instances: 1,
+                            ..Needs::default()
+                        })
+                    }
+                    Encoding::Component => Level::Component(Scope::default()),
+                }),
+                Payload::End(_) => skeleton.leave(&mut levels),
+                payload => skeleton.section(payload, &mut levels)?,
+            }
+        }
+        Ok(skeleton)
+    }
+
+    fn leave(&mut self, levels: &mut Vec<Level>) {
+        let left = levels.pop();
+        match (left, levels.last_mut()) {
+            (Some(Level::Module(needs)), Some(Level::Component(parent))) => {
+                parent.modules.push(Some(needs));
+            }
+            (Some(Level::Component(scope)), Some(Level::Component(parent))) => {
+                parent.components.push(Some(scope.needs));
+            }
+            (Some(Level::Component(outermost)), None) => self.needs = outermost.needs,
+            _ => {}
+        }
+    }
+
+    fn section(&mut self, payload: Payload<'_>, levels: &mut [Level]) -> wasmparser::Result<()> {
+        let outermost = levels.len() == 1;
+        let Some((level, outer)) = levels.split_last_mut() else {
+            return Ok(());
+        };
+        match level {
+            Level::Module(needs) => needs.section(payload),
+            Level::Component(scope) => {
+                if outermost {
+                    self.names(&payload)?;
+                }
+                scope.section(payload, outer)
+            }
+        }
+    }
+
+    fn names(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::ComponentImportSection(section) => {
+                for import in section.clone() {
+                    let import = import?;
+                    self.imports.push(Item {
+                        name: import.name.name.to_owned(),
+                        content: Content::Other(kind(import.ty.kind())),
+                    });
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let export = export?;
+                    self.exports.push(Item {
+                        name: export.name.name.to_owned(),
+                        content: Content::Other(kind(export.kind)),
+                    });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn kind(kind: ComponentExternalKind) -> &'static str {
+    match kind {
+        ComponentExternalKind::Module => "core module",
+        ComponentExternalKind::Func => "function",
+        ComponentExternalKind::Value => "value",
+        ComponentExternalKind::Type => "type",
+        ComponentExternalKind::Instance => "interface",
+        ComponentExternalKind::Component => "component",
+    }
+}
+
+impl Needs {
+    fn section(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    let memory = memory?;
+                    let page_bytes = 1 << memory.page_size_log2.unwrap_or(16);
+                    let bytes = memory.initial.saturating_mul(page_bytes);
+                    self.memory_bytes = self.memory_bytes.saturating_add(bytes);
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    let bytes = table?.ty.initial.saturating_mul(TABLE_ELEMENT_BYTES);
+                    self.table_bytes = self.table_bytes.saturating_add(bytes);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Scope {
+    fn section(&mut self, payload: Payload<'_>, outer: &[Level]) -> wasmparser::Result<()> {
+        match payload {
+            Payload::InstanceSection(instances) => {
+                for instance in instances {
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        let module = known(&self.modules, module_index);
+                        self.needs.add(module.as_ref());
+                    }
+                }
+            }
+            Payload::ComponentInstanceSection(instances) => {
+                for instance in instances {
+                    if let ComponentInstance::Instantiate {
+                        component_index, ..
+                    } = instance?
+                    {
+                        let component = known(&self.components, component_index);
+                        self.needs.add(component.as_ref());
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(aliases) => {
+                for alias in aliases {
+                    self.alias(&alias?, outer);
+                }
+            }
+            Payload::ComponentImportSection(imports) => {
+                for import in imports {
+                    match import?.ty {
+                        ComponentTypeRef::Module(_) => self.modules.push(None),
+                        ComponentTypeRef::Component(_) => self.components.push(None),
+                        _ => {}
+                    }
+                }
+            }
+            // What is exported gets an index of its own.
+            Payload::ComponentExportSection(exports) => {
+                for export in exports {
+                    let export = export?;
+                    match export.kind {
+                        ComponentExternalKind::Module => {
+                            self.modules.push(known(&self.modules, export.index));
+                        }
+                        ComponentExternalKind::Component => {
+                            self.components.push(known(&self.components, export.index));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn alias(&mut self, alias: &ComponentAlias<'_>, outer: &[Level]) {
+        match *alias {
+            ComponentAlias::InstanceExport { kind, .. } => match kind {
+                ComponentExternalKind::Module => self.modules.push(None),
+                ComponentExternalKind::Component => self.components.push(None),
+                _ => {}
+            },
+            ComponentAlias::Outer { kind, count, index } => {
+                let scope = match count.checked_sub(1) {
+                    None => Some(&*self),
+                    Some(count) => match outer.iter().nth_back(count as usize) {
+                        Some(Level::Component(scope)) => Some(scope),
+                        _ => None,
+                    },
+                };
+                match kind {
+                    ComponentOuterAliasKind::CoreModule => {
+                        let module = scope.and_then(|scope| known(&scope.modules, index));
+                        self.modules.push(module);
+                    }
+                    ComponentOuterAliasKind::Component => {
+                        let component = scope.and_then(|scope| known(&scope.components, index));
+                        self.components.push(component);
+                    }
+                    ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
+                }
+            }
+            ComponentAlias::CoreInstanceExport { .. } => {}
+        }
+    }
+}
+
+fn known(space: &[Option<Needs>], index: u32) -> Option<Needs> {
+    space.get(index as usize).copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(text: &str) -> Needs {
+        let bytes = wat::parse_str(text).unwrap();
+        Anatomy::of(&bytes).unwrap().needs
+    }
+
+    fn instance(memory_bytes: u64, table_bytes: u64, instances: u64) -> Needs {
+        Needs {
+            memory_bytes,
+            table_bytes,
+            instances,
+            and_more: false,
+        }
+    }
+
+    #[test]
+    fn a_module_counts_as_often_as_it_is_instantiated() {
+        assert_eq!(needs("(component)"), Needs::default());
+        let module = "(core module $m (memory 2) (table 10 funcref))";
+        assert_eq!(needs(&format!("(component {module})")), Needs::default());
+        let twice = format!(
+            "(component {module} (core instance (instantiate $m)) (core instance (instantiate $m)))"
+        );
+        assert_eq!(needs(&twice), instance(4 << 16, 160, 2));
+    }
+
+    #[test]
+    fn components_count_with_what_is_in_them() {
+        let nested = needs(
+            "(component $outer
+               (core module $m (memory 1))
+               (component $inner
+                 (alias outer $outer $m (core module $again))
+                 (core instance (instantiate $again)))
+               (instance (instantiate $inner))
+               (instance (instantiate $inner))
+               (core instance (instantiate $m)))",
+        );
+        assert_eq!(nested, instance(3 << 16, 0, 3));
+    }
+
+    #[test]
+    fn an_exported_module_has_an_index_of_its_own() {
+        let exported = needs(
+            "(component
+               (core module $a (memory 1))
+               (export $exported \"a\" (core module $a))
+               (core module $b (memory 5))
+               (core instance (instantiate $b))
+               (core instance (instantiate $exported)))",
+        );
+        assert_eq!(exported, instance(6 << 16, 0, 2));
+    }
+
+    #[test]
+    fn doubling_does_not_overflow() {
+        let mut text = "(core module $m (memory 65536)) \
+            (component $c0 (alias outer 1 $m (core module $m)) (core instance (instantiate $m)))"
+            .to_owned();
+        for i in 1..80 {
+            let below = i - 1;
+            text += &format!(
+                "(component $c{i} (alias outer 1 $c{below} (component $c)) \
+                 (instance (instantiate $c)) (instance (instantiate $c)))"
+            );
+        }
+        let needs = needs(&format!("(component {text} (instance (instantiate $c79)))"));
+        assert_eq!((needs.memory_bytes, needs.instances), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_handed_in_is_unknown() {
+        let handed_in = needs(
+            "(component
+               (import \"m\" (core module $m))
+               (core instance (instantiate $m)))",
+        );
+        assert!(handed_in.and_more);
+    }
+
+    #[test]
+    fn tells_what_goes_in_and_out() {
+        let anatomy = Anatomy::of(wasm_fixtures::HELLO.wasm).unwrap();
+        assert!(!anatomy.has_lifecycle());
+        assert_eq!(anatomy.imports, []);
+        let hello = Item {
+            name: "hello".into(),
+            content: Content::Function("func() -> u32".into()),
+        };
+        assert_eq!(anatomy.exports, [hello]);
+        assert!(
+            anatomy
+                .wit()
+                .unwrap()
+                .contains("export hello: func() -> u32;")
+        );
+
+        let anatomy = Anatomy::of(wasm_fixtures::ECHO.wasm).unwrap();
+        assert!(anatomy.has_lifecycle());
+        let Content::Interface(functions) = &anatomy.exports[0].content else {
+            panic!("{:?}", anatomy.exports);
+        };
+        let health = ("health".to_owned(), "func() -> health-status".to_owned());
+        assert!(functions.contains(&health), "{functions:?}");
+        assert!(anatomy.wit().unwrap().contains("record component-message"));
+    }
+
+    #[test]
+    fn names_remain_where_wit_has_no_words() {
+        let bytes = wat::parse_str("(component (core module $m) (export \"m\" (core module $m)))");
+        let anatomy = Anatomy::of(&bytes.unwrap()).unwrap();
+        assert!(anatomy.inexpressible().is_some());
+        assert!(anatomy.wit().is_err());
+        let module = Item {
+            name: "m".into(),
+            content: Content::Other("core module"),
+        };
+        assert_eq!(anatomy.exports, [module]);
+    }
+
+    #[test]
+    fn damage_is_found_anywhere() {
+        let whole = wasm_fixtures::ECHO.wasm;
+        for length in (8..whole.len()).step_by(97) {
+            assert!(Anatomy::of(&whole[..length]).is_err(), "{length}");
+        }
+    }
+}

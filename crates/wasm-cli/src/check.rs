@@ -1,0 +1,114 @@
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use wasm_core::ResourceLimits;
+use wasm_core::units::format_bytes;
+
+use crate::anatomy::Anatomy;
+use crate::flags::{Flags, Fuel};
+use crate::outcome::{BAD_INPUT, Stop, block_on, unless_interrupted};
+use crate::report::Problems;
+use crate::source::{Place, Source};
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm check examples/echo
+  airssys-wasm check examples/*/
+  airssys-wasm check echo.wasm
+
+A manifest is checked for typos, types and ranges, and so are the files that it
+names. A component is checked for being valid, complete and of the contract, for
+imports that this host provides, and for an initial memory within its limit. It
+is compiled, and none of it is run.
+
+Exit codes:
+  0  everything can be loaded
+  2  something cannot";
+
+/// Check manifests and components without running anything
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Check {
+    /// Folders with a Component.toml, manifests, or bare .wasm files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Check {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(self.run())
+    }
+
+    async fn run(self) -> Result<ExitCode, Stop> {
+        let mut code = ExitCode::SUCCESS;
+        for path in &self.paths {
+            match unless_interrupted(async { Ok(self.check(path).await) }).await? {
+                Ok(checked) => {
+                    let mut stdout = io::stdout().lock();
+                    stdout.write_all(checked.as_bytes())?;
+                    stdout.flush()?;
+                }
+                Err(problems) => {
+                    problems.print();
+                    code = ExitCode::from(BAD_INPUT);
+                }
+            }
+        }
+        Ok(code)
+    }
+
+    /// What was checked, on one or more lines.
+    async fn check(&self, path: &Path) -> Result<String, Problems> {
+        let place = Place::of(path)?;
+        let mut flags = self.flags.clone();
+        let no_limits = matches!(place, Place::Bare(_)) && !flags.missing_limits().is_empty();
+        if no_limits {
+            flags.memory.get_or_insert(flags.memory_ceiling);
+            flags.timeout.get_or_insert(ResourceLimits::MAX_TIMEOUT);
+            flags.fuel.get_or_insert(Fuel(None));
+        }
+        let source = Source::read(place, &flags).await?;
+        let engine = source.engine()?;
+        engine
+            .validate(&source.id, source.bytes.clone(), &source.config)
+            .await
+            .map_err(|error| source.explain(&error))?;
+        let anatomy = Anatomy::of(&source.bytes).map_err(|reason| source.damaged(&reason))?;
+        let needs = anatomy.needs.bytes();
+        let memory_limit = source.config.limits.memory_bytes();
+        if needs > memory_limit {
+            return Err(source.starts_too_large(needs).into());
+        }
+
+        let mut checked = format!("{}: ok\n", source.named_by().display());
+        if source.has_manifest() {
+            checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
+        }
+        let messages = if anatomy.has_lifecycle() {
+            "takes messages"
+        } else {
+            "takes no messages, has exports to call"
+        };
+        checked += &format!(
+            "  component  {}, {}, {messages}\n",
+            source.file.display(),
+            format_bytes(source.bytes.len() as u64),
+        );
+        checked += &format!("  imports    {}, all provided\n", anatomy.imports.len());
+        checked += &format!(
+            "  memory     starts with {} of {}\n",
+            format_bytes(needs),
+            format_bytes(memory_limit),
+        );
+        if no_limits {
+            checked += "  limits     none given: nothing to check\n";
+        }
+        Ok(checked)
+    }
+}

@@ -1,0 +1,392 @@
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+
+use wasm_core::manifest::ComponentManifest;
+use wasm_core::text::Escaped;
+use wasm_core::units::format_bytes;
+use wasm_core::{Defect, LogLevel, ResourceLimits};
+
+use crate::anatomy::{Anatomy, Content, Item};
+use crate::host::{Provision, provision};
+use crate::outcome::{Stop, block_on};
+use crate::report::{Problems, Report};
+use crate::source::{Place, damaged, id_of_file, invalid, read, wasm_of_manifest};
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm inspect echo.wasm
+  airssys-wasm inspect examples/echo --wit
+  airssys-wasm inspect echo.wasm --manifest > Component.toml
+
+Nothing is compiled or run: what is printed follows from the bytes alone. `check`
+tells for certain whether a component can be loaded.";
+
+const TITLE: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::BrightRed.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Fuel and time of a manifest to begin with: enough for a small task, not for a
+/// loop without end.
+const FUEL: u64 = 10_000_000;
+const TIMEOUT: Duration = Duration::from_millis(250);
+const STORAGE_BYTES: u64 = 1 << 20;
+/// Memory limits are suggested in steps of this.
+const MEMORY_STEP_BYTES: u64 = 512 << 10;
+
+/// Show what a component imports, exports and needs, and a manifest that would run it
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Inspect {
+    /// Component, or a folder or manifest that names one
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+
+    /// Print only a Component.toml, to be saved beside the component
+    #[arg(long, conflicts_with = "wit")]
+    manifest: bool,
+
+    /// Print only the component's world in WIT
+    #[arg(long)]
+    wit: bool,
+}
+
+impl Inspect {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(self.run())
+    }
+
+    async fn run(self) -> Result<ExitCode, Stop> {
+        let (file, has_manifest) = match Place::of(&self.path)? {
+            Place::Bare(file) => (file, false),
+            Place::Manifest(manifest) => (wasm_of_manifest(manifest).await?, true),
+        };
+        let bytes = read(&file).await?;
+        let anatomy = anatomy_of(&file, &bytes)?;
+        let text = if self.wit {
+            anatomy.wit().map_err(|reason| no_wit(&file, &reason))?
+        } else if self.manifest {
+            if anatomy.missing().next().is_some() {
+                Report::warning("this host does not provide everything that it imports")
+                    .at(file.display())
+                    .print();
+            }
+            suggested_manifest(&file, &anatomy)?
+        } else {
+            if let Some(reason) = anatomy.inexpressible() {
+                let names_only = "types are not shown: WIT cannot express this component";
+                Report::note(names_only)
+                    .at(file.display())
+                    .with_note(reason)
+                    .print();
+            }
+            let mut text = Description {
+                file: &file,
+                bytes: bytes.len() as u64,
+                anatomy: &anatomy,
+            }
+            .to_string();
+            if !has_manifest {
+                let manifest = suggested_manifest(&file, &anatomy)?;
+                text += &format!("\n{TITLE}a Component.toml to begin with{TITLE:#}\n");
+                text.extend(manifest.lines().map(|line| format!("  {line}\n")));
+            }
+            text
+        };
+        let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
+    let id = id_of_file(file);
+    Defect::check_header(bytes).map_err(|defect| invalid(&id, file, defect))?;
+    Ok(Anatomy::of(bytes).map_err(|reason| damaged(&id, file, &reason))?)
+}
+
+fn no_wit(file: &Path, reason: &str) -> Report {
+    Report::error("WIT cannot express this component")
+        .at(file.display())
+        .with_note(reason)
+}
+
+impl Anatomy {
+    /// The imports that this host has nothing for.
+    fn missing(&self) -> impl Iterator<Item = &Item> {
+        self.imports
+            .iter()
+            .filter(|import| provided(import) == Provision::Missing)
+    }
+
+    fn imports_function(&self, interface: &str, function: &str) -> bool {
+        self.imports
+            .iter()
+            .filter(|import| import.name == interface)
+            .any(|import| match &import.content {
+                Content::Interface(functions) => functions.iter().any(|(name, _)| name == function),
+                // Which ones is not known.
+                Content::Other(_) => true,
+                Content::Function(_) => false,
+            })
+    }
+}
+
+fn provided(import: &Item) -> Provision {
+    match import.content {
+        // Hosts provide interfaces; functions and types of a world are its own.
+        Content::Function(_) => Provision::Missing,
+        Content::Interface(_) | Content::Other("interface") => provision(&import.name),
+        Content::Other("type") => Provision::Free,
+        Content::Other(_) => Provision::Missing,
+    }
+}
+
+/// What is printed of a component.
+struct Description<'a> {
+    file: &'a Path,
+    bytes: u64,
+    anatomy: &'a Anatomy,
+}
+
+impl Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            bytes,
+            anatomy,
+        } = self;
+        let file = file.display().to_string();
+        let messages = if anatomy.has_lifecycle() {
+            "takes messages"
+        } else {
+            "takes no messages"
+        };
+        writeln!(
+            f,
+            "{TITLE}{}{TITLE:#}: a component of {}, {messages}",
+            Escaped::new(&file),
+            format_bytes(*bytes)
+        )?;
+
+        writeln!(f, "\n{TITLE}imports{TITLE:#}")?;
+        let width = anatomy.imports.iter().map(|i| i.name.chars().count()).max();
+        for import in &anatomy.imports {
+            write_import(f, import, width.unwrap_or_default())?;
+        }
+        if anatomy.imports.is_empty() {
+            writeln!(f, "  nothing")?;
+        }
+
+        writeln!(f, "\n{TITLE}exports{TITLE:#}")?;
+        for export in &anatomy.exports {
+            write_export(f, export)?;
+        }
+        if anatomy.exports.is_empty() {
+            writeln!(f, "  nothing")?;
+        }
+
+        let needs = &anatomy.needs;
+        writeln!(f, "\n{TITLE}needs at the least{TITLE:#}")?;
+        writeln!(
+            f,
+            "  memory     {} (memories {}, tables {})",
+            format_bytes(needs.bytes()),
+            format_bytes(needs.memory_bytes),
+            format_bytes(needs.table_bytes)
+        )?;
+        writeln!(
+            f,
+            "  instances  {}, of {}",
+            count(needs.instances, "core instance"),
+            count(anatomy.modules as u64, "core module")
+        )?;
+        if needs.and_more {
+            writeln!(f, "  and what is instantiated from its imports")?;
+        }
+        Ok(())
+    }
+}
+
+fn count(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn write_import(f: &mut fmt::Formatter<'_>, import: &Item, width: usize) -> fmt::Result {
+    write!(f, "  {:width$}  ", Escaped::new(&import.name).to_string())?;
+    let provision = provided(import);
+    match provision {
+        Provision::Free => writeln!(f, "{GOOD}provided{GOOD:#}")?,
+        Provision::Granted(keys) => {
+            writeln!(f, "{GOOD}provided{GOOD:#}, permission: {keys}")?;
+        }
+        Provision::Missing => writeln!(f, "{BAD}not provided by this host{BAD:#}")?,
+    }
+    match &import.content {
+        // What WASI's interfaces have is known, and much.
+        Content::Interface(_) if import.name.starts_with("wasi:") => Ok(()),
+        Content::Interface(functions) => write_functions(f, functions),
+        Content::Function(signature) => writeln!(f, "    {DIM}{}{DIM:#}", Escaped::new(signature)),
+        Content::Other(kind) => writeln!(f, "    {DIM}{kind}{DIM:#}"),
+    }
+}
+
+fn write_export(f: &mut fmt::Formatter<'_>, export: &Item) -> fmt::Result {
+    let name = Escaped::new(&export.name);
+    match &export.content {
+        Content::Interface(functions) => {
+            writeln!(f, "  {name}")?;
+            write_functions(f, functions)
+        }
+        Content::Function(signature) => {
+            writeln!(f, "  {name}: {DIM}{}{DIM:#}", Escaped::new(signature))
+        }
+        Content::Other(kind) => writeln!(f, "  {name}: {DIM}{kind}{DIM:#}"),
+    }
+}
+
+fn write_functions(f: &mut fmt::Formatter<'_>, functions: &[(String, String)]) -> fmt::Result {
+    for (name, signature) in functions {
+        let (name, signature) = (Escaped::new(name), Escaped::new(signature));
+        writeln!(f, "    {name}: {DIM}{signature}{DIM:#}")?;
+    }
+    Ok(())
+}
+
+/// A manifest with which the component loads. What it cannot do without is granted;
+/// what reaches out of it is left to whoever runs it.
+fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> {
+    let needs = anatomy.needs.bytes();
+    let too_large = || {
+        Report::error(format!(
+            "no memory limit would do: it starts with {}, and {} is the most there can be",
+            format_bytes(needs),
+            format_bytes(ResourceLimits::MAX_MEMORY_BYTES)
+        ))
+        .at(file.display())
+    };
+    let memory = suggested_memory(needs).ok_or_else(too_large)?;
+    let limits = ResourceLimits::new(memory, TIMEOUT, Some(FUEL)).map_err(|_| too_large())?;
+    let wasm = file.file_name().unwrap_or_default();
+    let mut manifest = ComponentManifest::new(id_of_file(file), wasm, limits);
+    let mut open = Vec::new();
+    for import in &anatomy.imports {
+        match import.name.as_str() {
+            "airssys:core/storage@1.0.0" => manifest.permissions.storage = Some(STORAGE_BYTES),
+            services @ "airssys:core/host-services@1.0.0" => {
+                if anatomy.imports_function(services, "log") {
+                    manifest.permissions.log = Some(LogLevel::Info);
+                }
+            }
+            name => {
+                if let Provision::Granted(keys) = provided(import) {
+                    open.push((keys, name));
+                }
+            }
+        }
+    }
+
+    let mut text = String::new();
+    for import in anatomy.missing() {
+        let name = Escaped::new(&import.name);
+        let _ = writeln!(text, "# This host does not provide {name}.");
+    }
+    if memory > ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES {
+        let memory = format_bytes(memory);
+        let _ = writeln!(text, "# Runs only with --memory-ceiling {memory} or more.");
+    }
+    let _ = write!(text, "{manifest}");
+    if !open.is_empty() {
+        text += "\n# Imported, and of no use unless [permissions] grants it:\n";
+        let width = open
+            .iter()
+            .map(|(keys, _)| keys.len())
+            .max()
+            .unwrap_or_default();
+        for (keys, name) in open {
+            let _ = writeln!(text, "#   {keys:width$}  for {}", Escaped::new(name));
+        }
+    }
+    Ok(text)
+}
+
+/// Half as much again as it starts with, so that it can also work; `None` if that
+/// is more than any limit allows.
+fn suggested_memory(needs: u64) -> Option<u64> {
+    if needs > ResourceLimits::MAX_MEMORY_BYTES {
+        return None;
+    }
+    let usual = ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES;
+    let ceiling = if needs <= usual {
+        usual
+    } else {
+        ResourceLimits::MAX_MEMORY_BYTES
+    };
+    let wanted = (needs + needs / 2).next_multiple_of(MEMORY_STEP_BYTES);
+    Some(wanted.clamp(ResourceLimits::MIN_MEMORY_BYTES, ceiling))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_suggested_with_room_to_work() {
+        for (needs, suggested) in [
+            (0, Some(512 << 10)),
+            (64 << 10, Some(512 << 10)),
+            (1_114_112, Some(2 << 20)),
+            (3 << 20, Some(4 << 20)),
+            (4 << 20, Some(4 << 20)),
+            ((4 << 20) + 1, Some((6 << 20) + (512 << 10))),
+            (64 << 20, Some(96 << 20)),
+            (4 << 30, Some(4 << 30)),
+            ((4 << 30) + 1, None),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(suggested_memory(needs), suggested, "{needs}");
+        }
+    }
+
+    #[test]
+    fn the_suggestion_is_a_manifest() {
+        for fixture in [
+            wasm_fixtures::ECHO,
+            wasm_fixtures::STORED_COUNTER,
+            wasm_fixtures::LOGGER,
+            wasm_fixtures::UNKNOWN_IMPORT,
+            wasm_fixtures::BIG_INITIAL_MEMORY,
+        ] {
+            let anatomy = Anatomy::of(fixture.wasm).unwrap();
+            let file = Path::new("folder").join(format!("{}.wasm", fixture.name));
+            let text = suggested_manifest(&file, &anatomy).unwrap();
+            let manifest = ComponentManifest::parse(
+                &text,
+                Path::new("Component.toml"),
+                ResourceLimits::MAX_MEMORY_BYTES,
+            )
+            .unwrap();
+            assert_eq!(manifest.wasm, Path::new(file.file_name().unwrap()));
+            assert_eq!(
+                manifest.permissions.storage.is_some(),
+                fixture.name == "stored-counter"
+            );
+            assert_eq!(manifest.permissions.log.is_some(), fixture.name == "logger");
+            assert_eq!(
+                text.contains("does not provide acme:db/query@1.0.0"),
+                fixture.name == "unknown-import"
+            );
+            assert_eq!(
+                text.contains("--memory-ceiling 96MiB"),
+                fixture.name == "big-initial-memory"
+            );
+        }
+    }
+}

@@ -1,0 +1,282 @@
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use wasm_core::text::Escaped;
+
+const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const NOTE: Style = AnsiColor::BrightCyan.on_default().bold();
+const GUTTER: Style = AnsiColor::BrightBlue.on_default().bold();
+const BOLD: Style = Style::new().bold();
+
+/// Longer lines do not help to find a place, they hide it.
+const SHOWN_LINE_CHARS: usize = 160;
+/// An operator may name a file as they like; a component's texts are cut earlier.
+const SHOWN_MESSAGE_CHARS: usize = 4096;
+
+/// Something to tell the user, in the manner of a compiler: what, where, why and
+/// what to do.
+#[derive(Debug)]
+pub(crate) struct Report {
+    severity: Severity,
+    message: String,
+    place: Option<String>,
+    excerpt: Option<Box<Excerpt>>,
+    remarks: Vec<(&'static str, String)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Severity {
+    Error,
+    Warning,
+    Note,
+}
+
+/// A line of a text and what on it is meant.
+#[derive(Debug)]
+pub(crate) struct Excerpt {
+    /// Without its end of line.
+    pub(crate) line: String,
+    /// Counted from 1; `None` for a text of one line, such as an argument.
+    pub(crate) number: Option<usize>,
+    /// Where the marked part begins, in characters.
+    pub(crate) start: usize,
+    /// How many characters are marked; at least one is.
+    pub(crate) length: usize,
+    /// Said beside the mark.
+    pub(crate) label: String,
+}
+
+impl Report {
+    pub(crate) fn error(message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, message)
+    }
+
+    pub(crate) fn warning(message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, message)
+    }
+
+    pub(crate) fn note(message: impl Into<String>) -> Self {
+        Self::new(Severity::Note, message)
+    }
+
+    fn new(severity: Severity, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            message: message.into(),
+            place: None,
+            excerpt: None,
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Where it is: a file, with line and column if they are known.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl Display) -> Self {
+        self.place = Some(place.to_string());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_excerpt(mut self, excerpt: Excerpt) -> Self {
+        self.excerpt = Some(Box::new(excerpt));
+        self
+    }
+
+    /// May have several lines.
+    #[must_use]
+    pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.remarks.push(("note", note.into()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.remarks.push(("help", help.into()));
+        self
+    }
+
+    /// Prints to standard error, in colours if that is a terminal that wants them.
+    pub(crate) fn print(&self) {
+        // Without standard error there is nowhere to complain.
+        let _ = anstream::stderr()
+            .lock()
+            .write_all(self.to_string().as_bytes());
+    }
+}
+
+/// With the codes for colours, and with the end of the last line.
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (style, severity) = match self.severity {
+            Severity::Error => (ERROR, "error"),
+            Severity::Warning => (WARNING, "warning"),
+            Severity::Note => (NOTE, "note"),
+        };
+        let message = Escaped::up_to(SHOWN_MESSAGE_CHARS, &self.message);
+        writeln!(f, "{style}{severity}{style:#}{BOLD}: {message}{BOLD:#}")?;
+
+        let number = self.excerpt.as_ref().and_then(|e| e.number);
+        let margin = number.map_or(1, |n| n.to_string().len());
+        if let Some(place) = &self.place {
+            let place = Escaped::up_to(SHOWN_MESSAGE_CHARS, place);
+            writeln!(f, "{:margin$}{GUTTER}-->{GUTTER:#} {place}", "")?;
+        }
+        if let Some(excerpt) = self.excerpt.as_ref().filter(|e| e.is_short()) {
+            excerpt.write(f, margin, style)?;
+        }
+        for (kind, text) in &self.remarks {
+            write!(
+                f,
+                "{:margin$} {GUTTER}={GUTTER:#} {BOLD}{kind}{BOLD:#}: ",
+                ""
+            )?;
+            // "= note: " is what the further lines align with.
+            let indent = margin + " = : ".len() + kind.len();
+            for (i, line) in text.lines().enumerate() {
+                let indent = if i == 0 { 0 } else { indent };
+                let line = Escaped::up_to(SHOWN_MESSAGE_CHARS, line);
+                writeln!(f, "{:indent$}{line}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that keeps a command from beginning; a manifest can be wrong in
+/// several places.
+#[derive(Debug)]
+pub(crate) struct Problems(Vec<Report>);
+
+impl Problems {
+    pub(crate) fn print(&self) {
+        self.0.iter().for_each(Report::print);
+    }
+}
+
+impl From<Report> for Problems {
+    fn from(report: Report) -> Self {
+        Self(vec![report])
+    }
+}
+
+impl FromIterator<Report> for Problems {
+    fn from_iter<I: IntoIterator<Item = Report>>(reports: I) -> Self {
+        Self(reports.into_iter().collect())
+    }
+}
+
+impl Excerpt {
+    fn is_short(&self) -> bool {
+        self.line.chars().nth(SHOWN_LINE_CHARS).is_none()
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, margin: usize, style: Style) -> fmt::Result {
+        // One column for one character, so that the mark is below what it means.
+        let shown: String = self
+            .line
+            .chars()
+            .map(|c| match c {
+                '\t' => ' ',
+                c if c.is_control() => char::REPLACEMENT_CHARACTER,
+                c => c,
+            })
+            .collect();
+        let number = self.number.map(|n| n.to_string()).unwrap_or_default();
+        let (start, mark) = (self.start, "^".repeat(self.length.max(1)));
+        let label = Escaped::new(&self.label);
+        writeln!(f, "{:margin$} {GUTTER}|{GUTTER:#}", "")?;
+        writeln!(f, "{GUTTER}{number:margin$} |{GUTTER:#} {shown}")?;
+        let separator = if self.label.is_empty() { "" } else { " " };
+        writeln!(
+            f,
+            "{:margin$} {GUTTER}|{GUTTER:#} {:start$}{style}{mark}{separator}{label}{style:#}",
+            "", ""
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+
+    use super::*;
+
+    fn plain(report: &Report) -> String {
+        let text = report.to_string();
+        strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn looks_like_a_compilers() {
+        let report = Report::error("unknown key `memry`")
+            .at("Component.toml:12:3")
+            .with_excerpt(Excerpt {
+                line: "\tmemry = \"2MiB\"".into(),
+                number: Some(12),
+                start: 1,
+                length: 5,
+                label: "here".into(),
+            })
+            .with_note("first\nsecond")
+            .with_help("did you mean `memory`?");
+        assert_eq!(
+            plain(&report),
+            "error: unknown key `memry`
+  --> Component.toml:12:3
+   |
+12 |  memry = \"2MiB\"
+   |  ^^^^^ here
+   = note: first
+           second
+   = help: did you mean `memory`?
+"
+        );
+    }
+
+    #[test]
+    fn an_argument_has_no_line_number() {
+        let report = Report::warning("odd").with_excerpt(Excerpt {
+            line: "f(1)".into(),
+            number: None,
+            start: 2,
+            length: 0,
+            label: "a number".into(),
+        });
+        assert_eq!(
+            plain(&report),
+            "warning: odd\n  |\n  | f(1)\n  |   ^ a number\n"
+        );
+    }
+
+    #[test]
+    fn nobody_elses_control_characters_reach_the_terminal() {
+        let report = Report::note("a\u{1b}[2Jb\nc")
+            .at("x\u{7}.toml")
+            .with_excerpt(Excerpt {
+                line: "k\u{1b}".into(),
+                number: Some(1),
+                start: 0,
+                length: 1,
+                label: "\u{1b}".into(),
+            })
+            .with_help("\u{1b}");
+        let text = plain(&report);
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+        assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\n"), "{text}");
+    }
+
+    #[test]
+    fn an_endless_line_is_not_shown() {
+        let report = Report::error("long").with_excerpt(Excerpt {
+            line: "x".repeat(1000),
+            number: Some(1),
+            start: 999,
+            length: 1,
+            label: String::new(),
+        });
+        assert_eq!(plain(&report), "error: long\n");
+    }
+}

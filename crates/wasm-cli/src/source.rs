@@ -1,0 +1,511 @@
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
+use wasm_core::units::{format_bytes, format_count, format_duration};
+use wasm_core::{
+    ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
+    WasmError,
+};
+use wasm_runtime::{EngineConfig, WasmtimeEngine, read_component};
+
+use crate::flags::Flags;
+use crate::report::{Excerpt, Problems, Report};
+
+const MANIFEST_NAME: &str = "Component.toml";
+/// A manifest is written by hand; a file that is larger is something else.
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// Enough to see where a guest was, also in a recursion that never ends.
+const SHOWN_FRAMES: usize = 16;
+
+/// What a PATH on the command line leads to.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A `Component.toml`.
+    Manifest(PathBuf),
+    /// A component without one.
+    Bare(PathBuf),
+}
+
+impl Place {
+    /// A folder stands for the manifest in it; another file than one ending in
+    /// `.toml` is taken for a component.
+    pub(crate) fn of(path: &Path) -> Result<Self, Report> {
+        let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        if !metadata.is_dir() {
+            let is_manifest = path
+                .extension()
+                .is_some_and(|extension| extension == "toml");
+            return Ok(if is_manifest {
+                Self::Manifest(path.to_owned())
+            } else {
+                Self::Bare(path.to_owned())
+            });
+        }
+        let manifest = path.join(MANIFEST_NAME);
+        match fs::metadata(&manifest) {
+            Ok(_) => Ok(Self::Manifest(manifest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_manifest(path)),
+            Err(error) => Err(unreadable(&manifest, &error)),
+        }
+    }
+}
+
+fn no_manifest(folder: &Path) -> Report {
+    let report = Report::error(format!("{} has no {MANIFEST_NAME}", folder.display()));
+    let components = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut components: Vec<PathBuf> = components
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
+        .collect();
+    components.sort();
+    match components.first() {
+        Some(component) => report.with_help(format!(
+            "`airssys-wasm inspect --manifest {}` prints one to begin with",
+            component.display()
+        )),
+        None => report,
+    }
+}
+
+/// A component with what it is to be loaded with.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) id: ComponentId,
+    /// The component's file.
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: Bytes,
+    pub(crate) config: ComponentConfig,
+    manifest: Option<ManifestFile>,
+    flags: Flags,
+}
+
+#[derive(Debug)]
+struct ManifestFile {
+    file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    pub(crate) async fn read(place: Place, flags: &Flags) -> Result<Self, Problems> {
+        match place {
+            Place::Manifest(file) => Self::with_manifest(file, flags).await,
+            Place::Bare(file) => Ok(Self::bare(file, flags).await?),
+        }
+    }
+
+    async fn with_manifest(file: PathBuf, flags: &Flags) -> Result<Self, Problems> {
+        let manifest = ManifestFile::read(file).await?;
+        let parsed = manifest.parse(flags.memory_ceiling)?;
+        let folder = manifest.folder();
+        let limits = ResourceLimits::new(
+            flags.memory.unwrap_or(parsed.limits.memory_bytes()),
+            flags.timeout.unwrap_or(parsed.limits.timeout()),
+            flags.fuel.map_or(parsed.limits.fuel(), |fuel| fuel.0),
+        );
+        let limits = checked_limits(limits, flags)?;
+        let data = match &parsed.config {
+            ConfigSource::File(data) if flags.config.is_none() => {
+                Some(read_file(&folder.join(data), limits.memory_bytes())?)
+            }
+            _ => None,
+        };
+        let mut config = parsed.config(data.map(Bytes::from));
+        config.limits = limits;
+        let component = folder.join(&parsed.wasm);
+        Ok(Self {
+            id: flags.id.clone().unwrap_or(parsed.id),
+            bytes: read(&component).await?,
+            file: component,
+            config: with_flags(config, flags)?,
+            manifest: Some(manifest),
+            flags: flags.clone(),
+        })
+    }
+
+    async fn bare(file: PathBuf, flags: &Flags) -> Result<Self, Report> {
+        let bytes = read(&file).await?;
+        let id = flags.id.clone().unwrap_or_else(|| id_of_file(&file));
+        // What is no component at all needs no limits.
+        Defect::check_header(&bytes).map_err(|defect| invalid(&id, &file, defect))?;
+        let (Some(memory), Some(timeout), Some(fuel)) = (flags.memory, flags.timeout, flags.fuel)
+        else {
+            return Err(no_limits(&file, &flags.missing_limits()));
+        };
+        let limits = checked_limits(ResourceLimits::new(memory, timeout, fuel.0), flags)?;
+        Ok(Self {
+            id,
+            file,
+            bytes,
+            config: with_flags(ComponentConfig::new(limits), flags)?,
+            manifest: None,
+            flags: flags.clone(),
+        })
+    }
+
+    /// An engine that may give the component its limits.
+    pub(crate) fn engine(&self) -> Result<WasmtimeEngine, Report> {
+        let config = EngineConfig::default().with_memory_ceiling_bytes(self.flags.memory_ceiling);
+        WasmtimeEngine::new(config, HostServices::default())
+            .map_err(|error| Report::error(error.to_string()))
+    }
+
+    /// What it may use, on one line.
+    pub(crate) fn limits(&self) -> String {
+        let limits = self.config.limits;
+        format!(
+            "memory {}, fuel {}, timeout {}",
+            format_bytes(limits.memory_bytes()),
+            limits.fuel().map_or("unmetered".to_owned(), format_count),
+            format_duration(limits.timeout()),
+        )
+    }
+
+    /// The manifest, if there is one, else the component's file.
+    pub(crate) fn named_by(&self) -> &Path {
+        self.manifest.as_ref().map_or(&self.file, |m| &m.file)
+    }
+
+    pub(crate) fn has_manifest(&self) -> bool {
+        self.manifest.is_some()
+    }
+
+    /// An error of the engine about this component, with the line or the flag that
+    /// would change it.
+    pub(crate) fn explain(&self, error: &WasmError) -> Report {
+        let report = Report::error(error.to_string());
+        let report = match error {
+            WasmError::Timeout { .. } => {
+                self.point_at_limit(report, "timeout", self.flags.timeout.is_some())
+            }
+            WasmError::ResourceLimitExceeded {
+                resource: Resource::Fuel,
+                ..
+            } => self.point_at_limit(report, "fuel", self.flags.fuel.is_some()),
+            WasmError::ResourceLimitExceeded {
+                resource: Resource::Memory,
+                requested,
+                ..
+            } => self.explain_memory(report, *requested),
+            WasmError::ImportNotFound { .. } => report.at(self.file.display()).with_help(format!(
+                "`airssys-wasm inspect {}` lists what it imports and what this host provides",
+                self.file.display()
+            )),
+            _ => report.at(self.file.display()),
+        };
+        with_frames(report, error)
+    }
+
+    /// A component that the engine took and another look did not.
+    pub(crate) fn damaged(&self, reason: &str) -> Report {
+        damaged(&self.id, &self.file, reason)
+    }
+
+    /// A component that starts with more memory than it may have.
+    pub(crate) fn starts_too_large(&self, bytes: u64) -> Report {
+        let limit = format_bytes(self.config.limits.memory_bytes());
+        let report = Report::error(format!(
+            "{} starts with {} of memories and tables, more than its limit of {limit}",
+            self.id,
+            format_bytes(bytes),
+        ));
+        self.explain_memory(report, Some(bytes))
+    }
+
+    fn explain_memory(&self, report: Report, requested: Option<u64>) -> Report {
+        let report = self.point_at_limit(report, "memory", self.flags.memory.is_some());
+        let ceiling = self.flags.memory_ceiling;
+        match requested {
+            Some(bytes) if (ceiling..ResourceLimits::MAX_MEMORY_BYTES).contains(&bytes) => report
+                .with_help(format!(
+                    "that is above the ceiling of {}, which --memory-ceiling raises",
+                    format_bytes(ceiling)
+                )),
+            _ => report,
+        }
+    }
+
+    fn point_at_limit(&self, report: Report, key: &str, by_flag: bool) -> Report {
+        match &self.manifest {
+            Some(manifest) if !by_flag => manifest
+                .point_at(report, key)
+                .with_help(format!("--{key} replaces it for one run")),
+            _ => report
+                .at(self.file.display())
+                .with_note(format!("the limit was given by --{key}")),
+        }
+    }
+}
+
+pub(crate) fn damaged(id: &ComponentId, file: &Path, reason: &str) -> Report {
+    let defect = Defect::Malformed {
+        reason: reason.to_owned(),
+    };
+    invalid(id, file, defect)
+}
+
+pub(crate) fn invalid(id: &ComponentId, file: &Path, defect: Defect) -> Report {
+    Report::error(WasmError::invalid_component(id, defect).to_string()).at(file.display())
+}
+
+fn with_frames(report: Report, error: &WasmError) -> Report {
+    let frames = error.frames();
+    if frames.is_empty() {
+        return report;
+    }
+    let mut shown: Vec<String> = frames
+        .iter()
+        .take(SHOWN_FRAMES)
+        .enumerate()
+        .map(|(i, frame)| format!("{i:2}: {frame}"))
+        .collect();
+    if frames.len() > SHOWN_FRAMES {
+        shown.push(format!("    and {} more", frames.len() - SHOWN_FRAMES));
+    }
+    report.with_note(format!(
+        "where it was, innermost first\n{}",
+        shown.join("\n")
+    ))
+}
+
+impl ManifestFile {
+    async fn read(file: PathBuf) -> Result<Self, Report> {
+        let bytes = read_component(&file, MAX_MANIFEST_BYTES)
+            .await
+            .map_err(|error| Report::error(error.to_string()))?;
+        match String::from_utf8(bytes.into()) {
+            Ok(text) => Ok(Self { file, text }),
+            Err(error) => {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+                Err(Report::error("a manifest is UTF-8 text, and this is not")
+                    .at(format!("{}:{line}", file.display())))
+            }
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    fn parse(&self, memory_ceiling_bytes: u64) -> Result<ComponentManifest, Problems> {
+        ComponentManifest::parse(&self.text, &self.file, memory_ceiling_bytes).map_err(|errors| {
+            let problems = errors.problems().iter();
+            problems.map(|problem| self.report(problem)).collect()
+        })
+    }
+
+    fn report(&self, problem: &ManifestProblem) -> Report {
+        let marked = self.text.get(problem.span.clone()).unwrap_or_default();
+        let marked = marked.lines().next().unwrap_or_default();
+        let (line, column) = (problem.line, problem.column);
+        let length = marked.chars().count();
+        let report = self.excerpt(Report::error(problem.message()), line, column, length);
+        let Some(help) = &problem.help else {
+            return report;
+        };
+        let report = report.with_help(help.clone());
+        if problem.key.as_deref() == Some("resources.memory") {
+            return report.with_help("--memory-ceiling SIZE raises the ceiling");
+        }
+        report
+    }
+
+    /// Points at the line of a limit.
+    fn point_at(&self, report: Report, key: &str) -> Report {
+        let mut section = "";
+        for (i, line) in self.text.lines().enumerate() {
+            if line.trim_start().starts_with('[') {
+                section = line.trim();
+            }
+            let before = line.split('=').next().unwrap_or_default();
+            if section.starts_with("[resources]") && before.trim() == key {
+                let column = before.len() - before.trim_start().len() + 1;
+                return self.excerpt(report, i + 1, column, line.trim().chars().count());
+            }
+        }
+        // Written in another way, such as `resources.fuel = 1`.
+        report.at(self.file.display())
+    }
+
+    fn excerpt(&self, report: Report, line: usize, column: usize, length: usize) -> Report {
+        let text = self.text.trim_start_matches('\u{feff}');
+        report
+            .at(format!("{}:{line}:{column}", self.file.display()))
+            .with_excerpt(Excerpt {
+                line: text.lines().nth(line - 1).unwrap_or_default().to_owned(),
+                number: Some(line),
+                start: column - 1,
+                length,
+                label: String::new(),
+            })
+    }
+}
+
+/// The file of the component that a manifest is about, whatever its limits.
+pub(crate) async fn wasm_of_manifest(file: PathBuf) -> Result<PathBuf, Problems> {
+    let manifest = ManifestFile::read(file).await?;
+    let parsed = manifest.parse(ResourceLimits::MAX_MEMORY_BYTES)?;
+    Ok(manifest.folder().join(parsed.wasm))
+}
+
+/// Reads a component's file.
+pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
+    read_component(file, EngineConfig::default().max_component_bytes())
+        .await
+        .map_err(|error| Report::error(error.to_string()))
+}
+
+/// Reads a file whose content the component is given, and which it therefore must
+/// be able to hold; a pipe will do.
+pub(crate) fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let mut content = Vec::new();
+    let read =
+        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
+    match read {
+        Ok(read) if read as u64 <= memory_bytes => Ok(content),
+        Ok(_) => Err(Report::error(format!(
+            "{} is larger than the {} of memory that the component may have",
+            file.display(),
+            format_bytes(memory_bytes)
+        ))),
+        Err(error) => Err(unreadable(file, &error)),
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Report {
+    Report::error(format!("{} cannot be read: {error}", file.display()))
+}
+
+fn no_limits(file: &Path, missing: &[&str]) -> Report {
+    let (last, rest) = missing.split_last().unwrap_or((&"", &[]));
+    let missing = match rest {
+        [] => format!("{last} is missing"),
+        rest => format!("{} and {last} are missing", rest.join(", ")),
+    };
+    Report::error(format!("a bare component needs its limits: {missing}"))
+        .at(file.display())
+        .with_help("for example --memory 2MiB --fuel 10_000_000 --timeout 250ms")
+        .with_help(format!(
+            "`airssys-wasm inspect --manifest {}` prints a Component.toml to keep them in",
+            file.display()
+        ))
+}
+
+fn checked_limits(
+    limits: Result<ResourceLimits, LimitsError>,
+    flags: &Flags,
+) -> Result<ResourceLimits, Report> {
+    let ceiling = flags.memory_ceiling;
+    // The largest possible memory is not what the user can ask for.
+    let limits = limits
+        .map_err(|error| match error {
+            LimitsError::Memory { found, .. } => LimitsError::Memory { found, ceiling },
+            other => other,
+        })
+        .and_then(|limits| limits.check_ceiling(ceiling).map(|()| limits));
+    // A manifest's own limits have been checked where they stand.
+    limits.map_err(|error| {
+        let report = Report::error(error.to_string());
+        match error {
+            LimitsError::Memory { found, ceiling } => {
+                let report = report.with_note("the limit was given by --memory");
+                if (ceiling..=ResourceLimits::MAX_MEMORY_BYTES).contains(&found) {
+                    let found = format_bytes(found);
+                    return report.with_help(format!("--memory-ceiling {found} allows it"));
+                }
+                report
+            }
+            LimitsError::Timeout { .. } => report.with_note("the limit was given by --timeout"),
+            _ => report.with_note("the limit was given by --fuel"),
+        }
+    })
+}
+
+fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentConfig, Report> {
+    for allow in &flags.allow {
+        allow.clone().add_to(&mut config.permissions);
+    }
+    for (name, value) in &flags.env {
+        match config.env.iter_mut().find(|(known, _)| known == name) {
+            Some((_, replaced)) => replaced.clone_from(value),
+            None => config.env.push((name.clone(), value.clone())),
+        }
+    }
+    if let Some(file) = &flags.config {
+        let data = read_file(file, config.limits.memory_bytes())?;
+        config.config_data = Some(data.into());
+    }
+    Ok(config)
+}
+
+/// `local/<name of the file>/main`, with what an id cannot have replaced by `-`.
+pub(crate) fn id_of_file(file: &Path) -> ComponentId {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = stem
+        .chars()
+        .map(|c| if allowed(c) { c } else { '-' })
+        .take(ComponentId::MAX_SEGMENT_BYTES)
+        .collect();
+    ComponentId::new("local", &name, "main").unwrap_or_else(|_| unnamed())
+}
+
+fn unnamed() -> ComponentId {
+    ComponentId::new("local", "component", "main").expect("these are segments")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gives_its_name_to_a_component() {
+        for (file, id) in [
+            ("echo.wasm", "local/echo/main"),
+            ("/tmp/my component (1).wasm", "local/my-component--1-/main"),
+            ("größe", "local/gr--e/main"),
+            ("..wasm", "local/component/main"),
+            ("/", "local/component/main"),
+        ] {
+            assert_eq!(id_of_file(Path::new(file)).to_string(), id, "{file}");
+        }
+        let long = format!("{}.wasm", "x".repeat(200));
+        assert_eq!(id_of_file(Path::new(&long)).name().len(), 64);
+    }
+
+    #[test]
+    fn finds_the_line_of_a_limit() {
+        let manifest = ManifestFile {
+            file: "Component.toml".into(),
+            text: "[env]\nfuel = \"x\"\n[resources] # here\n  fuel=5\ntimeout = \"1s\"\n".into(),
+        };
+        let place = |key| manifest.point_at(Report::error("e"), key).to_string();
+        assert!(
+            place("fuel").contains("Component.toml:4:3"),
+            "{}",
+            place("fuel")
+        );
+        assert!(place("timeout").contains("Component.toml:5:1"));
+        assert!(!place("memory").contains("Component.toml:"));
+    }
+
+    #[test]
+    fn the_missing_flags_are_named() {
+        let report = no_limits(Path::new("x.wasm"), &["--memory", "--fuel", "--timeout"]);
+        assert!(
+            report
+                .to_string()
+                .contains("--memory, --fuel and --timeout are missing"),
+            "{report}"
+        );
+        let report = no_limits(Path::new("x.wasm"), &["--fuel"]);
+        assert!(report.to_string().contains("--fuel is missing"), "{report}");
+    }
+}

@@ -1,0 +1,237 @@
+//! `Component.toml`: who a component is, what it may use and what it may do.
+//!
+//! [`ComponentManifest::parse`] reads a text and reports every problem in it, each
+//! with its place, what is there and what is allowed. Printing a manifest gives a
+//! text that reads back as the same. Nothing here touches the file system: the
+//! caller reads the files.
+//!
+//! Paths in a manifest are relative to the folder it lies in, so that the folder
+//! works wherever it is put; they may lead out of it with `..`.
+
+mod problem;
+mod read;
+mod reader;
+mod value;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::{ComponentConfig, ComponentId, Permissions, ResourceLimits, Supervision};
+
+pub use problem::{Found, ManifestErrors, ManifestProblem};
+
+/// What a `Component.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentManifest {
+    /// Who the component is.
+    pub id: ComponentId,
+    /// The component's file, relative to the manifest's folder.
+    pub wasm: PathBuf,
+    /// As written; no scheme is imposed.
+    pub version: Option<String>,
+    /// What the component is for.
+    pub description: Option<String>,
+    /// Who made it.
+    pub authors: Vec<String>,
+    /// Under which terms.
+    pub license: Option<String>,
+    /// What it may use.
+    pub limits: ResourceLimits,
+    /// Handed to `initialize`, in the order of the file. Names are not empty and
+    /// have no `=`; neither names nor values have a NUL character.
+    pub env: Vec<(String, String)>,
+    /// Where its configuration data comes from.
+    pub config: ConfigSource,
+    /// What it may do. The host's side of a directory is already joined with the
+    /// manifest's folder.
+    pub permissions: Permissions,
+    /// What its host does when it fails.
+    pub supervision: Supervision,
+}
+
+/// Where the configuration data of a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ConfigSource {
+    /// There is none.
+    #[default]
+    None,
+    /// The content of a file, relative to the manifest's folder.
+    File(PathBuf),
+    /// The text itself.
+    Text(String),
+}
+
+impl ComponentManifest {
+    /// The least that a manifest must say; everything else is absent.
+    pub fn new(id: ComponentId, wasm: impl Into<PathBuf>, limits: ResourceLimits) -> Self {
+        Self {
+            id,
+            wasm: wasm.into(),
+            version: None,
+            description: None,
+            authors: Vec::new(),
+            license: None,
+            limits,
+            env: Vec::new(),
+            config: ConfigSource::None,
+            permissions: Permissions::default(),
+            supervision: Supervision::default(),
+        }
+    }
+
+    /// Reads the text of the manifest that lies at `file`.
+    ///
+    /// `file` stands in errors, and its folder is where granted directories are
+    /// looked for; the file itself is not opened. `memory_ceiling_bytes` is the
+    /// largest memory limit that the operator allows, by default
+    /// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`]; one above
+    /// [`ResourceLimits::MAX_MEMORY_BYTES`] counts as that.
+    ///
+    /// # Errors
+    /// Every problem in the text. Where the text is not TOML, these are the only
+    /// ones reported: what it would say is not known then.
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        memory_ceiling_bytes: u64,
+    ) -> Result<Self, ManifestErrors> {
+        read::manifest(text, file, memory_ceiling_bytes)
+    }
+
+    /// What to load the component with.
+    ///
+    /// `file_content` is that of [`ConfigSource::File`], which the caller has read;
+    /// it is ignored for a manifest that names no file.
+    pub fn config(&self, file_content: Option<Bytes>) -> ComponentConfig {
+        let mut config =
+            ComponentConfig::new(self.limits).with_permissions(self.permissions.clone());
+        config.env.clone_from(&self.env);
+        config.config_data = match &self.config {
+            ConfigSource::None => None,
+            ConfigSource::File(_) => file_content.map(Into::into),
+            ConfigSource::Text(text) => Some(text.clone().into()),
+        };
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{DirAccess, LogLevel, MessagePayload, RestartPolicy, WasiGrant};
+
+    const EXAMPLE: &str = r#"
+[component]
+id = "demo/greeter/main"       # namespace/name/instance; segments of [A-Za-z0-9._-], 1..=64 bytes, not "." or ".."
+wasm = "greeter.wasm"          # relative to this file
+version = "1.0.0"              # optional: description, authors, license
+description = "Greets."
+authors = ["A", "B"]
+license = "MIT"
+
+[resources]                    # all three required: there are no defaults
+memory = "2MiB"                # total of all memories and tables; 512KiB..=4MiB unless the operator raises the ceiling
+fuel = 10_000_000              # per call, or "unmetered"
+timeout = "250ms"              # wall clock per call
+
+[env]                          # optional, handed to initialize
+GREETING = "hello"
+
+[config]                       # optional, one of the two, handed to initialize as config-data
+file = "greeter.json"
+# text = "..."
+
+[permissions]                  # what is absent is denied
+send = ["demo/*/*"]            # glob per segment
+request = ["demo/counter/*"]
+broadcast = ["demo/*/*"]
+storage = "1MiB"               # quota; absent: no storage
+log = "info"                   # most verbose level that is kept; absent: logs are dropped
+wasi = ["stdout", "stderr", "env", { dir = "data", access = "read" }, { connect = "127.0.0.1:6379" }]
+
+[supervision]                  # optional
+restart = "on-failure"         # "never" (default), "on-failure"
+max-restarts = 4
+within = "6s"
+backoff = "60ms"               # doubles up to 5 s
+mailbox = 512                  # messages waiting at most
+"#;
+
+    fn example() -> ComponentManifest {
+        ComponentManifest::parse(EXAMPLE, Path::new("demo/Component.toml"), 4 << 20).unwrap()
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let limits = ResourceLimits::new(2 << 20, Duration::from_millis(250), Some(10_000_000));
+        let pattern = |text: &str| vec![text.parse().unwrap()];
+        let expected = ComponentManifest {
+            id: "demo/greeter/main".parse().unwrap(),
+            wasm: "greeter.wasm".into(),
+            version: Some("1.0.0".to_owned()),
+            description: Some("Greets.".to_owned()),
+            authors: vec!["A".to_owned(), "B".to_owned()],
+            license: Some("MIT".to_owned()),
+            limits: limits.unwrap(),
+            env: vec![("GREETING".to_owned(), "hello".to_owned())],
+            config: ConfigSource::File("greeter.json".into()),
+            permissions: Permissions {
+                send: pattern("demo/*/*"),
+                request: pattern("demo/counter/*"),
+                broadcast: pattern("demo/*/*"),
+                storage: Some(1 << 20),
+                log: Some(LogLevel::Info),
+                wasi: vec![
+                    WasiGrant::Stdout,
+                    WasiGrant::Stderr,
+                    WasiGrant::Env,
+                    WasiGrant::Dir {
+                        guest: "data".to_owned(),
+                        host: "demo/data".into(),
+                        access: DirAccess::Read,
+                    },
+                    WasiGrant::Connect(([127, 0, 0, 1], 6379).into()),
+                ],
+            },
+            supervision: Supervision {
+                restart: RestartPolicy::OnFailure,
+                max_restarts: 4,
+                within: Duration::from_secs(6),
+                backoff: Duration::from_millis(60),
+                mailbox: 512,
+            },
+        };
+        assert_eq!(example(), expected);
+    }
+
+    #[test]
+    fn a_component_is_loaded_with_what_its_manifest_says() {
+        let manifest = example();
+        let content = Bytes::from_static(b"{}");
+        let config = manifest.config(Some(content.clone()));
+        assert_eq!(
+            config,
+            ComponentConfig::new(manifest.limits)
+                .with_env("GREETING", "hello")
+                .with_config_data(content.clone())
+                .with_permissions(manifest.permissions.clone())
+        );
+        for (source, file_content, data) in [
+            (ConfigSource::None, Some(content.clone()), None),
+            (ConfigSource::File("a".into()), None, None),
+            (ConfigSource::Text("t".to_owned()), Some(content), Some("t")),
+        ] {
+            let manifest = ComponentManifest {
+                config: source,
+                ..manifest.clone()
+            };
+            let config = manifest.config(file_content);
+            assert_eq!(config.config_data, data.map(MessagePayload::from));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+
+use super::{ComponentManifest, ConfigSource};
+use crate::units::{format_bytes, format_count, format_duration};
+use crate::{ComponentPattern, DirAccess, Permissions, Supervision, WasiGrant};
+
+/// A text that [`ComponentManifest::parse`] reads as the same manifest, without
+/// what is absent or as by default.
+///
+/// The host's side of a directory is not written: it follows from where the
+/// manifest lies. Paths that are not UTF-8 cannot be written exactly.
+impl Display for ComponentManifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[component]")?;
+        writeln!(f, "id = {}", Text(self.id.as_str()))?;
+        writeln!(f, "wasm = {}", path(&self.wasm))?;
+        for (key, text) in [
+            ("version", &self.version),
+            ("description", &self.description),
+        ] {
+            optional(f, key, text.as_deref().map(Text))?;
+        }
+        if !self.authors.is_empty() {
+            list(f, "authors", self.authors.iter().map(|author| Text(author)))?;
+        }
+        optional(f, "license", self.license.as_deref().map(Text))?;
+
+        writeln!(f, "\n[resources]")?;
+        let memory = format_bytes(self.limits.memory_bytes());
+        writeln!(f, "memory = {}", Text(&memory))?;
+        match self.limits.fuel() {
+            Some(fuel) => writeln!(f, "fuel = {}", format_count(fuel))?,
+            None => writeln!(f, "fuel = \"unmetered\"")?,
+        }
+        let timeout = format_duration(self.limits.timeout());
+        writeln!(f, "timeout = {}", Text(&timeout))?;
+
+        if !self.env.is_empty() {
+            writeln!(f, "\n[env]")?;
+        }
+        for (name, value) in &self.env {
+            writeln!(f, "{} = {}", Text(name), Text(value))?;
+        }
+        match &self.config {
+            ConfigSource::None => {}
+            ConfigSource::File(file) => writeln!(f, "\n[config]\nfile = {}", path(file))?,
+            ConfigSource::Text(text) => writeln!(f, "\n[config]\ntext = {}", Text(text))?,
+        }
+        if self.permissions != Permissions::default() {
+            permissions(f, &self.permissions)?;
+        }
+        if self.supervision != Supervision::default() {
+            supervision(f, &self.supervision)?;
+        }
+        Ok(())
+    }
+}
+
+fn permissions(f: &mut fmt::Formatter<'_>, permissions: &Permissions) -> fmt::Result {
+    writeln!(f, "\n[permissions]")?;
+    for (key, patterns) in [
+        ("send", &permissions.send),
+        ("request", &permissions.request),
+        ("broadcast", &permissions.broadcast),
+    ] {
+        if !patterns.is_empty() {
+            let texts: Vec<String> = patterns.iter().map(ComponentPattern::to_string).collect();
+            list(f, key, texts.iter().map(|text| Text(text)))?;
+        }
+    }
+    let storage = permissions.storage.map(format_bytes);
+    optional(f, "storage", storage.as_deref().map(Text))?;
+    optional(f, "log", permissions.log.map(|level| Text(level.as_str())))?;
+    if !permissions.wasi.is_empty() {
+        list(f, "wasi", permissions.wasi.iter().map(grant))?;
+    }
+    Ok(())
+}
+
+fn grant(grant: &WasiGrant) -> String {
+    match grant {
+        WasiGrant::Stdout => Text("stdout").to_string(),
+        WasiGrant::Stderr => Text("stderr").to_string(),
+        WasiGrant::Env => Text("env").to_string(),
+        WasiGrant::Dir { guest, access, .. } => {
+            let access = match access {
+                DirAccess::Read => "read",
+                DirAccess::Write => "write",
+            };
+            format!("{{ dir = {}, access = {} }}", Text(guest), Text(access))
+        }
+        WasiGrant::Connect(address) => format!("{{ connect = \"{address}\" }}"),
+    }
+}
+
+fn supervision(f: &mut fmt::Formatter<'_>, supervision: &Supervision) -> fmt::Result {
+    writeln!(f, "\n[supervision]")?;
+    writeln!(f, "restart = {}", Text(supervision.restart.as_str()))?;
+    let max_restarts = format_count(supervision.max_restarts.into());
+    writeln!(f, "max-restarts = {max_restarts}")?;
+    for (key, duration) in [
+        ("within", supervision.within),
+        ("backoff", supervision.backoff),
+    ] {
+        writeln!(f, "{key} = {}", Text(&format_duration(duration)))?;
+    }
+    let mailbox = format_count(supervision.mailbox.into());
+    writeln!(f, "mailbox = {mailbox}")
+}
+
+fn optional(f: &mut fmt::Formatter<'_>, key: &str, value: Option<impl Display>) -> fmt::Result {
+    value.map_or(Ok(()), |value| writeln!(f, "{key} = {value}"))
+}
+
+fn list<T: Display>(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    items: impl Iterator<Item = T>,
+) -> fmt::Result {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    writeln!(f, "{key} = [{}]", items.join(", "))
+}
+
+fn path(path: &Path) -> String {
+    Text(&path.to_string_lossy()).to_string()
+}
+
+/// A TOML string, with escapes where TOML wants them; as a key, a quoted one.
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                '\t' => f.write_str("\\t")?,
+                _ if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                _ => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{ComponentId, LogLevel, ResourceLimits, RestartPolicy};
+
+    #[track_caller]
+    fn reads_back(manifest: &ComponentManifest) {
+        let text = manifest.to_string();
+        let read = ComponentManifest::parse(&text, Path::new("d/Component.toml"), 4 << 30);
+        assert_eq!(read.as_ref(), Ok(manifest), "{text}");
+    }
+
+    fn minimal(fuel: Option<u64>) -> ComponentManifest {
+        let limits = ResourceLimits::new(512 << 10, Duration::from_millis(1500), fuel).unwrap();
+        let id = ComponentId::new("demo", "greeter", "main").unwrap();
+        ComponentManifest::new(id, "greeter.wasm", limits)
+    }
+
+    #[test]
+    fn what_is_absent_is_not_written() {
+        assert_eq!(
+            minimal(None).to_string(),
+            r#"[component]
+id = "demo/greeter/main"
+wasm = "greeter.wasm"
+
+[resources]
+memory = "512KiB"
+fuel = "unmetered"
+timeout = "1500ms"
+"#
+        );
+        reads_back(&minimal(None));
+        reads_back(&minimal(Some(u64::MAX)));
+    }
+
+    #[test]
+    fn everything_reads_back() {
+        let odd = "\"\\\u{0}\u{7f}\u{85}\t\r\né\u{202e}'''";
+        let mut manifest = minimal(Some(1_000_000));
+        manifest.wasm = "../a \"b\"\\c.wasm".into();
+        manifest.version = Some("1.0.0".to_owned());
+        manifest.description = Some(odd.to_owned());
+        manifest.authors = vec!["A <a@b>".to_owned(), odd.to_owned()];
+        manifest.license = Some(String::new());
+        manifest.env = vec![
+            ("Z".to_owned(), odd.replace('\0', "")),
+            ("a b.c\n\"".to_owned(), String::new()),
+        ];
+        manifest.config = ConfigSource::Text(odd.to_owned());
+        manifest.permissions.send = vec!["demo/*/*".parse().unwrap(), "a/b/c".parse().unwrap()];
+        manifest.permissions.request = vec!["demo/counter/*".parse().unwrap()];
+        manifest.permissions.broadcast = vec!["*/*/*".parse().unwrap()];
+        manifest.permissions.storage = Some(1_000_001);
+        manifest.permissions.log = Some(LogLevel::Warn);
+        manifest.permissions.wasi = vec![
+            WasiGrant::Stdout,
+            WasiGrant::Stderr,
+            WasiGrant::Env,
+            WasiGrant::Connect("[::1]:80".parse().unwrap()),
+            WasiGrant::Dir {
+                guest: "data".to_owned(),
+                host: "d/data".into(),
+                access: DirAccess::Read,
+            },
+            WasiGrant::Dir {
+                guest: "../\"out\"".to_owned(),
+                host: "d/../\"out\"".into(),
+                access: DirAccess::Write,
+            },
+        ];
+        manifest.supervision.restart = RestartPolicy::OnFailure;
+        manifest.supervision.max_restarts = u32::MAX;
+        manifest.supervision.within = Duration::from_secs(86_400);
+        manifest.supervision.backoff = Duration::from_micros(1500);
+        manifest.supervision.mailbox = 1;
+        reads_back(&manifest);
+        manifest.config = ConfigSource::File("a/b.json".into());
+        reads_back(&manifest);
+    }
+}

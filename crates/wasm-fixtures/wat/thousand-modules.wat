@@ -1,0 +1,37 @@
+;; A component of 1,000 core instances, ten times ten times ten, in a few hundred
+;; bytes. Each has a memory of no pages: it costs the host a mapping and counts for
+;; nothing where only bytes are counted.
+(component
+  (component $ten
+    (core module $module (memory 0))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module))
+    (core instance (instantiate $module)))
+  (component $hundred
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten))
+    (instance (instantiate $ten)))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred))
+  (instance (instantiate $hundred)))

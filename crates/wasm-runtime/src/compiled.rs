@@ -1,0 +1,351 @@
+//! From bytes to something that can be instantiated: everything that can be said
+//! of a component without running any of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower,
+};
+use wasmtime::{Engine, Error};
+
+use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
+
+use crate::error::{cause, chain};
+use crate::limiter::{MAX_MEMORIES, MAX_TABLES};
+use crate::store::{
+    CallbackFunc, HandleFunc, HealthFunc, HostState, InitializeFunc, MetadataFunc, ShutdownFunc,
+};
+use crate::wasi::WASI_VERSION;
+
+/// The type of an export, written as a pair of tuples.
+pub(crate) trait Signature {
+    type Params: ComponentNamedList + Lower;
+    type Results: ComponentNamedList + Lift;
+}
+
+impl<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift> Signature
+    for wasmtime::component::TypedFunc<P, R>
+{
+    type Params = P;
+    type Results = R;
+}
+
+/// Where the functions of `component-lifecycle` are among a component's exports.
+pub(crate) struct LifecycleExports {
+    pub(crate) initialize: ComponentExportIndex,
+    pub(crate) handle_message: ComponentExportIndex,
+    pub(crate) handle_callback: ComponentExportIndex,
+    pub(crate) metadata: ComponentExportIndex,
+    pub(crate) health: ComponentExportIndex,
+    pub(crate) shutdown: ComponentExportIndex,
+}
+
+/// A component that is compiled, linked and known to fit the contract.
+pub(crate) struct Compiled {
+    pub(crate) pre: InstancePre<HostState>,
+    /// `None` for a component that takes no messages.
+    pub(crate) lifecycle: Option<LifecycleExports>,
+}
+
+impl Compiled {
+    /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
+    pub(crate) fn new(
+        id: &ComponentId,
+        bytes: &[u8],
+        linker: &Linker<HostState>,
+    ) -> Result<Self, WasmError> {
+        let engine = linker.engine();
+        let component = Component::from_binary(engine, bytes).map_err(|error| {
+            let defect = Defect::Malformed {
+                reason: chain(&error),
+            };
+            invalid(id, defect, Some(error))
+        })?;
+        check_complexity(id, &component)?;
+        let pre =
+            linker
+                .instantiate_pre(&component)
+                .map_err(|error| WasmError::ImportNotFound {
+                    component: id.clone(),
+                    import: missing_import(&component, linker).unwrap_or_else(|| chain(&error)),
+                    source: Some(cause(error)),
+                })?;
+        let lifecycle = lifecycle_exports(id, &component, &pre)?;
+        Ok(Self { pre, lifecycle })
+    }
+
+    pub(crate) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+}
+
+fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError {
+    WasmError::InvalidComponent {
+        component: id.clone(),
+        defect,
+        source: source.map(cause),
+    }
+}
+
+fn check_complexity(id: &ComponentId, component: &Component) -> Result<(), WasmError> {
+    // `None` is a component that instantiates what it imports; the store counts then.
+    let Some(required) = component.resources_required() else {
+        return Ok(());
+    };
+    for (what, found, limit) in [
+        ("memories", required.num_memories, MAX_MEMORIES),
+        ("tables", required.num_tables, MAX_TABLES),
+    ] {
+        let (found, limit) = (u64::from(found), limit as u64);
+        if found > limit {
+            return Err(invalid(id, Defect::TooComplex { what, found, limit }, None));
+        }
+    }
+    Ok(())
+}
+
+/// The first import that the linker has nothing for.
+///
+/// A linker does not tell what it has, but refuses to define a thing twice.
+fn missing_import(component: &Component, linker: &Linker<HostState>) -> Option<String> {
+    let engine = linker.engine();
+    let mut probe = linker.clone();
+    probe.allow_shadowing(false);
+    let undefined = |_: wasmtime::StoreContextMut<'_, HostState>,
+                     _: ComponentFunc,
+                     _: &[wasmtime::component::Val],
+                     _: &mut [wasmtime::component::Val]| Ok(());
+    for (name, import) in component.component_type().imports(engine) {
+        match import.ty {
+            ComponentItem::ComponentFunc(_) => {
+                if probe.root().func_new(name, undefined).is_ok() {
+                    return Some(name.to_owned());
+                }
+            }
+            ComponentItem::ComponentInstance(interface) => {
+                let Ok(mut instance) = probe.instance(&linked_name(name)) else {
+                    return Some(name.to_owned());
+                };
+                let functions: Vec<&str> = interface
+                    .exports(engine)
+                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
+                    .map(|(function, _)| function)
+                    .collect();
+                let missing: Vec<&str> = functions
+                    .iter()
+                    .copied()
+                    .filter(|function| instance.func_new(function, undefined).is_ok())
+                    .collect();
+                if let Some(first) = missing.first() {
+                    let whole = missing.len() == functions.len();
+                    return Some(if whole {
+                        name.to_owned()
+                    } else {
+                        format!("{name}#{first}")
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The release under which the linker holds an interface that an import of another,
+/// compatible release is matched to.
+fn linked_name(import: &str) -> String {
+    match import.split_once("@0.2.") {
+        Some((interface, _)) if interface.starts_with("wasi:") => {
+            format!("{interface}@{WASI_VERSION}")
+        }
+        _ => import.to_owned(),
+    }
+}
+
+fn lifecycle_exports(
+    id: &ComponentId,
+    component: &Component,
+    pre: &InstancePre<HostState>,
+) -> Result<Option<LifecycleExports>, WasmError> {
+    let Some(interface) = component.get_export_index(None, LIFECYCLE_INTERFACE) else {
+        return Ok(None);
+    };
+    let mut finder = ExportFinder {
+        component,
+        pre,
+        interface,
+        missing: Vec::new(),
+        mistyped: None,
+    };
+    let found = (
+        finder.find::<InitializeFunc>("initialize"),
+        finder.find::<HandleFunc>("handle-message"),
+        finder.find::<CallbackFunc>("handle-callback"),
+        finder.find::<MetadataFunc>("metadata"),
+        finder.find::<HealthFunc>("health"),
+        finder.find::<ShutdownFunc>("shutdown"),
+    );
+    if let Some((export, error)) = finder.mistyped {
+        let reason = chain(&error);
+        let export = export.to_owned();
+        return Err(invalid(
+            id,
+            Defect::WrongExportType { export, reason },
+            Some(error),
+        ));
+    }
+    let (
+        Some(initialize),
+        Some(handle_message),
+        Some(handle_callback),
+        Some(metadata),
+        Some(health),
+        Some(shutdown),
+    ) = found
+    else {
+        let missing = finder.missing;
+        return Err(invalid(id, Defect::IncompleteLifecycle { missing }, None));
+    };
+    Ok(Some(LifecycleExports {
+        initialize,
+        handle_message,
+        handle_callback,
+        metadata,
+        health,
+        shutdown,
+    }))
+}
+
+struct ExportFinder<'a> {
+    component: &'a Component,
+    pre: &'a InstancePre<HostState>,
+    interface: ComponentExportIndex,
+    missing: Vec<String>,
+    mistyped: Option<(&'static str, Error)>,
+}
+
+impl ExportFinder<'_> {
+    fn find<S: Signature>(&mut self, function: &'static str) -> Option<ComponentExportIndex> {
+        let found = self.component.get_export(Some(&self.interface), function);
+        let Some((ComponentItem::ComponentFunc(ty), index)) = found else {
+            self.missing.push(function.to_owned());
+            return None;
+        };
+        match ty.typecheck::<S::Params, S::Results>(&self.pre.instance_type()) {
+            Ok(()) => Some(index),
+            Err(error) => {
+                self.mistyped.get_or_insert((function, error));
+                None
+            }
+        }
+    }
+}
+
+/// Compiles the same bytes once for as long as any instance of them is loaded.
+///
+/// Keyed by the bytes themselves: a digest short enough to be quick could be made
+/// to collide by the author of a component.
+#[derive(Default)]
+pub(crate) struct CompileCache {
+    entries: Mutex<HashMap<Bytes, Weak<CacheEntry>>>,
+}
+
+/// Holding it keeps the compiled component in the cache.
+#[derive(Default)]
+pub(crate) struct CacheEntry {
+    compiled: OnceCell<Compiled>,
+}
+
+impl CacheEntry {
+    /// `None` until the entry was returned by [`CompileCache::compiled`].
+    pub(crate) fn get(&self) -> Option<&Compiled> {
+        self.compiled.get()
+    }
+}
+
+impl CompileCache {
+    /// Loads of the same bytes at the same time wait for one compilation.
+    pub(crate) async fn compiled(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        linker: &Arc<Linker<HostState>>,
+    ) -> Result<Arc<CacheEntry>, WasmError> {
+        let entry = self.entry(&bytes);
+        entry
+            .compiled
+            .get_or_try_init(|| async {
+                let (owned_id, linker) = (id.clone(), Arc::clone(linker));
+                let compiling =
+                    tokio::task::spawn_blocking(move || Compiled::new(&owned_id, &bytes, &linker));
+                compiling.await.unwrap_or_else(|error| {
+                    Err(WasmError::InstantiationFailed {
+                        component: id.clone(),
+                        reason: format!("the compiler did not finish: {error}"),
+                        source: Some(Arc::new(error)),
+                    })
+                })
+            })
+            .await?;
+        Ok(entry)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn entry(&self, bytes: &Bytes) -> Arc<CacheEntry> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(bytes).and_then(Weak::upgrade) {
+            return entry;
+        }
+        entries.retain(|_, entry| entry.strong_count() > 0);
+        let entry = Arc::new(CacheEntry::default());
+        entries.insert(bytes.clone(), Arc::downgrade(&entry));
+        entry
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The item that an export's full name stands for: `function` or
+/// `interface#function`.
+pub(crate) fn find_function(
+    component: &Component,
+    export: &str,
+) -> Option<(ComponentFunc, ComponentExportIndex)> {
+    let (interface, function) = match export.split_once('#') {
+        Some((interface, function)) => {
+            (Some(component.get_export_index(None, interface)?), function)
+        }
+        None => (None, export),
+    };
+    match component.get_export(interface.as_ref(), function)? {
+        (ComponentItem::ComponentFunc(ty), index) => Some((ty, index)),
+        _ => None,
+    }
+}
+
+/// Full names of all functions that a component exports.
+pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, item) in component.component_type().exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => names.push(name.to_owned()),
+            ComponentItem::ComponentInstance(interface) => names.extend(
+                interface
+                    .exports(engine)
+                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
+                    .map(|(function, _)| format!("{name}#{function}")),
+            ),
+            _ => {}
+        }
+    }
+    names
+}

@@ -1,0 +1,87 @@
+//! Whether values fit a function, so that a caller's mistake is told apart from a
+//! guest's and costs no instance.
+
+use wasm_wave::wasm::{DisplayType, WasmValue};
+use wasmtime::component::Val;
+use wasmtime::component::types::{ComponentFunc, Type};
+
+/// What does not fit, for people.
+pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<(), String> {
+    let params = function.params();
+    if params.len() != args.len() {
+        return Err(format!(
+            "takes {} argument{}, not {}",
+            params.len(),
+            if params.len() == 1 { "" } else { "s" },
+            args.len()
+        ));
+    }
+    for (place, ((name, ty), value)) in params.zip(args).enumerate() {
+        if !fits(value, &ty) {
+            return Err(format!(
+                "takes {} as argument {} (`{name}`), not {}",
+                DisplayType(&ty),
+                place + 1,
+                value.kind()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn fits(value: &Val, ty: &Type) -> bool {
+    match (value, ty) {
+        (Val::Bool(_), Type::Bool)
+        | (Val::S8(_), Type::S8)
+        | (Val::U8(_), Type::U8)
+        | (Val::S16(_), Type::S16)
+        | (Val::U16(_), Type::U16)
+        | (Val::S32(_), Type::S32)
+        | (Val::U32(_), Type::U32)
+        | (Val::S64(_), Type::S64)
+        | (Val::U64(_), Type::U64)
+        | (Val::Float32(_), Type::Float32)
+        | (Val::Float64(_), Type::Float64)
+        | (Val::Char(_), Type::Char)
+        | (Val::String(_), Type::String)
+        | (Val::Resource(_), Type::Own(_) | Type::Borrow(_)) => true,
+        (Val::List(values), Type::List(list)) => values.iter().all(|v| fits(v, &list.ty())),
+        (Val::Tuple(values), Type::Tuple(tuple)) => {
+            values.len() == tuple.types().len()
+                && values.iter().zip(tuple.types()).all(|(v, t)| fits(v, &t))
+        }
+        (Val::Record(values), Type::Record(record)) => {
+            values.len() == record.fields().len()
+                && values
+                    .iter()
+                    .zip(record.fields())
+                    .all(|((name, v), field)| name == field.name && fits(v, &field.ty))
+        }
+        (Val::Variant(case, payload), Type::Variant(variant)) => variant
+            .cases()
+            .find(|c| c.name == case)
+            .is_some_and(|c| payload_fits(payload.as_deref(), c.ty.as_ref())),
+        (Val::Enum(case), Type::Enum(cases)) => cases.names().any(|name| name == case),
+        (Val::Option(payload), Type::Option(option)) => payload
+            .as_deref()
+            .is_none_or(|value| fits(value, &option.ty())),
+        (Val::Result(Ok(payload)), Type::Result(result)) => {
+            payload_fits(payload.as_deref(), result.ok().as_ref())
+        }
+        (Val::Result(Err(payload)), Type::Result(result)) => {
+            payload_fits(payload.as_deref(), result.err().as_ref())
+        }
+        (Val::Flags(set), Type::Flags(flags)) => set
+            .iter()
+            .all(|name| flags.names().any(|flag| flag == name)),
+        _ => false,
+    }
+}
+
+fn payload_fits(value: Option<&Val>, ty: Option<&Type>) -> bool {
+    match (value, ty) {
+        (Some(value), Some(ty)) => fits(value, ty),
+        (None, None) => true,
+        _ => false,
+    }
+}
