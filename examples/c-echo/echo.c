@@ -179,9 +179,8 @@ static void do_whoami(reply_t *reply) {
   airssys_core_host_messaging_component_id_t id;
   airssys_core_host_messaging_self_id(&id);
   char text[256];
-  int len = snprintf(text, sizeof text, "%.*s/%.*s/%.*s",               //
-                     (int)id.namespace_.len, (const char *)id.namespace_.ptr,  //
-                     (int)id.name.len, (const char *)id.name.ptr,              //
+  int len = snprintf(text, sizeof text, "%.*s/%.*s/%.*s", (int)id.namespace_.len,
+                     (const char *)id.namespace_.ptr, (int)id.name.len, (const char *)id.name.ptr,
                      (int)id.instance.len, (const char *)id.instance.ptr);
   answer_bytes(reply, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
   airssys_core_types_component_id_free(&id);

@@ -14,6 +14,9 @@
 //! ```
 //!
 //! Without a world the text is assembled as it stands, a component or a module.
+//!
+//! `wasm/sources.txt` keeps a hash of every source, so that an edit is noticed that
+//! leaves the binary as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +32,7 @@ use wit_parser::{Resolve, WorldId};
 /// of dependencies.
 const CONTRACT: &str = "crates/wasm-core/wit/core.wit";
 const FIXTURES: &str = "crates/wasm-fixtures";
+const SOURCES: &str = "wasm/sources.txt";
 const MEND: &str = "cargo xtask fixtures";
 
 /// Compiles all fixtures, removes compiled files without a source, and renews the
@@ -58,6 +62,11 @@ pub(crate) fn write(root: &Path) -> Result<String> {
             changes.push(format!("removed wasm/{name}.wasm"));
         }
     }
+    let (path, sources) = (home.join(SOURCES), sources(&home)?);
+    if fs::read_to_string(&path).ok().as_ref() != Some(&sources) {
+        write_file(&path, sources.as_bytes())?;
+        changes.push(format!("wrote {SOURCES}"));
+    }
     changes.push(format!("{} fixtures are up to date", compiled.len()));
     Ok(changes.join("\n"))
 }
@@ -84,6 +93,7 @@ enum Problem {
     ContractDiffers,
     NotCompiled(String),
     Stale(String),
+    Edited(String),
     WasmWithoutWat(String),
     WatWithoutConstant(String),
     ConstantWithoutWat(String),
@@ -99,6 +109,7 @@ impl Problem {
             Problem::ContractDiffers
                 | Problem::NotCompiled(_)
                 | Problem::Stale(_)
+                | Problem::Edited(_)
                 | Problem::WasmWithoutWat(_)
         )
     }
@@ -118,6 +129,9 @@ impl fmt::Display for Problem {
                     f,
                     "wasm/{name}.wasm is not what wat/{name}.wat compiles to: {MEND}"
                 )
+            }
+            Problem::Edited(file) => {
+                write!(f, "{file} is not the one that {SOURCES} knows: {MEND}")
             }
             Problem::WasmWithoutWat(name) => {
                 write!(f, "wasm/{name}.wasm has no wat/{name}.wat: {MEND}")
@@ -165,6 +179,12 @@ fn problems(root: &Path) -> Result<(usize, Vec<Problem>)> {
             Err(_) => found.push(Problem::NotCompiled(name.clone())),
         }
     }
+    let is_outdated =
+        |problem: &Problem| matches!(problem, Problem::Stale(_) | Problem::NotCompiled(_));
+    if !found.iter().any(is_outdated) {
+        let known = fs::read_to_string(home.join(SOURCES)).unwrap_or_default();
+        found.extend(edited(&known, &sources(&home)?));
+    }
     for name in names_in(&home.join("wasm"), "wasm")? {
         if !compiled.contains_key(&name) {
             found.push(Problem::WasmWithoutWat(name));
@@ -196,13 +216,43 @@ fn problems(root: &Path) -> Result<(usize, Vec<Problem>)> {
     Ok((compiled.len(), found))
 }
 
-fn never_included(home: &Path) -> Result<Vec<Problem>> {
-    let mut mentioned = BTreeSet::from(["wit/core.wit".to_owned(), "wit/worlds.wit".to_owned()]);
+/// The files that a line of only one of the two lists names.
+fn edited(known: &str, current: &str) -> Vec<Problem> {
+    let (known, current): (BTreeSet<_>, BTreeSet<_>) =
+        (known.lines().collect(), current.lines().collect());
+    let files: BTreeSet<&str> = known
+        .symmetric_difference(&current)
+        .filter_map(|line| Some(line.split_once(' ')?.1))
+        .collect();
+    files
+        .into_iter()
+        .map(|file| Problem::Edited(file.to_owned()))
+        .collect()
+}
+
+/// One line, hash and file, for everything that fixtures are compiled from.
+fn sources(home: &Path) -> Result<String> {
+    let mut files = mentioned(home)?;
     for name in names_in(&home.join("wat"), "wat")? {
-        let recipe = Recipe::read(home, &name)?;
-        mentioned.extend(recipe.include.map(|file| format!("include/{file}")));
-        mentioned.extend(recipe.wit.map(|file| format!("wit/{file}")));
+        files.insert(format!("wat/{name}.wat"));
     }
+    let mut lines = String::new();
+    for file in files {
+        let text = read(&home.join(&file))?;
+        lines.push_str(&format!("{:016x} {file}\n", fnv(text.as_bytes())));
+    }
+    Ok(lines)
+}
+
+/// FNV-1a: the same on every machine and with every toolchain.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn never_included(home: &Path) -> Result<Vec<Problem>> {
+    let mentioned = mentioned(home)?;
     let mut found = Vec::new();
     for (folder, extension) in [("include", "wat"), ("wit", "wit")] {
         for name in names_in(&home.join(folder), extension)? {
@@ -213,6 +263,17 @@ fn never_included(home: &Path) -> Result<Vec<Problem>> {
         }
     }
     Ok(found)
+}
+
+/// The shared files that fixtures ask for, and those that worlds come from.
+fn mentioned(home: &Path) -> Result<BTreeSet<String>> {
+    let mut mentioned = BTreeSet::from(["wit/core.wit".to_owned(), "wit/worlds.wit".to_owned()]);
+    for name in names_in(&home.join("wat"), "wat")? {
+        let recipe = Recipe::read(home, &name)?;
+        mentioned.extend(recipe.include.map(|file| format!("include/{file}")));
+        mentioned.extend(recipe.wit.map(|file| format!("wit/{file}")));
+    }
+    Ok(mentioned)
 }
 
 /// Every fixture's bytes by its name, or all errors at once.
@@ -610,6 +671,33 @@ mod tests {
             &SHARED.replace("(export", "(global i32 (i32.const 0))\n(export"),
         );
         assert_eq!(workspace.problems(), [Problem::Stale("hello".into())]);
+    }
+
+    #[test]
+    fn an_edit_that_leaves_the_binary_as_it_is_counts_too() {
+        let workspace = Workspace::new();
+        for (file, text) in [("wat/hello.wat", HELLO), ("include/shared.wat", SHARED)] {
+            let path = format!("crates/wasm-fixtures/{file}");
+            workspace.put(&path, &format!("{text}\n;; More.\n"));
+            assert!(workspace.error().contains(MEND), "{}", workspace.error());
+            assert_eq!(
+                workspace.mended(),
+                (vec![Problem::Edited(file.into())], vec![])
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_that_went_away_is_forgotten() {
+        let workspace = Workspace::new();
+        workspace.put("crates/wasm-fixtures/wat/old.wat", "(module)");
+        write(workspace.0.path()).unwrap();
+        workspace.remove("crates/wasm-fixtures/wat/old.wat");
+        workspace.remove("crates/wasm-fixtures/wasm/old.wasm");
+        assert_eq!(
+            workspace.mended(),
+            (vec![Problem::Edited("wat/old.wat".into())], vec![])
+        );
     }
 
     #[test]

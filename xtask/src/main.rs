@@ -1,24 +1,29 @@
 //! Chores of this repository, run as `cargo xtask <chore>`.
 
 mod fixtures;
+mod performance;
 
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask fixtures            compile crates/wasm-fixtures/wat into crates/wasm-fixtures/wasm
-       cargo xtask fixtures --check    tell whether sources, compiled files, table and tests agree";
+usage: cargo xtask fixtures            compile the fixtures of crates/wasm-fixtures
+       cargo xtask fixtures --check    tell whether sources, binaries, table and tests agree
+       cargo xtask performance         run the benchmarks and write their table into docs/performance.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // Of the workspace that cargo was called in: copies share what was compiled.
+    let home = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&home)
         .parent()
         .expect("xtask is a folder of the workspace");
     let outcome = match args.as_slice() {
         ["fixtures"] => fixtures::write(root),
         ["fixtures", "--check"] => fixtures::check(root),
+        ["performance"] => performance::run(root),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -79,7 +79,6 @@ impl Call {
 }
 
 /// `export(arguments)`, not yet matched to a component.
-#[derive(Debug)]
 struct Expression<'a> {
     text: &'a str,
     /// Where the parenthesis is.
@@ -315,7 +314,7 @@ mod tests {
     use super::*;
 
     fn parse_error(text: &str) -> String {
-        let report = Expression::parse(text).unwrap_err().to_string();
+        let report = Expression::parse(text).err().unwrap().to_string();
         anstream::adapter::strip_str(&report).to_string()
     }
 

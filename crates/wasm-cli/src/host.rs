@@ -69,7 +69,10 @@ fn wasi_provision(interface: &str) -> Option<Provision> {
     }
     let (package, name) = path.split_once('/')?;
     let (_, names) = WASI.iter().find(|(known, _)| *known == package)?;
-    names.contains(&name).then(|| match (package, name) {
+    if !names.contains(&name) {
+        return None;
+    }
+    Some(match (package, name) {
         ("wasi:filesystem", _) => Provision::Granted("wasi (dir)"),
         ("wasi:sockets", _) => Provision::Granted("wasi (connect)"),
         ("wasi:cli", "environment") => Provision::Granted("wasi (env)"),

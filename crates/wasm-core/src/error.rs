@@ -14,6 +14,9 @@ use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
 /// the cause that its caller was given.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
+/// What an engine's library says may quote the component, and at length.
+const REASON_CHARS: usize = 1000;
+
 /// What an engine or a loader answers when it cannot do as asked.
 ///
 /// The message names the component, what was found, what is allowed and the
@@ -86,7 +89,7 @@ pub enum WasmError {
         export: Box<str>,
     },
     /// An instance could not be made, for another reason than the ones above.
-    #[error("{component} could not be instantiated: {reason}")]
+    #[error("{component} could not be instantiated: {}", Escaped::up_to(REASON_CHARS, reason))]
     InstantiationFailed {
         /// Which.
         component: ComponentId,
@@ -184,7 +187,10 @@ pub enum WasmError {
         error: LifecycleError,
     },
     /// Arguments of a call that do not fit the export.
-    #[error("{component} cannot be called: `{}` {reason}", Escaped::new(export))]
+    #[error(
+        "{component} cannot be called: `{}` {}",
+        Escaped::new(export), Escaped::up_to(REASON_CHARS, reason)
+    )]
     InvalidArguments {
         /// Which.
         component: ComponentId,

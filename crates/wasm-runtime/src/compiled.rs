@@ -298,11 +298,17 @@ impl CompileCache {
         self.lock().clear();
     }
 
+    /// Lets go of the bytes of what is no longer loaded.
+    pub(crate) fn prune(&self) {
+        self.lock().retain(|_, entry| entry.strong_count() > 0);
+    }
+
     fn entry(&self, bytes: &Bytes) -> Arc<CacheEntry> {
         let mut entries = self.lock();
         if let Some(entry) = entries.get(bytes).and_then(Weak::upgrade) {
             return entry;
         }
+        // Components that failed to load leave their bytes behind.
         entries.retain(|_, entry| entry.strong_count() > 0);
         let entry = Arc::new(CacheEntry::default());
         entries.insert(bytes.clone(), Arc::downgrade(&entry));

@@ -140,6 +140,7 @@ impl WasmtimeEngine {
         config: ComponentConfig,
     ) -> Result<ComponentHandle, WasmError> {
         let compiled = self.compile(id, bytes, &config).await?;
+        let runtime = async_runtime()?;
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let guest = Guest::new(handle.clone(), config, self.services.clone());
@@ -148,7 +149,7 @@ impl WasmtimeEngine {
             compiled,
             meters: Arc::new(Meters::new()),
             unloaded: AtomicBool::new(false),
-            runtime: Handle::current(),
+            runtime,
             occupant: Arc::new(Mutex::new(Occupant::Failed(Arc::new(abandoned(id))))),
         };
         let store = slot.start().await?;
@@ -176,16 +177,16 @@ impl WasmtimeEngine {
             return Ok(());
         };
         slot.unloaded.store(true, Ordering::Release);
-        Detached::new(slot.runtime.clone(), async move {
+        let outcome = Detached::new(slot.runtime.clone(), async move {
             let mut occupant = slot.occupant.lock().await;
-            let outcome = match slot.take(&mut occupant) {
+            match slot.take(&mut occupant) {
                 Ok(mut store) => store.shutdown().await,
                 Err(_) => Ok(()),
-            };
-            slot.meters.memory.set(0);
-            outcome
+            }
         })
-        .await
+        .await;
+        self.compiled.prune();
+        outcome
     }
 
     /// See [`RuntimeEngine::call_handle_message`].
@@ -329,6 +330,7 @@ impl WasmtimeEngine {
             Defect::check_header(&bytes)
         };
         header.map_err(|defect| WasmError::invalid_component(id, defect))?;
+        async_runtime()?;
         self.compiled.compiled(id, bytes, &self.linker).await
     }
 
@@ -463,6 +465,12 @@ impl Turn {
         *self.occupant = Occupant::Ready(store);
         self.slot.meters.set_state(ComponentState::Ready);
     }
+}
+
+fn async_runtime() -> Result<Handle, WasmError> {
+    Handle::try_current().map_err(|error| WasmError::Unsupported {
+        what: format!("loading outside of a tokio runtime ({error})"),
+    })
 }
 
 /// What is said of a call that nobody can end any more.

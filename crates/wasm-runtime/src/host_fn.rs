@@ -48,6 +48,7 @@ type Caller<'a> = StoreContextMut<'a, HostState>;
 /// Adds the imports of the contract and of WASI to `linker`.
 pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     host_messaging(linker)?;
     host_services(linker)?;
     storage(linker)

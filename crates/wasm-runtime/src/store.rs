@@ -9,6 +9,7 @@ use wasmtime::component::{
 };
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
@@ -21,7 +22,7 @@ use crate::call::bounded;
 use crate::compiled::Compiled;
 use crate::error::{FailedCall, cause, chain};
 use crate::limiter::{MAX_HANDLES, MemoryMeter, WasmResourceLimiter, apply_limits};
-use crate::wasi::{GuestOutput, LineBudget, UnreadableDir, WasiGrants};
+use crate::wasi::{GuestOutput, LineBudget, NoHttp, UnreadableDir, WasiGrants};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
 pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
@@ -86,6 +87,8 @@ pub struct HostState {
     pub(crate) limiter: WasmResourceLimiter,
     deadline: Instant,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    http_hooks: NoHttp,
     outputs: Vec<Arc<GuestOutput>>,
     table: ResourceTable,
 }
@@ -126,6 +129,16 @@ impl WasiView for HostState {
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.http_hooks,
         }
     }
 }
@@ -449,6 +462,8 @@ fn new_store(
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
         deadline: Instant::now(),
         wasi: wasi.context,
+        http: WasiHttpCtx::new(),
+        http_hooks: NoHttp,
         outputs: wasi.outputs,
         table,
     };

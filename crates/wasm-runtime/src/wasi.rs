@@ -1,6 +1,7 @@
 //! WASI 0.2: every interface is linked, so that components of the usual
 //! toolchains load, and grants nothing but what the permissions say.
 
+use std::future::{Future, ready};
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -11,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{Request, Response};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
 use wasm_core::text::Escaped;
 use wasm_core::{Clock, ComponentId, DirAccess, WasiGrant};
@@ -208,8 +211,26 @@ impl HostMonotonicClock for CoarseMonotonicClock {
     }
 
     fn now(&self) -> u64 {
-        let ticks = self.0.elapsed().as_nanos() / CLOCK_RESOLUTION.as_nanos();
+        // From one tick on: Go's runtime takes a clock at zero for a broken one.
+        let ticks = 1 + self.0.elapsed().as_nanos() / CLOCK_RESOLUTION.as_nanos();
         (ticks * CLOCK_RESOLUTION.as_nanos()) as u64
+    }
+}
+
+/// Refuses every outgoing request, as an error that the guest can handle.
+pub(crate) struct NoHttp;
+
+type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
+type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
+
+impl WasiHttpHooks for NoHttp {
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: HttpEnd,
+    ) -> Box<dyn Future<Output = HttpExchange> + Send> {
+        Box::new(ready(Err(HttpError::HttpRequestDenied)))
     }
 }
 
@@ -322,5 +343,6 @@ mod tests {
         assert_eq!(wall.resolution(), CLOCK_RESOLUTION);
         let monotonic = CoarseMonotonicClock(Instant::now());
         assert_eq!(monotonic.now() % monotonic.resolution(), 0);
+        assert!(monotonic.now() >= monotonic.resolution());
     }
 }

@@ -1,6 +1,16 @@
 //! The contract of `RuntimeEngine`, on real components.
+//!
+//! One binary, because each that links wasmtime takes its time. The only times
+//! asserted are bounds on a hang.
 
-#![expect(missing_docs, reason = "tests")]
-
+mod abuse;
+mod cancellation;
+mod concurrency;
+mod embedding;
+mod host_functions;
+mod lifecycle;
+mod limits;
+mod loader;
+mod loading;
 mod support;
-mod smoke;
+mod wasi;
