@@ -57,12 +57,11 @@ work=$(cd "${CARGO_TARGET_DIR:-target}/coverage" && pwd)
 rm -rf "$work/raw"
 
 # Cargo passes the compiler and its arguments to this for workspace members only,
-# and keeps what comes of it apart from what `cargo test` builds.
-wrapper=$work/instrument.sh
-if [[ ! -x $wrapper ]]; then
-    printf '#!/bin/sh\nexec "$@" -C instrument-coverage\n' >"$wrapper"
-    chmod +x "$wrapper"
-fi
+# and keeps what comes of it apart from what `cargo test` builds. Not for sh: that
+# may drop CARGO_BIN_EXE_airssys-wasm, whose name is no identifier.
+wrapper=$work/instrument
+printf '#!/usr/bin/env bash\nexec "$@" -C instrument-coverage\n' >"$wrapper"
+chmod +x "$wrapper"
 export RUSTC_WORKSPACE_WRAPPER=$wrapper
 # At most eight files for each program, however often tests start it.
 export LLVM_PROFILE_FILE=$work/raw/%8m.profraw
@@ -103,6 +102,10 @@ awk -v minimum="$minimum" -v show="$missed" -v names="${crates[*]}" -v root="$PW
         else sub(/\.rs$/, "/", file)
         return file
     }
+    BEGIN {
+        split(names, wanted, " ")
+        for (i = 1; i in wanted; i++) read_source("crates/" wanted[i] "/src/lib.rs")
+    }
     function percent(part, whole) { return whole ? 100 * part / whole : 100 }
     /^SF:/ {
         file = substr($0, 4)
@@ -131,7 +134,6 @@ awk -v minimum="$minimum" -v show="$missed" -v names="${crates[*]}" -v root="$PW
             if (show && missing[file]) print "            missed:" missing[file]
         }
         print ""
-        split(names, wanted, " ")
         for (i = 1; i in wanted; i++) {
             crate = wanted[i]
             covered = percent(total_hit[crate], total[crate])

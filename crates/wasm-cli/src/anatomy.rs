@@ -1,13 +1,17 @@
 //! What can be told of a component from its bytes alone.
+//!
+//! The bytes may be anybody's. wasmparser's validator is made for that and bounds
+//! the depth and size of types; the tools for WIT, which would print them as well,
+//! are not.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
     ComponentTypeRef, Encoding, Instance, Parser, Payload, Validator, WasmFeatures,
 };
-use wit_component::{DecodedWasm, OutputToString, WitPrinter};
-use wit_parser::{Function, FunctionKind, Resolve, Type, WorldId, WorldItem, WorldKey};
 
 use wasm_core::LIFECYCLE_INTERFACE;
+
+use crate::wit::{Content, Describer};
 
 /// As engines count an element of a table.
 const TABLE_ELEMENT_BYTES: u64 = 8;
@@ -21,7 +25,6 @@ pub(crate) struct Anatomy {
     pub(crate) needs: Needs,
     pub(crate) imports: Vec<Item>,
     pub(crate) exports: Vec<Item>,
-    wit: Result<(Resolve, WorldId), String>,
 }
 
 /// What one instance takes from the start.
@@ -45,54 +48,32 @@ pub(crate) struct Item {
     pub(crate) content: Content,
 }
 
-/// What is imported or exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Functions, each with its name and its type in WIT.
-    Interface(Vec<(String, String)>),
-    /// The type in WIT.
-    Function(String),
-    /// Something else, or something whose type WIT cannot express.
-    Other(&'static str),
-}
-
 impl Anatomy {
     /// # Errors
     /// Why the bytes are not a valid component, with the offset.
-    pub(crate) fn of(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
         // Features that the engine may lack are no reason not to look inside.
-        Validator::new_with_features(WasmFeatures::all())
-            .validate_all(bytes)
-            .map_err(|error| error.to_string())?;
-        let skeleton = Skeleton::of(bytes).map_err(|error| error.to_string())?;
-        let wit = match wit_component::decode(bytes) {
-            Ok(DecodedWasm::Component(resolve, world)) => Ok((resolve, world)),
-            Ok(DecodedWasm::WitPackage(..)) => {
-                Err("it is a WIT package, which has types and no code".to_owned())
-            }
-            Err(error) => Err(format!("{error:#}")),
-        };
-        let (imports, exports) = match &wit {
-            Ok((resolve, world)) => {
-                let world = &resolve.worlds[*world];
-                let items = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
-                    items
-                        .map(|(key, item)| Item::of(resolve, key, item))
-                        .collect()
-                };
-                (
-                    items(&mut world.imports.iter()),
-                    items(&mut world.exports.iter()),
-                )
-            }
-            Err(_) => (skeleton.imports, skeleton.exports),
+        let types = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes)?;
+        let skeleton = Skeleton::of(bytes)?;
+        let types = types.as_ref();
+        let imports = skeleton.imports.iter();
+        let imports: Vec<_> = imports
+            .filter_map(|name| Some((*name, types.component_item_for_import(name)?.ty)))
+            .collect();
+        let exports = skeleton.exports.iter();
+        let exports: Vec<_> = exports
+            .filter_map(|name| Some((*name, types.component_item_for_export(name)?.ty)))
+            .collect();
+        let describer = Describer::new(types, imports.iter().chain(&exports));
+        let item = |(name, ty): &(&str, _)| Item {
+            name: (*name).to_owned(),
+            content: describer.content(*ty),
         };
         Ok(Self {
             modules: skeleton.modules,
             needs: skeleton.needs,
-            imports,
-            exports,
-            wit,
+            imports: imports.iter().map(item).collect(),
+            exports: exports.iter().map(item).collect(),
         })
     }
 
@@ -101,33 +82,6 @@ impl Anatomy {
         self.exports
             .iter()
             .any(|item| item.name == LIFECYCLE_INTERFACE)
-    }
-
-    /// Its world and everything that the world mentions.
-    ///
-    /// # Errors
-    /// Why WIT cannot express it.
-    pub(crate) fn wit(&self) -> Result<String, String> {
-        let (resolve, world) = self.wit.as_ref().map_err(Clone::clone)?;
-        let Some(package) = resolve.worlds[*world].package else {
-            return Err("its world is in no package".to_owned());
-        };
-        let others: Vec<_> = resolve
-            .packages
-            .iter()
-            .map(|(id, _)| id)
-            .filter(|id| *id != package)
-            .collect();
-        let mut printer = WitPrinter::<OutputToString>::default();
-        printer
-            .print(resolve, package, &others)
-            .map_err(|error| format!("{error:#}"))?;
-        Ok(printer.output.to_string())
-    }
-
-    /// Why types are not shown, if they are not.
-    pub(crate) fn inexpressible(&self) -> Option<&str> {
-        self.wit.as_ref().err().map(String::as_str)
     }
 }
 
@@ -150,59 +104,13 @@ impl Needs {
     }
 }
 
-impl Item {
-    fn of(resolve: &Resolve, key: &WorldKey, item: &WorldItem) -> Self {
-        let content = match item {
-            WorldItem::Interface { id, .. } => Content::Interface(
-                resolve.interfaces[*id]
-                    .functions
-                    .iter()
-                    .map(|(name, function)| (name.clone(), signature(resolve, function)))
-                    .collect(),
-            ),
-            WorldItem::Function(function) => Content::Function(signature(resolve, function)),
-            WorldItem::Type { .. } => Content::Other("type"),
-        };
-        Self {
-            name: resolve.name_world_key(key),
-            content,
-        }
-    }
-}
-
-/// A function's type as WIT writes it.
-fn signature(resolve: &Resolve, function: &Function) -> String {
-    let named = |ty: &Type| {
-        let mut printer = WitPrinter::<OutputToString>::default();
-        match printer.print_type_name(resolve, ty) {
-            Ok(()) => printer.output.to_string(),
-            Err(_) => "?".to_owned(),
-        }
-    };
-    let is_async = matches!(
-        function.kind,
-        FunctionKind::AsyncFreestanding
-            | FunctionKind::AsyncMethod(_)
-            | FunctionKind::AsyncStatic(_)
-    );
-    let params: Vec<String> = function
-        .params
-        .iter()
-        .map(|param| format!("{}: {}", param.name, named(&param.ty)))
-        .collect();
-    let prefix = if is_async { "async " } else { "" };
-    let result = function.result.as_ref();
-    let result = result.map_or(String::new(), |ty| format!(" -> {}", named(ty)));
-    format!("{prefix}func({}){result}", params.join(", "))
-}
-
 /// What the sections say, without types.
 #[derive(Debug, Default)]
-struct Skeleton {
+struct Skeleton<'a> {
     modules: usize,
     needs: Needs,
-    imports: Vec<Item>,
-    exports: Vec<Item>,
+    imports: Vec<&'a str>,
+    exports: Vec<&'a str>,
 }
 
 /// What is being read, outermost first.
@@ -220,9 +128,9 @@ struct Scope {
     needs: Needs,
 }
 
-impl Skeleton {
+impl<'a> Skeleton<'a> {
     /// Reads a component that is valid.
-    fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
+    fn of(bytes: &'a [u8]) -> wasmparser::Result<Self> {
         let mut skeleton = Self::default();
         let mut levels: Vec<Level> = Vec::new();
         for payload in Parser::new(0).parse_all(bytes) {
@@ -258,7 +166,7 @@ impl Skeleton {
         }
     }
 
-    fn section(&mut self, payload: Payload<'_>, levels: &mut [Level]) -> wasmparser::Result<()> {
+    fn section(&mut self, payload: Payload<'a>, levels: &mut [Level]) -> wasmparser::Result<()> {
         let outermost = levels.len() == 1;
         let Some((level, outer)) = levels.split_last_mut() else {
             return Ok(());
@@ -274,40 +182,21 @@ impl Skeleton {
         }
     }
 
-    fn names(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+    fn names(&mut self, payload: &Payload<'a>) -> wasmparser::Result<()> {
         match payload {
             Payload::ComponentImportSection(section) => {
                 for import in section.clone() {
-                    let import = import?;
-                    self.imports.push(Item {
-                        name: import.name.name.to_owned(),
-                        content: Content::Other(kind(import.ty.kind())),
-                    });
+                    self.imports.push(import?.name.name);
                 }
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
-                    let export = export?;
-                    self.exports.push(Item {
-                        name: export.name.name.to_owned(),
-                        content: Content::Other(kind(export.kind)),
-                    });
+                    self.exports.push(export?.name.name);
                 }
             }
             _ => {}
         }
         Ok(())
-    }
-}
-
-fn kind(kind: ComponentExternalKind) -> &'static str {
-    match kind {
-        ComponentExternalKind::Module => "core module",
-        ComponentExternalKind::Func => "function",
-        ComponentExternalKind::Value => "value",
-        ComponentExternalKind::Type => "type",
-        ComponentExternalKind::Instance => "interface",
-        ComponentExternalKind::Component => "component",
     }
 }
 
@@ -519,41 +408,27 @@ mod tests {
             content: Content::Function("func() -> u32".into()),
         };
         assert_eq!(anatomy.exports, [hello]);
-        assert!(
-            anatomy
-                .wit()
-                .unwrap()
-                .contains("export hello: func() -> u32;")
-        );
 
-        let anatomy = Anatomy::of(wasm_fixtures::ECHO.wasm).unwrap();
+        let anatomy = Anatomy::of(wasm_fixtures::STORED_COUNTER.wasm).unwrap();
         assert!(anatomy.has_lifecycle());
-        let Content::Interface(functions) = &anatomy.exports[0].content else {
-            panic!("{:?}", anatomy.exports);
-        };
-        let health = ("health".to_owned(), "func() -> health-status".to_owned());
-        assert!(functions.contains(&health), "{functions:?}");
-        assert!(anatomy.wit().unwrap().contains("record component-message"));
+        assert_eq!(anatomy.exports.len(), 1);
+        let names: Vec<&str> = anatomy.imports.iter().map(|i| i.name.as_str()).collect();
+        assert!(names.contains(&"airssys:core/storage@1.0.0"), "{names:?}");
     }
 
     #[test]
-    fn names_remain_where_wit_has_no_words() {
-        let bytes = wat::parse_str("(component (core module $m) (export \"m\" (core module $m)))");
-        let anatomy = Anatomy::of(&bytes.unwrap()).unwrap();
-        assert!(anatomy.inexpressible().is_some());
-        assert!(anatomy.wit().is_err());
-        let module = Item {
-            name: "m".into(),
-            content: Content::Other("core module"),
-        };
-        assert_eq!(anatomy.exports, [module]);
-    }
-
-    #[test]
-    fn damage_is_found_anywhere() {
-        let whole = wasm_fixtures::ECHO.wasm;
-        for length in (8..whole.len()).step_by(97) {
-            assert!(Anatomy::of(&whole[..length]).is_err(), "{length}");
+    fn damage_does_no_harm() {
+        for fixture in [wasm_fixtures::ECHO, wasm_fixtures::HELLO] {
+            let whole = fixture.wasm;
+            for place in (8..whole.len()).step_by(7) {
+                let _ = Anatomy::of(&whole[..place]);
+                for change in [1, 0x40, 0xff] {
+                    let mut bytes = whole.to_vec();
+                    bytes[place] ^= change;
+                    let _ = Anatomy::of(&bytes);
+                }
+            }
         }
+        assert!(Anatomy::of(wasm_fixtures::TRUNCATED.wasm).is_err());
     }
 }

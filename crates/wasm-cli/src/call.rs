@@ -22,13 +22,15 @@ const EXAMPLES: &str = "\
 Examples:
   airssys-wasm call examples/hello 'hello()'
   airssys-wasm call examples/echo 'metadata()'
-  airssys-wasm call calc.wasm 'acme:calc/ops@1.0.0#add(1, 2)' \\
-      --memory 1MiB --fuel 1_000_000 --timeout 1s
-  airssys-wasm call calc.wasm 'add(1, 2)' --memory 1MiB --fuel unmetered --timeout 1s
+  airssys-wasm call calc/Component.toml 'acme:calc/ops@1.0.0#add(1, 2)'
+  airssys-wasm call calc.wasm 'add(1, 2)' \\
+      --memory 1MiB --fuel 1_000_000 --timeout 1s";
 
+const DETAILS: &str = "\
 Arguments and the result are in WAVE, the notation of the component model for
 values: 42, \"text\", 'c', true, [1, 2], (1, \"a\"), {name: \"x\", age: 7}, some(1),
-none, ok(1), err(\"no\"), a-case(1). Optional arguments at the end may be left out.
+none, ok(1), err(\"no\"), a-case(1). Optional arguments at the end may be left
+out.
 
 A function of an interface can be called by its short name if no other function
 has it. An answer such as err(\"no\") is a result like any other.
@@ -40,7 +42,7 @@ Exit codes:
 
 /// Load a component and call one of its exports
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
 pub(crate) struct Call {
     /// Folder with a Component.toml, a manifest, or a bare .wasm with its limits as flags
     #[arg(value_name = "PATH")]
@@ -69,11 +71,12 @@ impl Call {
                 .await?;
         let outcome = unless_interrupted(expression.call(&engine, &handle, &source)).await;
         end(&engine, &handle, &outcome).await;
-        let mut line = outcome?;
-        line.push('\n');
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(line.as_bytes())?;
-        stdout.flush()?;
+        if let Some(mut result) = outcome? {
+            result.push('\n');
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(result.as_bytes())?;
+            stdout.flush()?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -117,17 +120,20 @@ impl<'a> Expression<'a> {
                 export: export.trim(),
                 arguments: parsed.into_owned(),
             }),
-            Err(error) => Err(wave_error(text, parenthesis, &error)),
+            Err(error) => {
+                let report = Report::error("this is not a call in WAVE");
+                Err(point_at(report, text, parenthesis, &error))
+            }
         }
     }
 
-    /// The result in WAVE; nothing for a function without one.
+    /// The result in WAVE; `None` from a function without one.
     async fn call(
         &self,
         engine: &WasmtimeEngine,
         handle: &ComponentHandle,
         source: &Source,
-    ) -> Result<String, Stop> {
+    ) -> Result<Option<String>, Stop> {
         let exports = Exports::of(engine, handle).map_err(|error| source.explain(&error))?;
         let function = exports
             .find(self.export)
@@ -142,8 +148,9 @@ impl<'a> Expression<'a> {
                 report.into()
             }
         })?;
-        let results: Result<Vec<String>, _> = results.iter().map(wasm_wave::to_string).collect();
-        results.map(|results| results.join(", ")).map_err(|error| {
+        // The component model knows at most one.
+        let result = results.first().map(wasm_wave::to_string).transpose();
+        result.map_err(|error| {
             Stop::Failed(Report::error(format!(
                 "the result of `{}` cannot be written in WAVE: {error}",
                 function.name
@@ -161,36 +168,36 @@ impl<'a> Expression<'a> {
             )));
         }
         self.arguments.to_wasm_params(&types).map_err(|error| {
-            wave_error(self.text, self.name_bytes, &error)
+            let report = Report::error(format!("the arguments do not fit `{}`", function.name));
+            point_at(report, self.text, self.name_bytes, &error)
                 .with_note(format!("its type is {}", function.signature()))
         })
     }
 }
 
-/// An error about arguments that began after `name_bytes` of `text`.
-fn wave_error(text: &str, name_bytes: usize, error: &ParserError) -> Report {
+/// Marks what is wrong with arguments that begin after `name_bytes` of `text`.
+fn point_at(report: Report, text: &str, name_bytes: usize, error: &ParserError) -> Report {
     let place = |offset: usize| {
         let bytes = (offset + name_bytes).saturating_sub(STAND_IN.len());
-        let bytes = text.floor_char_boundary(bytes);
-        text[..bytes].chars().count()
+        text[..text.floor_char_boundary(bytes)].chars().count()
     };
     let span = error.span();
     let start = place(span.start);
-    let kind = match error.kind() {
-        ParserErrorKind::InvalidType => "this value has another type than the argument".to_owned(),
-        ParserErrorKind::InvalidValue => "this value is out of range for the argument".to_owned(),
+    let label = match error.kind() {
+        ParserErrorKind::InvalidType => "a value of another type".to_owned(),
+        ParserErrorKind::InvalidValue => "out of range".to_owned(),
         kind => match (error.detail(), error.source()) {
             (Some(detail), _) => detail.to_owned(),
             (None, Some(source)) => source.to_string(),
             (None, None) => kind.to_string(),
         },
     };
-    Report::error(format!("the arguments do not fit: {kind}")).with_excerpt(Excerpt {
+    report.with_excerpt(Excerpt {
         line: text.to_owned(),
         number: None,
         start,
         length: place(span.end).saturating_sub(start),
-        label: String::new(),
+        label,
     })
 }
 
@@ -341,10 +348,10 @@ mod tests {
         );
         assert_eq!(
             parse_error("größer(1, )x"),
-            "error: the arguments do not fit: trailing characters after value
+            "error: this is not a call in WAVE
   |
   | größer(1, )x
-  |            ^
+  |            ^ trailing characters after value
 "
         );
     }

@@ -4,25 +4,26 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use wasm_core::ResourceLimits;
+use wasm_core::WasiGrant;
 use wasm_core::units::format_bytes;
 
 use crate::anatomy::Anatomy;
-use crate::flags::{Flags, Fuel};
+use crate::flags::Flags;
 use crate::outcome::{BAD_INPUT, Stop, block_on, unless_interrupted};
-use crate::report::Problems;
+use crate::report::{Problems, Report, size};
 use crate::source::{Place, Source};
 
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm check examples/echo
   airssys-wasm check examples/*/
-  airssys-wasm check echo.wasm
+  airssys-wasm check echo.wasm";
 
-A manifest is checked for typos, types and ranges, and so are the files that it
-names. A component is checked for being valid, complete and of the contract, for
-imports that this host provides, and for an initial memory within its limit. It
-is compiled, and none of it is run.
+const DETAILS: &str = "\
+A manifest is checked for typos, types and ranges, and for the files and folders
+that it names. A component is checked for being valid, complete and of the
+contract, for imports that this host provides, and for an initial memory within
+its limit. It is compiled, and none of it is run.
 
 Exit codes:
   0  everything can be loaded
@@ -30,7 +31,7 @@ Exit codes:
 
 /// Check manifests and components without running anything
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
 pub(crate) struct Check {
     /// Folders with a Component.toml, manifests, or bare .wasm files
     #[arg(required = true, value_name = "PATH")]
@@ -66,20 +67,24 @@ impl Check {
     /// What was checked, on one or more lines.
     async fn check(&self, path: &Path) -> Result<String, Problems> {
         let place = Place::of(path)?;
-        let mut flags = self.flags.clone();
-        let no_limits = matches!(place, Place::Bare(_)) && !flags.missing_limits().is_empty();
-        if no_limits {
-            flags.memory.get_or_insert(flags.memory_ceiling);
-            flags.timeout.get_or_insert(ResourceLimits::MAX_TIMEOUT);
-            flags.fuel.get_or_insert(Fuel(None));
-        }
-        let source = Source::read(place, &flags).await?;
+        let source = Source::read_unlimited(place, &self.flags).await?;
         let engine = source.engine()?;
         engine
             .validate(&source.id, source.bytes.clone(), &source.config)
             .await
             .map_err(|error| source.explain(&error))?;
-        let anatomy = Anatomy::of(&source.bytes).map_err(|reason| source.damaged(&reason))?;
+        for grant in &source.config.permissions.wasi {
+            if let WasiGrant::Dir { host, .. } = grant
+                && !host.is_dir()
+            {
+                let message = format!("{} is granted and is no folder", host.display());
+                return Err(Report::error(message)
+                    .at(source.named_by().display())
+                    .into());
+            }
+        }
+        let anatomy =
+            Anatomy::of(&source.bytes).map_err(|error| source.damaged(&error.to_string()))?;
         let needs = anatomy.needs.bytes();
         let memory_limit = source.config.limits.memory_bytes();
         if needs > memory_limit {
@@ -98,15 +103,18 @@ impl Check {
         checked += &format!(
             "  component  {}, {}, {messages}\n",
             source.file.display(),
-            format_bytes(source.bytes.len() as u64),
+            size(source.bytes.len() as u64),
         );
-        checked += &format!("  imports    {}, all provided\n", anatomy.imports.len());
+        checked += &match anatomy.imports.len() {
+            0 => "  imports    nothing\n".to_owned(),
+            imports => format!("  imports    {imports}, all provided\n"),
+        };
         checked += &format!(
             "  memory     starts with {} of {}\n",
-            format_bytes(needs),
+            size(needs),
             format_bytes(memory_limit),
         );
-        if no_limits {
+        if !source.has_manifest() && !self.flags.missing_limits().is_empty() {
             checked += "  limits     none given: nothing to check\n";
         }
         Ok(checked)

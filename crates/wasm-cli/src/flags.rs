@@ -11,6 +11,21 @@ use wasm_core::{
     ComponentId, ComponentPattern, DirAccess, LogLevel, Permissions, ResourceLimits, WasiGrant,
 };
 
+const PERMISSIONS: &str = "\
+Permission to grant (repeatable)
+
+  send[=PATTERN]            messages to these components, all without PATTERN
+  request[=PATTERN]         requests to them
+  broadcast[=PATTERN]       broadcasts to them
+  storage[=SIZE]            a key-value store of this size, 1MiB without SIZE
+  log[=LEVEL]               log lines from this level on, info without LEVEL
+  wasi=stdout, wasi=stderr  standard streams, shown on standard error
+  wasi=env                  the variables of --env and the manifest
+  wasi=dir:PATH[:write]     a folder, under the name PATH
+  wasi=connect:IP:PORT      TCP connections to this address
+
+With a manifest, storage and log replace what it says; the others are added.";
+
 /// What the operator decides on the command line; it takes precedence over a manifest.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits and permissions")]
@@ -30,26 +45,15 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Permission to grant, in addition to the manifest's; see the list below
-    ///
-    /// send=PATTERN, request=PATTERN, broadcast=PATTERN: to these components
-    /// (without =PATTERN to any); storage=SIZE (1MiB); log=LEVEL (info);
-    /// wasi=stdout, wasi=stderr, wasi=env, wasi=dir:PATH[:read|:write],
-    /// wasi=connect:IP:PORT. With a manifest, storage and log replace what it says.
-    #[arg(
-        long,
-        value_name = "KEY[=VALUE]",
-        help = "Permission to grant (repeatable): send[=PATTERN], request[=PATTERN], \
-                broadcast[=PATTERN], storage[=SIZE], log[=LEVEL], wasi=stdout, wasi=stderr, \
-                wasi=env, wasi=dir:PATH[:read|:write], wasi=connect:IP:PORT"
-    )]
+    /// Permission to grant (repeatable), such as log=info or storage=1MiB
+    #[arg(long, value_name = "KEY[=VALUE]", long_help = PERMISSIONS)]
     pub(crate) allow: Vec<Allow>,
 
     /// Variable that the component is given (repeatable); replaces the manifest's of that name
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub(crate) env: Vec<(String, String)>,
 
-    /// File with the component's configuration data; replaces the manifest's [config]
+    /// File with the component's configuration data; replaces what the manifest names
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

@@ -10,6 +10,8 @@ pub(crate) enum Provision {
     /// It is there, and does nothing until this is granted: a value for `--allow`
     /// and a key of `[permissions]`.
     Granted(&'static str),
+    /// It is there, so that the component loads, and refuses everything.
+    Refused,
     /// It is not there: the component cannot be loaded.
     Missing,
 }
@@ -17,6 +19,7 @@ pub(crate) enum Provision {
 /// Interfaces of WASI 0.2 by package.
 const WASI: &[(&str, &[&str])] = &[
     ("wasi:io", &["error", "poll", "streams"]),
+    ("wasi:http", &["types", "outgoing-handler"]),
     ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
     ("wasi:random", &["random", "insecure", "insecure-seed"]),
     ("wasi:filesystem", &["types", "preopens"]),
@@ -73,6 +76,7 @@ fn wasi_provision(interface: &str) -> Option<Provision> {
         return None;
     }
     Some(match (package, name) {
+        ("wasi:http", "outgoing-handler") => Provision::Refused,
         ("wasi:filesystem", _) => Provision::Granted("wasi (dir)"),
         ("wasi:sockets", _) => Provision::Granted("wasi (connect)"),
         ("wasi:cli", "environment") => Provision::Granted("wasi (env)"),
@@ -106,7 +110,9 @@ mod tests {
             ("wasi:io/poll", Provision::Missing),
             ("wasi:cli/stdout@0.2.3", Provision::Granted("wasi (stdout)")),
             ("wasi:cli/run@0.2.0", Provision::Missing),
-            ("wasi:http/types@0.2.0", Provision::Missing),
+            ("wasi:http/types@0.2.0", Provision::Free),
+            ("wasi:http/outgoing-handler@0.2.0", Provision::Refused),
+            ("wasi:http/incoming-handler@0.2.0", Provision::Missing),
             ("acme:db/query@1.0.0", Provision::Missing),
             ("", Provision::Missing),
         ] {

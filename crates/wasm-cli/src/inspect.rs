@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,25 +13,30 @@ use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
 use wasm_core::{Defect, LogLevel, ResourceLimits};
 
-use crate::anatomy::{Anatomy, Content, Item};
+use crate::anatomy::{Anatomy, Item};
 use crate::host::{Provision, provision};
 use crate::outcome::{Stop, block_on};
-use crate::report::{Problems, Report};
+use crate::report::{Problems, Report, size};
 use crate::source::{Place, damaged, id_of_file, invalid, read, wasm_of_manifest};
+use crate::wit::Content;
 
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm inspect echo.wasm
-  airssys-wasm inspect examples/echo --wit
+  airssys-wasm inspect examples/echo --types
   airssys-wasm inspect echo.wasm --manifest > Component.toml
 
-Nothing is compiled or run: what is printed follows from the bytes alone. `check`
-tells for certain whether a component can be loaded.";
+Nothing is compiled or run: what is printed follows from the bytes alone.
+`check` tells for certain whether a component can be loaded.";
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::BrightRed.on_default().bold();
 const DIM: Style = Style::new().dimmed();
+
+/// Names that are longer do not push the column beside them away.
+const MAX_COLUMN: usize = 60;
+const SHOWN_TYPE_CHARS: usize = 1000;
 
 /// Fuel and time of a manifest to begin with: enough for a small task, not for a
 /// loop without end.
@@ -49,12 +55,12 @@ pub(crate) struct Inspect {
     path: PathBuf,
 
     /// Print only a Component.toml, to be saved beside the component
-    #[arg(long, conflicts_with = "wit")]
+    #[arg(long, conflicts_with = "types")]
     manifest: bool,
 
-    /// Print only the component's world in WIT
+    /// Show also the types that the functions use, in WIT
     #[arg(long)]
-    wit: bool,
+    types: bool,
 }
 
 impl Inspect {
@@ -69,9 +75,7 @@ impl Inspect {
         };
         let bytes = read(&file).await?;
         let anatomy = anatomy_of(&file, &bytes)?;
-        let text = if self.wit {
-            anatomy.wit().map_err(|reason| no_wit(&file, &reason))?
-        } else if self.manifest {
+        let text = if self.manifest {
             if anatomy.missing().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
                     .at(file.display())
@@ -79,23 +83,20 @@ impl Inspect {
             }
             suggested_manifest(&file, &anatomy)?
         } else {
-            if let Some(reason) = anatomy.inexpressible() {
-                let names_only = "types are not shown: WIT cannot express this component";
-                Report::note(names_only)
-                    .at(file.display())
-                    .with_note(reason)
-                    .print();
-            }
             let mut text = Description {
                 file: &file,
                 bytes: bytes.len() as u64,
                 anatomy: &anatomy,
+                types: self.types,
             }
             .to_string();
             if !has_manifest {
                 let manifest = suggested_manifest(&file, &anatomy)?;
                 text += &format!("\n{TITLE}a Component.toml to begin with{TITLE:#}\n");
-                text.extend(manifest.lines().map(|line| format!("  {line}\n")));
+                for line in manifest.lines() {
+                    text += format!("  {line}").trim_end();
+                    text.push('\n');
+                }
             }
             text
         };
@@ -109,13 +110,7 @@ impl Inspect {
 fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
     let id = id_of_file(file);
     Defect::check_header(bytes).map_err(|defect| invalid(&id, file, defect))?;
-    Ok(Anatomy::of(bytes).map_err(|reason| damaged(&id, file, &reason))?)
-}
-
-fn no_wit(file: &Path, reason: &str) -> Report {
-    Report::error("WIT cannot express this component")
-        .at(file.display())
-        .with_note(reason)
+    Ok(Anatomy::of(bytes).map_err(|error| damaged(&id, file, &error.to_string()))?)
 }
 
 impl Anatomy {
@@ -131,21 +126,20 @@ impl Anatomy {
             .iter()
             .filter(|import| import.name == interface)
             .any(|import| match &import.content {
-                Content::Interface(functions) => functions.iter().any(|(name, _)| name == function),
-                // Which ones is not known.
-                Content::Other(_) => true,
-                Content::Function(_) => false,
+                Content::Interface { functions, .. } => {
+                    functions.iter().any(|(name, _)| name == function)
+                }
+                _ => false,
             })
     }
 }
 
 fn provided(import: &Item) -> Provision {
     match import.content {
-        // Hosts provide interfaces; functions and types of a world are its own.
-        Content::Function(_) => Provision::Missing,
-        Content::Interface(_) | Content::Other("interface") => provision(&import.name),
-        Content::Other("type") => Provision::Free,
-        Content::Other(_) => Provision::Missing,
+        Content::Interface { .. } => provision(&import.name),
+        Content::Type(_) => Provision::Free,
+        // A host provides interfaces and nothing else.
+        Content::Function(_) | Content::Other(_) => Provision::Missing,
     }
 }
 
@@ -154,6 +148,7 @@ struct Description<'a> {
     file: &'a Path,
     bytes: u64,
     anatomy: &'a Anatomy,
+    types: bool,
 }
 
 impl Display for Description<'_> {
@@ -162,6 +157,7 @@ impl Display for Description<'_> {
             file,
             bytes,
             anatomy,
+            types,
         } = self;
         let file = file.display().to_string();
         let messages = if anatomy.has_lifecycle() {
@@ -173,13 +169,14 @@ impl Display for Description<'_> {
             f,
             "{TITLE}{}{TITLE:#}: a component of {}, {messages}",
             Escaped::new(&file),
-            format_bytes(*bytes)
+            size(*bytes)
         )?;
 
         writeln!(f, "\n{TITLE}imports{TITLE:#}")?;
-        let width = anatomy.imports.iter().map(|i| i.name.chars().count()).max();
+        let width = anatomy.imports.iter().map(|import| import.name.len()).max();
+        let width = width.unwrap_or_default().min(MAX_COLUMN);
         for import in &anatomy.imports {
-            write_import(f, import, width.unwrap_or_default())?;
+            write_import(f, import, width, *types)?;
         }
         if anatomy.imports.is_empty() {
             writeln!(f, "  nothing")?;
@@ -187,7 +184,7 @@ impl Display for Description<'_> {
 
         writeln!(f, "\n{TITLE}exports{TITLE:#}")?;
         for export in &anatomy.exports {
-            write_export(f, export)?;
+            write_export(f, export, *types)?;
         }
         if anatomy.exports.is_empty() {
             writeln!(f, "  nothing")?;
@@ -198,9 +195,9 @@ impl Display for Description<'_> {
         writeln!(
             f,
             "  memory     {} (memories {}, tables {})",
-            format_bytes(needs.bytes()),
-            format_bytes(needs.memory_bytes),
-            format_bytes(needs.table_bytes)
+            size(needs.bytes()),
+            size(needs.memory_bytes),
+            size(needs.table_bytes)
         )?;
         writeln!(
             f,
@@ -219,45 +216,62 @@ fn count(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn write_import(f: &mut fmt::Formatter<'_>, import: &Item, width: usize) -> fmt::Result {
+fn write_import(
+    f: &mut fmt::Formatter<'_>,
+    import: &Item,
+    width: usize,
+    types: bool,
+) -> fmt::Result {
     write!(f, "  {:width$}  ", Escaped::new(&import.name).to_string())?;
-    let provision = provided(import);
-    match provision {
+    match provided(import) {
         Provision::Free => writeln!(f, "{GOOD}provided{GOOD:#}")?,
         Provision::Granted(keys) => {
             writeln!(f, "{GOOD}provided{GOOD:#}, permission: {keys}")?;
         }
+        Provision::Refused => writeln!(f, "{GOOD}provided{GOOD:#}, refuses everything")?,
         Provision::Missing => writeln!(f, "{BAD}not provided by this host{BAD:#}")?,
     }
     match &import.content {
         // What WASI's interfaces have is known, and much.
-        Content::Interface(_) if import.name.starts_with("wasi:") => Ok(()),
-        Content::Interface(functions) => write_functions(f, functions),
-        Content::Function(signature) => writeln!(f, "    {DIM}{}{DIM:#}", Escaped::new(signature)),
+        Content::Interface { .. } if import.name.starts_with("wasi:") && !types => Ok(()),
+        Content::Interface { .. } => write_members(f, &import.content, types),
+        Content::Function(text) | Content::Type(text) => {
+            writeln!(f, "    {DIM}{}{DIM:#}", shown(text))
+        }
         Content::Other(kind) => writeln!(f, "    {DIM}{kind}{DIM:#}"),
     }
 }
 
-fn write_export(f: &mut fmt::Formatter<'_>, export: &Item) -> fmt::Result {
+fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::Result {
     let name = Escaped::new(&export.name);
     match &export.content {
-        Content::Interface(functions) => {
+        Content::Interface { .. } => {
             writeln!(f, "  {name}")?;
-            write_functions(f, functions)
+            write_members(f, &export.content, types)
         }
-        Content::Function(signature) => {
-            writeln!(f, "  {name}: {DIM}{}{DIM:#}", Escaped::new(signature))
+        Content::Function(text) | Content::Type(text) => {
+            writeln!(f, "  {name}: {DIM}{}{DIM:#}", shown(text))
         }
         Content::Other(kind) => writeln!(f, "  {name}: {DIM}{kind}{DIM:#}"),
     }
 }
 
-fn write_functions(f: &mut fmt::Formatter<'_>, functions: &[(String, String)]) -> fmt::Result {
-    for (name, signature) in functions {
-        let (name, signature) = (Escaped::new(name), Escaped::new(signature));
-        writeln!(f, "    {name}: {DIM}{signature}{DIM:#}")?;
+fn write_members(f: &mut fmt::Formatter<'_>, interface: &Content, with_types: bool) -> fmt::Result {
+    let Content::Interface { types, functions } = interface else {
+        return Ok(());
+    };
+    // A type that is only used here is defined elsewhere under the same name.
+    let defined = types.iter().filter(|(name, definition)| name != definition);
+    let defined = defined.filter(|_| with_types);
+    for (name, text) in defined.chain(functions) {
+        writeln!(f, "    {}: {DIM}{}{DIM:#}", Escaped::new(name), shown(text))?;
     }
     Ok(())
+}
+
+/// A type, unless it is endless.
+fn shown(ty: &str) -> Escaped<'_> {
+    Escaped::up_to(SHOWN_TYPE_CHARS, ty)
 }
 
 /// A manifest with which the component loads. What it cannot do without is granted;
@@ -276,7 +290,7 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> 
     let limits = ResourceLimits::new(memory, TIMEOUT, Some(FUEL)).map_err(|_| too_large())?;
     let wasm = file.file_name().unwrap_or_default();
     let mut manifest = ComponentManifest::new(id_of_file(file), wasm, limits);
-    let mut open = Vec::new();
+    let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for import in &anatomy.imports {
         match import.name.as_str() {
             "airssys:core/storage@1.0.0" => manifest.permissions.storage = Some(STORAGE_BYTES),
@@ -287,7 +301,7 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> 
             }
             name => {
                 if let Provision::Granted(keys) = provided(import) {
-                    open.push((keys, name));
+                    open.entry(keys).or_default().push(name);
                 }
             }
         }
@@ -304,15 +318,16 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> 
     }
     let _ = write!(text, "{manifest}");
     if !open.is_empty() {
-        text += "\n# Imported, and of no use unless [permissions] grants it:\n";
-        let width = open
-            .iter()
-            .map(|(keys, _)| keys.len())
-            .max()
-            .unwrap_or_default();
-        for (keys, name) in open {
-            let _ = writeln!(text, "#   {keys:width$}  for {}", Escaped::new(name));
-        }
+        text += "\n# Imported, and denied unless [permissions] grants it:\n";
+    }
+    let width = open.keys().map(|keys| keys.len()).max().unwrap_or_default();
+    for (keys, names) in open {
+        let first = Escaped::new(names[0]);
+        let _ = write!(text, "#   {keys:width$}  for {first}");
+        let _ = match names.len() - 1 {
+            0 => writeln!(text),
+            more => writeln!(text, " and {more} more"),
+        };
     }
     Ok(text)
 }

@@ -15,6 +15,7 @@ mod outcome;
 mod report;
 mod run;
 mod source;
+mod wit;
 
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ Exit codes:
 
 /// Runs WebAssembly components that answer messages, under limits they cannot exceed.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "airssys-wasm", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

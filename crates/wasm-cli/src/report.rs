@@ -4,6 +4,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 
 use wasm_core::text::Escaped;
+use wasm_core::units::format_bytes;
 
 const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -15,6 +16,8 @@ const BOLD: Style = Style::new().bold();
 const SHOWN_LINE_CHARS: usize = 160;
 /// An operator may name a file as they like; a component's texts are cut earlier.
 const SHOWN_MESSAGE_CHARS: usize = 4096;
+
+const NOTE_KIND: &str = "note";
 
 /// Something to tell the user, in the manner of a compiler: what, where, why and
 /// what to do.
@@ -88,7 +91,7 @@ impl Report {
     /// May have several lines.
     #[must_use]
     pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
-        self.remarks.push(("note", note.into()));
+        self.remarks.push((NOTE_KIND, note.into()));
         self
     }
 
@@ -127,7 +130,10 @@ impl Display for Report {
         if let Some(excerpt) = self.excerpt.as_ref().filter(|e| e.is_short()) {
             excerpt.write(f, margin, style)?;
         }
-        for (kind, text) in &self.remarks {
+        // What to do comes last, wherever it was added.
+        let notes = self.remarks.iter().filter(|(kind, _)| *kind == NOTE_KIND);
+        let helps = self.remarks.iter().filter(|(kind, _)| *kind != NOTE_KIND);
+        for (kind, text) in notes.chain(helps) {
             write!(
                 f,
                 "{:margin$} {GUTTER}={GUTTER:#} {BOLD}{kind}{BOLD:#}: ",
@@ -195,6 +201,20 @@ impl Excerpt {
             "{:margin$} {GUTTER}|{GUTTER:#} {:start$}{style}{mark}{separator}{label}{style:#}",
             "", ""
         )
+    }
+}
+
+/// A size for people: exact where that is short.
+pub(crate) fn size(bytes: u64) -> String {
+    const KIB: f64 = 1024.0;
+    if bytes < 1024 || bytes.is_multiple_of(1024) {
+        return format_bytes(bytes);
+    }
+    let bytes = bytes as f64;
+    if bytes < KIB * KIB {
+        format!("{:.1}KiB", bytes / KIB)
+    } else {
+        format!("{:.1}MiB", bytes / KIB / KIB)
     }
 }
 
@@ -266,6 +286,20 @@ mod tests {
         let text = plain(&report);
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
         assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\n"), "{text}");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (64 << 10, "64KiB"),
+            ((64 << 10) + 16, "64.0KiB"),
+            (9255, "9.0KiB"),
+            (3_500_000, "3.3MiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

@@ -26,9 +26,10 @@ Examples:
   airssys-wasm run examples/echo --message hello
   seq 3 | airssys-wasm run examples/counter --usage
   airssys-wasm run examples/spin --message go --timeout 50ms
-  airssys-wasm run echo.wasm --memory 1MiB --fuel 1_000_000 --timeout 1s -m hello
-  airssys-wasm run examples/echo --json -m hello | jq .reply.text
+  airssys-wasm run echo.wasm --memory 1MiB --fuel 1_000_000 --timeout 1s -m x
+  airssys-wasm run examples/echo --json -m hello | jq .reply.text";
 
+const DETAILS: &str = "\
 A reply that is text is printed as it is; one that is not UTF-8 or has control
 characters other than tab and newline is printed in hexadecimal, as 0x00ff. A
 component that has no reply to a message prints nothing. What a component logs
@@ -56,7 +57,7 @@ Exit codes:
 /// the order given, or else the lines of standard input, each answered before the
 /// next is read.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
 pub(crate) struct Run {
     /// Folder with a Component.toml, a manifest, or a bare .wasm with its limits as flags
     path: PathBuf,
@@ -85,9 +86,6 @@ impl Run {
         let source = Source::read(Place::of(&self.path)?, &self.flags).await?;
         let memory_bytes = source.config.limits.memory_bytes();
         let messages = if self.messages.is_empty() {
-            if io::stdin().is_terminal() {
-                Report::note("each line is a message; Ctrl-D ends").print();
-            }
             let input = BufReader::new(tokio::io::stdin());
             Messages::Lines(Lines::new(input, memory_bytes))
         } else {
@@ -101,6 +99,9 @@ impl Run {
         let handle_message = format!("{LIFECYCLE_INTERFACE}#handle-message");
         if engine.export_type(&handle, &handle_message).is_err() {
             return Err(takes_no_messages(&source).into());
+        }
+        if matches!(messages, Messages::Lines(_)) && io::stdin().is_terminal() {
+            Report::note("each line is a message; Ctrl-D ends").print();
         }
         let mut session = Session {
             engine: &engine,
@@ -269,7 +270,11 @@ impl Session<'_> {
             }
             Err(failure) => failure
                 .report(self.source)
-                .with_note(format!("this was message {}, {}", index + 1, answer.origin))
+                .with_note(format!(
+                    "this was message {} ({})",
+                    index + 1,
+                    answer.origin
+                ))
                 .print(),
         }
         if self.usage {

@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use wasm_core::{
 };
 use wasm_runtime::{EngineConfig, WasmtimeEngine, read_component};
 
-use crate::flags::Flags;
+use crate::flags::{Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
 const MANIFEST_NAME: &str = "Component.toml";
@@ -93,10 +94,26 @@ struct ManifestFile {
 }
 
 impl Source {
+    /// To be run: a bare component needs its limits.
     pub(crate) async fn read(place: Place, flags: &Flags) -> Result<Self, Problems> {
         match place {
             Place::Manifest(file) => Self::with_manifest(file, flags).await,
-            Place::Bare(file) => Ok(Self::bare(file, flags).await?),
+            Place::Bare(file) => Ok(Self::bare(file, flags, None).await?),
+        }
+    }
+
+    /// To be looked at only: where a bare component has no limits, the widest do.
+    pub(crate) async fn read_unlimited(place: Place, flags: &Flags) -> Result<Self, Problems> {
+        match place {
+            Place::Manifest(file) => Self::with_manifest(file, flags).await,
+            Place::Bare(file) => {
+                let widest = (
+                    flags.memory_ceiling,
+                    ResourceLimits::MAX_TIMEOUT,
+                    Fuel(None),
+                );
+                Ok(Self::bare(file, flags, Some(widest)).await?)
+            }
         }
     }
 
@@ -129,13 +146,20 @@ impl Source {
         })
     }
 
-    async fn bare(file: PathBuf, flags: &Flags) -> Result<Self, Report> {
+    async fn bare(
+        file: PathBuf,
+        flags: &Flags,
+        otherwise: Option<(u64, Duration, Fuel)>,
+    ) -> Result<Self, Report> {
         let bytes = read(&file).await?;
         let id = flags.id.clone().unwrap_or_else(|| id_of_file(&file));
         // What is no component at all needs no limits.
         Defect::check_header(&bytes).map_err(|defect| invalid(&id, &file, defect))?;
-        let (Some(memory), Some(timeout), Some(fuel)) = (flags.memory, flags.timeout, flags.fuel)
-        else {
+        let (Some(memory), Some(timeout), Some(fuel)) = (
+            flags.memory.or(otherwise.map(|limits| limits.0)),
+            flags.timeout.or(otherwise.map(|limits| limits.1)),
+            flags.fuel.or(otherwise.map(|limits| limits.2)),
+        ) else {
             return Err(no_limits(&file, &flags.missing_limits()));
         };
         let limits = checked_limits(ResourceLimits::new(memory, timeout, fuel.0), flags)?;
@@ -236,9 +260,10 @@ impl Source {
             Some(manifest) if !by_flag => manifest
                 .point_at(report, key)
                 .with_help(format!("--{key} replaces it for one run")),
-            _ => report
+            _ if by_flag => report
                 .at(self.file.display())
                 .with_note(format!("the limit was given by --{key}")),
+            _ => report.at(self.file.display()),
         }
     }
 }
@@ -389,13 +414,18 @@ fn no_limits(file: &Path, missing: &[&str]) -> Report {
         [] => format!("{last} is missing"),
         rest => format!("{} and {last} are missing", rest.join(", ")),
     };
-    Report::error(format!("a bare component needs its limits: {missing}"))
+    let report = Report::error(format!("a bare component needs its limits: {missing}"))
         .at(file.display())
-        .with_help("for example --memory 2MiB --fuel 10_000_000 --timeout 250ms")
-        .with_help(format!(
+        .with_help("for example --memory 2MiB --fuel 10_000_000 --timeout 250ms");
+    let manifest = file.with_file_name(MANIFEST_NAME);
+    report.with_help(if manifest.is_file() {
+        format!("the manifest beside it has limits: {}", manifest.display())
+    } else {
+        format!(
             "`airssys-wasm inspect --manifest {}` prints a Component.toml to keep them in",
             file.display()
-        ))
+        )
+    })
 }
 
 fn checked_limits(

@@ -89,7 +89,10 @@ pub enum WasmError {
         export: Box<str>,
     },
     /// An instance could not be made, for another reason than the ones above.
-    #[error("{component} could not be instantiated: {}", Escaped::up_to(REASON_CHARS, reason))]
+    #[error(
+        "{component} could not be instantiated: {}",
+        Escaped::up_to(REASON_CHARS, reason)
+    )]
     InstantiationFailed {
         /// Which.
         component: ComponentId,
@@ -189,7 +192,8 @@ pub enum WasmError {
     /// Arguments of a call that do not fit the export.
     #[error(
         "{component} cannot be called: `{}` {}",
-        Escaped::new(export), Escaped::up_to(REASON_CHARS, reason)
+        Escaped::new(export),
+        Escaped::up_to(REASON_CHARS, reason)
     )]
     InvalidArguments {
         /// Which.

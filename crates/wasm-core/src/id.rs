@@ -9,12 +9,13 @@ use crate::text::Quoted;
 ///
 /// A segment is 1 to 64 bytes of `[A-Za-z0-9._-]` and not `.` or `..`, so that an
 /// id is safe as a file path, as a storage key and in a log line. Cloning shares
-/// the text.
+/// the texts.
 #[derive(Clone)]
-pub struct ComponentId {
-    text: Arc<str>,
-    // Where the first and the second slash are.
-    slashes: (u8, u8),
+pub struct ComponentId(Arc<Texts>);
+
+struct Texts {
+    whole: Box<str>,
+    segments: [Arc<str>; 3],
 }
 
 impl ComponentId {
@@ -24,39 +25,38 @@ impl ComponentId {
     /// # Errors
     /// [`InvalidComponentId`] names the segment at fault.
     pub fn new(namespace: &str, name: &str, instance: &str) -> Result<Self, InvalidComponentId> {
-        for (segment, text) in [
-            ("namespace", namespace),
-            ("name", name),
-            ("instance", instance),
-        ] {
-            check_segment(segment, text)?;
-        }
-        let slashes = (
-            namespace.len() as u8,
-            (namespace.len() + 1 + name.len()) as u8,
-        );
-        let text = format!("{namespace}/{name}/{instance}").into();
-        Ok(Self { text, slashes })
+        check_segment("namespace", namespace)?;
+        check_segment("name", name)?;
+        check_segment("instance", instance)?;
+        Ok(Self(Arc::new(Texts {
+            whole: format!("{namespace}/{name}/{instance}").into(),
+            segments: [namespace.into(), name.into(), instance.into()],
+        })))
     }
 
     /// The first segment.
     pub fn namespace(&self) -> &str {
-        &self.text[..usize::from(self.slashes.0)]
+        &self.0.segments[0]
     }
 
     /// The second segment.
     pub fn name(&self) -> &str {
-        &self.text[usize::from(self.slashes.0) + 1..usize::from(self.slashes.1)]
+        &self.0.segments[1]
     }
 
     /// The third segment.
     pub fn instance(&self) -> &str {
-        &self.text[usize::from(self.slashes.1) + 1..]
+        &self.0.segments[2]
+    }
+
+    /// Namespace, name and instance, to be shared where they must be owned.
+    pub fn segments(&self) -> &[Arc<str>; 3] {
+        &self.0.segments
     }
 
     /// The whole id, as [`Display`] prints it and [`FromStr`] reads it.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.whole
     }
 }
 
@@ -96,19 +96,19 @@ impl FromStr for ComponentId {
 
 impl Display for ComponentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(self.as_str())
     }
 }
 
 impl Debug for ComponentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ComponentId({})", self.text)
+        write!(f, "ComponentId({self})")
     }
 }
 
 impl PartialEq for ComponentId {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_str() == other.as_str()
     }
 }
 
@@ -122,13 +122,13 @@ impl PartialOrd for ComponentId {
 
 impl Ord for ComponentId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl Hash for ComponentId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        self.as_str().hash(state);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -114,7 +114,7 @@ impl Bare {
             .get_export_index(Some(&interface), "handle-message")
             .expect("exported");
         let function = instance
-            .get_typed_func(&mut store, &function)
+            .get_typed_func(&mut store, function)
             .expect("typed as in the contract");
         (store, function)
     }
@@ -235,8 +235,8 @@ fn instantiate(c: &mut Criterion) {
     group.finish();
 }
 
-/// The first call of an instance, which touches its memory and stack for the first
-/// time.
+/// The first call of an instance. The engine's has been through `initialize`, so
+/// its memory is touched already.
 fn first_call(c: &mut Criterion) {
     let runtime = Runtime::new().expect("starts");
     let mut group = c.benchmark_group("first-call");
@@ -244,27 +244,36 @@ fn first_call(c: &mut Criterion) {
     let _kept = runtime.block_on(load(&engine));
     let message = ComponentMessage::new(id("sender"), id("echo"), "hello");
     group.bench_function("engine", |b| {
-        b.iter_batched(
-            || runtime.block_on(load(&engine)),
-            |handle| {
-                black_box(runtime.block_on(call(&engine, &handle, &message)));
-                handle
-            },
-            BatchSize::SmallInput,
-        );
+        b.iter_custom(|iterations| {
+            runtime.block_on(async {
+                let mut elapsed = Duration::ZERO;
+                for _ in 0..iterations {
+                    let handle = load(&engine).await;
+                    let start = Instant::now();
+                    black_box(call(&engine, &handle, &message).await);
+                    elapsed += start.elapsed();
+                    engine.unload_component(&handle).await.expect("shuts down");
+                }
+                elapsed
+            })
+        });
     });
     let bare = Bare::new();
     let pre = bare.compile();
     let message = bare_message(Bytes::from_static(b"hello"));
     group.bench_function("bare", |b| {
-        b.iter_batched(
-            || runtime.block_on(bare.instantiate(&pre)),
-            |(mut store, function)| {
-                black_box(runtime.block_on(bare_call(&mut store, &function, &message)));
-                store
-            },
-            BatchSize::SmallInput,
-        );
+        b.iter_custom(|iterations| {
+            runtime.block_on(async {
+                let mut elapsed = Duration::ZERO;
+                for _ in 0..iterations {
+                    let (mut store, function) = bare.instantiate(&pre).await;
+                    let start = Instant::now();
+                    black_box(bare_call(&mut store, &function, &message).await);
+                    elapsed += start.elapsed();
+                }
+                elapsed
+            })
+        });
     });
     group.finish();
 }
@@ -283,7 +292,7 @@ fn later_calls(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("engine", size), |b| {
             b.iter_custom(|iterations| {
                 runtime.block_on(async {
-                    let start = std::time::Instant::now();
+                    let start = Instant::now();
                     for _ in 0..iterations {
                         black_box(call(&engine, &handle, &message).await);
                     }
@@ -295,7 +304,7 @@ fn later_calls(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("bare", size), |b| {
             b.iter_custom(|iterations| {
                 runtime.block_on(async {
-                    let start = std::time::Instant::now();
+                    let start = Instant::now();
                     for _ in 0..iterations {
                         black_box(bare_call(&mut store, &function, &message).await);
                     }

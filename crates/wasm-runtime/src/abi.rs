@@ -14,17 +14,18 @@ use wasm_core::{
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(record)]
 pub(crate) struct WitComponentId {
-    namespace: Box<str>,
-    name: Box<str>,
-    instance: Box<str>,
+    namespace: Arc<str>,
+    name: Arc<str>,
+    instance: Arc<str>,
 }
 
 impl From<&ComponentId> for WitComponentId {
     fn from(id: &ComponentId) -> Self {
+        let [namespace, name, instance] = id.segments().clone();
         Self {
-            namespace: id.namespace().into(),
-            name: id.name().into(),
-            instance: id.instance().into(),
+            namespace,
+            name,
+            instance,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::time::sleep_until;
@@ -19,6 +19,10 @@ pub(crate) enum Interrupted {
     /// A host function panicked with this message.
     Panic(String),
 }
+
+/// What a computing guest is given to be stopped by the epoch, which tells where it
+/// was; the timer could only tell that it was not done.
+const GRACE: Duration = Duration::from_millis(5);
 
 /// Polls `call` until it ends, its deadline passes or it panics.
 ///
@@ -38,7 +42,7 @@ pub(crate) async fn bounded<T>(
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {
                 if timer.is_none() {
-                    timer.set(Some(sleep_until(deadline.into())));
+                    timer.set(Some(sleep_until((deadline + GRACE).into())));
                 }
                 match timer.as_mut().as_pin_mut() {
                     Some(timer) => timer.poll(cx).map(|()| Err(Interrupted::Deadline)),
@@ -113,7 +117,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
-    use std::time::Duration;
 
     use tokio::sync::oneshot;
     use tokio::task::yield_now;

@@ -2,7 +2,7 @@
 //! of a component without running any of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
@@ -121,10 +121,8 @@ fn missing_import(component: &Component, linker: &Linker<HostState>) -> Option<S
                      _: &mut [wasmtime::component::Val]| Ok(());
     for (name, import) in component.component_type().imports(engine) {
         match import.ty {
-            ComponentItem::ComponentFunc(_) => {
-                if probe.root().func_new(name, undefined).is_ok() {
-                    return Some(name.to_owned());
-                }
+            ComponentItem::ComponentFunc(_) if probe.root().func_new(name, undefined).is_ok() => {
+                return Some(name.to_owned());
             }
             ComponentItem::ComponentInstance(interface) => {
                 let Ok(mut instance) = probe.instance(&linked_name(name)) else {
@@ -251,13 +249,15 @@ impl ExportFinder<'_> {
 /// to collide by the author of a component.
 #[derive(Default)]
 pub(crate) struct CompileCache {
-    entries: Mutex<HashMap<Bytes, Weak<CacheEntry>>>,
+    entries: Arc<CacheEntries>,
 }
 
+type CacheEntries = Mutex<HashMap<Bytes, Weak<CacheEntry>>>;
+
 /// Holding it keeps the compiled component in the cache.
-#[derive(Default)]
 pub(crate) struct CacheEntry {
     compiled: OnceCell<Compiled>,
+    entries: Weak<CacheEntries>,
 }
 
 impl CacheEntry {
@@ -265,6 +265,19 @@ impl CacheEntry {
     pub(crate) fn get(&self) -> Option<&Compiled> {
         self.compiled.get()
     }
+}
+
+/// Lets go of the bytes of what is no longer loaded, or never was.
+impl Drop for CacheEntry {
+    fn drop(&mut self) {
+        if let Some(entries) = self.entries.upgrade() {
+            lock(&entries).retain(|_, entry| entry.strong_count() > 0);
+        }
+    }
+}
+
+fn lock(entries: &CacheEntries) -> MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry>>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CompileCache {
@@ -295,28 +308,20 @@ impl CompileCache {
     }
 
     pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// Lets go of the bytes of what is no longer loaded.
-    pub(crate) fn prune(&self) {
-        self.lock().retain(|_, entry| entry.strong_count() > 0);
+        lock(&self.entries).clear();
     }
 
     fn entry(&self, bytes: &Bytes) -> Arc<CacheEntry> {
-        let mut entries = self.lock();
+        let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(bytes).and_then(Weak::upgrade) {
             return entry;
         }
-        // Components that failed to load leave their bytes behind.
-        entries.retain(|_, entry| entry.strong_count() > 0);
-        let entry = Arc::new(CacheEntry::default());
+        let entry = Arc::new(CacheEntry {
+            compiled: OnceCell::new(),
+            entries: Arc::downgrade(&self.entries),
+        });
         entries.insert(bytes.clone(), Arc::downgrade(&entry));
         entry
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

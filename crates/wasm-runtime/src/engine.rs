@@ -62,8 +62,6 @@ struct Slot {
     compiled: Arc<CacheEntry>,
     meters: Arc<Meters>,
     unloaded: AtomicBool,
-    /// Calls that outlive their callers end here.
-    runtime: Handle,
     /// Fair, so that calls take their turns in the order in which they came.
     occupant: Arc<Mutex<Occupant>>,
 }
@@ -71,6 +69,8 @@ struct Slot {
 enum Occupant {
     Ready(Box<StoreManager>),
     Failed(Arc<WasmError>),
+    /// With a call that has not come back.
+    Away,
 }
 
 impl WasmtimeEngine {
@@ -140,7 +140,6 @@ impl WasmtimeEngine {
         config: ComponentConfig,
     ) -> Result<ComponentHandle, WasmError> {
         let compiled = self.compile(id, bytes, &config).await?;
-        let runtime = async_runtime()?;
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let guest = Guest::new(handle.clone(), config, self.services.clone());
@@ -149,8 +148,7 @@ impl WasmtimeEngine {
             compiled,
             meters: Arc::new(Meters::new()),
             unloaded: AtomicBool::new(false),
-            runtime,
-            occupant: Arc::new(Mutex::new(Occupant::Failed(Arc::new(abandoned(id))))),
+            occupant: Arc::new(Mutex::new(Occupant::Away)),
         };
         let store = slot.start().await?;
         *slot.occupant.lock().await = Occupant::Ready(Box::new(store));
@@ -165,6 +163,7 @@ impl WasmtimeEngine {
     /// # Errors
     /// As documented there.
     pub async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let runtime = async_runtime()?;
         let removed = {
             let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
             // The number alone decides, unless the handle is of another engine.
@@ -177,16 +176,14 @@ impl WasmtimeEngine {
             return Ok(());
         };
         slot.unloaded.store(true, Ordering::Release);
-        let outcome = Detached::new(slot.runtime.clone(), async move {
+        Detached::new(runtime, async move {
             let mut occupant = slot.occupant.lock().await;
             match slot.take(&mut occupant) {
                 Ok(mut store) => store.shutdown().await,
                 Err(_) => Ok(()),
             }
         })
-        .await;
-        self.compiled.prune();
-        outcome
+        .await
     }
 
     /// See [`RuntimeEngine::call_handle_message`].
@@ -221,7 +218,7 @@ impl WasmtimeEngine {
     /// As documented there.
     pub async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
         let slot = self.slot(handle)?;
-        Detached::new(slot.runtime.clone(), async move {
+        Detached::new(async_runtime()?, async move {
             let mut turn = Turn::of(slot).await?;
             turn.restart().await
         })
@@ -353,7 +350,7 @@ impl WasmtimeEngine {
         F: FnOnce(&mut StoreManager) -> GuestCall<'_, R> + Send + 'static,
     {
         let slot = self.slot(handle)?;
-        let runtime = slot.runtime.clone();
+        let runtime = async_runtime()?;
         let mut turn = Turn::of(slot).await?;
         Detached::new(runtime, async move { turn.call(call).await }).await
     }
@@ -375,17 +372,16 @@ impl Slot {
     /// Empties the slot, so that a call that never comes back leaves no store that
     /// must not be entered again.
     fn take(&self, occupant: &mut Occupant) -> Result<Box<StoreManager>, WasmError> {
-        if let Occupant::Failed(cause) = occupant {
-            return Err(WasmError::ComponentFailed {
-                component: self.guest.id().clone(),
-                source: Arc::clone(cause),
-            });
-        }
-        let empty = Occupant::Failed(Arc::new(abandoned(self.guest.id())));
-        match mem::replace(occupant, empty) {
-            Occupant::Ready(store) => Ok(store),
-            Occupant::Failed(cause) => Err((*cause).clone()),
-        }
+        let cause = match mem::replace(occupant, Occupant::Away) {
+            Occupant::Ready(store) => return Ok(store),
+            Occupant::Failed(cause) => cause,
+            Occupant::Away => Arc::new(abandoned(self.guest.id())),
+        };
+        *occupant = Occupant::Failed(Arc::clone(&cause));
+        Err(WasmError::ComponentFailed {
+            component: self.guest.id().clone(),
+            source: cause,
+        })
     }
 
     fn fail(&self, occupant: &mut Occupant, error: &WasmError) {
@@ -448,9 +444,9 @@ impl Turn {
         {
             tracing::warn!(component = %slot.guest.handle, %error, "shutdown before a restart failed");
         }
-        slot.meters.count(&slot.meters.restarts);
         match slot.start().await {
             Ok(store) => {
+                slot.meters.count(&slot.meters.restarts);
                 self.put_back(Box::new(store));
                 Ok(())
             }
@@ -467,10 +463,24 @@ impl Turn {
     }
 }
 
+/// Where a call ends that outlives its caller: where it began, because the runtime
+/// that loaded the component may be gone by then.
 fn async_runtime() -> Result<Handle, WasmError> {
     Handle::try_current().map_err(|error| WasmError::Unsupported {
-        what: format!("loading outside of a tokio runtime ({error})"),
+        what: format!("running components outside of a tokio runtime ({error})"),
     })
+}
+
+/// A call that is dropped midway, as by the shutdown of its runtime, takes its store
+/// with it.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let meters = &self.slot.meters;
+        if meters.state() == ComponentState::Busy {
+            meters.memory.set(0);
+            meters.set_state(ComponentState::Failed);
+        }
+    }
 }
 
 /// What is said of a call that nobody can end any more.

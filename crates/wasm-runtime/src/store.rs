@@ -176,6 +176,10 @@ impl Meters {
         }
     }
 
+    pub(crate) fn state(&self) -> ComponentState {
+        STATES[usize::from(self.state.load(Ordering::Relaxed))]
+    }
+
     pub(crate) fn set_state(&self, state: ComponentState) {
         let index = STATES.iter().position(|s| *s == state).unwrap_or(0);
         self.state.store(index as u8, Ordering::Relaxed);
@@ -202,8 +206,7 @@ impl Meters {
 
     pub(crate) fn usage(&self) -> ComponentUsage {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let state = STATES[usize::from(self.state.load(Ordering::Relaxed))];
-        let mut usage = ComponentUsage::new(state);
+        let mut usage = ComponentUsage::new(self.state());
         usage.memory_bytes = self.memory.now();
         usage.peak_memory_bytes = self.memory.peak();
         usage.last_call_fuel = load(&self.last_call_fuel);
@@ -493,12 +496,12 @@ fn typed_lifecycle(
         return Ok(None);
     };
     Ok(Some(Lifecycle {
-        initialize: instance.get_typed_func(&mut *store, &exports.initialize)?,
-        handle_message: instance.get_typed_func(&mut *store, &exports.handle_message)?,
-        handle_callback: instance.get_typed_func(&mut *store, &exports.handle_callback)?,
-        metadata: instance.get_typed_func(&mut *store, &exports.metadata)?,
-        health: instance.get_typed_func(&mut *store, &exports.health)?,
-        shutdown: instance.get_typed_func(&mut *store, &exports.shutdown)?,
+        initialize: instance.get_typed_func(&mut *store, exports.initialize)?,
+        handle_message: instance.get_typed_func(&mut *store, exports.handle_message)?,
+        handle_callback: instance.get_typed_func(&mut *store, exports.handle_callback)?,
+        metadata: instance.get_typed_func(&mut *store, exports.metadata)?,
+        health: instance.get_typed_func(&mut *store, exports.health)?,
+        shutdown: instance.get_typed_func(&mut *store, exports.shutdown)?,
     }))
 }
 

@@ -198,7 +198,7 @@ fn an_unreadable_path() {
 
     let denied = {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&wasm, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&wasm, fs::Permissions::from_mode(0o000)).unwrap();
         File::open(&wasm).is_err()
     };
     // Root reads everything.
@@ -227,7 +227,7 @@ fn the_file_that_a_manifest_names_is_missing() {
 #[test]
 fn ids_that_are_none() {
     for (id, found) in [
-        ("demo/../main", "the name \\\"..\\\" is not"),
+        ("demo/../main", "the name \\\"..\\\" is at fault"),
         ("demo/a/b/c", "found \"demo/a/b/c\""),
         ("demo", "found \"demo\""),
         ("/etc/passwd/x", "found \"/etc/passwd/x\""),
@@ -325,11 +325,19 @@ fn a_typo_in_a_key() {
             "6 | memroy = \"1MiB\"",
             "  | ^^^^^^",
             "= help: did you mean `memory`?",
-            // Both are told at once.
-            "`resources.memory`: missing",
         ],
     );
-    manifest_refused("[resources]", "[resource]", &["did you mean `resources`?"]);
+    // Everything is told at once.
+    let twice = "fuel = 1_000_000\ntimout = \"5s\"\ncpu = 1";
+    manifest_refused(
+        "fuel = 1_000_000",
+        twice,
+        &[
+            "`resources.timout`: unknown key",
+            "`resources.cpu`: unknown key",
+        ],
+    );
+    manifest_refused("[resources]", "[resource]", &["did you mean [resources]?"]);
     manifest_refused("fuel = ", "fuel == ", &["not TOML", "Component.toml:7:"]);
 }
 
@@ -355,6 +363,7 @@ fn limits_of_a_bare_component_are_required() {
         .complains(&[
             "a bare component needs its limits: --fuel and --timeout are missing",
             "for example --memory 2MiB --fuel 10_000_000 --timeout 250ms",
+            "`airssys-wasm inspect --manifest ",
         ]);
 }
 

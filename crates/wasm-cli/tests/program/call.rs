@@ -102,16 +102,13 @@ fn wrong_arguments_say_what_is_expected() {
         (
             "add(1, \"x\")",
             &[
-                "another type",
-                "  | add(1, \"x\")\n  |        ^^^\n",
+                "the arguments do not fit `acme:calc/ops@1.0.0#add`",
+                "  | add(1, \"x\")\n  |        ^^^ a value of another type\n",
                 expected,
             ],
         ),
-        ("add(1, 3_000)", &["error: ", expected]),
-        (
-            "add(1, 3000000000)",
-            &["out of range", "^^^^^^^^^^", expected],
-        ),
+        ("add(1, 3_000)", &["not a call in WAVE", "invalid token"]),
+        ("add(1, 3000000000)", &["^^^^^^^^^^ out of range", expected]),
         ("add(1)", &["missing required param(s)", expected]),
         ("add(1, 2, 3)", &["more param(s) than expected", expected]),
         ("add()", &["2 required", expected]),

@@ -56,6 +56,34 @@ fn an_initial_memory_over_the_limit_is_found_without_running() {
     program(["check", &big])
         .expect(2, "")
         .complains(&["starts with 64MiB of memories and tables, more than its limit of 4MiB"]);
+    assert!(!program(["check", &big]).stderr.contains("given by"));
     let raised = program(["check", &big, "--memory-ceiling", "64MiB"]);
     assert_eq!(raised.code, Some(0), "{}", raised.stderr);
+}
+
+#[test]
+fn what_a_manifest_names_must_be_there() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    let manifest = "[component]\nid = \"demo/a/main\"\nwasm = \"echo.wasm\"\n\
+                    [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n";
+    let granted = "[permissions]\nwasi = [{ dir = \"data\", access = \"read\" }]\n";
+    let path = folder.write("Component.toml", format!("{manifest}{granted}"));
+    program(["check", &path])
+        .expect(2, "")
+        .complains(&["data is granted and is no folder", "Component.toml"]);
+    program(["run", &path, "-m", "x"])
+        .expect(2, "")
+        .complains(&["data"]);
+    std::fs::create_dir(folder.path("data")).unwrap();
+    assert_eq!(program(["check", &path]).code, Some(0));
+    program(["run", &path, "-m", "x"]).expect(0, "x\n");
+
+    let configured = "[config]\nfile = \"echo.json\"\n";
+    let path = folder.write("Component.toml", format!("{manifest}{configured}"));
+    program(["check", &path])
+        .expect(2, "")
+        .complains(&["echo.json cannot be read: No such file"]);
+    folder.write("echo.json", "{}");
+    assert_eq!(program(["check", &path]).code, Some(0));
 }

@@ -52,7 +52,7 @@ fn spin_is_stopped_and_restarted() {
     .complains(&[
         "not done within 100ms",
         "timeout = \"100ms\"",
-        "this was message 1, --message",
+        "this was message 1 (--message)",
         "demo/spin/main failed and is restarted",
     ]);
 }

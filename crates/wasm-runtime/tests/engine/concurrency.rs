@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::task::{JoinSet, yield_now};
 
 use wasm_core::{
@@ -14,7 +15,7 @@ use wasm_core::{
     WasmError,
 };
 use wasm_fixtures::{
-    COUNTER, ECHO, Fixture, GUEST_ERROR, HELLO, SENDER, STORED_COUNTER, TRAP_EVERY_THIRD,
+    COUNTER, ECHO, Fixture, GUEST_ERROR, HELLO, SENDER, SLEEPER, STORED_COUNTER, TRAP_EVERY_THIRD,
     TRAP_IN_SHUTDOWN,
 };
 use wasm_runtime::WasmtimeEngine;
@@ -214,6 +215,50 @@ async fn calls_to_one_component_are_answered_in_the_order_in_which_they_were_fir
     assert_eq!(router.accepted(), order);
 }
 
+#[tokio::test]
+async fn a_call_keeps_its_place_even_if_its_task_has_done_too_much_at_a_time() {
+    let router = GatedRouter::new();
+    let engine = engine_with(router.services());
+    let sender = load(&engine, SENDER, permitted()).await;
+    let call = |text: &'static str| Box::pin(send(&engine, &sender, text));
+    let (mut running, mut first) = (call("demo/a/main 0"), call("demo/a/main 1"));
+    let mut second = Box::pin(unconstrained(call("demo/a/main 2")));
+    assert!(poll_once(running.as_mut()).await.is_none());
+    poll_fn(|cx| {
+        // From here on tokio's own futures only ask to be polled later.
+        while pin!(consume_budget()).poll(cx).is_ready() {}
+        assert!(first.as_mut().poll(cx).is_pending());
+        assert!(second.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    router.gate.open(3);
+    let outcomes = within(async { tokio::join!(running, second, first) }).await;
+    for outcome in [outcomes.0, outcomes.1, outcomes.2] {
+        assert_eq!(outcome.unwrap(), None);
+    }
+    assert_eq!(router.accepted(), ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn a_task_that_calls_without_a_break_leaves_its_thread_to_others_now_and_then() {
+    let engine = Arc::new(engine());
+    let echo = load(&engine, ECHO, config()).await;
+    let others = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&others);
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            yield_now().await;
+        }
+    });
+    for _ in 0..1000 {
+        assert_eq!(ask(&engine, &echo, "hi").await, "hi");
+    }
+    other.abort();
+    assert!(others.load(Ordering::Relaxed) >= 5);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_component_that_waits_does_not_keep_others_from_loading_or_answering() {
     let router = GatedRouter::new();
@@ -232,11 +277,12 @@ async fn a_component_that_waits_does_not_keep_others_from_loading_or_answering()
     assert_eq!(within(call).await.unwrap(), None);
 }
 
-const CHAOS_FIXTURES: [Fixture; 7] = [
+const CHAOS_FIXTURES: [Fixture; 8] = [
     ECHO,
     COUNTER,
     GUEST_ERROR,
     HELLO,
+    SLEEPER,
     STORED_COUNTER,
     TRAP_EVERY_THIRD,
     TRAP_IN_SHUTDOWN,
@@ -255,6 +301,7 @@ fn expected(fixture: &str, payload: &str, outcome: &Result<Option<String>, WasmE
         Ok(Some(reply)) if fixture == COUNTER.name || fixture == STORED_COUNTER.name => {
             reply.parse::<u64>().is_ok_and(|n| n > 0)
         }
+        Ok(Some(reply)) if fixture == SLEEPER.name => reply == "awake",
         Ok(Some(reply)) => reply == payload && fixture != GUEST_ERROR.name,
         Ok(None) => false,
     }
@@ -262,7 +309,7 @@ fn expected(fixture: &str, payload: &str, outcome: &Result<Option<String>, WasmE
 
 async fn chaos(engine: Arc<WasmtimeEngine>, handles: Arc<RwLock<Vec<ComponentHandle>>>, seed: u64) {
     let mut random = XorShift::new(seed);
-    for step in 0..120 {
+    for step in 0..300 {
         let handle = {
             let handles = handles.read().unwrap();
             handles[random.below(handles.len())].clone()
@@ -290,7 +337,7 @@ async fn chaos(engine: Arc<WasmtimeEngine>, handles: Arc<RwLock<Vec<ComponentHan
             },
             5 | 6 => {
                 // Begun and given up.
-                let mut call = Box::pin(send(&engine, &handle, "dropped"));
+                let mut call = Box::pin(send(&engine, &handle, "3 ms"));
                 poll_once(call.as_mut()).await;
             }
             7 => {
@@ -298,9 +345,13 @@ async fn chaos(engine: Arc<WasmtimeEngine>, handles: Arc<RwLock<Vec<ComponentHan
                 poll_once(restart.as_mut()).await;
             }
             _ => {
-                let payload = format!("{seed}/{step}");
+                // A sleeper reads the number: it waits that many milliseconds.
+                let payload = format!("{}/{seed}/{step}", random.below(3));
                 let outcome = send(&engine, &handle, payload.clone()).await;
-                assert!(expected(&fixture, &payload, &outcome), "{handle}: {outcome:?}");
+                assert!(
+                    expected(&fixture, &payload, &outcome),
+                    "{handle}: {outcome:?}"
+                );
             }
         }
     }
@@ -326,7 +377,10 @@ async fn loading_calling_restarting_and_unloading_all_at_once_ends_well() {
         for handle in left {
             let _ = within(engine.unload_component(&handle)).await;
             let error = engine.usage(&handle).unwrap_err();
-            assert!(matches!(error, WasmError::ComponentNotFound { .. }), "{error}");
+            assert!(
+                matches!(error, WasmError::ComponentNotFound { .. }),
+                "{error}"
+            );
         }
     }
     let echo = load(&engine, ECHO, config()).await;

@@ -1,7 +1,10 @@
-use std::future::pending;
-use std::sync::Arc;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use wasmtime::StoreContextMut;
 use wasmtime::component::Val;
 
@@ -9,11 +12,11 @@ use wasm_core::{
     ComponentHandle, ComponentState, HealthStatus, LIFECYCLE_INTERFACE, RuntimeEngine, Trap,
     WasmError,
 };
-use wasm_fixtures::{COUNTER, ECHO, HELLO, OTHER_WORLD, TRAP, UNKNOWN_IMPORT};
+use wasm_fixtures::{COUNTER, ECHO, HELLO, OTHER_WORLD, SLEEPER, TRAP, UNKNOWN_IMPORT};
 use wasm_runtime::{HostState, WasmtimeEngine};
 
 use crate::support::{
-    HANG, Gate, ask, bytes, config, engine, id_of, load, message, poll_once, send, timed, try_load,
+    Gate, HANG, ask, bytes, config, engine, id_of, load, message, poll_once, send, timed, try_load,
     within,
 };
 
@@ -37,7 +40,7 @@ async fn an_embedder_adds_host_interfaces_of_its_own() {
     let mut engine = engine();
     let error = try_load(&engine, UNKNOWN_IMPORT, config()).await;
     assert!(matches!(error, Err(WasmError::ImportNotFound { import, .. }) if import == QUERY));
-    let runs = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let runs = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&runs);
     let run = move |caller: Caller<'_>, (): ()| {
         let state = caller.data();
@@ -69,7 +72,7 @@ async fn half_an_interface_is_not_enough() {
         matches!(&error, WasmError::ImportNotFound { import, .. } if import.starts_with(QUERY)),
         "{error}"
     );
-    let mut engine = engine_with_wrong_type();
+    let engine = engine_with_wrong_type();
     let error = try_load(&engine, UNKNOWN_IMPORT, config()).await;
     let error = error.unwrap_err();
     assert!(
@@ -77,7 +80,6 @@ async fn half_an_interface_is_not_enough() {
             if import.contains(QUERY)),
         "{error}"
     );
-    engine.linker_mut().allow_shadowing(true);
 }
 
 fn engine_with_wrong_type() -> WasmtimeEngine {
@@ -104,7 +106,10 @@ async fn a_host_function_that_panics_fails_its_caller_only() {
         let usage = engine.usage(&handle).unwrap();
         assert_eq!((usage.state, usage.traps), (ComponentState::Failed, round));
         let error = engine.health(&handle).await.unwrap_err();
-        assert!(matches!(error, WasmError::ComponentFailed { .. }), "{error}");
+        assert!(
+            matches!(error, WasmError::ComponentFailed { .. }),
+            "{error}"
+        );
         assert_eq!(ask(&engine, &neighbour, "").await, round.to_string());
         engine.restart_component(&handle).await.unwrap();
         let health = engine.health(&handle).await.unwrap();
@@ -159,7 +164,63 @@ async fn a_host_function_that_waits_is_dropped_at_the_deadline_and_not_before() 
     assert!(poll_once(told.as_mut()).await.is_none());
     within(told).await;
     let error = within(send(&engine, &handle, "")).await.unwrap_err();
-    assert!(matches!(error, WasmError::ComponentFailed { .. }), "{error}");
+    assert!(
+        matches!(error, WasmError::ComponentFailed { .. }),
+        "{error}"
+    );
+}
+
+/// What a future answers that is polled outside of any runtime.
+fn without_runtime<F: Future>(future: F) -> Option<F::Output> {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn outside_of_a_tokio_runtime_nothing_runs_and_nothing_panics() {
+    let engine = engine();
+    let unsupported = |error: WasmError| {
+        assert!(
+            matches!(&error, WasmError::Unsupported { what } if what.contains("tokio")),
+            "{error}"
+        );
+    };
+    let loaded = without_runtime(try_load(&engine, ECHO, config()));
+    unsupported(loaded.unwrap().unwrap_err());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let echo = runtime.block_on(load(&engine, ECHO, config()));
+    let sent = without_runtime(send(&engine, &echo, "hi"));
+    unsupported(sent.unwrap().unwrap_err());
+    let restarted = without_runtime(engine.restart_component(&echo));
+    unsupported(restarted.unwrap().unwrap_err());
+    let unloaded = without_runtime(engine.unload_component(&echo));
+    unsupported(unloaded.unwrap().unwrap_err());
+    assert_eq!(runtime.block_on(ask(&engine, &echo, "hi")), "hi");
+}
+
+#[tokio::test]
+async fn what_is_loaded_keeps_the_imports_it_was_linked_with() {
+    let mut engine = engine_with_run(|_| Ok(()));
+    let old = load(&engine, UNKNOWN_IMPORT, config()).await;
+    let linker = engine.linker_mut();
+    linker.allow_shadowing(true);
+    let run = |_: Caller<'_>, (): ()| Err::<(), _>(wasmtime::Error::msg("the new one"));
+    let mut interface = linker.instance(QUERY).unwrap();
+    interface.func_wrap("run", run).unwrap();
+    let new = load(&engine, UNKNOWN_IMPORT, config()).await;
+    let error = send(&engine, &new, "").await.unwrap_err();
+    assert!(
+        matches!(&error, WasmError::Trapped { trap: Trap::RefusedByHost(why), .. }
+            if why == "the new one"),
+        "{error}"
+    );
+    for _ in 0..2 {
+        assert_eq!(send(&engine, &old, "").await.unwrap(), None);
+        engine.restart_component(&old).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -178,7 +239,9 @@ async fn any_export_can_be_called_with_values() {
     let engine = engine();
     let other = load(&engine, OTHER_WORLD, config()).await;
     const ADD: &str = "acme:calc/ops@1.0.0#add";
-    assert_eq!(engine.exports(&other).unwrap(), [ADD, "greet"]);
+    let mut exports = engine.exports(&other).unwrap();
+    exports.sort();
+    assert_eq!(exports, [ADD, "greet"]);
     for (a, b, sum) in [(1, 2, 3), (-5, 3, -2), (i32::MAX, 1, i32::MIN)] {
         let args = [Val::S32(a), Val::S32(b)];
         let results = engine.call_export(&other, ADD, &args).await.unwrap();
@@ -191,7 +254,10 @@ async fn any_export_can_be_called_with_values() {
     }
     let ty = engine.export_type(&other, ADD).unwrap();
     let names: Vec<String> = ty.params().map(|(name, _)| name.to_owned()).collect();
-    assert_eq!((names, ty.results().len()), (vec!["a".to_owned(), "b".to_owned()], 1));
+    assert_eq!(
+        (names, ty.results().len()),
+        (vec!["a".to_owned(), "b".to_owned()], 1)
+    );
 }
 
 #[tokio::test]
@@ -202,10 +268,22 @@ async fn arguments_that_do_not_fit_do_no_harm() {
     let cases: &[(&str, &[Val], &str)] = &[
         (ADD, &[], "takes 2 arguments, not 0"),
         (ADD, &[Val::S32(1)], "takes 2 arguments, not 1"),
-        (ADD, &[Val::S32(1), Val::S32(1), Val::S32(1)], "takes 2 arguments, not 3"),
-        (ADD, &[Val::S32(1), Val::U32(1)], "takes s32 as argument 2 (`b`), not u32"),
+        (
+            ADD,
+            &[Val::S32(1), Val::S32(1), Val::S32(1)],
+            "takes 2 arguments, not 3",
+        ),
+        (
+            ADD,
+            &[Val::S32(1), Val::U32(1)],
+            "takes s32 as argument 2 (`b`), not u32",
+        ),
         ("greet", &[], "takes 1 argument, not 0"),
-        ("greet", &[Val::Char('A')], "takes string as argument 1 (`name`), not char"),
+        (
+            "greet",
+            &[Val::Char('A')],
+            "takes string as argument 1 (`name`), not char",
+        ),
     ];
     for (export, args, why) in cases {
         let error = engine.call_export(&other, export, args).await.unwrap_err();
@@ -215,7 +293,14 @@ async fn arguments_that_do_not_fit_do_no_harm() {
             "{error}"
         );
     }
-    for unknown in ["add", "greet#greet", "acme:calc/ops@1.0.0", "acme:calc/ops@1.0.0#", "#", ""] {
+    for unknown in [
+        "add",
+        "greet#greet",
+        "acme:calc/ops@1.0.0",
+        "acme:calc/ops@1.0.0#",
+        "#",
+        "",
+    ] {
         let error = engine.call_export(&other, unknown, &[]).await.unwrap_err();
         assert!(
             matches!(&error, WasmError::ExportNotFound { export, .. } if **export == *unknown),
@@ -310,19 +395,25 @@ async fn an_engine_serves_as_a_trait_object() {
         .call_handle_callback(&counter, callback)
         .await
         .unwrap();
-    assert_eq!(engine.health(&counter).await.unwrap(), HealthStatus::Healthy);
+    assert_eq!(
+        engine.health(&counter).await.unwrap(),
+        HealthStatus::Healthy
+    );
     assert!(engine.metadata(&counter).await.unwrap().stateful);
     let usage = engine.usage(&counter).await.unwrap();
     assert_eq!((usage.calls, usage.restarts), (6, 1));
     engine.unload_component(&counter).await.unwrap();
     let error = engine.usage(&counter).await.unwrap_err();
-    assert!(matches!(error, WasmError::ComponentNotFound { .. }), "{error}");
+    assert!(
+        matches!(error, WasmError::ComponentNotFound { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn an_engine_dropped_during_a_call_lets_it_end() {
     let engine = Arc::new(engine());
-    let sleeper = load(&engine, wasm_fixtures::SLEEPER, timed(HANG)).await;
+    let sleeper = load(&engine, SLEEPER, timed(HANG)).await;
     let call = tokio::spawn({
         let engine = Arc::clone(&engine);
         async move { ask(&engine, &sleeper, "50").await }

@@ -10,17 +10,14 @@ use wasm_core::{
     MessagingError, Permissions, Timestamp, WasmError,
 };
 use wasm_fixtures::{
-    ANSI_LOG, BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, CONTROL_CHARACTERS, ControlCharacters, DIRECTORY, ECHO,
-    LOG_FLOOD, LOGGER, SELF_ID, SEND_FLOOD, SENDER, STORAGE_FILL, STORE,
+    ANSI_LOG, BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, CONTROL_CHARACTERS, ControlCharacters,
+    DIRECTORY, ECHO, LOG_FLOOD, LOGGER, SELF_ID, SEND_FLOOD, SENDER, STORAGE_FILL, STORE,
 };
 use wasm_runtime::WasmtimeEngine;
-use wasm_testkit::{
-    ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall,
-};
+use wasm_testkit::{ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
 
 use crate::support::{
-    Line, Transcript, ask, bytes, config, engine, engine_with, id, load,
-    permitted, send,
+    Line, Transcript, ask, bytes, config, engine, engine_with, id, load, permitted, send,
 };
 
 const NOW: Timestamp = Timestamp {
@@ -92,7 +89,10 @@ async fn a_message_is_sent_with_sender_and_time_of_the_host() {
     assert_eq!(reply.unwrap(), None);
     let message = outgoing(&sender, "demo/a/main", "hello there");
     let from = sender.clone();
-    assert_eq!(host.router.take_calls(), [RouterCall::Send { from, message }]);
+    assert_eq!(
+        host.router.take_calls(),
+        [RouterCall::Send { from, message }]
+    );
     let asked = Capability::Send(id("demo/a/main"));
     assert_eq!(host.validator.take_questions(), [(sender, asked)]);
 }
@@ -120,11 +120,23 @@ async fn each_way_of_sending_needs_its_own_grant() {
     let demo = || vec!["demo/*/main".parse().unwrap()];
     let cases = [
         (SENDER, may(|p| p.send = demo()), true),
-        (SENDER, may(|p| (p.request, p.broadcast) = (demo(), demo())), false),
+        (
+            SENDER,
+            may(|p| (p.request, p.broadcast) = (demo(), demo())),
+            false,
+        ),
         (BROADCASTER, may(|p| p.broadcast = demo()), true),
-        (BROADCASTER, may(|p| (p.send, p.request) = (demo(), demo())), false),
+        (
+            BROADCASTER,
+            may(|p| (p.send, p.request) = (demo(), demo())),
+            false,
+        ),
         (CALLBACK, may(|p| p.request = demo()), true),
-        (CALLBACK, may(|p| (p.send, p.broadcast) = (demo(), demo())), false),
+        (
+            CALLBACK,
+            may(|p| (p.send, p.broadcast) = (demo(), demo())),
+            false,
+        ),
     ];
     for (fixture, config, granted) in cases {
         let handle = load(&host.engine, fixture, config).await;
@@ -132,7 +144,11 @@ async fn each_way_of_sending_needs_its_own_grant() {
             send(&host.engine, &handle, "demo/a/main hi").await.unwrap();
             assert_eq!(host.router.take_calls().len(), 1, "{}", fixture.name);
         }
-        let to = if granted { "other/a/main hi" } else { "demo/a/main hi" };
+        let to = if granted {
+            "other/a/main hi"
+        } else {
+            "demo/a/main hi"
+        };
         let case = host.refusal(&handle, to).await;
         assert_eq!(case, "delivery-failed", "{}", fixture.name);
         assert_eq!(host.router.take_calls(), [], "{}", fixture.name);
@@ -144,7 +160,12 @@ async fn an_id_that_cannot_be_is_an_invalid_message() {
     let host = Host::new();
     let sender = load(&host.engine, SENDER, permitted()).await;
     let long = format!("demo/{}/main hi", "x".repeat(65));
-    for bad in ["demo/../main hi", "demo//main hi", "de\nmo/a/main hi", &long] {
+    for bad in [
+        "demo/../main hi",
+        "demo//main hi",
+        "de\nmo/a/main hi",
+        &long,
+    ] {
         let case = host.refusal(&sender, bad).await;
         assert_eq!(case, "invalid-message", "{bad:?}");
     }
@@ -158,10 +179,22 @@ async fn the_guest_is_told_why_the_router_refused() {
     let sender = load(&host.engine, SENDER, permitted()).await;
     for (error, case) in [
         (MessagingError::QueueFull, "queue-full"),
-        (MessagingError::DeliveryFailed("x".into()), "delivery-failed"),
-        (MessagingError::InvalidMessage("x".into()), "invalid-message"),
-        (MessagingError::CorrelationTimeout("c".into()), "correlation-timeout"),
-        (MessagingError::TargetNotFound(id("demo/a/main")), "target-not-found"),
+        (
+            MessagingError::DeliveryFailed("x".into()),
+            "delivery-failed",
+        ),
+        (
+            MessagingError::InvalidMessage("x".into()),
+            "invalid-message",
+        ),
+        (
+            MessagingError::CorrelationTimeout("c".into()),
+            "correlation-timeout",
+        ),
+        (
+            MessagingError::TargetNotFound(id("demo/a/main")),
+            "target-not-found",
+        ),
     ] {
         host.router.fail_next(error);
         assert_eq!(host.refusal(&sender, "demo/a/main hi").await, case);
@@ -277,10 +310,16 @@ async fn a_component_knows_who_it_is() {
 async fn the_time_is_that_of_the_hosts_clock() {
     let host = Host::new();
     let clock = load(&host.engine, CLOCK, config()).await;
-    assert_eq!(ask(&host.engine, &clock, "time").await, "1700000000.123456789");
+    assert_eq!(
+        ask(&host.engine, &clock, "time").await,
+        "1700000000.123456789"
+    );
     assert_eq!(ask(&host.engine, &clock, "").await, "1700000000123");
     host.clock.advance(Duration::from_millis(1_001));
-    assert_eq!(ask(&host.engine, &clock, "time").await, "1700000001.124456789");
+    assert_eq!(
+        ask(&host.engine, &clock, "time").await,
+        "1700000001.124456789"
+    );
     assert_eq!(ask(&host.engine, &clock, "").await, "1700000001124");
 }
 
@@ -289,7 +328,9 @@ async fn storage_keeps_lists_and_deletes() {
     let host = Host::new();
     let store = load(&host.engine, STORE, permitted()).await;
     let tell = async |command: &str| {
-        send(&host.engine, &store, command.to_owned()).await.unwrap()
+        send(&host.engine, &store, command.to_owned())
+            .await
+            .unwrap()
     };
     assert_eq!(tell("get a").await, None);
     assert_eq!(tell("exists a").await.as_deref(), Some("false"));
@@ -325,7 +366,10 @@ async fn storage_is_denied_by_default() {
 async fn the_quota_counts_keys_and_values() {
     let host = Host::new();
     let store = load(&host.engine, STORE, may(|p| p.storage = Some(10))).await;
-    assert_eq!(host.refusal(&store, "set k 1234567890").await, "quota-exceeded");
+    assert_eq!(
+        host.refusal(&store, "set k 1234567890").await,
+        "quota-exceeded"
+    );
     send(&host.engine, &store, "set k 123456789").await.unwrap();
     assert_eq!(host.refusal(&store, "set l ").await, "quota-exceeded");
     assert_eq!(ask(&host.engine, &store, "usage").await, "10 10 1");
@@ -368,7 +412,10 @@ async fn a_list_of_keys_is_whole_or_refused() {
     let even = ask(&host.engine, &store, "keys 0").await;
     assert_eq!(even.lines().count(), 2049);
     host.storage.delete(store.id(), "00000").await.unwrap();
-    assert_eq!(ask(&host.engine, &store, "keys").await.lines().count(), 4096);
+    assert_eq!(
+        ask(&host.engine, &store, "keys").await.lines().count(),
+        4096
+    );
 }
 
 #[tokio::test]
@@ -525,10 +572,16 @@ async fn a_component_without_permissions_sees_itself_only() {
     host.directory
         .insert(entry("demo/a/main", HealthStatus::Healthy));
     let directory = load(&host.engine, DIRECTORY, config()).await;
-    assert_eq!(ask(&host.engine, &directory, "").await, "demo/directory/main\n");
+    assert_eq!(
+        ask(&host.engine, &directory, "").await,
+        "demo/directory/main\n"
+    );
     let info = ask(&host.engine, &directory, "demo/directory/main").await;
     assert_eq!(info, "demo/directory/main|directory||unknown");
-    assert_eq!(host.refusal(&directory, "demo/a/main").await, "invalid-state");
+    assert_eq!(
+        host.refusal(&directory, "demo/a/main").await,
+        "invalid-state"
+    );
 }
 
 #[tokio::test]
@@ -560,8 +613,7 @@ async fn a_validator_takes_back_while_the_component_runs() {
     assert_eq!(questions, vec![(store, Capability::Storage); 3]);
 
     let sender = load(&host.engine, SENDER, permitted()).await;
-    host.validator
-        .revoke(Capability::Send(id("demo/a/main")));
+    host.validator.revoke(Capability::Send(id("demo/a/main")));
     let case = host.refusal(&sender, "demo/a/main hi").await;
     assert_eq!(case, "delivery-failed");
     send(&host.engine, &sender, "demo/b/main hi").await.unwrap();

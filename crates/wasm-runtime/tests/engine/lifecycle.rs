@@ -73,7 +73,10 @@ async fn usage_tells_what_each_call_took() {
     let echo = load(&engine, ECHO, config()).await;
     let loaded = engine.usage(&echo).unwrap();
     assert_eq!((loaded.calls, loaded.state), (0, ComponentState::Ready));
-    assert_eq!((loaded.memory_bytes, loaded.peak_memory_bytes), (64 << 10, 64 << 10));
+    assert_eq!(
+        (loaded.memory_bytes, loaded.peak_memory_bytes),
+        (64 << 10, 64 << 10)
+    );
     assert!(loaded.last_call_fuel > 0, "{loaded:?}");
     ask(&engine, &echo, "x".repeat(100_000)).await;
     let used = engine.usage(&echo).unwrap();
@@ -125,7 +128,10 @@ async fn initialize_is_given_environment_data_and_limits() {
         .with_config_data("{\"k\": 1}");
     let handle = load(&engine, INIT_CONFIG, given).await;
     for _ in 0..2 {
-        assert_eq!(ask(&engine, &handle, "env").await, "B=1\nA=two words\nB=3\n");
+        assert_eq!(
+            ask(&engine, &handle, "env").await,
+            "B=1\nA=two words\nB=3\n"
+        );
         assert_eq!(ask(&engine, &handle, "").await, "{\"k\": 1}");
         let limits = ask(&engine, &handle, "limits").await;
         assert_eq!(limits.trim_end(), "2097152 20000 100000000");
@@ -204,15 +210,21 @@ async fn a_failed_component_says_why_until_it_is_restarted() {
         };
         assert_eq!(component, trap.id());
         assert_eq!(source.to_string(), cause.to_string());
-        assert!(failure.to_string().contains(&cause.to_string()), "{failure}");
+        assert!(
+            failure.to_string().contains(&cause.to_string()),
+            "{failure}"
+        );
         assert_eq!(failure.frames(), cause.frames());
         // Down to what wasmtime said.
         let said_by_wasmtime = failure.source().and_then(StdError::source);
-        assert_eq!(said_by_wasmtime.is_some(), true, "{failure:?}");
+        assert!(said_by_wasmtime.is_some(), "{failure:?}");
     }
     let usage = engine.usage(&trap).unwrap();
     let expected = (ComponentState::Failed, 2, 1, 0);
-    assert_eq!((usage.state, usage.calls, usage.traps, usage.memory_bytes), expected);
+    assert_eq!(
+        (usage.state, usage.calls, usage.traps, usage.memory_bytes),
+        expected
+    );
     engine.restart_component(&trap).await.unwrap();
     assert_eq!(ask(&engine, &trap, "ok").await, "ok");
 }
@@ -352,7 +364,9 @@ async fn unloading_lets_the_running_call_end_and_withdraws_the_waiting_ones() {
     for n in 0..4 {
         let (engine, sender) = (Arc::clone(&engine), sender.clone());
         let text = format!("demo/a/main {n}");
-        calls.push(tokio::spawn(async move { send(&engine, &sender, text).await }));
+        calls.push(tokio::spawn(
+            async move { send(&engine, &sender, text).await },
+        ));
         if n == 0 {
             router.gate.entered(1).await;
         }
@@ -475,7 +489,10 @@ async fn a_restart_that_fails_leaves_the_component_failed_with_that_cause() {
             "{failed}"
         );
         let usage = engine.usage(&counter).unwrap();
-        assert_eq!((usage.state, usage.memory_bytes), (ComponentState::Failed, 0));
+        assert_eq!(
+            (usage.state, usage.memory_bytes),
+            (ComponentState::Failed, 0)
+        );
         // It was given no fresh instance.
         assert_eq!(usage.restarts, 0);
     }

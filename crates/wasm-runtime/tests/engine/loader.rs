@@ -113,7 +113,15 @@ async fn every_id_stays_in_the_folder() {
         assert_eq!(below, Path::new(&format!("{text}.wasm")));
         assert_eq!(below.components().count(), 3);
     }
-    for text in ["../b/c", "a/../c", "a/b/..", "/etc/passwd", "a/b/c/d", "a\0/b/c", "a//c"] {
+    for text in [
+        "../b/c",
+        "a/../c",
+        "a/b/..",
+        "/etc/passwd",
+        "a/b/c/d",
+        "a\0/b/c",
+        "a//c",
+    ] {
         assert!(text.parse::<ComponentId>().is_err(), "{text:?}");
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use wasm_core::{
-    ComponentHandle, ComponentMetadata, Defect, HealthStatus, LifecycleError, LimitsError,
-    Resource, ResourceLimits, Trap, WasmError,
+    ComponentConfig, ComponentHandle, ComponentMetadata, Defect, HealthStatus, LifecycleError,
+    LimitsError, Resource, ResourceLimits, Trap, WasmError,
 };
 use wasm_fixtures::{
     ALL, BIG_INITIAL_MEMORY, Behaviour, CORE_MODULE, COUNTER, ECHO, Fixture, HELLO, INIT_FAILS,
@@ -17,19 +18,22 @@ use wasm_fixtures::{
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::support::{
-    GatedRouter, HANG, XorShift, ask, config, engine, engine_with, fuelled, id, id_of, load, send,
-    try_load, with_memory, within,
+    GatedRouter, HANG, XorShift, ask, config, engine, engine_with, fuelled, id, id_of, load,
+    message, send, try_load, with_memory, within,
 };
 
 /// Loading stops a guest that spins by its fuel.
 const FUEL: u64 = 300_000;
 
+/// Under limits that are small in every way.
 async fn load_bytes(
     engine: &WasmtimeEngine,
     bytes: impl Into<Bytes>,
 ) -> Result<ComponentHandle, WasmError> {
     let id = id("demo/bytes/main");
-    within(engine.load_component(&id, bytes.into(), fuelled(FUEL))).await
+    let limits = ResourceLimits::new(2 << 20, Duration::from_millis(500), Some(FUEL));
+    let config = ComponentConfig::new(limits.unwrap());
+    within(engine.load_component(&id, bytes.into(), config)).await
 }
 
 fn defect(outcome: Result<ComponentHandle, WasmError>) -> Defect {
@@ -47,10 +51,7 @@ fn is_refused_as(error: &WasmError, refusal: Refusal) -> bool {
         (Refusal::CoreModule, WasmError::InvalidComponent { defect, .. }) => {
             *defect == Defect::CoreModule
         }
-        (
-            Refusal::IncompleteLifecycle { missing },
-            WasmError::InvalidComponent { defect, .. },
-        ) => {
+        (Refusal::IncompleteLifecycle { missing }, WasmError::InvalidComponent { defect, .. }) => {
             *defect
                 == Defect::IncompleteLifecycle {
                     missing: vec![missing.to_owned()],
@@ -96,7 +97,9 @@ fn is_initialized_as(error: &WasmError, initialize: OnInitialize) -> bool {
 /// What can be said of any loaded fixture.
 async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: Lifecycle) {
     let usage = engine.usage(handle).unwrap();
-    assert_eq!(usage.memory_bytes, lifecycle.initial_memory_bytes, "{handle}");
+    // Calls of some host functions go through a table of a few elements.
+    let table_bytes = usage.memory_bytes - lifecycle.initial_memory_bytes;
+    assert!(table_bytes < 1024, "{handle}: {usage:?}");
     let health = engine.health(handle).await;
     match lifecycle.health {
         OnHealth::Healthy | OnHealth::AsTold => {
@@ -138,11 +141,9 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
     let shutdown = engine.unload_component(handle).await;
     match lifecycle.shutdown {
         OnShutdown::Ok => shutdown.unwrap(),
-        OnShutdown::Fails(text) => assert!(
-            matches!(shutdown, Err(WasmError::ShutdownFailed {
+        OnShutdown::Fails(text) => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
                 error: LifecycleError::ShutdownFailed(said), ..
-            }) if said == text)
-        ),
+            }) if said == text)),
         OnShutdown::Trap => assert!(
             matches!(shutdown, Err(WasmError::Trapped { trap: Trap::Unreachable, export, .. })
                 if &*export == "shutdown")
@@ -164,7 +165,9 @@ async fn loads_as_told(engine: &WasmtimeEngine, fixture: Fixture) {
             assert_eq!(error.component(), Some(&id_of(fixture)));
         }
         (Behaviour::Exports(exports), Ok(handle)) => {
-            assert_eq!(engine.exports(&handle).unwrap(), exports);
+            let mut found = engine.exports(&handle).unwrap();
+            found.sort();
+            assert_eq!(found, exports, "{}", fixture.name);
             let error = send(engine, &handle, "hi").await.unwrap_err();
             assert!(
                 matches!(&error, WasmError::ExportNotFound { export, .. }
@@ -173,16 +176,17 @@ async fn loads_as_told(engine: &WasmtimeEngine, fixture: Fixture) {
             );
             engine.unload_component(&handle).await.unwrap();
         }
-        (Behaviour::Component(lifecycle), Err(error))
-            if lifecycle.initial_memory_bytes > limit =>
-        {
+        (Behaviour::Component(lifecycle), Err(error)) if lifecycle.initial_memory_bytes > limit => {
             assert!(
                 matches!(&error, WasmError::ResourceLimitExceeded {
                     resource: Resource::Memory, requested: Some(requested), export, ..
                 } if *requested == lifecycle.initial_memory_bytes && &**export == "instantiate"),
                 "{error}"
             );
-            assert!(error.to_string().contains("`memory` in [resources]"), "{error}");
+            assert!(
+                error.to_string().contains("`memory` in [resources]"),
+                "{error}"
+            );
         }
         (Behaviour::Component(lifecycle), Err(error)) => {
             assert!(is_initialized_as(&error, lifecycle.initialize), "{error}");
@@ -206,7 +210,10 @@ async fn every_fixture_loads_or_is_refused_as_told_and_leaves_nothing_behind() {
         for number in 0..=2 * ALL.len() as u64 {
             let guessed = ComponentHandle::new(id_of(*fixture), number);
             let error = engine.usage(&guessed).unwrap_err();
-            assert!(matches!(error, WasmError::ComponentNotFound { .. }), "{error}");
+            assert!(
+                matches!(error, WasmError::ComponentNotFound { .. }),
+                "{error}"
+            );
         }
     }
 }
@@ -215,16 +222,34 @@ async fn every_fixture_loads_or_is_refused_as_told_and_leaves_nothing_behind() {
 async fn each_refusal_says_what_is_at_fault_in_words() {
     let engine = engine();
     for (fixture, words) in [
-        (CORE_MODULE, "it is a core module; only components are accepted"),
-        (TRUNCATED, "demo/truncated/main is not a component that can be run"),
-        (MISSING_EXPORT, "`component-lifecycle` without `handle-callback`"),
+        (
+            CORE_MODULE,
+            "it is a core module; only components are accepted",
+        ),
+        (
+            TRUNCATED,
+            "demo/truncated/main is not a component that can be run",
+        ),
+        (
+            MISSING_EXPORT,
+            "`component-lifecycle` without `handle-callback`",
+        ),
         (WRONG_TYPE, "its export `handle-message` has another type"),
-        (UNKNOWN_IMPORT, "imports `acme:db/query@1.0.0`, which this host does not provide"),
+        (
+            UNKNOWN_IMPORT,
+            "imports `acme:db/query@1.0.0`, which this host does not provide",
+        ),
         (BIG_INITIAL_MEMORY, "asked for 64MiB of at most 2MiB"),
         (BIG_INITIAL_MEMORY, "(`memory` in [resources])"),
         (THOUSAND_MODULES, "it needs 1000 "),
-        (INIT_FAILS, "did not initialize: initialization-failed \"no configuration\""),
-        (TRAP_IN_INITIALIZE, "trapped in `initialize`: `unreachable` was executed"),
+        (
+            INIT_FAILS,
+            "did not initialize: initialization-failed \"no configuration\"",
+        ),
+        (
+            TRAP_IN_INITIALIZE,
+            "trapped in `initialize`: `unreachable` was executed",
+        ),
         (SPIN_IN_START, "was stopped in `instantiate`: out of fuel"),
         (SPIN_IN_START, "(`fuel` in [resources])"),
     ] {
@@ -321,7 +346,10 @@ async fn memory_above_the_ceiling_is_refused_until_the_ceiling_is_raised() {
         "{error}"
     );
     assert!(error.is_load_error(), "{error}");
-    assert!(error.to_string().contains("`memory` in [resources]"), "{error}");
+    assert!(
+        error.to_string().contains("`memory` in [resources]"),
+        "{error}"
+    );
     load(&engine, ECHO, with_memory(4 << 20)).await;
 
     let raised = EngineConfig::default().with_memory_ceiling_bytes(128 << 20);
@@ -360,10 +388,7 @@ async fn bytes_that_are_no_component_are_told_apart() {
     assert_eq!(defect(zeros), Defect::NotWasm { first_bytes });
     let version = load_bytes(&engine, &b"\0asm\x09\0\x01\0"[..]).await;
     let found = [9, 0, 1, 0];
-    assert_eq!(
-        defect(version),
-        Defect::UnknownVersion { version: found }
-    );
+    assert_eq!(defect(version), Defect::UnknownVersion { version: found });
     // The empty component is one all the same.
     let empty = load_bytes(&engine, &b"\0asm\x0d\0\x01\0"[..]).await;
     assert_eq!(engine.exports(&empty.unwrap()).unwrap(), [""; 0]);
@@ -399,7 +424,10 @@ async fn a_component_cut_short_anywhere_is_refused() {
     for length in 1..ECHO.wasm.len() {
         match load_bytes(&engine, &ECHO.wasm[..length]).await {
             Err(WasmError::InvalidComponent { defect, .. }) => {
-                assert!(matches!(defect, Defect::Malformed { .. }), "{length}: {defect}");
+                assert!(
+                    matches!(defect, Defect::Malformed { .. }),
+                    "{length}: {defect}"
+                );
             }
             // Cut between sections it is a component of less.
             Ok(handle) => {
@@ -423,14 +451,12 @@ async fn a_component_with_any_byte_changed_does_no_harm() {
         let place = random.below(bytes.len());
         bytes[place] ^= 1 + random.below(255) as u8;
         match load_bytes(&engine, bytes).await {
-            Err(error) => assert!(
-                error.is_load_error() || error.fails_instance(),
-                "{error}"
-            ),
+            Err(error) => assert!(error.is_load_error() || error.fails_instance(), "{error}"),
             Ok(handle) => {
                 loaded += 1;
                 // Whatever it answers, it answers.
-                let _ = within(send(&engine, &handle, "go")).await;
+                let call = engine.call_handle_message(&handle, message(&handle, "go"));
+                let _ = within(call).await;
                 let _ = within(engine.health(&handle)).await;
                 let _ = within(engine.metadata(&handle)).await;
                 let _ = within(engine.unload_component(&handle)).await;

@@ -3,6 +3,8 @@
 //! One binary, because each that links wasmtime takes its time. The only times
 //! asserted are bounds on a hang.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod abuse;
 mod cancellation;
 mod concurrency;

@@ -209,11 +209,6 @@ impl Gate {
             .forget();
     }
 
-    /// How many came in that [`entered`](Self::entered) was not asked about.
-    pub(crate) fn unnoticed(&self) -> usize {
-        self.entered.available_permits()
-    }
-
     pub(crate) fn open(&self, count: usize) {
         self.exits.add_permits(count);
     }
