@@ -31,7 +31,8 @@ use crate::{
 /// *Cancellation.* Dropping the future of a call that has begun does no harm: the
 /// call ends in the background within its deadline, its answer is discarded, and
 /// the component stays as that call left it. A call that still waits for its turn
-/// is withdrawn, and the guest never sees it.
+/// is withdrawn, and the guest never sees it. A future that is kept without being
+/// polled holds nobody up either: once it has been polled, its call takes place.
 ///
 /// *Unknown handles.* Every call ends in [`WasmError::ComponentNotFound`], except
 /// for [`unload_component`](Self::unload_component).

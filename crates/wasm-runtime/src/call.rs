@@ -5,10 +5,12 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::sleep_until;
 
 /// Why a call has no result of its own.
@@ -64,53 +66,67 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// A call that goes on in the background when its caller stops waiting for it.
-pub(crate) struct Detached<F: Future + Send + 'static>
-where
-    F::Output: Send,
-{
+/// A call that does not depend on its caller once it has begun to wait: whoever drops
+/// the future, or keeps it without polling it, holds nobody up.
+///
+/// A call that ends at its first poll is never handed to the runtime.
+pub(crate) struct Detached<F: Future> {
     call: Option<Pin<Box<F>>>,
+    task: Option<JoinHandle<F::Output>>,
     runtime: Handle,
 }
 
-impl<F: Future + Send + 'static> Detached<F>
+impl<F> Detached<F>
 where
-    F::Output: Send,
+    F: Future<Output: Send> + Send + 'static,
 {
     pub(crate) fn new(runtime: Handle, call: F) -> Self {
         Self {
             call: Some(Box::pin(call)),
+            task: None,
             runtime,
         }
     }
 }
 
-impl<F: Future + Send + 'static> Future for Detached<F>
+impl<F> Future for Detached<F>
 where
-    F::Output: Send,
+    F: Future<Output: Send> + Send + 'static,
 {
-    type Output = F::Output;
+    /// The error is that of a runtime that was shut down.
+    type Output = Result<F::Output, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(call) = self.call.as_mut() else {
-            return Poll::Pending;
-        };
-        let polled = call.as_mut().poll(cx);
-        if polled.is_ready() {
-            self.call = None;
+        if let Some(mut call) = self.call.take() {
+            if let Poll::Ready(output) = call.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            self.task = Some(self.runtime.spawn(call));
         }
-        polled
+        match &mut self.task {
+            Some(task) => Pin::new(task).poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
-impl<F: Future + Send + 'static> Drop for Detached<F>
-where
-    F::Output: Send,
-{
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.runtime.spawn(call);
-        }
+/// Lets a call that waits for its turn know whether anyone still wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Caller(Arc<()>);
+
+/// The other end of a [`Caller`].
+#[derive(Debug)]
+pub(crate) struct CallerWatch(Weak<()>);
+
+impl Caller {
+    pub(crate) fn watch(&self) -> CallerWatch {
+        CallerWatch(Arc::downgrade(&self.0))
+    }
+}
+
+impl CallerWatch {
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
     }
 }
 
@@ -186,9 +202,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_finished_call_is_not_run_again() {
-        let mut call = Detached::new(Handle::current(), ready(1));
-        assert_eq!((&mut call).await, 1);
-        drop(call);
+    async fn a_call_that_is_not_polled_goes_on() {
+        let (done, result) = oneshot::channel();
+        let mut call = Detached::new(Handle::current(), async move {
+            yield_now().await;
+            done.send(7).unwrap();
+            8
+        });
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut call).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(result.await, Ok(7));
+        assert_eq!(call.await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_at_once_gives_its_result() {
+        assert_eq!(Detached::new(Handle::current(), ready(1)).await.unwrap(), 1);
+    }
+
+    #[test]
+    fn a_caller_is_gone_when_it_is_dropped() {
+        let caller = Caller::default();
+        let watch = caller.watch();
+        assert!(!watch.is_gone());
+        drop(caller);
+        assert!(watch.is_gone());
     }
 }

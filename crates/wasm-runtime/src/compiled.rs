@@ -343,7 +343,7 @@ pub(crate) fn find_function(
     }
 }
 
-/// Full names of all functions that a component exports.
+/// Full names of all functions that a component exports, in order.
 pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<String> {
     let mut names = Vec::new();
     for (name, item) in component.component_type().exports(engine) {
@@ -358,5 +358,6 @@ pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<Stri
             _ => {}
         }
     }
+    names.sort_unstable();
     names
 }

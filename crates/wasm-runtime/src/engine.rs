@@ -22,7 +22,7 @@ use wasm_core::{
     RuntimeEngine, Trap, WasmError,
 };
 
-use crate::call::Detached;
+use crate::call::{Caller, Detached};
 use crate::compiled::{CacheEntry, CompileCache, Compiled, find_function, function_names};
 use crate::config::EngineConfig;
 use crate::error::{cause, chain};
@@ -43,6 +43,10 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Frames of a call stack that an error keeps.
 const MAX_FRAMES: usize = 32;
 
+/// Counts for all engines of the process, so that a handle of one is unknown to
+/// another.
+static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
+
 /// Runs components on wasmtime.
 ///
 /// Fuel and epochs are always on. Needs a tokio runtime with a timer; calls may be
@@ -52,7 +56,6 @@ pub struct WasmtimeEngine {
     linker: Arc<Linker<HostState>>,
     services: HostServices,
     compiled: CompileCache,
-    next_handle: AtomicU64,
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
 }
 
@@ -89,7 +92,6 @@ impl WasmtimeEngine {
             linker: Arc::new(linker),
             services,
             compiled: CompileCache::default(),
-            next_handle: AtomicU64::new(1),
             slots: RwLock::default(),
         })
     }
@@ -140,7 +142,7 @@ impl WasmtimeEngine {
         config: ComponentConfig,
     ) -> Result<ComponentHandle, WasmError> {
         let compiled = self.compile(id, bytes, &config).await?;
-        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let guest = Guest::new(handle.clone(), config, self.services.clone());
         let slot = Slot {
@@ -163,10 +165,9 @@ impl WasmtimeEngine {
     /// # Errors
     /// As documented there.
     pub async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let runtime = async_runtime()?;
+        async_runtime()?;
         let removed = {
             let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            // The number alone decides, unless the handle is of another engine.
             match slots.get(&handle.handle_id()) {
                 Some(slot) if slot.guest.handle == *handle => slots.remove(&handle.handle_id()),
                 _ => None,
@@ -176,7 +177,7 @@ impl WasmtimeEngine {
             return Ok(());
         };
         slot.unloaded.store(true, Ordering::Release);
-        Detached::new(runtime, async move {
+        detached(handle.id(), async move {
             let mut occupant = slot.occupant.lock().await;
             match slot.take(&mut occupant) {
                 Ok(mut store) => store.shutdown().await,
@@ -218,7 +219,7 @@ impl WasmtimeEngine {
     /// As documented there.
     pub async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
         let slot = self.slot(handle)?;
-        Detached::new(async_runtime()?, async move {
+        detached(handle.id(), async move {
             let mut turn = Turn::of(slot).await?;
             turn.restart().await
         })
@@ -342,17 +343,24 @@ impl WasmtimeEngine {
             })
     }
 
-    /// Waits for its turn, which the caller may give up, and then makes the call,
-    /// which goes on without its caller.
+    /// Waits for its turn, which is withdrawn if the caller is gone by then, and makes
+    /// the call.
     async fn call<R, F>(&self, handle: &ComponentHandle, call: F) -> Result<R, WasmError>
     where
         R: Send + 'static,
         F: FnOnce(&mut StoreManager) -> GuestCall<'_, R> + Send + 'static,
     {
         let slot = self.slot(handle)?;
-        let runtime = async_runtime()?;
-        let mut turn = Turn::of(slot).await?;
-        Detached::new(runtime, async move { turn.call(call).await }).await
+        let caller = Caller::default();
+        let watch = caller.watch();
+        detached(handle.id(), async move {
+            let mut turn = Turn::of(slot).await?;
+            if watch.is_gone() {
+                return Err(turn.slot.not_found());
+            }
+            turn.call(call).await
+        })
+        .await
     }
 }
 
@@ -390,6 +398,12 @@ impl Slot {
         self.meters.set_state(ComponentState::Failed);
     }
 
+    fn not_found(&self) -> WasmError {
+        WasmError::ComponentNotFound {
+            handle: self.guest.handle.clone(),
+        }
+    }
+
     fn export_not_found(&self, export: &str) -> WasmError {
         WasmError::ExportNotFound {
             component: self.guest.id().clone(),
@@ -408,9 +422,7 @@ impl Turn {
     async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
         let occupant = Arc::clone(&slot.occupant).lock_owned().await;
         if slot.unloaded.load(Ordering::Acquire) {
-            return Err(WasmError::ComponentNotFound {
-                handle: slot.guest.handle.clone(),
-            });
+            return Err(slot.not_found());
         }
         Ok(Self { slot, occupant })
     }
@@ -463,11 +475,23 @@ impl Turn {
     }
 }
 
-/// Where a call ends that outlives its caller: where it began, because the runtime
-/// that loaded the component may be gone by then.
 fn async_runtime() -> Result<Handle, WasmError> {
     Handle::try_current().map_err(|error| WasmError::Unsupported {
         what: format!("running components outside of a tokio runtime ({error})"),
+    })
+}
+
+/// Makes a call end whatever becomes of its caller, on the runtime where it began.
+async fn detached<R: Send + 'static>(
+    component: &ComponentId,
+    call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
+) -> Result<R, WasmError> {
+    let ended = Detached::new(async_runtime()?, call).await;
+    ended.unwrap_or_else(|_| {
+        Err(WasmError::ComponentFailed {
+            component: component.clone(),
+            source: Arc::new(abandoned(component)),
+        })
     })
 }
 

@@ -77,7 +77,7 @@ impl Guest {
         Ok(message.with_timestamp(self.services.clock.now()))
     }
 
-    /// Takes messages that were found to be in order from the call's budget.
+    /// Takes messages from the call's budget.
     fn take_budget(&self, messages: usize) -> Result<(), MessagingError> {
         if self.take_messages(messages) {
             Ok(())
@@ -104,17 +104,18 @@ impl Guest {
         router.request(&self.handle, message, timeout).await
     }
 
-    /// Checks all before it sends any; each recipient counts.
+    /// Checks all before it sends any. Each recipient counts, before anything is
+    /// done for it.
     async fn broadcast(
         &self,
         targets: Vec<WitComponentId>,
         payload: Bytes,
     ) -> Result<(), MessagingError> {
+        self.take_budget(targets.len())?;
         let messages = targets
             .into_iter()
             .map(|target| self.outgoing(target, payload.clone(), Capability::Broadcast))
             .collect::<Result<Vec<_>, _>>()?;
-        self.take_budget(messages.len())?;
         self.services.router.broadcast(&self.handle, messages).await
     }
 

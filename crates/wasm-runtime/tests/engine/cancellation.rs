@@ -108,20 +108,21 @@ async fn a_call_that_waits_for_its_turn_is_withdrawn_when_dropped() {
 }
 
 #[tokio::test]
-async fn a_call_whose_turn_has_just_come_passes_it_on_when_dropped() {
+async fn calls_that_are_kept_without_being_polled_hold_nobody_up() {
     let router = GatedRouter::new();
     let engine = engine_with(router.services());
     let sender = load(&engine, SENDER, permitted()).await;
-    let mut first = Box::pin(send(&engine, &sender, "demo/a/main 1"));
-    let mut second = Box::pin(send(&engine, &sender, "demo/a/main 2"));
-    assert!(poll_once(first.as_mut()).await.is_none());
-    assert!(poll_once(second.as_mut()).await.is_none());
+    let mut running = Box::pin(send(&engine, &sender, "demo/a/main 1"));
+    let mut waiting = Box::pin(send(&engine, &sender, "demo/a/main 2"));
+    assert!(poll_once(running.as_mut()).await.is_none());
+    assert!(poll_once(waiting.as_mut()).await.is_none());
     router.gate.open(9);
-    assert_eq!(within(first).await.unwrap(), None);
-    // The second is next but was not polled since.
-    drop(second);
-    assert_eq!(send(&engine, &sender, "demo/a/main 3").await.unwrap(), None);
-    assert_eq!(router.accepted(), ["1", "3"]);
+    let third = within(send(&engine, &sender, "demo/a/main 3")).await;
+    assert_eq!(third.unwrap(), None);
+    assert_eq!(router.accepted(), ["1", "2", "3"]);
+    // They have ended in the meantime, and say so when asked.
+    assert_eq!(running.await.unwrap(), None);
+    assert_eq!(waiting.await.unwrap(), None);
 }
 
 #[tokio::test]
