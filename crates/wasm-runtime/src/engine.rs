@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::coop::consume_budget;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
 use wasmtime::{Config, Engine};
@@ -353,14 +354,18 @@ impl WasmtimeEngine {
         let slot = self.slot(handle)?;
         let caller = Caller::default();
         let watch = caller.watch();
-        detached(handle.id(), async move {
+        let outcome = detached(handle.id(), async move {
             let mut turn = Turn::of(slot).await?;
             if watch.is_gone() {
                 return Err(turn.slot.not_found());
             }
             turn.call(call).await
         })
-        .await
+        .await;
+        // A task that calls without a break leaves its thread to others now and then;
+        // afterwards, because a call takes its place in the queue at its first poll.
+        consume_budget().await;
+        outcome
     }
 }
 
@@ -420,7 +425,12 @@ struct Turn {
 
 impl Turn {
     async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
-        let occupant = Arc::clone(&slot.occupant).lock_owned().await;
+        // A free lock is taken without a look at tokio's budget for one poll, which
+        // would send the call to another thread whenever it is used up.
+        let occupant = match Arc::clone(&slot.occupant).try_lock_owned() {
+            Ok(occupant) => occupant,
+            Err(_) => Arc::clone(&slot.occupant).lock_owned().await,
+        };
         if slot.unloaded.load(Ordering::Acquire) {
             return Err(slot.not_found());
         }

@@ -512,7 +512,8 @@ fn begin_call(store: &mut Store<HostState>) -> u64 {
     // These fail only on an engine that counts no fuel.
     let _ = store.set_fuel(budget);
     let _ = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
-    store.set_epoch_deadline(1);
+    // A whole tick at the least, so that few calls that end in microseconds give way.
+    store.set_epoch_deadline(2);
     let state = store.data_mut();
     state.deadline = Instant::now() + state.config().limits.timeout();
     state
