@@ -9,8 +9,7 @@ use wasmparser::{
     ComponentTypeRef, Encoding, Instance, Parser, Payload, Validator, WasmFeatures,
 };
 
-use wasm_core::LIFECYCLE_INTERFACE;
-
+use crate::host::is_lifecycle;
 use crate::wit::{Content, Describer};
 
 /// As engines count an element of a table.
@@ -79,9 +78,7 @@ impl Anatomy {
 
     /// Whether it takes messages.
     pub(crate) fn has_lifecycle(&self) -> bool {
-        self.exports
-            .iter()
-            .any(|item| item.name == LIFECYCLE_INTERFACE)
+        self.exports.iter().any(|item| is_lifecycle(&item.name))
     }
 }
 

@@ -10,6 +10,7 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayType;
 use wasmtime::component::{Val, wasm_wave};
 
+use wasm_core::text::shortened;
 use wasm_core::{ComponentHandle, WasmError};
 use wasm_runtime::WasmtimeEngine;
 
@@ -292,6 +293,9 @@ impl Exports {
     }
 }
 
+/// Enough to see what is meant: a small type can take gigabytes to spell out.
+const SHOWN_TYPE_CHARS: usize = 1000;
+
 impl Function {
     /// Without its interface.
     fn short_name(&self) -> &str {
@@ -302,15 +306,12 @@ impl Function {
 
     /// With records and variants spelled out, as a caller has to.
     fn signature(&self) -> String {
+        let shown = |ty: &Type| shortened(SHOWN_TYPE_CHARS, DisplayType(ty));
         let params = self.ty.params();
         let params: Vec<String> = params
-            .map(|(name, ty)| format!("{name}: {}", DisplayType(&ty)))
+            .map(|(name, ty)| format!("{name}: {}", shown(&ty)))
             .collect();
-        let results: Vec<String> = self
-            .ty
-            .results()
-            .map(|ty| DisplayType(&ty).to_string())
-            .collect();
+        let results: Vec<String> = self.ty.results().map(|ty| shown(&ty)).collect();
         let arrow = if results.is_empty() { "" } else { " -> " };
         format!("func({}){arrow}{}", params.join(", "), results.join(", "))
     }

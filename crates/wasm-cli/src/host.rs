@@ -54,13 +54,34 @@ const WASI: &[(&str, &[&str])] = &[
 
 /// What becomes of an imported interface.
 pub(crate) fn provision(interface: &str) -> Provision {
-    match interface {
-        "airssys:core/types@1.0.0" | "airssys:core/errors@1.0.0" => Provision::Free,
-        "airssys:core/host-messaging@1.0.0" => Provision::Granted("send, request, broadcast"),
-        "airssys:core/host-services@1.0.0" => Provision::Granted("log"),
-        "airssys:core/storage@1.0.0" => Provision::Granted("storage"),
-        _ => wasi_provision(interface).unwrap_or(Provision::Missing),
-    }
+    core_provision(interface)
+        .or_else(|| wasi_provision(interface))
+        .unwrap_or(Provision::Missing)
+}
+
+/// Whether it is the interface through which components are sent messages.
+pub(crate) fn is_lifecycle(interface: &str) -> bool {
+    core_interface(interface) == Some("component-lifecycle")
+}
+
+/// Releases of major version 1 stand in for one another.
+fn core_interface(interface: &str) -> Option<&str> {
+    let (name, release) = interface.strip_prefix("airssys:core/")?.split_once('@')?;
+    let mut numbers = release.split('.');
+    let known = numbers.next() == Some("1")
+        && numbers.clone().count() == 2
+        && numbers.all(|number| number.parse::<u64>().is_ok());
+    known.then_some(name)
+}
+
+fn core_provision(interface: &str) -> Option<Provision> {
+    Some(match core_interface(interface)? {
+        "types" | "errors" => Provision::Free,
+        "host-messaging" => Provision::Granted("send, request, broadcast"),
+        "host-services" => Provision::Granted("log"),
+        "storage" => Provision::Granted("storage"),
+        _ => return None,
+    })
 }
 
 fn wasi_provision(interface: &str) -> Option<Provision> {
@@ -102,7 +123,9 @@ mod tests {
         for (interface, expected) in [
             ("airssys:core/types@1.0.0", Provision::Free),
             ("airssys:core/storage@1.0.0", Provision::Granted("storage")),
+            ("airssys:core/storage@1.2.3", Provision::Granted("storage")),
             ("airssys:core/storage@2.0.0", Provision::Missing),
+            ("airssys:core/storage@1.0.0-rc.1", Provision::Missing),
             ("wasi:io/poll@0.2.0", Provision::Free),
             ("wasi:io/poll@0.2.6", Provision::Free),
             ("wasi:io/poll@0.3.0", Provision::Missing),

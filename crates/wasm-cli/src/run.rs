@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::io::{BufReader, Stdin};
 
+use wasm_core::text::steers_terminal;
 use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{
     Clock, ComponentHandle, ComponentId, ComponentMessage, LIFECYCLE_INTERFACE, MessagePayload,
@@ -302,7 +303,7 @@ fn sender() -> ComponentId {
 /// terminal.
 fn shown(reply: &[u8]) -> String {
     match std::str::from_utf8(reply) {
-        Ok(text) if !text.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n')) => {
+        Ok(text) if !text.contains(|c| steers_terminal(c) && !matches!(c, '\t' | '\n')) => {
             text.to_owned()
         }
         _ => format!("0x{}", hex(reply)),

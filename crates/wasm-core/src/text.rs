@@ -11,6 +11,7 @@ const SHOWN_CHARS: usize = 200;
 pub struct Escaped<'a> {
     text: &'a str,
     max_chars: usize,
+    quoted: bool,
 }
 
 impl<'a> Escaped<'a> {
@@ -21,7 +22,11 @@ impl<'a> Escaped<'a> {
 
     /// Shows `max_chars` characters at the most.
     pub fn up_to(max_chars: usize, text: &'a str) -> Self {
-        Self { text, max_chars }
+        Self {
+            text,
+            max_chars,
+            quoted: false,
+        }
     }
 }
 
@@ -31,9 +36,10 @@ impl Display for Escaped<'_> {
             if shown == self.max_chars {
                 return f.write_char('…');
             }
-            // Some format characters, such as U+202E, reorder what a terminal shows.
-            if c.is_control() || is_format(c) {
+            if steers_terminal(c) {
                 write!(f, "{}", c.escape_unicode())?;
+            } else if self.quoted && matches!(c, '"' | '\\') {
+                write!(f, "\\{c}")?;
             } else {
                 f.write_char(c)?;
             }
@@ -42,18 +48,57 @@ impl Display for Escaped<'_> {
     }
 }
 
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Whether a character does something to a terminal instead of being shown: control
+/// characters, and format characters such as U+202E, which reorder what is shown.
+pub fn steers_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// [`Escaped`] in double quotes.
+/// The first `max_chars` characters of what `display` prints, without making the
+/// rest: a type can be printed at a length that is no measure of its size.
+pub fn shortened(max_chars: usize, display: impl Display) -> String {
+    let mut text = Shortened {
+        text: String::new(),
+        left: max_chars,
+    };
+    // The only error is the one that ends the printing.
+    if write!(text, "{display}").is_err() {
+        text.text.push('…');
+    }
+    text.text
+}
+
+struct Shortened {
+    text: String,
+    left: usize,
+}
+
+impl Write for Shortened {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}
+
+/// [`Escaped`] in double quotes; those within, and backslashes, have a backslash before
+/// them.
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'a>(Escaped<'a>);
 
 impl<'a> Quoted<'a> {
     /// Shows 200 characters at the most.
     pub fn new(text: &'a str) -> Self {
-        Self(Escaped::new(text))
+        Self(Escaped {
+            quoted: true,
+            ..Escaped::new(text)
+        })
     }
 }
 
@@ -73,9 +118,36 @@ mod tests {
             Quoted::new("a\n\u{1b}é\u{202e}").to_string(),
             "\"a\\u{a}\\u{1b}é\\u{202e}\""
         );
+        assert_eq!(Quoted::new("a\"b\\").to_string(), r#""a\"b\\""#);
         assert_eq!(Escaped::up_to(3, "abcd").to_string(), "abc…");
         assert_eq!(Escaped::up_to(3, "abc").to_string(), "abc");
+        for c in [
+            '\u{7f}',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{2066}',
+            '\u{fffa}',
+            '\u{e0041}',
+        ] {
+            assert!(steers_terminal(c), "{c:?}");
+        }
+        assert!(!steers_terminal('é'));
         let shown = Escaped::new(&"x".repeat(1000)).to_string();
         assert_eq!(shown, format!("{}…", "x".repeat(200)));
+    }
+
+    #[test]
+    fn what_would_be_printed_without_end_is_cut() {
+        struct Endless;
+        impl Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("é")?;
+                }
+            }
+        }
+        assert_eq!(shortened(3, Endless), "ééé…");
+        assert_eq!(shortened(3, "abc"), "abc");
     }
 }

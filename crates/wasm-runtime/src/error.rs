@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use wasmtime::{Error, Trap as WasmtimeTrap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use wasm_core::{Cause, ComponentId, Resource, ResourceLimits, Trap, WasmError, WasmFrame};
 
@@ -37,12 +38,15 @@ impl FailedCall<'_> {
             Some(WasmtimeTrap::Interrupt) => return self.timeout(frames),
             Some(WasmtimeTrap::OutOfFuel) => return self.out_of_fuel(frames, error),
             Some(trap) => describe(*trap),
-            None => Trap::RefusedByHost(error.root_cause().to_string()),
+            None => match error.downcast_ref::<I32Exit>() {
+                Some(I32Exit(status)) => Trap::Other(format!("it exited with status {status}")),
+                None => Trap::RefusedByHost(error.root_cause().to_string()),
+            },
         };
-        match self.denied {
-            // Toolchains abort when an allocation fails, in one way or another; a
-            // stack that overflows has nothing to do with it.
-            Some(requested) if trap != Trap::StackOverflow => {
+        match (self.denied, &trap) {
+            // Toolchains abort when an allocation fails, or hand the host a pointer to
+            // nothing. Other traps have causes of their own, whatever was denied before.
+            (Some(requested), Trap::Unreachable | Trap::RefusedByHost(_)) => {
                 self.out_of_memory(requested, frames, error)
             }
             _ => self.trapped(trap, frames, Some(cause(error))),

@@ -5,6 +5,11 @@ use wasm_wave::wasm::{DisplayType, WasmValue};
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
+use wasm_core::text::shortened;
+
+/// Enough to recognize a type by.
+const SHOWN_TYPE_CHARS: usize = 500;
+
 /// What does not fit, for people.
 pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<(), String> {
     let params = function.params();
@@ -20,7 +25,7 @@ pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<
         if !fits(value, &ty) {
             return Err(format!(
                 "takes {} as argument {} (`{name}`), not {}",
-                DisplayType(&ty),
+                shortened(SHOWN_TYPE_CHARS, DisplayType(&ty)),
                 place + 1,
                 value.kind()
             ));

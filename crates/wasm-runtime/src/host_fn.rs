@@ -9,7 +9,7 @@ use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
-use wasm_core::text::Escaped;
+use wasm_core::text::{Escaped, Quoted};
 use wasm_core::{
     Capability, CapabilityDenied, ComponentId, ComponentInfo, ComponentMessage, ComponentStorage,
     CorrelationId, HealthStatus, LogLevel, MessagingError, StorageError,
@@ -78,8 +78,8 @@ impl Guest {
     }
 
     /// Takes messages from the call's budget.
-    fn take_budget(&self, messages: usize) -> Result<(), MessagingError> {
-        if self.take_messages(messages) {
+    fn take_budget(&self, recipients: usize, payload: &Bytes) -> Result<(), MessagingError> {
+        if self.take_messages(recipients, payload.len()) {
             Ok(())
         } else {
             Err(MessagingError::QueueFull)
@@ -87,8 +87,8 @@ impl Guest {
     }
 
     async fn send(&self, target: WitComponentId, payload: Bytes) -> Result<(), MessagingError> {
+        self.take_budget(1, &payload)?;
         let message = self.outgoing(target, payload, Capability::Send)?;
-        self.take_budget(1)?;
         self.services.router.send(&self.handle, message).await
     }
 
@@ -98,8 +98,8 @@ impl Guest {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError> {
+        self.take_budget(1, &payload)?;
         let message = self.outgoing(target, payload, Capability::Request)?;
-        self.take_budget(1)?;
         let router = &self.services.router;
         router.request(&self.handle, message, timeout).await
     }
@@ -111,7 +111,7 @@ impl Guest {
         targets: Vec<WitComponentId>,
         payload: Bytes,
     ) -> Result<(), MessagingError> {
-        self.take_budget(targets.len())?;
+        self.take_budget(targets.len(), &payload)?;
         let messages = targets
             .into_iter()
             .map(|target| self.outgoing(target, payload.clone(), Capability::Broadcast))
@@ -131,7 +131,8 @@ impl Guest {
         }
         let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
         for (key, value) in context.iter().take(MAX_LOG_PAIRS) {
-            line.push_str(&format!(" {}={}", Escaped::new(key), Escaped::new(value)));
+            // Quoted, so that no text of the component passes for another pair.
+            line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
         }
         macro_rules! event {
             ($macro:ident) => {

@@ -17,8 +17,13 @@ pub(crate) const MAX_CORE_INSTANCES: usize = 256;
 pub(crate) const MAX_TABLES: usize = 64;
 pub(crate) const MAX_MEMORIES: usize = 64;
 
-/// Handles to host resources that a component may hold at once.
+/// Handles to resources, its own and the host's, that a component may hold at once.
 pub(crate) const MAX_HANDLES: usize = 4096;
+
+/// Resources that the host keeps for a component at once. Some are sockets or open
+/// files, of which a process has 1,024 by default; others are buffers. Language
+/// runtimes keep some dozens.
+pub(crate) const MAX_HOST_RESOURCES: usize = 256;
 
 /// Memory of a component, readable while it runs.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use crate::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadat
 use crate::call::bounded;
 use crate::compiled::Compiled;
 use crate::error::{FailedCall, cause, chain};
-use crate::limiter::{MAX_HANDLES, MemoryMeter, WasmResourceLimiter, apply_limits};
+use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
 use crate::wasi::{GuestOutput, LineBudget, NoHttp, UnreadableDir, WasiGrants};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
@@ -33,6 +33,10 @@ pub(crate) type ShutdownFunc = TypedFunc<(), (Result<(), WitComponentError>,)>;
 
 /// Messages that one call may send, each recipient of a broadcast counted.
 const MESSAGES_PER_CALL: u32 = 1024;
+
+/// Bytes of payload that one call may send, those of a broadcast counted once: twice
+/// what a component can hold under the usual ceiling.
+const SENT_BYTES_PER_CALL: u64 = 8 << 20;
 
 /// Fuel after which the count in the store is brought up to date: what a guest
 /// consumed in a loop is otherwise unknown when its deadline ends the loop. About a
@@ -48,6 +52,7 @@ pub(crate) struct Guest {
     pub(crate) services: HostServices,
     pub(crate) lines: LineBudget,
     messages_left: AtomicU32,
+    sent_bytes_left: AtomicU64,
 }
 
 impl Guest {
@@ -62,6 +67,7 @@ impl Guest {
             services,
             lines: LineBudget::default(),
             messages_left: AtomicU32::new(0),
+            sent_bytes_left: AtomicU64::new(0),
         }
     }
 
@@ -69,14 +75,30 @@ impl Guest {
         self.handle.id()
     }
 
-    /// Takes `count` from the messages that the running call may still send.
-    pub(crate) fn take_messages(&self, count: usize) -> bool {
-        let left = self.messages_left.load(Ordering::Relaxed);
-        let remaining = u32::try_from(count).ok().and_then(|n| left.checked_sub(n));
-        // One call runs at a time, so nobody else changes it in between.
-        remaining
-            .inspect(|n| self.messages_left.store(*n, Ordering::Relaxed))
-            .is_some()
+    fn refill(&self) {
+        self.messages_left
+            .store(MESSAGES_PER_CALL, Ordering::Relaxed);
+        self.sent_bytes_left
+            .store(SENT_BYTES_PER_CALL, Ordering::Relaxed);
+        self.lines.reset();
+    }
+
+    /// Takes messages to `recipients` that share `bytes` of payload from what the
+    /// running call may still send.
+    pub(crate) fn take_messages(&self, recipients: usize, bytes: usize) -> bool {
+        // One call runs at a time, so nobody else changes these in between.
+        let messages = self.messages_left.load(Ordering::Relaxed);
+        let payload = self.sent_bytes_left.load(Ordering::Relaxed);
+        let left = u32::try_from(recipients)
+            .ok()
+            .and_then(|recipients| messages.checked_sub(recipients))
+            .zip(payload.checked_sub(bytes as u64));
+        let Some((messages, payload)) = left else {
+            return false;
+        };
+        self.messages_left.store(messages, Ordering::Relaxed);
+        self.sent_bytes_left.store(payload, Ordering::Relaxed);
+        true
     }
 }
 
@@ -458,14 +480,14 @@ fn new_store(
         }
     })?;
     let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_HANDLES);
+    table.set_max_capacity(MAX_HOST_RESOURCES);
     let limits = &guest.config.limits;
     let state = HostState {
         guest: Arc::clone(guest),
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
         deadline: Instant::now(),
         wasi: wasi.context,
-        http: WasiHttpCtx::new(),
+        http: NoHttp::context(),
         http_hooks: NoHttp,
         outputs: wasi.outputs,
         table,
@@ -516,11 +538,7 @@ fn begin_call(store: &mut Store<HostState>) -> u64 {
     store.set_epoch_deadline(2);
     let state = store.data_mut();
     state.deadline = Instant::now() + state.config().limits.timeout();
-    state
-        .guest
-        .messages_left
-        .store(MESSAGES_PER_CALL, Ordering::Relaxed);
-    state.guest.lines.reset();
+    state.guest.refill();
     state.limiter.take_denied();
     budget
 }

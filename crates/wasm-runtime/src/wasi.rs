@@ -18,7 +18,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
-use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks,
+};
 
 use wasm_core::text::Escaped;
 use wasm_core::{Clock, ComponentId, DirAccess, WasiGrant};
@@ -40,8 +42,8 @@ const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 /// Lines that one call may write to its log and its standard streams together.
 const LINES_PER_CALL: u32 = 256;
 
-/// Where a line is cut, in bytes.
-pub(crate) const MAX_LINE_BYTES: usize = 4096;
+/// Where a line is cut. Escaped, each byte may take ten times the room.
+pub(crate) const MAX_LINE_BYTES: usize = 2048;
 
 /// The standard streams' permit for one write.
 const WRITE_BYTES: usize = 64 << 10;
@@ -223,7 +225,27 @@ pub(crate) struct NoHttp;
 type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
 
+/// What a body that will never be sent may buffer, and its headers: each handle may
+/// hold as much, outside of the guest's memory.
+const HTTP_BUFFER_BYTES: usize = 1024;
+
+impl NoHttp {
+    pub(crate) fn context() -> WasiHttpCtx {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(4 * HTTP_BUFFER_BYTES);
+        context
+    }
+}
+
 impl WasiHttpHooks for NoHttp {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        HTTP_BUFFER_BYTES
+    }
+
     fn send_request(
         &mut self,
         _: Request<WasiBody>,

@@ -80,7 +80,7 @@ fn an_unknown_export_lists_what_there_is() {
     program(limited(&["call", &calc, "sub(1, 2)"]))
         .expect(2, "")
         .complains(&[
-            "`sub` may be `acme:calc/more@1.0.0#sub` or `acme:calc/again@1.0.0#sub`",
+            "`sub` may be `acme:calc/again@1.0.0#sub` or `acme:calc/more@1.0.0#sub`",
             "write the full name",
         ]);
     let minimal = folder.fixture(wasm_fixtures::MINIMAL);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use wasm_core::text::Escaped;
+use wasm_core::text::{Escaped, Quoted};
 use wasm_core::{
     Capability, ComponentConfig, ComponentHandle, ComponentInfo, ComponentMessage,
     ComponentStorage, GuestError, HealthStatus, HostServices, LogLevel, MemoryStorage,
@@ -461,7 +461,7 @@ async fn log_lines_come_with_level_component_and_context_as_far_as_permitted() {
         assert_eq!(send(&engine, &logger, "a line").await.unwrap(), None);
         let expected: Vec<Line> = expected
             .iter()
-            .map(|level| logged(*level, "a line key=value"))
+            .map(|level| logged(*level, "a line \"key\"=\"value\""))
             .collect();
         assert_eq!(transcript.take(), expected);
     }
@@ -481,8 +481,8 @@ async fn control_characters_in_log_lines_are_spelled_out() {
     let expected = format!(
         "{} {}={}",
         Escaped::new(message),
-        Escaped::new(key),
-        Escaped::new(value)
+        Quoted::new(key),
+        Quoted::new(value)
     );
     let messages = transcript.take_messages();
     assert_eq!(messages, [expected]);
@@ -501,7 +501,7 @@ async fn a_line_that_is_too_long_is_cut() {
     let long = "é".repeat(20_000);
     assert_eq!(send(&engine, &logger, long).await.unwrap(), None);
     let messages = transcript.take_messages();
-    let expected = format!("{}… key=value", "é".repeat(4096));
+    let expected = format!("{}… \"key\"=\"value\"", "é".repeat(2048));
     assert_eq!(messages, [expected]);
 }
 
