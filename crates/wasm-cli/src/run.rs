@@ -36,8 +36,8 @@ characters other than tab and newline is printed in hexadecimal, as 0x00ff. A
 component that has no reply to a message prints nothing. What a component logs
 goes to standard error, and only if [permissions] grants it.
 
-A component that failed is restarted for the next message. Storage is in memory
-and other components do not exist.
+A component that failed is restarted for the next message, whatever its
+[supervision] says. Storage is in memory and other components do not exist.
 
 With --json, each message is answered with one object on one line:
   {\"index\":0,\"ok\":true,\"restarted\":false,\"reply\":{\"text\":\"hello\"},

@@ -8,6 +8,8 @@ use crate::{
 
 /// Runs components.
 ///
+/// An engine that is dropped drops its components without calling their `shutdown`.
+///
 /// # The contract
 ///
 /// *Budgets.* Every call starts with the full fuel and time of the component's
@@ -46,8 +48,9 @@ pub trait RuntimeEngine: Send + Sync {
     /// If any step fails or the future is dropped, nothing is left behind.
     ///
     /// # Errors
-    /// One for which [`WasmError::is_load_error`] holds, or, from the start functions
-    /// and `initialize`, a trap or a limit.
+    /// One for which [`WasmError::is_load_error`] holds, or a trap or a limit: an
+    /// initial memory over the limit, a start function or `initialize` that goes wrong.
+    /// [`WasmError::Unsupported`] where the engine cannot run.
     async fn load_component(
         &self,
         id: &ComponentId,

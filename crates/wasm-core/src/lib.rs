@@ -15,6 +15,7 @@
 //! | decide what they may do | [`Permissions`], [`SecurityValidator`] |
 //! | understand what went wrong | [`WasmError`] |
 //! | read `Component.toml` | `manifest`, with the feature of that name |
+//! | put JSON into payloads | [`MessagePayload`], with the feature `json` |
 
 mod binary;
 mod clock;

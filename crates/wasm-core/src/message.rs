@@ -135,7 +135,8 @@ impl Debug for MessagePayload {
 pub struct ComponentMessage {
     /// Who sent it.
     pub sender: ComponentId,
-    /// Whom it is for.
+    /// Whom it is for. Routers deliver by it; an engine that is given a message
+    /// delivers it to the handle it was called with.
     pub recipient: ComponentId,
     /// What it says.
     pub payload: MessagePayload,

@@ -158,7 +158,7 @@ pub struct Permissions {
 
 impl Permissions {
     /// Whether these permissions cover `capability`.
-    pub fn allow(&self, capability: &Capability) -> bool {
+    pub fn allows(&self, capability: &Capability) -> bool {
         let any = |patterns: &[ComponentPattern], id| patterns.iter().any(|p| p.matches(id));
         match capability {
             Capability::Send(target) => any(&self.send, target),
@@ -280,7 +280,7 @@ mod tests {
             Capability::Storage,
             Capability::Log(LogLevel::Error),
         ] {
-            assert!(!none.allow(&capability), "{capability}");
+            assert!(!none.allows(&capability), "{capability}");
         }
         assert!(!none.reaches(&id("a/b/c")));
     }
@@ -320,11 +320,11 @@ mod tests {
         ];
         for (g, grant) in grants.iter().enumerate() {
             for (c, capability) in capabilities.iter().enumerate() {
-                assert_eq!(grant.allow(capability), g == c, "{grant:?} {capability}");
+                assert_eq!(grant.allows(capability), g == c, "{grant:?} {capability}");
             }
             assert_eq!(grant.reaches(&target), g < 3);
         }
-        assert!(!grants[0].allow(&Capability::Send(id("demo/other/main"))));
+        assert!(!grants[0].allows(&Capability::Send(id("demo/other/main"))));
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
         };
         let kept: Vec<_> = LogLevel::ALL
             .into_iter()
-            .filter(|level| info.allow(&Capability::Log(*level)))
+            .filter(|level| info.allows(&Capability::Log(*level)))
             .collect();
         assert_eq!(kept, [LogLevel::Info, LogLevel::Warn, LogLevel::Error]);
     }

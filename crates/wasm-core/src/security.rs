@@ -9,8 +9,9 @@ use crate::{Capability, ComponentHandle};
 /// load; a validator can take them back while the component runs, never add to
 /// them.
 ///
-/// It is asked at every host call, inside the guest's call: it answers from
-/// memory, at once.
+/// It is asked at every host call of the contract's interfaces that needs a
+/// capability, inside the guest's call: it answers from memory, at once. What is
+/// granted of WASI is fixed when an instance is made and not asked about.
 pub trait SecurityValidator: Send + Sync {
     /// # Errors
     /// [`CapabilityDenied`] is told to the component as the error of its call; the

@@ -41,7 +41,11 @@ pub struct UnitError {
 /// When the unit is missing or unknown, or the size is not a whole number of
 /// bytes below 2^64.
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
-    parse(text, &BYTE_UNITS, "size such as \"512KiB\" or \"2MiB\"")
+    parse(
+        text,
+        &BYTE_UNITS,
+        "size such as \"512KiB\" or \"2MiB\", in B, kB, KiB, MB, MiB, GB or GiB",
+    )
 }
 
 /// Reads a duration such as `250ms`, `5s` or `1.5s`.
@@ -50,7 +54,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
 /// When the unit is missing or unknown, or the duration is not a whole number of
 /// nanoseconds below 2^64.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    parse(text, &TIME_UNITS, "duration such as \"250ms\" or \"5s\"").map(Duration::from_nanos)
+    parse(
+        text,
+        &TIME_UNITS,
+        "duration such as \"250ms\" or \"5s\", in ns, us, ms, s, min or h",
+    )
+    .map(Duration::from_nanos)
 }
 
 fn parse(text: &str, units: &[(&str, u64)], expected: &'static str) -> Result<u64, UnitError> {
@@ -191,7 +200,7 @@ mod tests {
         }
         assert_eq!(
             parse_duration("5 parsecs").unwrap_err().to_string(),
-            "\"5 parsecs\" is not a duration such as \"250ms\" or \"5s\""
+            "\"5 parsecs\" is not a duration such as \"250ms\" or \"5s\", in ns, us, ms, s, min or h"
         );
     }
 

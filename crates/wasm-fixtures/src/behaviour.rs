@@ -41,7 +41,7 @@ pub enum Refusal {
     },
     /// They are made of more core instances than any engine should allow.
     TooManyInstances {
-        /// How many, each with a memory of its own.
+        /// How many there are in all.
         instances: u32,
     },
 }

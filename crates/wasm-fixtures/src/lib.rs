@@ -86,6 +86,9 @@ fixtures! {
     /// 1,000 core instances with an empty memory each.
     THOUSAND_MODULES = "thousand-modules" =>
         Refused(Refusal::TooManyInstances { instances: 1_000 });
+    /// 2^30 core instances, in components that instantiate each other twice.
+    NESTED_INSTANCES = "nested-instances" =>
+        Refused(Refusal::TooManyInstances { instances: 1 << 30 });
 
     // Components that do as they are told.
 

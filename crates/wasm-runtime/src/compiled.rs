@@ -2,10 +2,10 @@
 //! of a component without running any of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower,
@@ -14,8 +14,8 @@ use wasmtime::{Engine, Error};
 
 use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
 
+use crate::complexity::{self, Rejection};
 use crate::error::{cause, chain};
-use crate::limiter::{MAX_MEMORIES, MAX_TABLES};
 use crate::store::{
     CallbackFunc, HandleFunc, HealthFunc, HostState, InitializeFunc, MetadataFunc, ShutdownFunc,
 };
@@ -59,13 +59,12 @@ impl Compiled {
         linker: &Linker<HostState>,
     ) -> Result<Self, WasmError> {
         let engine = linker.engine();
-        let component = Component::from_binary(engine, bytes).map_err(|error| {
-            let defect = Defect::Malformed {
-                reason: chain(&error),
-            };
-            invalid(id, defect, Some(error))
+        complexity::check(bytes).map_err(|rejection| match rejection {
+            Rejection::Invalid(error) => malformed(id, error.into()),
+            Rejection::TooComplex(defect) => invalid(id, defect, None),
         })?;
-        check_complexity(id, &component)?;
+        let component =
+            Component::from_binary(engine, bytes).map_err(|error| malformed(id, error))?;
         let pre =
             linker
                 .instantiate_pre(&component)
@@ -91,21 +90,11 @@ fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError
     }
 }
 
-fn check_complexity(id: &ComponentId, component: &Component) -> Result<(), WasmError> {
-    // `None` is a component that instantiates what it imports; the store counts then.
-    let Some(required) = component.resources_required() else {
-        return Ok(());
+fn malformed(id: &ComponentId, error: Error) -> WasmError {
+    let defect = Defect::Malformed {
+        reason: chain(&error),
     };
-    for (what, found, limit) in [
-        ("memories", required.num_memories, MAX_MEMORIES),
-        ("tables", required.num_tables, MAX_TABLES),
-    ] {
-        let (found, limit) = (u64::from(found), limit as u64);
-        if found > limit {
-            return Err(invalid(id, Defect::TooComplex { what, found, limit }, None));
-        }
-    }
-    Ok(())
+    invalid(id, defect, Some(error))
 }
 
 /// The first import that the linker has nothing for.
@@ -247,16 +236,18 @@ impl ExportFinder<'_> {
 ///
 /// Keyed by the bytes themselves: a digest short enough to be quick could be made
 /// to collide by the author of a component.
-#[derive(Default)]
 pub(crate) struct CompileCache {
     entries: Arc<CacheEntries>,
+    compiler: Arc<Semaphore>,
 }
 
 type CacheEntries = Mutex<HashMap<Bytes, Weak<CacheEntry>>>;
 
 /// Holding it keeps the compiled component in the cache.
 pub(crate) struct CacheEntry {
-    compiled: OnceCell<Compiled>,
+    compiled: OnceLock<Compiled>,
+    /// Held while the bytes are compiled, so that others wait for that.
+    compiling: Arc<AsyncMutex<()>>,
     entries: Weak<CacheEntries>,
 }
 
@@ -280,8 +271,21 @@ fn lock(entries: &CacheEntries) -> MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Default for CompileCache {
+    fn default() -> Self {
+        Self {
+            entries: Arc::default(),
+            // One compilation takes all processors already; more at a time would only
+            // take more memory.
+            compiler: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
 impl CompileCache {
-    /// Loads of the same bytes at the same time wait for one compilation.
+    /// Loads of the same bytes at the same time wait for one compilation. One that has
+    /// begun cannot be stopped: it goes on without whoever asked for it, for the next
+    /// to ask.
     pub(crate) async fn compiled(
         &self,
         id: &ComponentId,
@@ -289,21 +293,34 @@ impl CompileCache {
         linker: &Arc<Linker<HostState>>,
     ) -> Result<Arc<CacheEntry>, WasmError> {
         let entry = self.entry(&bytes);
-        entry
-            .compiled
-            .get_or_try_init(|| async {
-                let (owned_id, linker) = (id.clone(), Arc::clone(linker));
-                let compiling =
-                    tokio::task::spawn_blocking(move || Compiled::new(&owned_id, &bytes, &linker));
-                compiling.await.unwrap_or_else(|error| {
-                    Err(WasmError::InstantiationFailed {
-                        component: id.clone(),
-                        reason: format!("the compiler did not finish: {error}"),
-                        source: Some(Arc::new(error)),
-                    })
-                })
+        if entry.get().is_some() {
+            return Ok(entry);
+        }
+        let turn = Arc::clone(&entry.compiling).lock_owned().await;
+        if entry.get().is_some() {
+            return Ok(entry);
+        }
+        let permit = Arc::clone(&self.compiler).acquire_owned().await;
+        let compile = {
+            let (id, linker, entry) = (id.clone(), Arc::clone(linker), Arc::clone(&entry));
+            move || {
+                // Until the processors and the memory are free again, whatever became
+                // of who waits for it and of the runtime on which it does.
+                let _held = (turn, permit);
+                let compiled = Compiled::new(&id, &bytes, &linker)?;
+                // Nobody else had the turn.
+                let _ = entry.compiled.set(compiled);
+                Ok(())
+            }
+        };
+        let compiled = tokio::task::spawn_blocking(compile).await;
+        compiled.unwrap_or_else(|error| {
+            Err(WasmError::InstantiationFailed {
+                component: id.clone(),
+                reason: format!("the compiler did not finish: {error}"),
+                source: Some(Arc::new(error)),
             })
-            .await?;
+        })?;
         Ok(entry)
     }
 
@@ -317,7 +334,8 @@ impl CompileCache {
             return entry;
         }
         let entry = Arc::new(CacheEntry {
-            compiled: OnceCell::new(),
+            compiled: OnceLock::new(),
+            compiling: Arc::default(),
             entries: Arc::downgrade(&self.entries),
         });
         entries.insert(bytes.clone(), Arc::downgrade(&entry));
@@ -360,4 +378,71 @@ pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<Stri
     }
     names.sort_unstable();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+    use wasm_fixtures::HELLO;
+
+    use super::*;
+
+    struct Setting {
+        cache: CompileCache,
+        linker: Arc<Linker<HostState>>,
+        bytes: Bytes,
+    }
+
+    impl Setting {
+        fn new() -> Self {
+            Self {
+                cache: CompileCache::default(),
+                linker: Arc::new(Linker::new(&Engine::default())),
+                bytes: Bytes::from_static(HELLO.wasm),
+            }
+        }
+
+        async fn compiled(&self) -> Arc<CacheEntry> {
+            let id = "demo/hello/main".parse().unwrap();
+            let (bytes, linker) = (self.bytes.clone(), &self.linker);
+            self.cache.compiled(&id, bytes, linker).await.unwrap()
+        }
+
+        fn entry(&self) -> Arc<CacheEntry> {
+            let entries = lock(&self.cache.entries);
+            entries.get(&self.bytes).and_then(Weak::upgrade).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_compilation_is_of_use() {
+        let setting = Setting::new();
+        {
+            let mut abandoned = std::pin::pin!(setting.compiled());
+            let first = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx)));
+            assert!(first.await.is_pending());
+        }
+        let entry = setting.entry();
+        while entry.get().is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(Arc::ptr_eq(&setting.compiled().await, &entry));
+    }
+
+    #[tokio::test]
+    async fn compilations_wait_for_each_other() {
+        let setting = Setting::new();
+        let other = setting.cache.compiler.acquire().await.unwrap();
+        let mut waiting = std::pin::pin!(setting.compiled());
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it was compiled out of turn"),
+            () = sleep(Duration::from_millis(20)) => assert!(setting.entry().get().is_none()),
+        }
+        drop(other);
+        assert!(waiting.await.get().is_some());
+    }
 }

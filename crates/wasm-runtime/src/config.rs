@@ -26,8 +26,9 @@ impl EngineConfig {
         self
     }
 
-    /// The largest component that is parsed and compiled, in bytes. Compiling is
-    /// bounded by nothing else.
+    /// The largest component that is parsed and compiled, in bytes. What compiling
+    /// one takes grows with it; components that would take much more than others of
+    /// their size are refused as too complex.
     #[must_use]
     pub fn with_max_component_bytes(mut self, bytes: u64) -> Self {
         self.max_component_bytes = bytes;

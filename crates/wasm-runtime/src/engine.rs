@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::{consume_budget, unconstrained};
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
 use wasmtime::{Config, Engine};
@@ -50,8 +50,10 @@ static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 
 /// Runs components on wasmtime.
 ///
-/// Fuel and epochs are always on. Needs a tokio runtime with a timer; calls may be
-/// made from any of its tasks.
+/// Fuel and epochs are always on. Needs a tokio runtime with its timer enabled; calls
+/// may be made from any of its tasks. Without the timer, a call that waits panics.
+/// In a program built with `panic = "abort"`, a host function that panics ends the
+/// program instead of the instance.
 pub struct WasmtimeEngine {
     config: EngineConfig,
     linker: Arc<Linker<HostState>>,
@@ -425,12 +427,9 @@ struct Turn {
 
 impl Turn {
     async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
-        // A free lock is taken without a look at tokio's budget for one poll, which
-        // would send the call to another thread whenever it is used up.
-        let occupant = match Arc::clone(&slot.occupant).try_lock_owned() {
-            Ok(occupant) => occupant,
-            Err(_) => Arc::clone(&slot.occupant).lock_owned().await,
-        };
+        // Without a look at tokio's budget for one poll: a call takes its place at its
+        // first poll, and one that need not wait is not sent to another thread.
+        let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
         if slot.unloaded.load(Ordering::Acquire) {
             return Err(slot.not_found());
         }

@@ -56,10 +56,28 @@ pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtim
 
 impl Guest {
     fn check(&self, capability: Capability) -> Result<(), CapabilityDenied> {
-        if !self.config.permissions.allow(&capability) {
-            return Err(CapabilityDenied::not_granted(capability));
+        let checked = if self.config.permissions.allows(&capability) {
+            self.services.validator.validate(&self.handle, &capability)
+        } else {
+            Err(CapabilityDenied::not_granted(capability))
+        };
+        checked.inspect_err(|denied| self.report(denied))
+    }
+
+    /// Tells the operator, who cannot see what a component makes of a refusal. A line
+    /// that is not kept is no news.
+    fn report(&self, denied: &CapabilityDenied) {
+        if matches!(denied.capability, Capability::Log(_)) {
+            return;
         }
-        self.services.validator.validate(&self.handle, &capability)
+        let component = self.id();
+        match self.lines.next() {
+            Line::Write => {
+                tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{denied}");
+            }
+            Line::Last => report_flood(component),
+            Line::Drop => {}
+        }
     }
 
     /// The message as it goes to the router, if the component may send it.

@@ -2,7 +2,8 @@
 //!
 //! Components get what their limits and permissions say and nothing else: fuel,
 //! time and memory are enforced on every export and while instantiating; WASI is
-//! linked so that components load, and grants nothing by itself.
+//! linked so that components load, and grants nothing by itself but coarse clocks and
+//! random numbers, at most 64 KiB at a time.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -27,6 +28,7 @@
 mod abi;
 mod call;
 mod compiled;
+mod complexity;
 mod config;
 mod engine;
 mod error;
@@ -39,9 +41,11 @@ mod wasi;
 
 pub use config::EngineConfig;
 pub use engine::WasmtimeEngine;
-pub use limiter::WasmResourceLimiter;
 pub use loader::{FileComponentLoader, read_component};
 pub use store::HostState;
+/// The release whose types [`WasmtimeEngine::call_export`] and
+/// [`WasmtimeEngine::linker`] take and give.
+pub use wasmtime;
 
 /// The `tracing` target of everything that components say: log lines, with a field
 /// `level`, and lines of their standard streams, with a field `stream`; both with

@@ -15,7 +15,10 @@ const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 /// the guest's own memory covers.
 pub(crate) const MAX_CORE_INSTANCES: usize = 256;
 pub(crate) const MAX_TABLES: usize = 64;
-pub(crate) const MAX_MEMORIES: usize = 64;
+
+/// Known toolchains need two. Each reserves over 4 GiB of address space, however
+/// little of it is used.
+pub(crate) const MAX_MEMORIES: usize = 8;
 
 /// Handles to resources, its own and the host's, that a component may hold at once.
 pub(crate) const MAX_HANDLES: usize = 4096;
@@ -50,7 +53,7 @@ impl MemoryMeter {
 /// Holds one instance to its memory limit, in total over all its memories and
 /// tables.
 #[derive(Debug)]
-pub struct WasmResourceLimiter {
+pub(crate) struct WasmResourceLimiter {
     limit: u64,
     used: u64,
     // The growth that was granted last, until it is known whether it succeeded.

@@ -31,17 +31,29 @@
 //! ```
 
 mod clock;
+pub mod conformance;
 mod directory;
+mod faults;
 mod loader;
 mod lock;
+mod method;
+pub mod mock;
+mod model;
 #[cfg(test)]
 mod poll;
 mod router;
+mod suite;
+pub mod suites;
 mod validator;
 
 pub use clock::ManualClock;
 pub use directory::MemoryDirectory;
+pub use faults::{Fault, Faulty};
 pub use loader::MemoryLoader;
+pub use method::Method;
+pub use model::ModelEngine;
 pub use router::{RecordingRouter, RouterCall};
+pub use suite::{Broken, Case, Conditions, Runner, Time};
 pub use validator::RecordingValidator;
 pub use wasm_core::MemoryStorage;
+pub use wasm_fixtures;

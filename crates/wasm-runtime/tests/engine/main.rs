@@ -7,6 +7,7 @@
 
 mod abuse;
 mod cancellation;
+mod complexity;
 mod concurrency;
 mod embedding;
 mod host_functions;

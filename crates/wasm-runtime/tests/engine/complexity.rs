@@ -1,0 +1,263 @@
+use std::fmt::Write;
+
+use bytes::Bytes;
+
+use wasm_core::{Defect, WasmError};
+use wasm_fixtures::{ALL, Behaviour, NESTED_INSTANCES};
+use wasm_runtime::WasmtimeEngine;
+
+use crate::support::{config, engine, id, with_memory, within};
+
+async fn validate(engine: &WasmtimeEngine, wasm: impl Into<Bytes>) -> Result<(), WasmError> {
+    let config = with_memory(2 << 20);
+    within(engine.validate(&id("demo/complex/main"), wasm.into(), &config)).await
+}
+
+/// What there is too much of, and how much.
+async fn excess(wasm: impl Into<Bytes>) -> (&'static str, u64) {
+    match validate(&engine(), wasm).await {
+        Err(WasmError::InvalidComponent {
+            defect: Defect::TooComplex { what, found, limit },
+            ..
+        }) => {
+            assert!(found > limit, "{found} {what} of {limit}");
+            (what, found)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn excess_of(text: &str) -> (&'static str, u64) {
+    excess(wat::parse_str(text).unwrap()).await
+}
+
+fn component(module: &str, instances: usize) -> String {
+    let instances = "(core instance (instantiate $m))".repeat(instances);
+    format!("(component (core module $m {module}) {instances})")
+}
+
+/// A function with a parameter and locals that are all needed in the end.
+fn function(locals: usize, body: &str) -> String {
+    let declared = "i32 ".repeat(locals);
+    let mut text = format!("(func (param i32) (result i32) (local {declared})");
+    for local in 1..=locals {
+        write!(text, " local.get 0 local.set {local}").unwrap();
+    }
+    text += body;
+    text += " i32.const 0";
+    for local in 1..=locals {
+        write!(text, " local.get {local} i32.add").unwrap();
+    }
+    text + ")"
+}
+
+/// Components of which each instantiates the one before it twice.
+fn doubled(innermost: &str, depth: usize) -> String {
+    let mut text = format!("(component $c0 {innermost})");
+    for level in 1..=depth {
+        let below = level - 1;
+        write!(
+            text,
+            "(component $c{level} (alias outer 1 $c{below} (component $c))
+               (instance (instantiate $c)) (instance (instantiate $c)))"
+        )
+        .unwrap();
+    }
+    format!("(component {text} (instance (instantiate $c{depth})))")
+}
+
+#[tokio::test]
+async fn instances_that_double_are_counted_without_making_any() {
+    let found = excess(NESTED_INSTANCES.wasm).await;
+    assert_eq!(found, ("core instances", 1 << 30));
+    let module = "(core module $m) (core instance (instantiate $m))";
+    let found = excess_of(&doubled(module, 100)).await;
+    assert_eq!(found, ("core instances", u64::MAX));
+    let found = excess_of(&doubled("", 20)).await;
+    assert_eq!(found, ("component instances", 1 << 21));
+    let found = excess_of(&component("", 300)).await;
+    assert_eq!(found, ("core instances", 300));
+    let found = excess_of(&component("(memory 0)", 9)).await;
+    assert_eq!(found, ("memories", 9));
+    let found = excess_of(&component("(table 0 funcref)", 65)).await;
+    assert_eq!(found, ("tables", 65));
+}
+
+#[tokio::test]
+async fn what_is_handed_around_cannot_hide() {
+    let handed = "(component
+        (core module $m)
+        (component $inner
+          (import \"m\" (core module $handed))
+          (core instance (instantiate $handed)))
+        (instance (instantiate $inner (with \"m\" (core module $m)))))";
+    let found = excess_of(handed).await;
+    assert_eq!(found, ("instances of what a component is handed", 1));
+    let exported = "(component
+        (component $outer
+          (component $hidden)
+          (export \"c\" (component $hidden)))
+        (instance $i (instantiate $outer))
+        (alias export $i \"c\" (component $found))
+        (instance (instantiate $found)))";
+    let found = excess_of(exported).await;
+    assert_eq!(found, ("instances of what a component is handed", 1));
+}
+
+#[tokio::test]
+async fn functions_that_are_hard_to_compile_are_refused() {
+    let ifs = |count: usize| " local.get 0 if".repeat(count) + &" end".repeat(count);
+    for (module, what) in [
+        (
+            function(2_000, &" loop local.get 0 br_if 0 end".repeat(2_000)),
+            "values kept across branches in one function",
+        ),
+        (
+            function(0, &" local.get 0 if end".repeat(50_000)),
+            "values kept across branches in one function",
+        ),
+        (
+            function(
+                100,
+                &format!(" block local.get 0 br_table {} end", "0 ".repeat(50_000)),
+            ),
+            "values kept across branches in one function",
+        ),
+        (
+            function(0, &ifs(3_000)),
+            "blocks within each other in one function",
+        ),
+        (
+            function(0, &" i32.const 1 drop".repeat(150_000)),
+            "instructions in one function",
+        ),
+        (
+            format!(
+                "(func $many (result {}) unreachable) (func {} return)",
+                "i32 ".repeat(1_000),
+                "call $many ".repeat(300)
+            ),
+            "instructions in one function",
+        ),
+        (
+            format!(
+                "(func (result i32) i32.const 0 {} unreachable {} return)",
+                format!("block (result {}) ", "i32 ".repeat(500)).repeat(600),
+                "end ".repeat(600)
+            ),
+            "instructions in one function",
+        ),
+        (
+            format!(
+                "(global i32 i32.const 0 {})",
+                "i32.const 1 i32.add ".repeat(100_000)
+            ),
+            "instructions in one function",
+        ),
+        // Nobody knows where they go before there is an instance.
+        (
+            format!(
+                "(global $at i32 (i32.const 0)) (memory 1) {}",
+                "(data (global.get $at) \"\")".repeat(40_000)
+            ),
+            "instructions in one function",
+        ),
+    ] {
+        assert_eq!(excess_of(&component(&module, 1)).await.0, what);
+    }
+    let hard = function(1_000, &" loop local.get 0 br_if 0 end".repeat(1_000));
+    let found = excess_of(&component(&hard.repeat(20), 1)).await;
+    assert_eq!(found.0, "values kept across branches");
+    let locals = format!("(func (local {}))", "i64 ".repeat(50_000));
+    let found = excess_of(&component(&locals.repeat(300), 1)).await;
+    assert_eq!(found.0, "instructions");
+    let parameters = format!(
+        "(type (func (param {}))) {}",
+        "i32 ".repeat(1_000),
+        "(func (type 0))".repeat(15_000)
+    );
+    let found = excess_of(&component(&parameters, 1)).await;
+    assert_eq!(found.0, "instructions");
+}
+
+#[tokio::test]
+async fn memory_of_the_host_is_counted_for_every_instance() {
+    let globals = "(global i64 (i64.const 1))";
+    let elements = format!("(func $f) (elem func {})", "$f ".repeat(60_000));
+    for (text, what) in [
+        (component(&globals.repeat(20_000), 1), "globals"),
+        (
+            component(&globals.repeat(10_000), 30),
+            "bytes of host memory for instances",
+        ),
+        (
+            component(
+                &format!("{elements} (elem func {})", "$f ".repeat(10_000)),
+                1,
+            ),
+            "elements in segments",
+        ),
+        (
+            component(&elements, 5),
+            "bytes of host memory for instances",
+        ),
+        (
+            component(&"(func)".repeat(3_000), 50),
+            "bytes of host memory for instances",
+        ),
+    ] {
+        assert_eq!(excess_of(&text).await.0, what);
+    }
+}
+
+#[tokio::test]
+async fn what_is_never_instantiated_is_compiled_nevertheless() {
+    let sparse = "(core module (memory 256)
+        (data (i32.const 0) \"a\") (data (i32.const 16777215) \"a\"))";
+    let mut levels = String::new();
+    for _ in 0..40 {
+        levels = format!("(component {levels})");
+    }
+    for (items, what) in [
+        (sparse.repeat(5), "bytes of memory images"),
+        ("(core module)".repeat(129), "core modules"),
+        (
+            format!("(core module {})", "(func)".repeat(70_000)),
+            "functions",
+        ),
+        (levels, "levels of components in components"),
+    ] {
+        assert_eq!(excess_of(&format!("(component {items})")).await.0, what);
+    }
+}
+
+#[tokio::test]
+async fn up_to_the_limits_everything_loads() {
+    let engine = engine();
+    for text in [
+        component("(memory 0)", 8),
+        component(
+            "(global i64 (i64.const 1)) (func) (export \"f\" (func 0))",
+            256,
+        ),
+        component(&function(0, &" local.get 0 if end".repeat(1_000)), 1),
+    ] {
+        let wasm: Bytes = wat::parse_str(&text).unwrap().into();
+        let id = id("demo/complex/main");
+        let loading = engine.load_component(&id, wasm, config());
+        within(loading).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_toolchains_make_is_not_too_complex() {
+    let engine = engine();
+    let c = include_bytes!("../../../../examples/c-echo/echo.wasm");
+    validate(&engine, &c[..]).await.unwrap();
+    for fixture in ALL {
+        if !matches!(fixture.behaviour, Behaviour::Refused(_)) {
+            let valid = validate(&engine, fixture.wasm).await;
+            assert!(valid.is_ok(), "{}: {valid:?}", fixture.name);
+        }
+    }
+}

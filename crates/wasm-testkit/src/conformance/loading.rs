@@ -1,0 +1,401 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::{JoinSet, yield_now};
+
+use wasm_core::{
+    ComponentHandle, ComponentId, Defect, HostServices, LifecycleError, LimitsError, Resource,
+    ResourceLimits, Trap, WasmError,
+};
+use wasm_fixtures::{
+    BIG_INITIAL_MEMORY, CORE_MODULE, COUNTER, ECHO, Fixture, HELLO, INIT_FAILS, MINIMAL,
+    MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SPIN_IN_INITIALIZE, SPIN_IN_START,
+    THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
+};
+
+use super::lab::{
+    KIB, MIB, SHORT, begin, config, exceeded, fuelled, id, id_of, message, poll_once, timed,
+    timed_out, until, with_memory,
+};
+use super::probes::GatedRouter;
+use super::{Engine, Feature, Lab, Settings};
+use crate::suite::{Case, cases};
+
+pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
+    cases!["loading":
+        "The same id and bytes may be loaded any number of times; each is an instance of its \
+         own, with a number that the engine never gives again." => [
+            a_handle_carries_the_id_that_was_loaded,
+            the_same_id_and_bytes_are_two_instances,
+            numbers_are_never_given_again,
+            numbers_are_unique_among_loads_at_once,
+        ],
+        "A component that does not export `component-lifecycle` is loaded without \
+         `initialize`." => [
+            a_component_without_a_lifecycle_is_loaded,
+        ],
+        "If any step fails or the future is dropped, nothing is left behind." => [
+            a_load_that_fails_leaves_nothing_behind,
+            a_load_that_is_dropped_leaves_nothing_behind,
+        ],
+        "One for which `WasmError::is_load_error` holds, or a trap or a limit: an initial memory \
+         over the limit, a start function or `initialize` that goes wrong." => [
+            bytes_that_are_no_component_are_told_apart,
+            a_truncated_component_is_malformed,
+            a_core_module_is_no_component,
+            an_incomplete_lifecycle_is_named,
+            an_export_of_another_type_is_named,
+            an_import_nobody_provides_is_named,
+            too_many_instances_are_too_complex,
+            an_initialize_that_refuses_is_quoted,
+            an_initialize_that_traps_fails_the_load,
+            every_refusal_is_a_load_error_of_the_component,
+            an_initial_memory_over_the_limit_is_refused_with_its_size,
+        ],
+        "4 MiB: what an engine grants at the most, unless its operator raised the ceiling." => [
+            memory_limits_reach_up_to_the_ceiling,
+            a_raised_ceiling_is_granted needs Feature::MemoryCeiling,
+        ],
+        "Validates, links, instantiates and calls `initialize`, all under the limits." => [
+            a_start_function_that_spins_is_stopped_at_its_deadline,
+            an_initialize_that_spins_is_stopped_at_its_deadline,
+            a_start_function_that_spins_runs_out_of_fuel needs Feature::Fuel,
+            an_initialize_that_spins_runs_out_of_fuel needs Feature::Fuel,
+        ],
+    ]
+}
+
+async fn a_handle_carries_the_id_that_was_loaded<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for text in ["demo/echo/main", "a.b/c-d_e/F"] {
+        let handle = bench.load_as(&id(text), ECHO, config()).await;
+        assert_eq!(*handle.id(), id(text), "the id of the handle");
+    }
+}
+
+async fn the_same_id_and_bytes_are_two_instances<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let one = bench.load(COUNTER, config()).await;
+    let two = bench.load(COUNTER, config()).await;
+    assert_ne!(one, two, "two handles of one id");
+    for (handle, count) in [(&one, "1"), (&one, "2"), (&two, "1"), (&one, "3")] {
+        assert_eq!(bench.ask(handle, "").await, count, "the count of {handle}");
+    }
+    bench.unload(&one).await;
+    assert_eq!(
+        bench.ask(&two, "").await,
+        "2",
+        "after the other was unloaded"
+    );
+}
+
+async fn numbers_are_never_given_again<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let mut numbers = HashSet::new();
+    let mut given = |handle: &ComponentHandle| {
+        let new = numbers.insert(handle.handle_id());
+        assert!(new, "{handle} has a number that was given before");
+    };
+    let kept = bench.load(ECHO, config()).await;
+    given(&kept);
+    for _ in 0..5 {
+        bench.not_loaded(INIT_FAILS, config()).await;
+        let handle = bench.load(COUNTER, config()).await;
+        given(&handle);
+        bench.restart(&handle).await;
+        bench.unload(&handle).await;
+    }
+    assert_eq!(bench.ask(&kept, "hi").await, "hi");
+}
+
+async fn numbers_are_unique_among_loads_at_once<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let mut loads = JoinSet::new();
+    for n in 0..24 {
+        let bench = bench.clone();
+        loads.spawn(async move {
+            if n % 3 == 0 {
+                bench.not_loaded(TRUNCATED, config()).await;
+            }
+            bench.load(MINIMAL, config()).await.handle_id()
+        });
+    }
+    let numbers: HashSet<u64> = loads.join_all().await.into_iter().collect();
+    assert_eq!(numbers.len(), 24, "different numbers");
+}
+
+async fn a_component_without_a_lifecycle_is_loaded<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for fixture in [MINIMAL, HELLO, OTHER_WORLD] {
+        let handle = bench.load(fixture, config()).await;
+        bench.restart(&handle).await;
+        bench.unload(&handle).await;
+        bench.is_unknown(&handle).await;
+    }
+}
+
+/// What loads badly, each in a way of its own.
+const BAD: [Fixture; 10] = [
+    TRUNCATED,
+    CORE_MODULE,
+    MISSING_EXPORT,
+    WRONG_TYPE,
+    UNKNOWN_IMPORT,
+    BIG_INITIAL_MEMORY,
+    THOUSAND_MODULES,
+    NESTED_INSTANCES,
+    INIT_FAILS,
+    TRAP_IN_INITIALIZE,
+];
+
+async fn a_load_that_fails_leaves_nothing_behind<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let alone = Arc::strong_count(&router);
+    for fixture in BAD {
+        bench.not_loaded(fixture, config()).await;
+        until(async || Arc::strong_count(&router) == alone).await;
+        bench.knows_none_of(&id_of(fixture), 0..=50).await;
+    }
+    let next = bench.load(ECHO, config()).await;
+    let number = next.handle_id();
+    for fixture in BAD {
+        let around = number.saturating_sub(20)..=number.saturating_add(20);
+        bench.knows_none_of(&id_of(fixture), around).await;
+    }
+}
+
+async fn a_load_that_is_dropped_leaves_nothing_behind<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let before = bench.load(ECHO, config()).await;
+    let alone = Arc::strong_count(&router);
+    // Dropped after so many polls: somewhere between the first step and the last.
+    for polls in 0..20 {
+        let day = timed(ResourceLimits::MAX_TIMEOUT);
+        let mut load = Box::pin(bench.try_load(SPIN_IN_INITIALIZE, day));
+        for _ in 0..polls {
+            begin("a load that never ends", load.as_mut()).await;
+            yield_now().await;
+        }
+        drop(load);
+        until(async || Arc::strong_count(&router) == alone).await;
+    }
+    for polls in 0..20 {
+        let mut load = Box::pin(bench.try_load(COUNTER, config()));
+        for _ in 0..polls {
+            if let Some(loaded) = poll_once(load.as_mut()).await {
+                match loaded {
+                    Ok(handle) => bench.unload(&handle).await,
+                    Err(error) => panic!("{error}"),
+                }
+                load = Box::pin(bench.try_load(COUNTER, config()));
+                break;
+            }
+            yield_now().await;
+        }
+        drop(load);
+        until(async || Arc::strong_count(&router) == alone).await;
+    }
+    let after = bench.load(ECHO, config()).await;
+    let numbers = before.handle_id().min(after.handle_id())
+        ..=before.handle_id().max(after.handle_id()).saturating_add(20);
+    for fixture in [SPIN_IN_INITIALIZE, COUNTER] {
+        bench.knows_none_of(&id_of(fixture), numbers.clone()).await;
+    }
+}
+
+async fn defect<E: Engine + ?Sized>(lab: &Lab<E>, bytes: &'static [u8]) -> Defect {
+    let bench = lab.bench();
+    let id = id("demo/bytes/main");
+    let bytes = Bytes::from_static(bytes);
+    let loaded = bench.engine.load_component(&id, bytes, config()).await;
+    match loaded {
+        Err(WasmError::InvalidComponent {
+            component, defect, ..
+        }) => {
+            assert_eq!(component, id, "which component is invalid");
+            defect
+        }
+        Err(error) => panic!("the component should be invalid, but: {error}"),
+        Ok(handle) => panic!("what is no component was loaded as {handle}"),
+    }
+}
+
+async fn bytes_that_are_no_component_are_told_apart<E: Engine + ?Sized>(lab: Lab<E>) {
+    assert_eq!(defect(&lab, b"").await, Defect::Empty);
+    assert_eq!(defect(&lab, b"(component)").await, Defect::Text);
+    let script = Defect::NotWasm {
+        first_bytes: b"#!/bin/sh".to_vec(),
+    };
+    assert_eq!(defect(&lab, b"#!/bin/sh").await, script);
+    assert_eq!(defect(&lab, b"\0asm\x01\0\0\0").await, Defect::CoreModule);
+    let future = Defect::UnknownVersion {
+        version: [0x0e, 0, 1, 0],
+    };
+    assert_eq!(defect(&lab, b"\0asm\x0e\0\x01\0").await, future);
+}
+
+async fn a_truncated_component_is_malformed<E: Engine + ?Sized>(lab: Lab<E>) {
+    let defect = defect(&lab, TRUNCATED.wasm).await;
+    assert!(
+        matches!(&defect, Defect::Malformed { reason } if !reason.is_empty()),
+        "{defect:?}"
+    );
+}
+
+async fn a_core_module_is_no_component<E: Engine + ?Sized>(lab: Lab<E>) {
+    let defect = defect(&lab, CORE_MODULE.wasm).await;
+    assert_eq!(defect, Defect::CoreModule);
+}
+
+async fn an_incomplete_lifecycle_is_named<E: Engine + ?Sized>(lab: Lab<E>) {
+    let defect = defect(&lab, MISSING_EXPORT.wasm).await;
+    let missing = vec!["handle-callback".to_owned()];
+    assert_eq!(defect, Defect::IncompleteLifecycle { missing });
+}
+
+async fn an_export_of_another_type_is_named<E: Engine + ?Sized>(lab: Lab<E>) {
+    let defect = defect(&lab, WRONG_TYPE.wasm).await;
+    assert!(
+        matches!(&defect, Defect::WrongExportType { export, .. } if export == "handle-message"),
+        "{defect:?}"
+    );
+}
+
+async fn an_import_nobody_provides_is_named<E: Engine + ?Sized>(lab: Lab<E>) {
+    let error = lab.bench().not_loaded(UNKNOWN_IMPORT, config()).await;
+    assert!(
+        matches!(&error, WasmError::ImportNotFound { component, import, .. }
+            if *component == id_of(UNKNOWN_IMPORT) && import.contains("acme:db/query@1.0.0")),
+        "{error}"
+    );
+}
+
+async fn too_many_instances_are_too_complex<E: Engine + ?Sized>(lab: Lab<E>) {
+    for (fixture, instances) in [(THOUSAND_MODULES, 1_000), (NESTED_INSTANCES, 1 << 30)] {
+        let defect = defect(&lab, fixture.wasm).await;
+        assert!(
+            matches!(&defect, Defect::TooComplex { found, limit, .. }
+                if *found == instances && *limit < instances),
+            "{}: {defect:?}",
+            fixture.name
+        );
+    }
+}
+
+async fn an_initialize_that_refuses_is_quoted<E: Engine + ?Sized>(lab: Lab<E>) {
+    let error = lab.bench().not_loaded(INIT_FAILS, config()).await;
+    assert!(
+        matches!(&error, WasmError::InitializationFailed {
+            error: LifecycleError::InitializationFailed(text), ..
+        } if text == "no configuration"),
+        "{error}"
+    );
+}
+
+async fn an_initialize_that_traps_fails_the_load<E: Engine + ?Sized>(lab: Lab<E>) {
+    let error = lab.bench().not_loaded(TRAP_IN_INITIALIZE, config()).await;
+    assert!(
+        matches!(&error, WasmError::Trapped { trap: Trap::Unreachable, export, component, .. }
+            if &**export == "initialize" && *component == id_of(TRAP_IN_INITIALIZE)),
+        "{error}"
+    );
+}
+
+async fn every_refusal_is_a_load_error_of_the_component<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let mut refused: Vec<(ComponentId, WasmError)> = Vec::new();
+    for fixture in BAD {
+        let error = bench.not_loaded(fixture, config()).await;
+        if !matches!(fixture.name, "trap-in-initialize" | "big-initial-memory") {
+            assert!(error.is_load_error(), "{}: {error}", fixture.name);
+        }
+        refused.push((id_of(fixture), error));
+    }
+    let above = with_memory(5 * MIB);
+    refused.push((id_of(ECHO), bench.not_loaded(ECHO, above).await));
+    for (id, error) in refused {
+        assert_eq!(error.component(), Some(&id), "of whom it is said: {error}");
+    }
+}
+
+async fn an_initial_memory_over_the_limit_is_refused_with_its_size<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let error = lab.bench().not_loaded(BIG_INITIAL_MEMORY, config()).await;
+    exceeded(&error, Resource::Memory, 2 * MIB, "instantiate");
+    assert!(
+        matches!(&error, WasmError::ResourceLimitExceeded { requested: Some(requested), .. }
+            if *requested == 64 * MIB),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert!(text.contains("`memory` in [resources]"), "{text}");
+}
+
+#[track_caller]
+fn above_ceiling(error: &WasmError, found: u64, ceiling: u64) {
+    assert!(
+        matches!(error, WasmError::InvalidLimits { source, .. }
+            if *source == LimitsError::Memory { found, ceiling }),
+        "{found} bytes are above a ceiling of {ceiling}, but: {error}"
+    );
+}
+
+async fn memory_limits_reach_up_to_the_ceiling<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for memory_bytes in [512 * KIB, 4 * MIB] {
+        let handle = bench.load(ECHO, with_memory(memory_bytes)).await;
+        assert_eq!(bench.ask(&handle, "hi").await, "hi");
+    }
+    for memory_bytes in [4 * MIB + 1, ResourceLimits::MAX_MEMORY_BYTES] {
+        let error = bench.not_loaded(ECHO, with_memory(memory_bytes)).await;
+        above_ceiling(&error, memory_bytes, 4 * MIB);
+    }
+}
+
+async fn a_raised_ceiling_is_granted<E: Engine + ?Sized>(lab: Lab<E>) {
+    let settings = Settings {
+        memory_ceiling_bytes: 80 * MIB,
+    };
+    let bench = lab.bench_of(HostServices::default(), settings);
+    let big = bench.load(BIG_INITIAL_MEMORY, with_memory(65 * MIB)).await;
+    let message = message(&big, "");
+    let reply = bench.engine.call_handle_message(&big, message).await;
+    assert!(matches!(reply, Ok(None)), "{reply:?}");
+    assert_eq!(bench.usage(&big).await.memory_bytes, 64 * MIB);
+    let error = bench.not_loaded(ECHO, with_memory(81 * MIB)).await;
+    above_ceiling(&error, 81 * MIB, 80 * MIB);
+}
+
+async fn stopped_at_its_deadline<E: Engine + ?Sized>(lab: &Lab<E>, fixture: Fixture, export: &str) {
+    let config = timed(SHORT);
+    let error = lab.bench().not_loaded(fixture, config.clone()).await;
+    timed_out(&error, &config, export);
+}
+
+async fn a_start_function_that_spins_is_stopped_at_its_deadline<E: Engine + ?Sized>(lab: Lab<E>) {
+    stopped_at_its_deadline(&lab, SPIN_IN_START, "instantiate").await;
+}
+
+async fn an_initialize_that_spins_is_stopped_at_its_deadline<E: Engine + ?Sized>(lab: Lab<E>) {
+    stopped_at_its_deadline(&lab, SPIN_IN_INITIALIZE, "initialize").await;
+}
+
+async fn a_start_function_that_spins_runs_out_of_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
+    let error = lab
+        .bench()
+        .not_loaded(SPIN_IN_START, fuelled(300_000))
+        .await;
+    exceeded(&error, Resource::Fuel, 300_000, "instantiate");
+}
+
+async fn an_initialize_that_spins_runs_out_of_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
+    let error = lab
+        .bench()
+        .not_loaded(SPIN_IN_INITIALIZE, fuelled(300_000))
+        .await;
+    exceeded(&error, Resource::Fuel, 300_000, "initialize");
+}

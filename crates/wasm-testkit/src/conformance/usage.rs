@@ -1,0 +1,313 @@
+use wasm_core::{ComponentState, WasmError};
+use wasm_fixtures::{
+    BIG_INITIAL_MEMORY, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR, MANY_MEMORIES, PAGE_BYTES,
+    RECURSE_THEN_HOSTCALL, SENDER, SPIN, TRAP,
+};
+
+use super::lab::{
+    KIB, SHORT, config, fuelled, not_found, permitted, poll_once, timed, with_memory,
+};
+use super::probes::GatedRouter;
+use super::{Engine, Feature, Lab};
+use crate::suite::{Case, cases};
+
+pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
+    cases!["usage":
+        "Answers at once, also while a call runs or the component has failed." => [
+            usage_is_known_while_a_call_runs,
+            usage_is_known_of_a_failed_component,
+        ],
+        "`WasmError::ComponentNotFound` only." => [
+            usage_of_what_is_not_there_is_not_found,
+        ],
+        "Where it is in its life." => [
+            a_component_is_ready_busy_or_failed,
+        ],
+        "Memories and tables now, in bytes; 0 while it is failed." => [
+            memory_is_what_the_instance_has,
+            memory_grows_with_the_guest,
+        ],
+        "The most that `memory_bytes` has been." => [
+            the_peak_stays,
+        ],
+        "Fuel that the latest call consumed, `initialize` and `shutdown` included." => [
+            the_same_call_takes_the_same_fuel needs Feature::Fuel,
+            more_work_takes_more_fuel needs Feature::Fuel,
+        ],
+        "Fuel that all calls consumed, `initialize` and `shutdown` included." => [
+            total_fuel_is_the_sum_of_all_calls needs Feature::Fuel,
+        ],
+        "Calls that an embedder made and that reached the guest; without `initialize` and \
+         `shutdown`." => [
+            a_new_component_was_never_called,
+            calls_of_every_kind_count,
+            calls_that_reach_no_guest_do_not_count,
+        ],
+        "Calls, `initialize` included, that ended in a trap, out of fuel or at the memory \
+         limit." => [
+            traps_count_as_traps,
+            the_memory_limit_counts_as_a_trap,
+            exhausted_fuel_counts_as_a_trap needs Feature::Fuel,
+            an_error_of_the_guest_counts_as_nothing_but_a_call,
+        ],
+        "Calls, `initialize` included, that were stopped at their deadline." => [
+            deadlines_count_as_timeouts,
+        ],
+        "Times it was given a fresh instance." => [
+            restarts_count,
+        ],
+    ]
+}
+
+async fn usage_is_known_while_a_call_runs<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let sender = bench.load(SENDER, permitted()).await;
+    let running = bench.spawn_send(&sender, "demo/a/main hi");
+    router.gate.entered(1).await;
+    let mut usage = bench.engine.usage(&sender);
+    match poll_once(usage.as_mut()).await {
+        Some(Ok(usage)) => {
+            let expected = (ComponentState::Busy, 0);
+            assert_eq!((usage.state, usage.calls), expected, "state and calls");
+            assert!(usage.memory_bytes >= PAGE_BYTES, "{usage:?}");
+        }
+        Some(Err(error)) => panic!("{error}"),
+        None => panic!("usage waits for a call to end"),
+    }
+    router.gate.open(1);
+    let running = running.await;
+    assert!(matches!(running, Ok(Ok(None))), "{running:?}");
+}
+
+async fn usage_is_known_of_a_failed_component<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(TRAP, config()).await;
+    bench.fail(&handle, "go").await;
+    let usage = bench.usage(&handle).await;
+    assert_eq!(
+        (usage.state, usage.memory_bytes, usage.traps, usage.calls),
+        (ComponentState::Failed, 0, 1, 1),
+        "state, memory, traps and calls"
+    );
+    assert!(usage.peak_memory_bytes >= PAGE_BYTES, "{usage:?}");
+}
+
+async fn usage_of_what_is_not_there_is_not_found<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let echo = bench.load(ECHO, config()).await;
+    bench.unload(&echo).await;
+    match bench.engine.usage(&echo).await {
+        Ok(usage) => panic!("{usage:?}"),
+        Err(error) => not_found(&error, &echo),
+    }
+}
+
+async fn a_component_is_ready_busy_or_failed<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let sender = bench.load(SENDER, permitted()).await;
+    assert_eq!(bench.state(&sender).await, ComponentState::Ready);
+    let running = bench.spawn_send(&sender, "demo/a/main hi");
+    router.gate.entered(1).await;
+    assert_eq!(bench.state(&sender).await, ComponentState::Busy);
+    router.gate.open(1);
+    let running = running.await;
+    assert!(matches!(running, Ok(Ok(None))), "{running:?}");
+    assert_eq!(bench.state(&sender).await, ComponentState::Ready);
+    bench.fail(&sender, vec![b'x'; 3 << 20]).await;
+    assert_eq!(bench.state(&sender).await, ComponentState::Failed);
+    bench.restart(&sender).await;
+    assert_eq!(bench.state(&sender).await, ComponentState::Ready);
+}
+
+async fn memory_is_what_the_instance_has<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for (fixture, pages) in [(ECHO, 1), (MANY_MEMORIES, 4)] {
+        let handle = bench.load(fixture, config()).await;
+        let usage = bench.usage(&handle).await;
+        // Imports of host functions may take a small table.
+        let expected = pages * PAGE_BYTES..pages * PAGE_BYTES + KIB;
+        assert!(expected.contains(&usage.memory_bytes), "{usage:?}");
+    }
+    bench.not_loaded(BIG_INITIAL_MEMORY, config()).await;
+}
+
+async fn memory_grows_with_the_guest<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let echo = bench.load(ECHO, config()).await;
+    bench.ask(&echo, "x".repeat(100_000)).await;
+    let usage = bench.usage(&echo).await;
+    assert!(usage.memory_bytes >= 100_000, "{usage:?}");
+    let grown = bench.load(GROW_SURVIVES, with_memory(512 * KIB)).await;
+    bench.ask(&grown, "").await;
+    let usage = bench.usage(&grown).await;
+    assert_eq!(usage.memory_bytes, 512 * KIB);
+}
+
+async fn the_peak_stays<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let grow = bench.load(GROW, with_memory(512 * KIB)).await;
+    let usage = bench.usage(&grow).await;
+    assert_eq!(usage.peak_memory_bytes, usage.memory_bytes, "at first");
+    bench.fail(&grow, "go").await;
+    bench.restart(&grow).await;
+    let usage = bench.usage(&grow).await;
+    assert_eq!(usage.peak_memory_bytes, 512 * KIB, "the most it ever had");
+    assert!(usage.memory_bytes < 512 * KIB, "{usage:?}");
+}
+
+async fn the_same_call_takes_the_same_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let counter = bench.load(COUNTER, config()).await;
+    assert_ne!(
+        bench.usage(&counter).await.last_call_fuel,
+        0,
+        "of `initialize`"
+    );
+    let mut fuel = Vec::new();
+    for _ in 0..3 {
+        bench.ask(&counter, "").await;
+        fuel.push(bench.usage(&counter).await.last_call_fuel);
+    }
+    assert_ne!(fuel[0], 0);
+    assert_eq!(fuel, [fuel[0]; 3]);
+}
+
+async fn more_work_takes_more_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(RECURSE_THEN_HOSTCALL, config()).await;
+    let mut before = 0;
+    for depth in ["10", "100", "1000"] {
+        bench.ask(&handle, depth).await;
+        let fuel = bench.usage(&handle).await.last_call_fuel;
+        assert!(
+            fuel > before,
+            "{fuel} for a depth of {depth}, {before} for less"
+        );
+        before = fuel;
+    }
+}
+
+async fn total_fuel_is_the_sum_of_all_calls<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(ECHO, config()).await;
+    let mut total = bench.usage(&handle).await.total_fuel;
+    for length in [0, 10, 10_000] {
+        bench.ask(&handle, "x".repeat(length)).await;
+        let usage = bench.usage(&handle).await;
+        total += usage.last_call_fuel;
+        assert_eq!(usage.total_fuel, total, "after {length} bytes");
+    }
+    bench.restart(&handle).await;
+    let usage = bench.usage(&handle).await;
+    let initialize = usage.last_call_fuel;
+    assert!(usage.total_fuel >= total + initialize, "{usage:?}");
+}
+
+async fn a_new_component_was_never_called<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let echo = bench.load(ECHO, config()).await;
+    let usage = bench.usage(&echo).await;
+    let counters = [usage.calls, usage.traps, usage.timeouts, usage.restarts];
+    assert_eq!(counters, [0; 4], "calls, traps, timeouts and restarts");
+    assert_eq!(usage.state, ComponentState::Ready);
+}
+
+async fn calls_of_every_kind_count<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let echo = bench.load(ECHO, config()).await;
+    bench.ask(&echo, "hi").await;
+    assert_eq!(bench.usage(&echo).await.calls, 1, "after a message");
+    if let Err(error) = bench.call_back(&echo, "").await {
+        panic!("{error}");
+    }
+    assert_eq!(bench.usage(&echo).await.calls, 2, "after a callback");
+    if let Err(error) = bench.engine.health(&echo).await {
+        panic!("{error}");
+    }
+    assert_eq!(bench.usage(&echo).await.calls, 3, "after health");
+    if let Err(error) = bench.engine.metadata(&echo).await {
+        panic!("{error}");
+    }
+    assert_eq!(bench.usage(&echo).await.calls, 4, "after metadata");
+    bench.restart(&echo).await;
+    assert_eq!(bench.usage(&echo).await.calls, 4, "after a restart");
+}
+
+async fn calls_that_reach_no_guest_do_not_count<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let trap = bench.load(TRAP, config()).await;
+    bench.fail(&trap, "go").await;
+    for _ in 0..3 {
+        let error = bench.fail(&trap, "ok").await;
+        assert!(
+            matches!(error, WasmError::ComponentFailed { .. }),
+            "{error}"
+        );
+    }
+    let usage = bench.usage(&trap).await;
+    assert_eq!((usage.calls, usage.traps), (1, 1), "calls and traps");
+}
+
+async fn traps_count_as_traps<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let trap = bench.load(TRAP, config()).await;
+    for traps in 1..=3 {
+        bench.fail(&trap, "go").await;
+        let usage = bench.usage(&trap).await;
+        assert_eq!((usage.traps, usage.timeouts), (traps, 0));
+        bench.restart(&trap).await;
+    }
+}
+
+async fn the_memory_limit_counts_as_a_trap<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let grow = bench.load(GROW, with_memory(512 * KIB)).await;
+    bench.fail(&grow, "go").await;
+    let usage = bench.usage(&grow).await;
+    assert_eq!((usage.traps, usage.timeouts), (1, 0));
+}
+
+async fn exhausted_fuel_counts_as_a_trap<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let spin = bench.load(SPIN, fuelled(300_000)).await;
+    bench.fail(&spin, "go").await;
+    let usage = bench.usage(&spin).await;
+    assert_eq!((usage.traps, usage.timeouts), (1, 0));
+    assert_eq!(usage.last_call_fuel, 300_000);
+}
+
+async fn an_error_of_the_guest_counts_as_nothing_but_a_call<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(GUEST_ERROR, config()).await;
+    for _ in 0..3 {
+        bench.refusal(&handle, "fail").await;
+    }
+    let usage = bench.usage(&handle).await;
+    assert_eq!((usage.calls, usage.traps, usage.timeouts), (3, 0, 0));
+}
+
+async fn deadlines_count_as_timeouts<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let spin = bench.load(SPIN, timed(SHORT)).await;
+    for timeouts in 1..=2 {
+        bench.fail(&spin, "go").await;
+        let usage = bench.usage(&spin).await;
+        assert_eq!((usage.timeouts, usage.traps), (timeouts, 0));
+        bench.restart(&spin).await;
+    }
+}
+
+async fn restarts_count<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let trap = bench.load(TRAP, config()).await;
+    for restarts in [1, 3] {
+        bench.restart(&trap).await;
+        assert_eq!(bench.usage(&trap).await.restarts, restarts);
+        bench.fail(&trap, "go").await;
+        assert_eq!(bench.usage(&trap).await.restarts, restarts);
+        bench.restart(&trap).await;
+        assert_eq!(bench.usage(&trap).await.restarts, restarts + 1);
+    }
+}

@@ -1,0 +1,646 @@
+//! An engine without WebAssembly: it knows the fixtures by their bytes and does what
+//! their table says.
+
+mod call;
+mod host;
+mod instance;
+mod memory;
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::{consume_budget, unconstrained};
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
+    MessagePayload, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
+};
+use wasm_fixtures::{ALL, Behaviour, Lifecycle, Refusal};
+
+use self::call::{Detached, Run, Stop, bounded};
+use self::instance::{Guest, Instance};
+use crate::lock::lock;
+
+/// The size of the largest component that is accepted unless an engine is told
+/// otherwise.
+const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+
+/// Memories of one component.
+const MAX_MEMORIES: u64 = 64;
+
+/// Counts for all engines of the process, so that a handle of one is unknown to
+/// another.
+static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
+
+/// Runs the components of `wasm-fixtures` by their table instead of their code.
+///
+/// It keeps the whole contract of [`RuntimeEngine`] and calls its services as an
+/// engine does, under the same permissions and budgets. Other bytes are
+/// [`Defect::Malformed`], if not something else at first sight. Like a real engine
+/// it needs a tokio runtime with a timer; deadlines follow tokio's clock, so a test
+/// can pause it and need not wait for them.
+///
+/// Where a real engine is compared with it, these agree:
+///
+/// - the kind of each outcome, the component, export and resource that it names,
+///   the limit, the memory that was asked for, and answers of the guest,
+/// - in the usage: state, memory now and at peak, calls, traps, timeouts, restarts.
+///
+/// These are its own:
+///
+/// - *Fuel.* A call costs 100, an allocation in the guest (one for each text of a
+///   message, one for an answer that is written) 30, a call of the host 20 and a
+///   level of recursion 10. A loop without end consumes a unit in a nanosecond, so
+///   that it is stopped by whichever budget is smaller; out of fuel it is at once.
+/// - *Time.* Nothing but waiting takes any.
+/// - *The stack* holds 10,000 levels.
+/// - *Texts* in [`Defect`] and [`Trap::RefusedByHost`]; there are no frames and no
+///   sources.
+/// - *Logs* go nowhere, but are checked like every use of the host.
+/// - *Components that take no messages* have no memory, and nothing to call.
+/// - *WASI* has no directories: what is granted of it is not looked at.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use bytes::Bytes;
+/// use wasm_core::{
+///     ComponentConfig, ComponentId, ComponentMessage, HostServices, ResourceLimits,
+///     RuntimeEngine,
+/// };
+/// use wasm_testkit::{ModelEngine, wasm_fixtures};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = ModelEngine::new(HostServices::default());
+/// let id = ComponentId::new("demo", "counter", "main")?;
+/// let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), Some(1_000_000))?;
+/// let wasm = Bytes::from_static(wasm_fixtures::COUNTER.wasm);
+/// let counter = engine.load_component(&id, wasm, ComponentConfig::new(limits)).await?;
+///
+/// let message = ComponentMessage::new(id.clone(), id, "hello");
+/// let answer = engine.call_handle_message(&counter, message).await?;
+/// assert_eq!(answer, Some("1".into()));
+/// # Ok(())
+/// # }
+/// ```
+pub struct ModelEngine {
+    memory_ceiling_bytes: u64,
+    max_component_bytes: u64,
+    services: HostServices,
+    slots: RwLock<HashMap<u64, Arc<Slot>>>,
+}
+
+/// Where a loaded component lives.
+struct Slot {
+    guest: Arc<Guest>,
+    /// One permit, given to calls in the order in which they asked; closed by
+    /// unloading.
+    turns: Arc<Semaphore>,
+    /// Of who has the turn, and then of who unloads.
+    occupant: Arc<FairMutex<Occupant>>,
+}
+
+enum Occupant {
+    Ready(Box<Instance>),
+    Failed(Arc<WasmError>),
+    /// With a call that has not come back.
+    Away,
+}
+
+impl ModelEngine {
+    /// With a memory ceiling of 4 MiB and components of up to 64 MiB.
+    pub fn new(services: HostServices) -> Self {
+        Self {
+            memory_ceiling_bytes: ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
+            max_component_bytes: MAX_COMPONENT_BYTES,
+            services,
+            slots: RwLock::default(),
+        }
+    }
+
+    /// The largest memory limit with which a component may be loaded.
+    #[must_use]
+    pub fn with_memory_ceiling_bytes(mut self, bytes: u64) -> Self {
+        self.memory_ceiling_bytes = bytes;
+        self
+    }
+
+    /// The size of the largest component that is looked at.
+    #[must_use]
+    pub fn with_max_component_bytes(mut self, bytes: u64) -> Self {
+        self.max_component_bytes = bytes;
+        self
+    }
+
+    /// What an engine does before it runs any of the component; `None` is one that
+    /// takes no messages.
+    fn validate(
+        &self,
+        id: &ComponentId,
+        bytes: &[u8],
+        config: &ComponentConfig,
+    ) -> Result<Option<Lifecycle>, WasmError> {
+        let checked = config.limits.check_ceiling(self.memory_ceiling_bytes);
+        checked.map_err(|source| WasmError::InvalidLimits {
+            component: id.clone(),
+            source,
+        })?;
+        let invalid = |defect| WasmError::invalid_component(id, defect);
+        let (length, limit) = (bytes.len() as u64, self.max_component_bytes);
+        if length > limit {
+            let bytes = length;
+            return Err(invalid(Defect::TooLarge { bytes, limit }));
+        }
+        Defect::check_header(bytes).map_err(invalid)?;
+        let malformed = |reason: &str| {
+            invalid(Defect::Malformed {
+                reason: reason.to_owned(),
+            })
+        };
+        let Some(fixture) = ALL.iter().find(|fixture| fixture.wasm == bytes) else {
+            return Err(malformed("it is none of the components of wasm-fixtures"));
+        };
+        let refusal = match fixture.behaviour {
+            Behaviour::Component(lifecycle) => return Ok(Some(lifecycle)),
+            Behaviour::Exports(_) => return Ok(None),
+            Behaviour::Refused(refusal) => refusal,
+        };
+        Err(match refusal {
+            Refusal::Malformed => malformed("unexpected end"),
+            Refusal::CoreModule => invalid(Defect::CoreModule),
+            Refusal::IncompleteLifecycle { missing } => invalid(Defect::IncompleteLifecycle {
+                missing: vec![missing.to_owned()],
+            }),
+            Refusal::WrongType { export } => invalid(Defect::WrongExportType {
+                export: export.to_owned(),
+                reason: "its parameters or results are others".to_owned(),
+            }),
+            Refusal::UnknownImport { interface, .. } => WasmError::ImportNotFound {
+                component: id.clone(),
+                import: interface.to_owned(),
+                source: None,
+            },
+            Refusal::TooManyInstances { instances } => invalid(Defect::TooComplex {
+                what: "memories",
+                found: u64::from(instances),
+                limit: MAX_MEMORIES,
+            }),
+        })
+    }
+
+    fn slot(&self, handle: &ComponentHandle) -> Result<Arc<Slot>, WasmError> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .get(&handle.handle_id())
+            .filter(|slot| slot.guest.handle == *handle)
+            .cloned()
+            .ok_or_else(|| not_found(handle))
+    }
+
+    /// Waits for its turn, which is withdrawn if the caller is gone by then, and makes
+    /// the call.
+    async fn call<R, F>(
+        &self,
+        handle: &ComponentHandle,
+        export: &'static str,
+        call: F,
+    ) -> Result<R, WasmError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Instance, Lifecycle) -> Running<'_, R> + Send + 'static,
+    {
+        let slot = self.slot(handle)?;
+        let caller = Arc::new(());
+        let watch = Arc::downgrade(&caller);
+        let outcome = detached(handle.id(), async move {
+            let mut turn = Turn::of(slot).await?;
+            if watch.strong_count() == 0 {
+                return Err(not_found(&turn.slot.guest.handle));
+            }
+            turn.call(export, call).await
+        })
+        .await;
+        // A task that calls without a break leaves its thread to others now and then;
+        // afterwards, because a call takes its place in the queue at its first poll.
+        consume_budget().await;
+        outcome
+    }
+}
+
+type Running<'a, R> = Pin<Box<dyn Future<Output = Run<R>> + Send + 'a>>;
+
+impl Slot {
+    fn new(guest: Guest) -> Self {
+        Self {
+            guest: Arc::new(guest),
+            turns: Arc::new(Semaphore::new(1)),
+            occupant: Arc::new(FairMutex::new(Occupant::Away)),
+        }
+    }
+
+    /// Instantiates and, for a component that takes messages, initializes.
+    async fn start(&self) -> Result<Box<Instance>, WasmError> {
+        let mut instance = Box::new(Instance::new(&self.guest));
+        let Some(lifecycle) = self.guest.lifecycle else {
+            return Ok(instance);
+        };
+        self.enter("instantiate", &mut instance, |instance| {
+            Box::pin(instance.instantiate(lifecycle))
+        })
+        .await?;
+        let initialized = self.enter("initialize", &mut instance, |instance| {
+            Box::pin(instance.initialize(lifecycle))
+        });
+        match initialized.await? {
+            Ok(()) => Ok(instance),
+            Err(error) => Err(WasmError::InitializationFailed {
+                component: self.guest.id().clone(),
+                error,
+            }),
+        }
+    }
+
+    /// A component that takes no messages has nothing to shut down.
+    async fn shutdown(&self, mut instance: Box<Instance>) -> Result<(), WasmError> {
+        let Some(lifecycle) = self.guest.lifecycle else {
+            return Ok(());
+        };
+        let shut_down = self.enter("shutdown", &mut instance, |instance| {
+            Box::pin(instance.shutdown(lifecycle))
+        });
+        shut_down.await?.map_err(|error| WasmError::ShutdownFailed {
+            component: self.guest.id().clone(),
+            error,
+        })
+    }
+
+    /// Runs an export under the limits.
+    async fn enter<R, F>(
+        &self,
+        export: &'static str,
+        instance: &mut Instance,
+        run: F,
+    ) -> Result<R, WasmError>
+    where
+        F: FnOnce(&mut Instance) -> Running<'_, R>,
+    {
+        let deadline = instance.begin_call();
+        let outcome = bounded(deadline, run(instance)).await;
+        self.ended(export, instance, outcome)
+    }
+
+    fn ended<R>(
+        &self,
+        export: &'static str,
+        instance: &mut Instance,
+        outcome: Run<R>,
+    ) -> Result<R, WasmError> {
+        let (fuel_consumed, denied) = instance.end_call();
+        let mut usage = lock(&self.guest.usage);
+        usage.last_call_fuel = fuel_consumed;
+        usage.total_fuel = usage.total_fuel.saturating_add(fuel_consumed);
+        let stop = match outcome {
+            Ok(result) => return Ok(result),
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Deadline => usage.timeouts += 1,
+            Stop::OutOfFuel | Stop::Trap(_) => usage.traps += 1,
+        }
+        drop(usage);
+        Err(self.error(export, stop, fuel_consumed, denied))
+    }
+
+    fn error(
+        &self,
+        export: &'static str,
+        stop: Stop,
+        fuel_consumed: u64,
+        denied: Option<u64>,
+    ) -> WasmError {
+        let limits = &self.guest.config.limits;
+        let component = self.guest.id().clone();
+        let (export, frames) = (export.into(), Box::default());
+        let (resource, limit, requested) = match stop {
+            Stop::Deadline => {
+                return WasmError::Timeout {
+                    component,
+                    export,
+                    limit: limits.timeout(),
+                    fuel_consumed,
+                    frames,
+                };
+            }
+            Stop::Trap(trap) if denied.is_none() || !may_follow_denial(&trap) => {
+                return WasmError::Trapped {
+                    component,
+                    export,
+                    trap,
+                    frames,
+                    fuel_consumed,
+                    source: None,
+                };
+            }
+            Stop::Trap(_) => (Resource::Memory, limits.memory_bytes(), denied),
+            Stop::OutOfFuel => (Resource::Fuel, limits.fuel().unwrap_or(u64::MAX), None),
+        };
+        WasmError::ResourceLimitExceeded {
+            component,
+            export,
+            resource,
+            limit,
+            requested,
+            fuel_consumed,
+            frames,
+            source: None,
+        }
+    }
+
+    /// Empties the slot for the time of a call.
+    fn take(&self, occupant: &mut Occupant) -> Result<Box<Instance>, WasmError> {
+        let cause = match mem::replace(occupant, Occupant::Away) {
+            Occupant::Ready(instance) => return Ok(instance),
+            Occupant::Failed(cause) => cause,
+            Occupant::Away => Arc::new(abandoned(self.guest.id())),
+        };
+        *occupant = Occupant::Failed(Arc::clone(&cause));
+        Err(WasmError::ComponentFailed {
+            component: self.guest.id().clone(),
+            source: cause,
+        })
+    }
+
+    fn put_back(&self, occupant: &mut Occupant, instance: Box<Instance>) {
+        *occupant = Occupant::Ready(instance);
+        self.set_state(ComponentState::Ready);
+    }
+
+    fn fail(&self, occupant: &mut Occupant, error: &WasmError) {
+        *occupant = Occupant::Failed(Arc::new(error.clone()));
+        self.set_state(ComponentState::Failed);
+    }
+
+    fn set_state(&self, state: ComponentState) {
+        let mut usage = lock(&self.guest.usage);
+        usage.state = state;
+        if state == ComponentState::Failed {
+            usage.memory_bytes = 0;
+        }
+    }
+}
+
+/// The one call that a component is in.
+struct Turn {
+    slot: Arc<Slot>,
+    // Given back in this order.
+    occupant: OwnedMutexGuard<Occupant>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
+        // A task that has done much already must stand in line all the same.
+        let turn = unconstrained(Arc::clone(&slot.turns).acquire_owned()).await;
+        let Ok(turn) = turn else {
+            return Err(not_found(&slot.guest.handle));
+        };
+        let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
+        // It may have been unloaded between the two.
+        if slot.turns.is_closed() {
+            return Err(not_found(&slot.guest.handle));
+        }
+        Ok(Self {
+            slot,
+            occupant,
+            _turn: turn,
+        })
+    }
+
+    async fn call<R, F>(&mut self, export: &'static str, call: F) -> Result<R, WasmError>
+    where
+        F: FnOnce(&mut Instance, Lifecycle) -> Running<'_, R>,
+    {
+        let Self { slot, occupant, .. } = self;
+        let mut instance = slot.take(occupant)?;
+        let Some(lifecycle) = slot.guest.lifecycle else {
+            slot.put_back(occupant, instance);
+            return Err(WasmError::ExportNotFound {
+                component: slot.guest.id().clone(),
+                export: format!("{LIFECYCLE_INTERFACE}#{export}").into(),
+            });
+        };
+        slot.set_state(ComponentState::Busy);
+        let entered = slot.enter(export, &mut instance, |instance| call(instance, lifecycle));
+        let outcome = entered.await;
+        lock(&slot.guest.usage).calls += 1;
+        match &outcome {
+            Ok(_) => slot.put_back(occupant, instance),
+            Err(error) => slot.fail(occupant, error),
+        }
+        outcome
+    }
+
+    async fn restart(&mut self) -> Result<(), WasmError> {
+        let Self { slot, occupant, .. } = self;
+        slot.set_state(ComponentState::Busy);
+        if let Ok(instance) = slot.take(occupant) {
+            // Whatever it answers.
+            let _ = slot.shutdown(instance).await;
+        }
+        match slot.start().await {
+            Ok(instance) => {
+                lock(&slot.guest.usage).restarts += 1;
+                slot.put_back(occupant, instance);
+                Ok(())
+            }
+            Err(error) => {
+                slot.fail(occupant, &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A call that is dropped midway, as by the shutdown of its runtime, takes its
+/// instance with it.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let busy = lock(&self.slot.guest.usage).state == ComponentState::Busy;
+        if busy {
+            drop(self.slot.take(&mut self.occupant));
+            self.slot.set_state(ComponentState::Failed);
+        }
+    }
+}
+
+/// Whether a guest may have ended so because it was denied memory: toolchains abort
+/// then, or hand the host a pointer to nothing.
+fn may_follow_denial(trap: &Trap) -> bool {
+    matches!(trap, Trap::Unreachable | Trap::RefusedByHost(_))
+}
+
+fn not_found(handle: &ComponentHandle) -> WasmError {
+    WasmError::ComponentNotFound {
+        handle: handle.clone(),
+    }
+}
+
+/// What is said of a call that nobody can end any more.
+fn abandoned(component: &ComponentId) -> WasmError {
+    WasmError::Trapped {
+        component: component.clone(),
+        export: "(unknown)".into(),
+        trap: Trap::Other("the async runtime that ran the call was shut down".to_owned()),
+        frames: Box::default(),
+        fuel_consumed: 0,
+        source: None,
+    }
+}
+
+fn async_runtime() -> Result<Handle, WasmError> {
+    Handle::try_current().map_err(|error| WasmError::Unsupported {
+        what: format!("running components outside of a tokio runtime ({error})"),
+    })
+}
+
+/// Makes a call end whatever becomes of its caller, on the runtime where it began.
+async fn detached<R: Send + 'static>(
+    component: &ComponentId,
+    call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
+) -> Result<R, WasmError> {
+    let ended = Detached::new(async_runtime()?, call).await;
+    ended.unwrap_or_else(|_| {
+        Err(WasmError::ComponentFailed {
+            component: component.clone(),
+            source: Arc::new(abandoned(component)),
+        })
+    })
+}
+
+impl Debug for ModelEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelEngine")
+            .field("memory_ceiling_bytes", &self.memory_ceiling_bytes)
+            .field("max_component_bytes", &self.max_component_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl RuntimeEngine for ModelEngine {
+    async fn load_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let lifecycle = self.validate(id, &bytes, &config)?;
+        async_runtime()?;
+        let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
+        let handle = ComponentHandle::new(id.clone(), number);
+        let slot = Slot::new(Guest {
+            handle: handle.clone(),
+            config,
+            services: self.services.clone(),
+            lifecycle,
+            usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Busy))),
+        });
+        let instance = slot.start().await?;
+        slot.put_back(&mut *slot.occupant.lock().await, instance);
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.insert(number, Arc::new(slot));
+        Ok(handle)
+    }
+
+    async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        async_runtime()?;
+        let Ok(slot) = self.slot(handle) else {
+            return Ok(());
+        };
+        let removed = {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            slots.remove(&handle.handle_id())
+        };
+        if removed.is_none() {
+            return Ok(());
+        }
+        slot.turns.close();
+        detached(handle.id(), async move {
+            let instance = slot.take(&mut *slot.occupant.lock().await);
+            match instance {
+                Ok(instance) => slot.shutdown(instance).await,
+                Err(_) => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn call_handle_message(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<Option<MessagePayload>, WasmError> {
+        let answer = self.call(handle, "handle-message", |instance, lifecycle| {
+            Box::pin(instance.handle_message(lifecycle, message))
+        });
+        answer.await?.map_err(|error| WasmError::GuestError {
+            component: handle.id().clone(),
+            error,
+        })
+    }
+
+    async fn call_handle_callback(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), WasmError> {
+        let answer = self.call(handle, "handle-callback", |instance, lifecycle| {
+            Box::pin(instance.handle_callback(lifecycle, message))
+        });
+        answer.await?.map_err(|error| WasmError::GuestError {
+            component: handle.id().clone(),
+            error,
+        })
+    }
+
+    async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let slot = self.slot(handle)?;
+        detached(
+            handle.id(),
+            async move { Turn::of(slot).await?.restart().await },
+        )
+        .await
+    }
+
+    async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
+        self.call(handle, "health", |instance, lifecycle| {
+            Box::pin(instance.health(lifecycle))
+        })
+        .await
+    }
+
+    async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
+        self.call(handle, "metadata", |instance, lifecycle| {
+            Box::pin(async move { instance.metadata(lifecycle) })
+        })
+        .await
+    }
+
+    async fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
+        Ok(*lock(&self.slot(handle)?.guest.usage))
+    }
+}
+
+#[cfg(test)]
+mod tests;

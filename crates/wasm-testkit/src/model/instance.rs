@@ -1,0 +1,657 @@
+//! Interpreting what a fixture does.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::task::coop::consume_budget;
+use tokio::time::Instant;
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentUsage, CorrelationId, GuestError, HealthStatus, HostServices, LifecycleError,
+    LogLevel, MessagePayload, Timestamp, Trap,
+};
+use wasm_fixtures::{
+    CONTROL_CHARACTERS, Lifecycle, METADATA, OnCallback, OnHealth, OnInitialize, OnMessage,
+    OnMetadata, OnShutdown, Otherwise,
+};
+
+use super::call::{Run, Stop};
+use super::host::{MESSAGES_PER_CALL, SENT_BYTES_PER_CALL, Target, cut};
+use super::memory::{Denied, Memory, TABLE_ELEMENT_BYTES};
+
+/// Fuel of a call in which nothing else happens.
+const CALL_FUEL: u64 = 100;
+
+/// Fuel of an allocation, the growth that it may need included.
+const ALLOCATION_FUEL: u64 = 30;
+
+/// Fuel of a call of a host function.
+pub(super) const HOST_CALL_FUEL: u64 = 20;
+
+/// Fuel of a function that calls itself.
+const RECURSION_FUEL: u64 = 10;
+
+/// How deep a function may call itself; the deepest that any test should need is
+/// far below, and what should use up the stack far above.
+const STACK_DEPTH: u64 = 10_000;
+
+/// The most random bytes that WASI gives at once.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// The size of the record in which a message is handed over.
+const MESSAGE_BYTES: u64 = 104;
+
+/// Whom an instance belongs to: what stays the same over a restart.
+pub(super) struct Guest {
+    pub(super) handle: ComponentHandle,
+    pub(super) config: ComponentConfig,
+    pub(super) services: HostServices,
+    /// `None` for a component that takes no messages.
+    pub(super) lifecycle: Option<Lifecycle>,
+    pub(super) usage: Arc<Mutex<ComponentUsage>>,
+}
+
+impl Guest {
+    pub(super) fn id(&self) -> &ComponentId {
+        self.handle.id()
+    }
+}
+
+/// What a guest answers a message with.
+pub(super) type Answer = Result<Option<MessagePayload>, GuestError>;
+
+/// An instance of a fixture: what it remembers, and what its running call has left.
+pub(super) struct Instance {
+    pub(super) guest: Arc<Guest>,
+    pub(super) deadline: Instant,
+    pub(super) messages_left: u32,
+    pub(super) sent_bytes_left: u64,
+    fuel_consumed: u64,
+    memory: Memory,
+    messages: u64,
+    told: HealthStatus,
+    last_callback: Option<Bytes>,
+}
+
+impl Instance {
+    /// Before it is instantiated.
+    pub(super) fn new(guest: &Arc<Guest>) -> Self {
+        let limit = guest.config.limits.memory_bytes();
+        Self {
+            guest: Arc::clone(guest),
+            deadline: Instant::now(),
+            messages_left: 0,
+            sent_bytes_left: 0,
+            fuel_consumed: 0,
+            memory: Memory::new(limit, Arc::clone(&guest.usage)),
+            messages: 0,
+            told: HealthStatus::Healthy,
+            last_callback: None,
+        }
+    }
+
+    /// Gives the call its full budgets and returns its deadline.
+    pub(super) fn begin_call(&mut self) -> Instant {
+        self.deadline = Instant::now() + self.guest.config.limits.timeout();
+        self.messages_left = MESSAGES_PER_CALL;
+        self.sent_bytes_left = SENT_BYTES_PER_CALL;
+        self.fuel_consumed = 0;
+        self.memory.take_denied();
+        self.deadline
+    }
+
+    /// Fuel consumed and memory denied in the call that ends.
+    pub(super) fn end_call(&mut self) -> (u64, Option<u64>) {
+        self.memory.free();
+        (self.fuel_consumed, self.memory.take_denied())
+    }
+
+    /// Makes its memories and runs its start functions.
+    pub(super) async fn instantiate(&mut self, lifecycle: Lifecycle) -> Run<()> {
+        self.memory.instantiate(&lifecycle)?;
+        match lifecycle.initialize {
+            OnInitialize::SpinBefore => Err(self.spin().await),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn initialize(
+        &mut self,
+        lifecycle: Lifecycle,
+    ) -> Run<Result<(), LifecycleError>> {
+        self.consume(CALL_FUEL)?;
+        let guest = Arc::clone(&self.guest);
+        let config = &guest.config;
+        self.allocate(4, config.env.len() * 16)?;
+        for (name, value) in &config.env {
+            self.allocate(1, name.len())?;
+            self.allocate(1, value.len())?;
+        }
+        if let Some(data) = &config.config_data {
+            self.allocate(1, data.len())?;
+        }
+        if lifecycle.message == OnMessage::Configuration {
+            self.memory.keep();
+        }
+        match lifecycle.initialize {
+            OnInitialize::Ok | OnInitialize::SpinBefore => Ok(Ok(())),
+            OnInitialize::Fails(text) => {
+                Ok(Err(LifecycleError::InitializationFailed(text.to_owned())))
+            }
+            OnInitialize::Trap => Err(unreachable()),
+            OnInitialize::Spin => Err(self.spin().await),
+        }
+    }
+
+    pub(super) async fn handle_message(
+        &mut self,
+        lifecycle: Lifecycle,
+        message: ComponentMessage,
+    ) -> Run<Answer> {
+        self.receive(lifecycle, &message).await?;
+        let payload = message.payload.clone().into_bytes();
+        match lifecycle.message {
+            OnMessage::Nothing => Ok(Ok(None)),
+            OnMessage::Echo => some(payload),
+            OnMessage::Count => {
+                self.messages += 1;
+                let count = self.messages.to_string();
+                self.say(count)
+            }
+            OnMessage::CountInStorage => self.count_in_storage().await,
+            OnMessage::Store => self.obey(&payload).await,
+            OnMessage::Configuration => self.show_configuration(&payload),
+            OnMessage::Envelope => self.show_envelope(&message),
+            OnMessage::SelfId => {
+                let id = self.self_id()?;
+                self.say(id.to_string())
+            }
+            OnMessage::Send => {
+                let (target, text) = Target::read(&payload);
+                let sent = self.send(&target, text).await?;
+                none_unless(sent)
+            }
+            OnMessage::Broadcast => self.broadcast_to_listed(&payload).await,
+            OnMessage::Request => self.make_request(&payload).await,
+            OnMessage::Sleep => {
+                self.sleep(number(&payload)).await?;
+                some("awake")
+            }
+            OnMessage::Log => {
+                for level in LogLevel::ALL {
+                    self.log(level, &payload)?;
+                }
+                Ok(Ok(None))
+            }
+            OnMessage::Time if *payload == *b"time" => {
+                let now = self.now()?;
+                self.say(decimal(now))
+            }
+            OnMessage::Time => {
+                let now = self.now()?;
+                self.say(now.as_millis().to_string())
+            }
+            OnMessage::Directory => self.show_directory(&payload).await,
+            OnMessage::SetHealth => {
+                self.told = match &*payload {
+                    b"healthy" => HealthStatus::Healthy,
+                    b"degraded" => HealthStatus::Degraded,
+                    b"unhealthy" => HealthStatus::Unhealthy,
+                    _ => HealthStatus::Unknown,
+                };
+                Ok(Ok(None))
+            }
+            OnMessage::OkOr(_) if *payload == *b"ok" => some(payload),
+            OnMessage::OkOr(otherwise) => self.misbehave(otherwise).await,
+            OnMessage::EchoTwiceThenTrap => {
+                self.messages += 1;
+                if self.messages.is_multiple_of(3) {
+                    return Err(unreachable());
+                }
+                some(payload)
+            }
+            OnMessage::SpinInRealloc => Err(self.spin().await),
+            OnMessage::BadPointerFromRealloc => Err(refused("a pointer out of bounds")),
+            OnMessage::GrowAndCountPages => {
+                let pages = self.memory.grow_in_turn();
+                self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
+                self.say(pages.to_string())
+            }
+            OnMessage::RecurseThenCallHost => {
+                self.recurse(number(&payload))?;
+                self.now()?;
+                some("back")
+            }
+            OnMessage::LogFlood { lines } => {
+                for _ in 0..lines {
+                    self.log(LogLevel::Info, b"flood")?;
+                }
+                Ok(Ok(None))
+            }
+            OnMessage::LogControlCharacters => {
+                self.log(LogLevel::Info, CONTROL_CHARACTERS.message.as_bytes())?;
+                Ok(Ok(None))
+            }
+            OnMessage::SendFlood { messages } => self.send_flood(messages).await,
+            OnMessage::BroadcastStorm { recipients } => {
+                self.allocate(4, recipients as usize * 24)?;
+                let targets = vec![Target::sink(); recipients as usize];
+                let sent = self.broadcast(&targets, zeros()).await?;
+                none_unless(sent)
+            }
+            OnMessage::FillStorage => self.fill_storage().await,
+        }
+    }
+
+    pub(super) async fn handle_callback(
+        &mut self,
+        lifecycle: Lifecycle,
+        message: ComponentMessage,
+    ) -> Run<Result<(), GuestError>> {
+        self.receive(lifecycle, &message).await?;
+        match lifecycle.callback {
+            OnCallback::Ok => Ok(Ok(())),
+            OnCallback::Keep => {
+                let correlation = message.correlation_id.as_ref().map(CorrelationId::as_str);
+                let content_type = message.message_type.as_deref();
+                let mut kept = Vec::new();
+                for part in [
+                    correlation.unwrap_or("-"),
+                    "|",
+                    content_type.unwrap_or("-"),
+                    "|",
+                ] {
+                    kept.extend_from_slice(part.as_bytes());
+                }
+                kept.extend_from_slice(message.payload.as_bytes());
+                self.allocate(1, kept.len())?;
+                self.memory.keep_only(kept.len() as u64);
+                self.last_callback = Some(kept.into());
+                Ok(Ok(()))
+            }
+            OnCallback::Fails(text) => Ok(Err(GuestError::RuntimeError(text.to_owned()))),
+            OnCallback::Trap => Err(unreachable()),
+        }
+    }
+
+    pub(super) fn metadata(&mut self, lifecycle: Lifecycle) -> Run<ComponentMetadata> {
+        self.consume(CALL_FUEL)?;
+        match lifecycle.metadata {
+            OnMetadata::Usual => Ok(ComponentMetadata {
+                name: METADATA.name.to_owned(),
+                version: METADATA.version.to_owned(),
+                description: METADATA.description.to_owned(),
+                author: METADATA.author.to_owned(),
+                license: METADATA.license.to_owned(),
+                supported_operations: METADATA
+                    .supported_operations
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                stateful: lifecycle.stateful,
+            }),
+            OnMetadata::BadUtf8 => Err(bad_utf8()),
+        }
+    }
+
+    pub(super) async fn health(&mut self, lifecycle: Lifecycle) -> Run<HealthStatus> {
+        self.consume(CALL_FUEL)?;
+        match lifecycle.health {
+            OnHealth::Healthy => Ok(HealthStatus::Healthy),
+            OnHealth::AsTold => Ok(self.told),
+            OnHealth::Spin => Err(self.spin().await),
+        }
+    }
+
+    pub(super) async fn shutdown(
+        &mut self,
+        lifecycle: Lifecycle,
+    ) -> Run<Result<(), LifecycleError>> {
+        self.consume(CALL_FUEL)?;
+        match lifecycle.shutdown {
+            OnShutdown::Ok => Ok(Ok(())),
+            OnShutdown::Fails(text) => Ok(Err(LifecycleError::ShutdownFailed(text.to_owned()))),
+            OnShutdown::Trap => Err(unreachable()),
+            OnShutdown::Spin => Err(self.spin().await),
+        }
+    }
+
+    /// Takes a message from the host, which puts it on the heap.
+    async fn receive(&mut self, lifecycle: Lifecycle, message: &ComponentMessage) -> Run<()> {
+        self.consume(CALL_FUEL)?;
+        match lifecycle.message {
+            OnMessage::SpinInRealloc => return Err(self.spin().await),
+            OnMessage::BadPointerFromRealloc => {
+                return Err(refused("`cabi_realloc` returned a pointer out of bounds"));
+            }
+            _ => {}
+        }
+        self.allocate(8, MESSAGE_BYTES as usize)?;
+        self.lower_id(&message.sender)?;
+        self.allocate(1, message.payload.len())?;
+        if let Some(correlation) = &message.correlation_id {
+            self.allocate(1, correlation.as_str().len())?;
+        }
+        if let Some(reply_to) = &message.reply_to {
+            self.lower_id(reply_to)?;
+        }
+        if let Some(content_type) = &message.message_type {
+            self.allocate(1, content_type.len())?;
+        }
+        Ok(())
+    }
+
+    async fn count_in_storage(&mut self) -> Run<Answer> {
+        let stored = match self.storage_get(b"count").await? {
+            Ok(stored) => stored,
+            Err(error) => return failed(&error),
+        };
+        let count = stored.map_or(0, |text| number(&text)).wrapping_add(1);
+        let text = Bytes::from(count.to_string());
+        self.allocate(1, text.len())?;
+        match self.storage_set(b"count", text.clone()).await? {
+            Ok(()) => some(text),
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn obey(&mut self, payload: &Bytes) -> Run<Answer> {
+        let (command, rest) = cut(payload, b' ');
+        let (key, value) = cut(&rest, b' ');
+        match command.first() {
+            Some(b's') => none_unless(self.storage_set(&key, value).await?),
+            Some(b'd') => none_unless(self.storage_delete(&key).await?),
+            Some(b'g') => match self.storage_get(&key).await? {
+                Ok(value) => Ok(Ok(value.map(MessagePayload::from))),
+                Err(error) => failed(&error),
+            },
+            Some(b'e') => match self.storage_exists(&key).await? {
+                Ok(true) => some("true"),
+                Ok(false) => some("false"),
+                Err(error) => failed(&error),
+            },
+            Some(b'k') => match self.storage_list_keys(&key).await? {
+                Ok(keys) => self.say_lines(&keys),
+                Err(error) => failed(&error),
+            },
+            _ => match self.storage_usage().await? {
+                Ok((usage, quota)) => {
+                    self.say(format!("{} {quota} {}", usage.used_bytes, usage.key_count))
+                }
+                Err(error) => failed(&error),
+            },
+        }
+    }
+
+    fn show_configuration(&mut self, payload: &[u8]) -> Run<Answer> {
+        let guest = Arc::clone(&self.guest);
+        let config = &guest.config;
+        match payload {
+            b"env" => {
+                let entries = config.env.iter();
+                let lines = entries.map(|(name, value)| format!("{name}={value}"));
+                let lines: Vec<String> = lines.collect();
+                self.say_lines(&lines)
+            }
+            b"limits" => {
+                let limits = &config.limits;
+                let fuel = limits.fuel().map(|fuel| fuel.to_string());
+                self.say(format!(
+                    "{} {} {}",
+                    limits.memory_bytes(),
+                    limits.timeout().as_millis(),
+                    fuel.as_deref().unwrap_or("unmetered")
+                ))
+            }
+            _ => Ok(Ok(config.config_data.clone())),
+        }
+    }
+
+    fn show_envelope(&mut self, message: &ComponentMessage) -> Run<Answer> {
+        let correlation = message.correlation_id.as_ref().map(CorrelationId::as_str);
+        let reply_to = message.reply_to.as_ref().map(ComponentId::as_str);
+        self.say(format!(
+            "{}|{}|{}|{}|{}|{}",
+            message.sender,
+            correlation.unwrap_or("-"),
+            reply_to.unwrap_or("-"),
+            decimal(message.timestamp),
+            message.message_type.as_deref().unwrap_or("-"),
+            message.payload.len()
+        ))
+    }
+
+    async fn broadcast_to_listed(&mut self, payload: &Bytes) -> Run<Answer> {
+        let (mut ids, text) = cut(payload, b' ');
+        let mut targets = Vec::new();
+        loop {
+            let (id, rest) = cut(&ids, b',');
+            self.allocate(4, 24)?;
+            targets.push(Target::read(&id).0);
+            if rest.is_empty() {
+                break;
+            }
+            ids = rest;
+        }
+        let sent = self.broadcast(&targets, text).await?;
+        none_unless(sent)
+    }
+
+    async fn make_request(&mut self, payload: &Bytes) -> Run<Answer> {
+        if **payload == *b"last" {
+            return Ok(Ok(self.last_callback.clone().map(MessagePayload::from)));
+        }
+        if let Some(request) = payload.strip_prefix(b"cancel ") {
+            let cancelled = self.cancel_request(request).await?;
+            return none_unless(cancelled);
+        }
+        let (target, text) = Target::read(payload);
+        match self.request(&target, text).await? {
+            Ok(correlation) => some(correlation.as_str().to_owned()),
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn show_directory(&mut self, payload: &Bytes) -> Run<Answer> {
+        if payload.is_empty() {
+            let ids = self.list_components().await?;
+            let lines: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            return self.say_lines(&lines);
+        }
+        let (target, _) = Target::read(payload);
+        match self.component_info(&target).await? {
+            Ok(info) => self.say(format!(
+                "{}|{}|{}|{}",
+                info.id, info.name, info.version, info.health
+            )),
+            Err(case) => Ok(Err(GuestError::RuntimeError(case.to_owned()))),
+        }
+    }
+
+    async fn send_flood(&mut self, messages: u32) -> Run<Answer> {
+        let target = Target::sink();
+        for count in 0..messages {
+            if let Err(error) = self.send(&target, Bytes::from_static(b"flood")).await? {
+                return self.say(format!("{count} {}", error.name()));
+            }
+        }
+        self.say(messages.to_string())
+    }
+
+    async fn fill_storage(&mut self) -> Run<Answer> {
+        for count in 0_u64.. {
+            // Until the deadline, if the quota is large and the fuel unmetered.
+            consume_budget().await;
+            let key = count.to_string();
+            self.consume(ALLOCATION_FUEL)?;
+            if let Err(error) = self.storage_set(key.as_bytes(), zeros()).await? {
+                return self.say(format!("{count} {}", error.name()));
+            }
+        }
+        Err(self.spin().await)
+    }
+
+    async fn misbehave(&mut self, otherwise: Otherwise) -> Run<Answer> {
+        match otherwise {
+            Otherwise::GuestError(text) => Ok(Err(GuestError::RuntimeError(text.to_owned()))),
+            Otherwise::Trap => Err(unreachable()),
+            Otherwise::Spin | Otherwise::SpinAfterEcho => Err(self.spin().await),
+            Otherwise::GrowUntilDenied => {
+                let pages = self.memory.grow_in_turn();
+                self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
+                Err(unreachable())
+            }
+            Otherwise::GrowForever => {
+                self.memory.grow_in_turn();
+                Err(self.spin().await)
+            }
+            Otherwise::GrowTableUntilDenied => {
+                while self.memory.grow(1_024 * TABLE_ELEMENT_BYTES).is_ok() {
+                    self.consume(ALLOCATION_FUEL)?;
+                }
+                Err(unreachable())
+            }
+            Otherwise::Recurse => {
+                self.recurse(u64::MAX)?;
+                Ok(Ok(None))
+            }
+            Otherwise::SleepForever => {
+                self.sleep(u64::MAX).await?;
+                some("awake")
+            }
+            Otherwise::WaitInWasi => {
+                self.consume(HOST_CALL_FUEL)?;
+                pending().await
+            }
+            Otherwise::AskForRandomBytes(count) if count > MAX_RANDOM_BYTES => {
+                Err(refused("too many random bytes at once"))
+            }
+            Otherwise::AskForRandomBytes(count) => {
+                self.allocate(1, count as usize)?;
+                self.say(count.to_string())
+            }
+            Otherwise::HugeAnswer => Err(refused("the answer is out of bounds of memory")),
+            Otherwise::BadUtf8 => Err(bad_utf8()),
+        }
+    }
+
+    pub(super) fn consume(&mut self, fuel: u64) -> Run<()> {
+        let budget = self.guest.config.limits.fuel().unwrap_or(u64::MAX);
+        let consumed = self.fuel_consumed.saturating_add(fuel);
+        self.fuel_consumed = consumed.min(budget);
+        if consumed > budget {
+            return Err(Stop::OutOfFuel);
+        }
+        Ok(())
+    }
+
+    /// Consumes a unit of fuel in a nanosecond. What is left of the budget is gone at
+    /// once, as far as the time would do for it; if not, the deadline comes first.
+    async fn spin(&mut self) -> Stop {
+        let limits = &self.guest.config.limits;
+        let nanos = u64::try_from(limits.timeout().as_nanos()).unwrap_or(u64::MAX);
+        if limits.fuel().is_some_and(|budget| budget <= nanos) {
+            let budget = limits.fuel().unwrap_or(u64::MAX);
+            self.fuel_consumed = budget;
+            return Stop::OutOfFuel;
+        }
+        self.fuel_consumed = self.fuel_consumed.max(nanos);
+        pending().await
+    }
+
+    fn recurse(&mut self, depth: u64) -> Run<()> {
+        self.consume(depth.min(STACK_DEPTH) * RECURSION_FUEL)?;
+        if depth > STACK_DEPTH {
+            return Err(Stop::Trap(Trap::StackOverflow));
+        }
+        Ok(())
+    }
+
+    /// Without the memory for it, the guest gives up.
+    pub(super) fn allocate(&mut self, align: u64, size: usize) -> Run<()> {
+        self.consume(ALLOCATION_FUEL)?;
+        self.memory.allocate(align, size as u64)?;
+        Ok(())
+    }
+
+    pub(super) fn lower_id(&mut self, id: &ComponentId) -> Run<()> {
+        id.segments()
+            .iter()
+            .try_for_each(|segment| self.allocate(1, segment.len()))
+    }
+
+    /// Answers a text that it has to write first.
+    fn say(&mut self, text: String) -> Run<Answer> {
+        self.allocate(1, text.len())?;
+        some(text)
+    }
+
+    fn say_lines(&mut self, lines: &[String]) -> Run<Answer> {
+        let mut text = String::new();
+        for line in lines {
+            self.allocate(1, line.len() + 1)?;
+            text.push_str(line);
+            text.push('\n');
+        }
+        some(text)
+    }
+}
+
+impl From<Denied> for Stop {
+    /// All fixtures but those that say otherwise do not survive it.
+    fn from(Denied: Denied) -> Self {
+        unreachable()
+    }
+}
+
+/// An error of a host function, by the name of its case in the contract.
+pub(super) trait Case {
+    fn name(&self) -> &'static str;
+}
+
+fn some(payload: impl Into<MessagePayload>) -> Run<Answer> {
+    Ok(Ok(Some(payload.into())))
+}
+
+fn failed(error: &impl Case) -> Run<Answer> {
+    Ok(Err(GuestError::RuntimeError(error.name().to_owned())))
+}
+
+fn none_unless(outcome: Result<(), impl Case>) -> Run<Answer> {
+    match outcome {
+        Ok(()) => Ok(Ok(None)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn unreachable() -> Stop {
+    Stop::Trap(Trap::Unreachable)
+}
+
+pub(super) fn refused(why: &str) -> Stop {
+    Stop::Trap(Trap::RefusedByHost(why.to_owned()))
+}
+
+pub(super) fn bad_utf8() -> Stop {
+    refused("invalid utf-8 sequence")
+}
+
+fn zeros() -> Bytes {
+    Bytes::from_static(&[0; 1_024])
+}
+
+/// The digits up to the first other byte; a number that is too large goes around.
+fn number(text: &[u8]) -> u64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u64, digit| {
+        number
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(digit - b'0'))
+    })
+}
+
+fn decimal(time: Timestamp) -> String {
+    format!("{}.{:09}", time.seconds, time.nanoseconds % 1_000_000_000)
+}

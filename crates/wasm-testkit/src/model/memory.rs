@@ -1,0 +1,142 @@
+use std::sync::{Arc, Mutex};
+
+use wasm_core::ComponentUsage;
+use wasm_fixtures::{Lifecycle, OnMessage, Otherwise, PAGE_BYTES};
+
+use crate::lock::lock;
+
+/// Where the heap of every fixture starts.
+const HEAP_START: u64 = 0x1000;
+
+/// What a table element takes.
+pub(super) const TABLE_ELEMENT_BYTES: u64 = 8;
+
+/// The memories and tables of one instance, and the allocator that all fixtures
+/// share: it hands out one block after the other and frees all at once.
+#[derive(Debug)]
+pub(super) struct Memory {
+    limit: u64,
+    used: u64,
+    /// How many memories there are, of which the first has the heap.
+    memories: u64,
+    first: u64,
+    heap: u64,
+    /// Where the heap starts over after each call.
+    kept: u64,
+    denied: Option<u64>,
+    usage: Arc<Mutex<ComponentUsage>>,
+}
+
+/// A growth that the limit does not allow; the total is kept for
+/// [`Memory::take_denied`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Denied;
+
+impl Memory {
+    /// None yet.
+    pub(super) fn new(limit: u64, usage: Arc<Mutex<ComponentUsage>>) -> Self {
+        lock(&usage).memory_bytes = 0;
+        Self {
+            limit,
+            used: 0,
+            memories: 1,
+            first: 0,
+            heap: HEAP_START,
+            kept: HEAP_START,
+            denied: None,
+            usage,
+        }
+    }
+
+    /// What there is before the first instruction.
+    pub(super) fn instantiate(&mut self, lifecycle: &Lifecycle) -> Result<(), Denied> {
+        let initial = lifecycle.initial_memory_bytes;
+        if lifecycle.message == OnMessage::GrowAndCountPages {
+            self.memories = initial / PAGE_BYTES;
+        }
+        self.first = initial / self.memories;
+        self.grow(initial)?;
+        self.grow(table_elements(lifecycle.message) * TABLE_ELEMENT_BYTES)
+    }
+
+    /// The latest total that was asked for and denied since the last call of this.
+    pub(super) fn take_denied(&mut self) -> Option<u64> {
+        self.denied.take()
+    }
+
+    /// The number of pages in all memories, once each in turn has grown until one
+    /// was denied.
+    pub(super) fn grow_in_turn(&mut self) -> u64 {
+        let mut grown = 0;
+        while self.grow(PAGE_BYTES).is_ok() {
+            if grown % self.memories == 0 {
+                self.first += PAGE_BYTES;
+            }
+            grown += 1;
+        }
+        self.used / PAGE_BYTES
+    }
+
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Denied> {
+        let wanted = self.used.saturating_add(bytes);
+        if wanted > self.limit {
+            self.denied = Some(wanted);
+            return Err(Denied);
+        }
+        self.used = wanted;
+        let mut usage = lock(&self.usage);
+        usage.memory_bytes = wanted;
+        usage.peak_memory_bytes = usage.peak_memory_bytes.max(wanted);
+        Ok(())
+    }
+
+    /// Makes room on the heap, which grows by whole pages.
+    pub(super) fn allocate(&mut self, align: u64, size: u64) -> Result<(), Denied> {
+        let end = self.heap.next_multiple_of(align).saturating_add(size);
+        let missing = end.div_ceil(PAGE_BYTES).saturating_mul(PAGE_BYTES);
+        let missing = missing.saturating_sub(self.first);
+        if missing > 0 {
+            self.grow(missing)?;
+            self.first += missing;
+        }
+        self.heap = end;
+        Ok(())
+    }
+
+    /// What was allocated since the last call of [`keep`](Self::keep) is free.
+    pub(super) fn free(&mut self) {
+        self.heap = self.kept;
+    }
+
+    /// What is allocated stays.
+    pub(super) fn keep(&mut self) {
+        self.kept = self.heap;
+    }
+
+    /// The heap starts with this many bytes that stay, and with nothing else.
+    pub(super) fn keep_only(&mut self, bytes: u64) {
+        self.kept = HEAP_START + bytes;
+        self.free();
+    }
+}
+
+/// A host function that is handed or returns more than numbers is called through a
+/// table, in which each has one element.
+fn table_elements(message: OnMessage) -> u64 {
+    match message {
+        OnMessage::Store => 6,
+        OnMessage::CountInStorage | OnMessage::Request | OnMessage::Directory => 2,
+        OnMessage::SelfId
+        | OnMessage::Send
+        | OnMessage::Broadcast
+        | OnMessage::Log
+        | OnMessage::Time
+        | OnMessage::LogFlood { .. }
+        | OnMessage::LogControlCharacters
+        | OnMessage::SendFlood { .. }
+        | OnMessage::BroadcastStorm { .. }
+        | OnMessage::FillStorage
+        | OnMessage::OkOr(Otherwise::GrowTableUntilDenied | Otherwise::AskForRandomBytes(_)) => 1,
+        _ => 0,
+    }
+}

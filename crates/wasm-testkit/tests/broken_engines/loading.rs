@@ -1,0 +1,370 @@
+//! Engines that load what they should not, or otherwise than they should.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentUsage, HostServices,
+    MessagePayload, ResourceLimits, WasmError,
+};
+use wasm_fixtures::{COUNTER, HELLO, MANY_MEMORIES, MINIMAL};
+
+use crate::permissions;
+use crate::wrapper::{Defect, Inner, Reply};
+
+/// Gives the number of what was unloaded to what is loaded next.
+#[derive(Default)]
+pub(crate) struct ReusesNumbers {
+    free: Mutex<Vec<u64>>,
+    aliases: Mutex<HashMap<ComponentHandle, ComponentHandle>>,
+}
+
+impl ReusesNumbers {
+    fn meant(&self, handle: &ComponentHandle) -> ComponentHandle {
+        let aliases = self.aliases.lock().unwrap();
+        aliases.get(handle).unwrap_or(handle).clone()
+    }
+}
+
+#[async_trait]
+impl Defect for ReusesNumbers {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let handle = inner.load_component(id, bytes, config).await?;
+        let Some(number) = self.free.lock().unwrap().pop() else {
+            return Ok(handle);
+        };
+        let alias = ComponentHandle::new(id.clone(), number);
+        self.aliases.lock().unwrap().insert(alias.clone(), handle);
+        Ok(alias)
+    }
+
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let meant = self.meant(handle);
+        if inner.usage(&meant).await.is_ok() {
+            self.free.lock().unwrap().push(handle.handle_id());
+        }
+        inner.unload_component(&meant).await
+    }
+
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        inner
+            .call_handle_message(&self.meant(handle), message)
+            .await
+    }
+
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        inner.restart_component(&self.meant(handle)).await
+    }
+
+    async fn usage(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<ComponentUsage, WasmError> {
+        inner.usage(&self.meant(handle)).await
+    }
+}
+
+/// Loads an id once.
+#[derive(Default)]
+pub(crate) struct LoadsAnIdOnce {
+    loaded: Mutex<HashSet<ComponentId>>,
+}
+
+#[async_trait]
+impl Defect for LoadsAnIdOnce {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let handle = inner.load_component(id, bytes, config).await?;
+        if self.loaded.lock().unwrap().insert(id.clone()) {
+            return Ok(handle);
+        }
+        inner.unload_component(&handle).await?;
+        Err(instantiation_failed(id, "it is loaded already"))
+    }
+}
+
+fn instantiation_failed(id: &ComponentId, reason: &str) -> WasmError {
+    WasmError::InstantiationFailed {
+        component: id.clone(),
+        reason: reason.to_owned(),
+        source: None,
+    }
+}
+
+/// Looks up a handle by its number only.
+#[derive(Default)]
+pub(crate) struct IgnoresIdsOfHandles {
+    loaded: Mutex<HashMap<u64, ComponentHandle>>,
+}
+
+impl IgnoresIdsOfHandles {
+    fn meant(&self, handle: &ComponentHandle) -> ComponentHandle {
+        let loaded = self.loaded.lock().unwrap();
+        loaded.get(&handle.handle_id()).unwrap_or(handle).clone()
+    }
+}
+
+#[async_trait]
+impl Defect for IgnoresIdsOfHandles {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let handle = inner.load_component(id, bytes, config).await?;
+        let mut loaded = self.loaded.lock().unwrap();
+        loaded.insert(handle.handle_id(), handle.clone());
+        Ok(handle)
+    }
+
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        inner
+            .call_handle_message(&self.meant(handle), message)
+            .await
+    }
+
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        inner.unload_component(&self.meant(handle)).await
+    }
+}
+
+/// Keeps the services of what it could not load.
+pub(crate) struct LeavesFailedLoadsBehind {
+    services: HostServices,
+    left: Mutex<Vec<HostServices>>,
+}
+
+impl LeavesFailedLoadsBehind {
+    pub(crate) fn new(services: HostServices) -> Self {
+        Self {
+            services,
+            left: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Defect for LeavesFailedLoadsBehind {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let loaded = inner.load_component(id, bytes, config).await;
+        if loaded.is_err() {
+            self.left.lock().unwrap().push(self.services.clone());
+        }
+        loaded
+    }
+}
+
+/// Goes on loading when nobody waits for it any more.
+pub(crate) struct LoadsOnWhenDropped;
+
+#[async_trait]
+impl Defect for LoadsOnWhenDropped {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let (inner, id) = (inner.clone(), id.clone());
+        let load = tokio::spawn(async move { inner.load_component(&id, bytes, config).await });
+        load.await.unwrap()
+    }
+}
+
+/// Loads something else in place of bytes that are refused for a reason.
+pub(crate) struct Accepts {
+    pub(crate) refused: fn(&WasmError) -> bool,
+}
+
+#[async_trait]
+impl Defect for Accepts {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        match inner.load_component(id, bytes, config.clone()).await {
+            Err(error) if (self.refused)(&error) => {
+                let other = Bytes::from_static(COUNTER.wasm);
+                inner.load_component(id, other, config).await
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Refuses everything with the same words.
+pub(crate) struct VagueRefusals;
+
+#[async_trait]
+impl Defect for VagueRefusals {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let loaded = inner.load_component(id, bytes, config).await;
+        loaded.map_err(|_| instantiation_failed(id, "something went wrong"))
+    }
+}
+
+/// Refuses components that take no messages.
+pub(crate) struct InsistsOnALifecycle;
+
+#[async_trait]
+impl Defect for InsistsOnALifecycle {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        if [HELLO.wasm, MINIMAL.wasm].contains(&&*bytes) {
+            return Err(instantiation_failed(id, "it has no lifecycle"));
+        }
+        inner.load_component(id, bytes, config).await
+    }
+}
+
+/// Loads with a configuration other than it was given.
+pub(crate) struct Configures {
+    pub(crate) otherwise: fn(ComponentConfig, &[u8]) -> ComponentConfig,
+}
+
+#[async_trait]
+impl Defect for Configures {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let config = (self.otherwise)(config, &bytes);
+        inner.load_component(id, bytes, config).await
+    }
+}
+
+fn with_limits(
+    mut config: ComponentConfig,
+    memory_bytes: u64,
+    timeout: Duration,
+    fuel: Option<u64>,
+) -> ComponentConfig {
+    config.limits = ResourceLimits::new(memory_bytes, timeout, fuel).unwrap();
+    config
+}
+
+/// Gives each memory what all of them may have together.
+pub(crate) fn limits_each_memory(config: ComponentConfig, bytes: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    let memories = if *bytes == *MANY_MEMORIES.wasm { 4 } else { 1 };
+    let memory_bytes = (limits.memory_bytes() * memories).min(4 << 20);
+    with_limits(config, memory_bytes, limits.timeout(), limits.fuel())
+}
+
+pub(crate) fn knows_no_deadline(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    let day = ResourceLimits::MAX_TIMEOUT;
+    with_limits(config, limits.memory_bytes(), day, limits.fuel())
+}
+
+pub(crate) fn counts_no_fuel(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    with_limits(config, limits.memory_bytes(), limits.timeout(), None)
+}
+
+pub(crate) fn grants_more_memory(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    let memory_bytes = (4 * limits.memory_bytes())
+        .min(4 << 20)
+        .max(limits.memory_bytes());
+    with_limits(config, memory_bytes, limits.timeout(), limits.fuel())
+}
+
+/// Takes "unmetered" for a default.
+pub(crate) fn meters_everybody(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    let fuel = limits.fuel().unwrap_or(5_000);
+    with_limits(config, limits.memory_bytes(), limits.timeout(), Some(fuel))
+}
+
+/// Rounds a memory limit up to whole pages.
+pub(crate) fn rounds_memory_up(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    let limits = config.limits;
+    let whole = limits.memory_bytes().next_multiple_of(64 << 10);
+    with_limits(config, whole, limits.timeout(), limits.fuel())
+}
+
+pub(crate) fn sorts_the_environment(mut config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    config.env.sort();
+    config
+}
+
+pub(crate) fn keeps_no_empty_data(mut config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    config.config_data = config
+        .config_data
+        .filter(|data| *data != MessagePayload::empty());
+    config
+}
+
+pub(crate) fn grants_everything(config: ComponentConfig, _: &[u8]) -> ComponentConfig {
+    config.with_permissions(permissions())
+}
+
+/// Knows no capital letters.
+pub(crate) struct LowersIds;
+
+#[async_trait]
+impl Defect for LowersIds {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let lower = id.to_string().to_lowercase().parse().unwrap();
+        inner.load_component(&lower, bytes, config).await
+    }
+}
