@@ -126,7 +126,6 @@ forbidden wasm-cli wasmtime-wasi
 forbidden xtask wasm-core
 forbidden xtask wasm-runtime
 allowed wasm-core tokio dev-dependencies
-allowed wasm-testkit wasm-fixtures
 
 without wasm-core wasmtime tokio
 without wasm-testkit wasmtime

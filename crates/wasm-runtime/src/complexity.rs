@@ -86,6 +86,9 @@ const ELEMENT_SEGMENTS: Limit = Limit::of("element segments", 1 << 10);
 /// one by one.
 const ELEMENTS: Limit = Limit::of("elements in segments", 1 << 16);
 
+/// SpiderMonkey has 8,000. wasmtime lays out tables in advance, gaps and all.
+const TABLE_ELEMENTS: Limit = Limit::of("elements in tables", 1 << 22);
+
 /// Go has 43,000.
 const DATA_SEGMENTS: Limit = Limit::of("data segments", 1 << 17);
 
@@ -127,6 +130,9 @@ const GAPPY_IMAGE_BYTES: u64 = 16 << 20;
 
 /// The unit in which it looks for gaps; the host's, at its smallest.
 const PAGE_BYTES: u64 = 4 << 10;
+
+/// Elements of the largest table that it lays out.
+const LARGEST_TABLE_LAID_OUT: u64 = 1 << 20;
 
 /// In an instance as wasmtime keeps it: a global, or an element of a segment that
 /// is not used up when it starts.
@@ -272,6 +278,7 @@ struct Survey {
     modules: Tally,
     functions: Tally,
     types: Tally,
+    table_elements: Tally,
     imports_and_exports: Tally,
     globals: Tally,
     element_segments: Tally,
@@ -290,6 +297,7 @@ impl Survey {
             modules: Tally::of(&MODULES),
             functions: Tally::of(&FUNCTIONS),
             types: Tally::of(&TYPES),
+            table_elements: Tally::of(&TABLE_ELEMENTS),
             imports_and_exports: Tally::of(&IMPORTS_AND_EXPORTS),
             globals: Tally::of(&GLOBALS),
             element_segments: Tally::of(&ELEMENT_SEGMENTS),
@@ -377,6 +385,10 @@ impl Survey {
             }
             Payload::TableSection(tables) => {
                 needs.tables = needs.tables.saturating_add(tables.count().into());
+                for table in tables {
+                    let laid_out = table?.ty.initial.min(LARGEST_TABLE_LAID_OUT);
+                    self.table_elements.add(laid_out)?;
+                }
             }
             Payload::MemorySection(memories) => {
                 needs.memories = needs.memories.saturating_add(memories.count().into());

@@ -222,6 +222,10 @@ async fn what_is_never_instantiated_is_compiled_nevertheless() {
         (sparse.repeat(5), "bytes of memory images"),
         ("(core module)".repeat(129), "core modules"),
         (
+            "(core module (table 1000000 funcref))".repeat(5),
+            "elements in tables",
+        ),
+        (
             format!("(core module {})", "(func)".repeat(70_000)),
             "functions",
         ),
