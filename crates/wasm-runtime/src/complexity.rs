@@ -405,7 +405,7 @@ impl Survey {
             }
             Payload::ElementSection(segments) => {
                 self.element_segments.add(segments.count().into())?;
-                FUNCTION_INSTRUCTIONS.check(length(&segments.range()))?;
+                let section_bytes = length(&segments.range());
                 for segment in segments {
                     let segment = segment?;
                     let count = match segment.items {
@@ -417,6 +417,7 @@ impl Survey {
                         needs.add_host_bytes(count.into(), VALUE_BYTES);
                     }
                 }
+                FUNCTION_INSTRUCTIONS.check(section_bytes)?;
             }
             Payload::DataSection(segments) => {
                 let count = u64::from(segments.count());
