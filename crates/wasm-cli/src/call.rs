@@ -330,7 +330,7 @@ mod tests {
     fn a_call_has_a_name_and_arguments() {
         let expression = Expression::parse(" acme:calc/ops@1.0.0-rc.1#add (1, 2) ").unwrap();
         assert_eq!(expression.export, "acme:calc/ops@1.0.0-rc.1#add");
-        assert!(expression.arguments.params_node().is_some());
+        assert_eq!(expression.arguments.params_node().map(|_| ()), Some(()));
         let expression = Expression::parse("hello()").unwrap();
         assert_eq!(expression.export, "hello");
         assert!(expression.arguments.params_node().is_none());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::task::JoinError;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower,
@@ -14,6 +15,7 @@ use wasmtime::{Engine, Error};
 
 use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
 
+use crate::call::Caller;
 use crate::complexity::{self, Rejection};
 use crate::error::{cause, chain};
 use crate::store::{
@@ -243,6 +245,37 @@ pub(crate) struct CompileCache {
 
 type CacheEntries = Mutex<HashMap<Bytes, Weak<CacheEntry>>>;
 
+/// Why there is nothing compiled.
+enum CompileError {
+    Component(WasmError),
+    Unfinished(JoinError),
+}
+
+impl CompileError {
+    fn of(self, component: &ComponentId) -> WasmError {
+        match self {
+            Self::Component(error) => error,
+            Self::Unfinished(error) => WasmError::InstantiationFailed {
+                component: component.clone(),
+                reason: format!("the compiler did not finish: {error}"),
+                source: Some(Arc::new(error)),
+            },
+        }
+    }
+}
+
+impl From<WasmError> for CompileError {
+    fn from(error: WasmError) -> Self {
+        Self::Component(error)
+    }
+}
+
+impl From<JoinError> for CompileError {
+    fn from(error: JoinError) -> Self {
+        Self::Unfinished(error)
+    }
+}
+
 /// Holding it keeps the compiled component in the cache.
 pub(crate) struct CacheEntry {
     compiled: OnceLock<Compiled>,
@@ -296,31 +329,34 @@ impl CompileCache {
         if entry.get().is_some() {
             return Ok(entry);
         }
-        let turn = Arc::clone(&entry.compiling).lock_owned().await;
-        if entry.get().is_some() {
-            return Ok(entry);
-        }
-        let permit = Arc::clone(&self.compiler).acquire_owned().await;
-        let compile = {
-            let (id, linker, entry) = (id.clone(), Arc::clone(linker), Arc::clone(&entry));
-            move || {
+        let caller = Caller::default();
+        let watch = caller.watch();
+        let compiler = Arc::clone(&self.compiler);
+        let (owned_id, linker, filled) = (id.clone(), Arc::clone(linker), Arc::clone(&entry));
+        // A task of its own, because a load that is kept without being polled would
+        // keep the compiler from everyone else once its turn came.
+        let compilation = tokio::spawn(async move {
+            let turn = Arc::clone(&filled.compiling).lock_owned().await;
+            let permit = compiler.acquire_owned().await;
+            if filled.get().is_some() || watch.is_gone() {
+                return Ok(());
+            }
+            let compile = move || {
                 // Until the processors and the memory are free again, whatever became
                 // of who waits for it and of the runtime on which it does.
                 let _held = (turn, permit);
-                let compiled = Compiled::new(&id, &bytes, &linker)?;
+                let compiled = Compiled::new(&owned_id, &bytes, &linker)?;
                 // Nobody else had the turn.
-                let _ = entry.compiled.set(compiled);
-                Ok(())
-            }
-        };
-        let compiled = tokio::task::spawn_blocking(compile).await;
-        compiled.unwrap_or_else(|error| {
-            Err(WasmError::InstantiationFailed {
-                component: id.clone(),
-                reason: format!("the compiler did not finish: {error}"),
-                source: Some(Arc::new(error)),
-            })
-        })?;
+                let _ = filled.compiled.set(compiled);
+                Ok::<(), CompileError>(())
+            };
+            tokio::task::spawn_blocking(compile).await?
+        });
+        compilation
+            .await
+            .map_err(CompileError::from)
+            .and_then(|compiled| compiled)
+            .map_err(|error| error.of(id))?;
         Ok(entry)
     }
 
@@ -420,12 +456,16 @@ mod tests {
     #[tokio::test]
     async fn an_abandoned_compilation_is_of_use() {
         let setting = Setting::new();
-        {
+        let entry = {
             let mut abandoned = std::pin::pin!(setting.compiled());
             let first = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx)));
             assert!(first.await.is_pending());
-        }
-        let entry = setting.entry();
+            let entry = setting.entry();
+            while entry.get().is_none() && setting.cache.compiler.available_permits() == 1 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            entry
+        };
         while entry.get().is_none() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -443,6 +483,9 @@ mod tests {
             () = sleep(Duration::from_millis(20)) => assert!(setting.entry().get().is_none()),
         }
         drop(other);
-        assert!(waiting.await.get().is_some());
+        assert_eq!(
+            waiting.await.get().map(|c| c.lifecycle.is_some()),
+            Some(false)
+        );
     }
 }
