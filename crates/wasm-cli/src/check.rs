@@ -16,7 +16,7 @@ use crate::source::{Place, Source};
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm check examples/echo
-  airssys-wasm check examples/*/
+  airssys-wasm check examples/*/Component.toml
   airssys-wasm check echo.wasm";
 
 const DETAILS: &str = "\

@@ -1,7 +1,11 @@
-//! In-memory services for testing code written against the traits of `wasm-core`.
+//! Tests code written against the traits of `wasm-core`, and proves what implements
+//! them: engines and services that need no WebAssembly, and suites for those that do.
 //!
 //! | in place of | use |
 //! |---|---|
+//! | [`RuntimeEngine`](wasm_core::RuntimeEngine), its answers given by the test | [`mock::pair`], [`mock::scripted`] |
+//! | [`RuntimeEngine`](wasm_core::RuntimeEngine), running the components of [`wasm_fixtures`] | [`ModelEngine`] |
+//! | an engine, router, storage or loader that never fails | [`Faulty`] |
 //! | [`ComponentLoader`](wasm_core::ComponentLoader) | [`MemoryLoader`] |
 //! | [`ComponentStorage`](wasm_core::ComponentStorage) | [`MemoryStorage`] |
 //! | [`ComponentDirectory`](wasm_core::ComponentDirectory) | [`MemoryDirectory`] |
@@ -9,8 +13,15 @@
 //! | [`SecurityValidator`](wasm_core::SecurityValidator) | [`RecordingValidator`] |
 //! | [`Clock`](wasm_core::Clock) | [`ManualClock`] |
 //!
-//! Each keeps the contract of its trait and never waits. Share one between a test
-//! and an engine in an [`Arc`](std::sync::Arc):
+//! | to prove | use |
+//! |---|---|
+//! | an engine | [`conformance`] |
+//! | a storage, router, validator, directory, clock or loader | [`suites`] |
+//!
+//! `docs/testing.md` in the repository is the guide to both, with whole programs.
+//!
+//! Each service keeps the contract of its trait and never waits. Share one between a
+//! test and an engine in an [`Arc`](std::sync::Arc):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -41,6 +52,7 @@ pub mod mock;
 mod model;
 #[cfg(test)]
 mod poll;
+pub mod properties;
 mod router;
 mod suite;
 pub mod suites;
@@ -57,3 +69,8 @@ pub use suite::{Broken, Case, Conditions, Runner, Time};
 pub use validator::RecordingValidator;
 pub use wasm_core::MemoryStorage;
 pub use wasm_fixtures;
+
+/// Holds the examples of the guide to what is here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/testing.md")]
+struct Guide;

@@ -61,7 +61,8 @@ fn spin_is_stopped_and_restarted() {
 fn every_example_can_be_loaded() {
     let folders = fs::read_dir(repository().join("examples")).unwrap();
     let mut paths: Vec<_> = folders.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.is_dir());
+    // One is a crate that uses components, not a component.
+    paths.retain(|path| path.is_dir() && !path.join("Cargo.toml").exists());
     paths.sort();
     assert!(paths.len() >= 5, "{paths:?}");
     let mut arguments = vec!["check".into()];

@@ -1,0 +1,312 @@
+//! Running a sequence on two engines at a time.
+
+use std::fmt::{self, Display};
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use wasm_core::{
+    ComponentHandle, ComponentUsage, Defect, HostServices, MessagePayload, RuntimeEngine, Trap,
+    WasmError,
+};
+use wasm_fixtures::Behaviour;
+
+use super::{Call, Operation, SLOTS, Sequence};
+use crate::conformance::{Harness, Settings};
+use crate::{ManualClock, ModelEngine};
+
+/// An operation that takes longer has not ended: nothing in a sequence waits.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many bytes of an answer are shown.
+const SHOWN_BYTES: usize = 120;
+
+/// An operation of which an engine does not make what the model does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// As in the sequence, from 1; one more than there are for the usage at the end.
+    pub place: usize,
+    /// The operation, as in the printed sequence.
+    pub operation: String,
+    /// What the model made of it.
+    pub expected: String,
+    /// What the engine made of it.
+    pub found: String,
+}
+
+impl Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            operation,
+            expected,
+            found,
+        } = self;
+        write!(
+            f,
+            "operation {place}, `{operation}`\n    expected: {expected}\n    found:    {found}"
+        )
+    }
+}
+
+pub(super) fn compare<H: Harness>(sequence: &Sequence, harness: &H) -> Result<(), Difference> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("an async runtime can be made");
+    let outcome = runtime.block_on(async {
+        let services = || HostServices::default().with_clock(Arc::new(ManualClock::new()));
+        let engine = harness.engine(services(), Settings::default());
+        let mut found = Subject::new(engine);
+        let mut expected = Subject::new(Arc::new(ModelEngine::new(services())));
+        let usages: Vec<Operation> = (0..SLOTS).map(Operation::Usage).collect();
+        for (place, operation) in sequence.operations.iter().chain(&usages).enumerate() {
+            let expected = expected.run(operation).await;
+            let found = found.run(operation).await;
+            if expected != found {
+                return Err(Difference {
+                    place: place + 1,
+                    operation: operation.to_string(),
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    });
+    // What an engine left waiting is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// An engine and what is loaded in it.
+struct Subject<E: ?Sized> {
+    engine: Arc<E>,
+    slots: [Slot; SLOTS],
+}
+
+#[derive(Clone)]
+struct Slot {
+    handle: ComponentHandle,
+    /// The model has no memory for components that take no messages.
+    memory_is_known: bool,
+}
+
+type Ending<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
+
+impl<E: RuntimeEngine + ?Sized> Subject<E> {
+    fn new(engine: Arc<E>) -> Self {
+        let nobody = "demo/nobody/main".parse().expect("it is an id");
+        let nobody = Slot {
+            handle: ComponentHandle::new(nobody, u64::MAX),
+            memory_is_known: true,
+        };
+        Self {
+            engine,
+            slots: [(); SLOTS].map(|()| nobody.clone()),
+        }
+    }
+
+    async fn run(&mut self, operation: &Operation) -> String {
+        let ended = timeout(PATIENCE, self.outcome(operation)).await;
+        ended.unwrap_or_else(|_| "it does not end".to_owned())
+    }
+
+    async fn outcome(&mut self, operation: &Operation) -> String {
+        match operation {
+            Operation::Load(load) => {
+                let wasm = Bytes::from_static(load.fixture.wasm);
+                let config = load.config.clone();
+                match self.engine.load_component(&load.id, wasm, config).await {
+                    Ok(handle) => {
+                        let loaded = format!("loaded as {}", handle.id());
+                        let behaviour = load.fixture.behaviour;
+                        self.slots[load.slot] = Slot {
+                            handle,
+                            memory_is_known: matches!(behaviour, Behaviour::Component(_)),
+                        };
+                        loaded
+                    }
+                    Err(error) => kind(&error),
+                }
+            }
+            Operation::Unload(slot) => {
+                let unloaded = self.engine.unload_component(self.handle(*slot)).await;
+                ended(unloaded, |()| "unloaded".to_owned())
+            }
+            Operation::Usage(slot) => {
+                let usage = self.engine.usage(self.handle(*slot)).await;
+                let memory_is_known = self.slots[*slot].memory_is_known;
+                ended(usage, |usage| comparable(&usage, memory_is_known))
+            }
+            Operation::DropMessage(slot, message) => {
+                let mut call = self.call(&Call::Message(*slot, message.clone()));
+                poll_fn(|context| {
+                    let _ = call.as_mut().poll(context);
+                    Poll::Ready(())
+                })
+                .await;
+                drop(call);
+                self.call(&Call::Health(*slot)).await
+            }
+            Operation::Batch(calls) => {
+                let calls = calls.iter().map(|call| self.call(call)).collect();
+                all(calls).await.join("; ")
+            }
+            Operation::Call(call) => self.call(call).await,
+        }
+    }
+
+    fn call(&self, call: &Call) -> Ending<'_> {
+        let engine = &self.engine;
+        match call.clone() {
+            Call::Message(slot, message) => Box::pin(async move {
+                let answer = engine.call_handle_message(self.handle(slot), message);
+                ended(answer.await, |answer| match answer {
+                    Some(payload) => format!("answered {}", shown(&payload)),
+                    None => "answered nothing".to_owned(),
+                })
+            }),
+            Call::Callback(slot, message) => Box::pin(async move {
+                let taken = engine.call_handle_callback(self.handle(slot), message);
+                ended(taken.await, |()| "took the callback".to_owned())
+            }),
+            Call::Restart(slot) => Box::pin(async move {
+                let restarted = engine.restart_component(self.handle(slot)).await;
+                ended(restarted, |()| "restarted".to_owned())
+            }),
+            Call::Health(slot) => Box::pin(async move {
+                let health = engine.health(self.handle(slot)).await;
+                ended(health, |health| health.to_string())
+            }),
+            Call::Metadata(slot) => Box::pin(async move {
+                let metadata = engine.metadata(self.handle(slot)).await;
+                ended(metadata, |metadata| format!("{metadata:?}"))
+            }),
+        }
+    }
+
+    fn handle(&self, slot: usize) -> &ComponentHandle {
+        &self.slots[slot].handle
+    }
+}
+
+/// Polls them in this order, so that they begin in it.
+async fn all(mut calls: Vec<Ending<'_>>) -> Vec<String> {
+    let mut outcomes = vec![None; calls.len()];
+    poll_fn(|context| {
+        for (call, outcome) in calls.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none()
+                && let Poll::Ready(ended) = call.as_mut().poll(context)
+            {
+                *outcome = Some(ended);
+            }
+        }
+        if outcomes.iter().all(Option::is_some) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+fn ended<T>(outcome: Result<T, WasmError>, show: impl FnOnce(T) -> String) -> String {
+    outcome.map_or_else(|error| kind(&error), show)
+}
+
+/// All of it, or as much as can be read and what tells the rest from others.
+fn shown(payload: &MessagePayload) -> String {
+    let bytes = payload.as_bytes();
+    let Some(beginning) = bytes.get(..SHOWN_BYTES) else {
+        return format!("\"{}\"", bytes.escape_ascii());
+    };
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!(
+        "\"{}…\" ({} bytes, hash {:x})",
+        beginning.escape_ascii(),
+        bytes.len(),
+        hasher.finish()
+    )
+}
+
+/// Without the fuel, which is the engine's own.
+fn comparable(usage: &ComponentUsage, memory_is_known: bool) -> String {
+    let (state, calls, restarts) = (usage.state, usage.calls, usage.restarts);
+    let (traps, timeouts) = (usage.traps, usage.timeouts);
+    let counted =
+        format!("{state}, calls {calls}, traps {traps}, timeouts {timeouts}, restarts {restarts}");
+    if !memory_is_known {
+        return counted;
+    }
+    let (now, peak) = (usage.memory_bytes, usage.peak_memory_bytes);
+    format!("{counted}, memory {now}, at peak {peak}")
+}
+
+/// Everything in which engines must agree: no texts of an engine or its libraries,
+/// no fuel, no frames.
+fn kind(error: &WasmError) -> String {
+    match error {
+        WasmError::ComponentNotFound { handle } => format!("ComponentNotFound {}", handle.id()),
+        WasmError::InvalidComponent {
+            component, defect, ..
+        } => format!("InvalidComponent {component}: {}", defect_kind(defect)),
+        WasmError::ImportNotFound {
+            component, import, ..
+        } => format!("ImportNotFound {component}: {import}"),
+        WasmError::InstantiationFailed { component, .. } => {
+            format!("InstantiationFailed {component}")
+        }
+        WasmError::Trapped {
+            component,
+            export,
+            trap,
+            ..
+        } => format!("Trapped {component} in {export}: {}", trap_kind(trap)),
+        WasmError::ResourceLimitExceeded {
+            component,
+            export,
+            resource,
+            limit,
+            requested,
+            ..
+        } => format!(
+            "ResourceLimitExceeded {component} in {export}: {resource:?}, limit {limit}, \
+             requested {requested:?}"
+        ),
+        WasmError::Timeout {
+            component,
+            export,
+            limit,
+            ..
+        } => format!("Timeout {component} in {export}: limit {limit:?}"),
+        WasmError::ComponentFailed { component, source } => {
+            format!("ComponentFailed {component}, because of {}", kind(source))
+        }
+        // The rest has nothing that may differ.
+        other => format!("{other:?}"),
+    }
+}
+
+fn defect_kind(defect: &Defect) -> String {
+    match defect {
+        Defect::Malformed { .. } => "Malformed".to_owned(),
+        Defect::WrongExportType { export, .. } => format!("WrongExportType {export}"),
+        Defect::TooComplex { .. } => "TooComplex".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn trap_kind(trap: &Trap) -> String {
+    match trap {
+        Trap::RefusedByHost(_) => "RefusedByHost".to_owned(),
+        Trap::Other(_) => "Other".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,284 @@
+//! Arbitrary values of the types of `wasm-core`, for [`proptest`].
+//!
+//! All that the contract allows can come up; what is found shrinks towards the
+//! plainest value.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::any;
+use proptest::sample::select;
+use proptest::strategy::{Just, Strategy};
+use proptest::{prop_compose, prop_oneof};
+
+use wasm_core::{
+    Capability, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentPattern, CorrelationId, DirAccess, GuestError, HealthStatus, LifecycleError, LogLevel,
+    MessagePayload, Permissions, ResourceLimits, RestartPolicy, Supervision, Timestamp, Trap,
+    WasiGrant,
+};
+
+/// A segment of an id; one that begins otherwise may be `.` or `..`, which none is.
+const SEGMENT: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";
+
+/// A segment of a pattern.
+const GLOB: &str = r"\*|[A-Za-z0-9*._-]{1,64}";
+
+/// Text of which nothing is required.
+const TEXT: &str = r"\PC{0,24}|(?s:.{0,24})";
+
+/// Ids of short and of long segments, now and then one that comes up often.
+pub fn component_ids() -> impl Strategy<Value = ComponentId> {
+    let usual = select(&["demo/a/main", "demo/b/main"][..]);
+    prop_oneof![
+        usual.prop_map(str::to_owned),
+        [SEGMENT; 3].prop_map(|segments| segments.join("/")),
+    ]
+    .prop_map(|text| text.parse().expect("the segments are those of an id"))
+}
+
+prop_compose! {
+    /// Handles that no engine has given out, most likely.
+    pub fn component_handles()(id in component_ids(), number in any::<u64>()) -> ComponentHandle {
+        ComponentHandle::new(id, number)
+    }
+}
+
+/// Patterns, with and without `*`.
+pub fn component_patterns() -> impl Strategy<Value = ComponentPattern> {
+    let patterns = prop_oneof![
+        Just("*/*/*".to_owned()),
+        [GLOB; 3].prop_map(|globs| globs.join("/")),
+    ];
+    patterns.prop_map(|text| text.parse().expect("the segments are globs"))
+}
+
+/// Bytes, texts and, at times, as many bytes as strain the memory of a component.
+pub fn payloads() -> impl Strategy<Value = MessagePayload> {
+    prop_oneof![
+        4 => TEXT.prop_map(MessagePayload::from),
+        4 => vec(any::<u8>(), 0..64).prop_map(MessagePayload::from),
+        1 => (0_usize..1 << 20).prop_map(|length| vec![b'x'; length].into()),
+    ]
+}
+
+/// Correlation ids, which are any text.
+pub fn correlation_ids() -> impl Strategy<Value = CorrelationId> {
+    TEXT.prop_map(CorrelationId::from)
+}
+
+prop_compose! {
+    /// From the epoch to the end of time.
+    pub fn timestamps()(
+        seconds in prop_oneof![0_u64..1 << 33, any::<u64>()],
+        nanoseconds in 0_u32..1_000_000_000,
+    ) -> Timestamp {
+        Timestamp { seconds, nanoseconds }
+    }
+}
+
+/// Messages with any part of an envelope and any [payload](payloads).
+pub fn messages() -> impl Strategy<Value = ComponentMessage> {
+    messages_with(payloads())
+}
+
+/// Messages with these payloads and any part of an envelope.
+pub fn messages_with(
+    payloads: impl Strategy<Value = MessagePayload>,
+) -> impl Strategy<Value = ComponentMessage> {
+    let parties = (component_ids(), component_ids());
+    let envelope = (
+        option::weighted(0.2, TEXT),
+        option::weighted(0.2, correlation_ids()),
+        option::weighted(0.2, component_ids()),
+        prop_oneof![4 => Just(Timestamp::default()), 1 => timestamps()],
+    );
+    (parties, payloads, envelope).prop_map(|((sender, recipient), payload, envelope)| {
+        let (message_type, correlation_id, reply_to, timestamp) = envelope;
+        let mut message = ComponentMessage::new(sender, recipient, payload);
+        message.message_type = message_type.map(Into::into);
+        message.correlation_id = correlation_id;
+        message.reply_to = reply_to;
+        message.timestamp = timestamp;
+        message
+    })
+}
+
+prop_compose! {
+    /// Everything that [`ResourceLimits::new`] accepts; what an engine grants unless
+    /// its operator raised the ceiling comes up most.
+    pub fn resource_limits()(
+        memory_bytes in prop_oneof![
+            4 => ResourceLimits::MIN_MEMORY_BYTES..=ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
+            1 => ResourceLimits::MIN_MEMORY_BYTES..=ResourceLimits::MAX_MEMORY_BYTES,
+        ],
+        // A day has 86,400,000 ms.
+        timeout in (1..=86_400_000_u64).prop_map(Duration::from_millis),
+        fuel in option::of(1..=u64::MAX),
+    ) -> ResourceLimits {
+        ResourceLimits::new(memory_bytes, timeout, fuel).expect("they are in range")
+    }
+}
+
+/// Every level.
+pub fn log_levels() -> impl Strategy<Value = LogLevel> {
+    select(&LogLevel::ALL[..])
+}
+
+/// One of each kind.
+pub fn capabilities() -> impl Strategy<Value = Capability> {
+    prop_oneof![
+        Just(Capability::Storage),
+        log_levels().prop_map(Capability::Log),
+        component_ids().prop_map(Capability::Send),
+        component_ids().prop_map(Capability::Request),
+        component_ids().prop_map(Capability::Broadcast),
+    ]
+}
+
+/// One of each kind; the directories need not exist.
+pub fn wasi_grants() -> impl Strategy<Value = WasiGrant> {
+    let access = select(&[DirAccess::Read, DirAccess::Write][..]);
+    let dir = ("(/[a-z]{1,8}){1,3}", "(/[a-z]{1,8}){1,3}", access);
+    prop_oneof![
+        Just(WasiGrant::Stdout),
+        Just(WasiGrant::Stderr),
+        Just(WasiGrant::Env),
+        any::<SocketAddr>().prop_map(WasiGrant::Connect),
+        dir.prop_map(|(guest, host, access)| WasiGrant::Dir {
+            guest,
+            host: host.into(),
+            access,
+        }),
+    ]
+}
+
+prop_compose! {
+    /// From nothing to everything.
+    pub fn permissions()(
+        send in vec(component_patterns(), 0..3),
+        request in vec(component_patterns(), 0..3),
+        broadcast in vec(component_patterns(), 0..3),
+        storage in option::of(any::<u64>()),
+        log in option::of(log_levels()),
+        wasi in vec(wasi_grants(), 0..3),
+    ) -> Permissions {
+        let mut permissions = Permissions::default();
+        permissions.send = send;
+        permissions.request = request;
+        permissions.broadcast = broadcast;
+        permissions.storage = storage;
+        permissions.log = log;
+        permissions.wasi = wasi;
+        permissions
+    }
+}
+
+prop_compose! {
+    /// Any limits, environment, data and permissions.
+    pub fn component_configs()(
+        limits in resource_limits(),
+        env in vec(("[A-Z_]{1,12}", TEXT), 0..4),
+        config_data in option::of(payloads()),
+        permissions in permissions(),
+    ) -> ComponentConfig {
+        let mut config = ComponentConfig::new(limits).with_permissions(permissions);
+        config.env = env;
+        config.config_data = config_data;
+        config
+    }
+}
+
+prop_compose! {
+    /// Anything from never to all the time.
+    pub fn supervisions()(
+        restart in select(&RestartPolicy::ALL[..]),
+        max_restarts in any::<u32>(),
+        within in (0_u64..1 << 32).prop_map(Duration::from_millis),
+        backoff in (0..=5_000_u64).prop_map(Duration::from_millis),
+        mailbox in 1..=Supervision::MAX_MAILBOX,
+    ) -> Supervision {
+        let mut supervision = Supervision::default();
+        supervision.restart = restart;
+        supervision.max_restarts = max_restarts;
+        supervision.within = within;
+        supervision.backoff = backoff;
+        supervision.mailbox = mailbox;
+        supervision
+    }
+}
+
+/// Every status.
+pub fn health_statuses() -> impl Strategy<Value = HealthStatus> {
+    select(
+        &[
+            HealthStatus::Healthy,
+            HealthStatus::Degraded,
+            HealthStatus::Unhealthy,
+            HealthStatus::Unknown,
+        ][..],
+    )
+}
+
+prop_compose! {
+    /// Whatever a component may say of itself.
+    pub fn component_metadata()(
+        [name, version, description, author, license] in [TEXT; 5],
+        supported_operations in vec(TEXT, 0..4),
+        stateful in any::<bool>(),
+    ) -> ComponentMetadata {
+        ComponentMetadata {
+            name,
+            version,
+            description,
+            author,
+            license,
+            supported_operations,
+            stateful,
+        }
+    }
+}
+
+/// Every case, with any text.
+pub fn guest_errors() -> impl Strategy<Value = GuestError> {
+    prop_oneof![
+        TEXT.prop_map(GuestError::RuntimeError),
+        Just(GuestError::Timeout),
+        TEXT.prop_map(GuestError::ComponentNotFound),
+        TEXT.prop_map(GuestError::InstantiationFailed),
+        TEXT.prop_map(GuestError::ExportNotFound),
+        TEXT.prop_map(GuestError::ResourceLimitExceeded),
+        TEXT.prop_map(GuestError::InvalidComponent),
+    ]
+}
+
+/// Every case, with any text.
+pub fn lifecycle_errors() -> impl Strategy<Value = LifecycleError> {
+    prop_oneof![
+        Just(LifecycleError::AlreadyInitialized),
+        Just(LifecycleError::NotInitialized),
+        TEXT.prop_map(LifecycleError::InitializationFailed),
+        TEXT.prop_map(LifecycleError::ShutdownFailed),
+        TEXT.prop_map(LifecycleError::InvalidState),
+    ]
+}
+
+/// Every trap, with any text.
+pub fn traps() -> impl Strategy<Value = Trap> {
+    prop_oneof![
+        Just(Trap::Unreachable),
+        Just(Trap::MemoryOutOfBounds),
+        Just(Trap::TableOutOfBounds),
+        Just(Trap::IndirectCallToNull),
+        Just(Trap::BadSignature),
+        Just(Trap::IntegerOverflow),
+        Just(Trap::IntegerDivisionByZero),
+        Just(Trap::BadConversionToInteger),
+        Just(Trap::StackOverflow),
+        TEXT.prop_map(Trap::HostPanic),
+        TEXT.prop_map(Trap::RefusedByHost),
+        TEXT.prop_map(Trap::Other),
+    ]
+}
