@@ -178,6 +178,7 @@ impl Display for Defect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::{every, snapshot};
 
     #[test]
     fn tells_what_bytes_are_from_their_header() {
@@ -218,84 +219,44 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_found() {
-        let said = |bytes: &[u8]| Defect::check_header(bytes).unwrap_err().to_string();
-        assert_eq!(
-            said(b"#!/bin/sh"),
-            "it is not WebAssembly: it begins with \"#!/bin/sh\" instead of 00 61 73 6d"
-        );
-        assert_eq!(
-            said(&[0x7f, b'E', 0xff]),
-            "it is not WebAssembly: it begins with 7f 45 ff instead of 00 61 73 6d"
-        );
-        let large = Defect::TooLarge {
-            bytes: 200 << 20,
-            limit: 64 << 20,
-        };
-        assert_eq!(
-            large.to_string(),
-            "it has 200MiB, more than the 64MiB that the engine accepts"
-        );
-        let missing = Defect::IncompleteLifecycle {
-            missing: vec!["health".into(), "shutdown".into()],
-        };
-        assert_eq!(
-            missing.to_string(),
-            "it exports `component-lifecycle` without `health`, `shutdown`"
-        );
-    }
-
-    #[test]
     fn every_defect_is_explained() {
-        for (defect, words) in [
-            (Defect::Empty, "it is empty"),
-            (
-                Defect::NotWasm {
-                    first_bytes: vec![0, 1],
-                },
-                "it is not WebAssembly: it begins with 00 01 instead of 00 61 73 6d",
-            ),
-            (
-                Defect::Text,
-                "it is the WebAssembly text format; only the binary format is accepted \
-                 (`wasm-tools parse` converts)",
-            ),
-            (
-                Defect::CoreModule,
-                "it is a core module; only components are accepted (`wasm-tools component new` \
-                 makes one from a module)",
-            ),
-            (
-                Defect::UnknownVersion {
-                    version: [0x0a, 0, 1, 0],
-                },
-                "its binary format version [0a, 00, 01, 00] is not that of a component, \
-                 [0d, 00, 01, 00]",
-            ),
-            (
-                Defect::Malformed {
-                    reason: "unexpected end (at offset 0x1f)\n".into(),
-                },
-                "it is damaged or not supported: unexpected end (at offset 0x1f)\\u{a}",
-            ),
-            (
-                Defect::WrongExportType {
-                    export: "health".into(),
-                    reason: "expected 0 parameters, found 1".into(),
-                },
-                "its export `health` has another type than in the contract: expected 0 \
-                 parameters, found 1",
-            ),
-            (
-                Defect::TooComplex {
-                    what: "memories",
-                    found: 200,
-                    limit: 100,
-                },
-                "it needs 200 memories; at most 100 are accepted",
-            ),
-        ] {
-            assert_eq!(defect.to_string(), words);
-        }
+        let defects = every!(
+            Defect,
+            Empty,
+            NotWasm {
+                first_bytes: b"#!/bin/sh\n".to_vec()
+            },
+            NotWasm {
+                first_bytes: vec![0, 1]
+            },
+            NotWasm {
+                first_bytes: vec![0x7f, b'E', 0xff]
+            },
+            Text,
+            CoreModule,
+            UnknownVersion {
+                version: [0x0a, 0, 1, 0]
+            },
+            TooLarge {
+                bytes: 200 << 20,
+                limit: 64 << 20
+            },
+            Malformed {
+                reason: "unexpected end (at offset 0x1f)\n".into()
+            },
+            IncompleteLifecycle {
+                missing: vec!["health".into(), "shut\ndown".into()]
+            },
+            WrongExportType {
+                export: "hea\nlth".into(),
+                reason: "expected 0 parameters, found 1\n".into()
+            },
+            TooComplex {
+                what: "memories",
+                found: 200,
+                limit: 100
+            },
+        );
+        snapshot("defect", defects);
     }
 }

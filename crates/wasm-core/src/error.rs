@@ -493,6 +493,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::catalogue::{every, snapshot};
 
     fn id() -> ComponentId {
         ComponentId::new("demo", "a", "main").unwrap()
@@ -507,210 +508,138 @@ mod tests {
         Box::new([inner, WasmFrame::new(None, None, 7, None)])
     }
 
-    /// One of each kind, with its message.
-    fn all() -> Vec<(WasmError, &'static str)> {
-        let component = id;
-        vec![
-            (
-                WasmError::EngineInitialization {
-                    reason: "no memory left to reserve".into(),
-                    source: cause(),
-                },
-                "the engine could not be set up: no memory left to reserve",
-            ),
-            (
-                WasmError::ComponentNotFound {
-                    handle: ComponentHandle::new(id(), 9),
-                },
-                "no component is loaded as demo/a/main#9",
-            ),
-            (
-                WasmError::unreadable(
-                    Path::new("demo/a/main.wasm"),
-                    io::Error::other("permission denied"),
-                ),
-                "demo/a/main.wasm could not be loaded: permission denied",
-            ),
-            (
-                WasmError::invalid_component(&id(), Defect::Empty),
-                "demo/a/main is not a component that can be run: it is empty",
-            ),
-            (
-                WasmError::InvalidLimits {
-                    component: component(),
-                    source: LimitsError::NoFuel,
-                },
-                "demo/a/main cannot be given its limits: a fuel limit of 0 is not allowed: it must \
-                 be 1 to 18_446_744_073_709_551_615, or \"unmetered\" (`fuel` in [resources])",
-            ),
-            (
-                WasmError::ImportNotFound {
-                    component: component(),
-                    import: "acme:gpu/draw@1.0.0".into(),
-                    source: cause(),
-                },
-                "demo/a/main imports `acme:gpu/draw@1.0.0`, which this host does not provide",
-            ),
-            (
-                WasmError::ExportNotFound {
-                    component: component(),
-                    export: "run\u{1b}[2J".into(),
-                },
-                "demo/a/main does not export `run\\u{1b}[2J`",
-            ),
-            (
-                WasmError::InstantiationFailed {
-                    component: component(),
-                    reason: "too many instances".into(),
-                    source: cause(),
-                },
-                "demo/a/main could not be instantiated: too many instances",
-            ),
-            (
-                WasmError::InitializationFailed {
-                    component: component(),
-                    error: LifecycleError::InitializationFailed("no \nconfig".into()),
-                },
-                "demo/a/main did not initialize: initialization-failed \"no \\u{a}config\"",
-            ),
-            (
-                WasmError::Trapped {
-                    component: component(),
-                    export: "handle-message".into(),
-                    trap: Trap::Unreachable,
+    /// One of each kind at least, with its name.
+    fn all() -> Vec<(&'static str, WasmError)> {
+        every!(
+            WasmError,
+            EngineInitialization {
+                reason: "no memory left to reserve".into(),
+                source: cause(),
+            },
+            ComponentNotFound {
+                handle: ComponentHandle::new(id(), 9),
+            },
+            LoadFailed {
+                path: "demo/a/main.wasm".into(),
+                reason: "permission denied".into(),
+                source: cause(),
+            },
+            InvalidComponent {
+                component: id(),
+                defect: Defect::Empty,
+                source: None,
+            },
+            InvalidLimits {
+                component: id(),
+                source: LimitsError::NoFuel,
+            },
+            ImportNotFound {
+                component: id(),
+                import: "acme:gpu/draw\u{1b}[2J".into(),
+                source: cause(),
+            },
+            ExportNotFound {
+                component: id(),
+                export: "run\u{1b}[2J".into(),
+            },
+            InstantiationFailed {
+                component: id(),
+                reason: "too many\ninstances".into(),
+                source: cause(),
+            },
+            InitializationFailed {
+                component: id(),
+                error: LifecycleError::InitializationFailed("no \nconfig".into()),
+            },
+            Trapped {
+                component: id(),
+                export: "handle-\nmessage".into(),
+                trap: Trap::Unreachable,
+                frames: frames(),
+                fuel_consumed: 12,
+                source: cause(),
+            },
+            Timeout {
+                component: id(),
+                export: "handle-\nmessage".into(),
+                limit: Duration::from_millis(100),
+                fuel_consumed: 1_234_567,
+                frames: frames(),
+            },
+            ResourceLimitExceeded {
+                component: id(),
+                export: "handle-\nmessage".into(),
+                resource: Resource::Fuel,
+                limit: 1 << 20,
+                requested: None,
+                fuel_consumed: 1 << 20,
+                frames: frames(),
+                source: cause(),
+            },
+            ResourceLimitExceeded {
+                component: id(),
+                export: "instantiate".into(),
+                resource: Resource::Memory,
+                limit: 1 << 20,
+                requested: None,
+                fuel_consumed: 12,
+                frames: frames(),
+                source: cause(),
+            },
+            ResourceLimitExceeded {
+                component: id(),
+                export: "instantiate".into(),
+                resource: Resource::Memory,
+                limit: 1 << 20,
+                requested: Some((1 << 20) + 1),
+                fuel_consumed: 12,
+                frames: frames(),
+                source: cause(),
+            },
+            ComponentFailed {
+                component: id(),
+                source: Arc::new(WasmError::Timeout {
+                    component: id(),
+                    export: "health".into(),
+                    limit: Duration::from_secs(1),
+                    fuel_consumed: 5,
                     frames: frames(),
-                    fuel_consumed: 12,
-                    source: cause(),
-                },
-                "demo/a/main trapped in `handle-message`: `unreachable` was executed",
-            ),
-            (
-                WasmError::Timeout {
-                    component: component(),
-                    export: "handle-message".into(),
-                    limit: Duration::from_millis(100),
-                    fuel_consumed: 1_234_567,
-                    frames: frames(),
-                },
-                "demo/a/main was stopped in `handle-message`: not done within 100ms, having \
-                 consumed 1_234_567 fuel (`timeout` in [resources])",
-            ),
-            (
-                WasmError::ResourceLimitExceeded {
-                    component: component(),
-                    export: "handle-message".into(),
-                    resource: Resource::Memory,
-                    limit: 512 << 10,
-                    requested: Some(576 << 10),
-                    fuel_consumed: 12,
-                    frames: frames(),
-                    source: cause(),
-                },
-                "demo/a/main was stopped in `handle-message`: memory limit reached: asked for \
-                 576KiB of at most 512KiB in all memories and tables (`memory` in [resources])",
-            ),
-            (
-                WasmError::ComponentFailed {
-                    component: component(),
-                    source: Arc::new(WasmError::Timeout {
-                        component: component(),
-                        export: "health".into(),
-                        limit: Duration::from_secs(1),
-                        fuel_consumed: 5,
-                        frames: frames(),
-                    }),
-                },
-                "demo/a/main has failed and must be restarted; it failed because demo/a/main was \
-                 stopped in `health`: not done within 1s, having consumed 5 fuel (`timeout` in \
-                 [resources])",
-            ),
-            (
-                WasmError::GuestError {
-                    component: component(),
-                    error: GuestError::RuntimeError("no".into()),
-                },
-                "demo/a/main answered with an error: runtime-error \"no\"",
-            ),
-            (
-                WasmError::ShutdownFailed {
-                    component: component(),
-                    error: LifecycleError::NotInitialized,
-                },
-                "demo/a/main was unloaded, but its shutdown answered with an error: \
-                 not-initialized",
-            ),
-            (
-                WasmError::InvalidArguments {
-                    component: component(),
-                    export: "add".into(),
-                    reason: "takes 2 arguments, not 1".into(),
-                },
-                "demo/a/main cannot be called: `add` takes 2 arguments, not 1",
-            ),
-            (
-                WasmError::Unsupported {
-                    what: "snapshots".into(),
-                },
-                "not supported by this engine: snapshots",
-            ),
-        ]
+                }),
+            },
+            GuestError {
+                component: id(),
+                error: GuestError::RuntimeError("no".into()),
+            },
+            ShutdownFailed {
+                component: id(),
+                error: LifecycleError::NotInitialized,
+            },
+            InvalidArguments {
+                component: id(),
+                export: "a\ndd".into(),
+                reason: "takes 2 arguments,\nnot 1".into(),
+            },
+            Unsupported {
+                what: "snapshots".into(),
+            },
+        )
+        .into()
     }
 
-    /// The name of the variant.
-    fn kind(error: &WasmError) -> String {
-        let debug = format!("{error:?}");
-        let end = debug.find([' ', '{']).unwrap_or(debug.len());
-        debug[..end].to_owned()
-    }
-
-    fn kinds_with(question: impl Fn(&WasmError) -> bool) -> Vec<String> {
-        let all = all();
-        let asked = all.iter().map(|(error, _)| error);
-        asked.filter(|e| question(e)).map(kind).collect()
+    fn kinds_with(question: impl Fn(&WasmError) -> bool) -> Vec<&'static str> {
+        let asked = all().into_iter().filter(|(_, error)| question(error));
+        let mut kinds: Vec<_> = asked.map(|(kind, _)| kind).collect();
+        kinds.dedup();
+        kinds
     }
 
     #[test]
     fn messages_name_component_place_and_key() {
-        for (error, message) in all() {
-            assert_eq!(error.to_string(), message);
-        }
-    }
-
-    #[test]
-    fn limits_tell_what_was_needed() {
-        for (resource, requested, message) in [
-            (
-                Resource::Fuel,
-                None,
-                "out of fuel, having consumed all of its 1_048_576 (`fuel` in [resources])",
-            ),
-            (
-                Resource::Memory,
-                None,
-                "memory limit of 1MiB reached (`memory` in [resources])",
-            ),
-            (
-                Resource::Memory,
-                Some((1 << 20) + 1),
-                "memory limit reached: asked for 1048577B of at most 1MiB in all memories and \
-                 tables (`memory` in [resources])",
-            ),
-        ] {
-            let error = WasmError::ResourceLimitExceeded {
-                component: id(),
-                export: "f".into(),
-                resource,
-                limit: 1 << 20,
-                requested,
-                fuel_consumed: 0,
-                frames: Box::new([]),
-                source: None,
-            };
-            assert_eq!(
-                error.to_string(),
-                format!("demo/a/main was stopped in `f`: {message}")
-            );
-        }
+        let with_cause = all().into_iter().map(|(kind, error)| {
+            let cause = error.source().map(|cause| format!("\n    cause: {cause}"));
+            (kind, format!("{error}{}", cause.unwrap_or_default()))
+        });
+        snapshot("wasm-error", with_cause);
     }
 
     #[test]
@@ -757,46 +686,16 @@ mod tests {
 
     #[test]
     fn the_component_at_fault_is_known() {
-        for (error, _) in all() {
+        for (_, error) in all() {
             assert_eq!(*error.component().unwrap_or(&id()), id());
         }
     }
 
     #[test]
     fn frames_are_those_of_the_failure() {
-        for (error, _) in all() {
+        for (_, error) in all() {
             assert!(error.frames().is_empty() || *error.frames() == *frames());
         }
-    }
-
-    #[test]
-    fn the_cause_is_kept() {
-        let caused: Vec<(String, String)> = all()
-            .iter()
-            .filter_map(|(error, _)| Some((kind(error), error.source()?.to_string())))
-            .collect();
-        let caused: Vec<(&str, &str)> = caused.iter().map(|(k, c)| (&**k, &**c)).collect();
-        assert_eq!(
-            caused,
-            [
-                ("EngineInitialization", "the cause"),
-                ("LoadFailed", "permission denied"),
-                (
-                    "InvalidLimits",
-                    "a fuel limit of 0 is not allowed: it must be 1 to \
-                     18_446_744_073_709_551_615, or \"unmetered\" (`fuel` in [resources])"
-                ),
-                ("ImportNotFound", "the cause"),
-                ("InstantiationFailed", "the cause"),
-                ("Trapped", "the cause"),
-                ("ResourceLimitExceeded", "the cause"),
-                (
-                    "ComponentFailed",
-                    "demo/a/main was stopped in `health`: not done within 1s, having consumed 5 \
-                     fuel (`timeout` in [resources])"
-                ),
-            ]
-        );
     }
 
     #[test]
@@ -834,6 +733,10 @@ mod tests {
     fn an_io_error_can_be_had_back() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let error = WasmError::unreadable(Path::new("a.wasm"), denied);
+        assert_eq!(
+            error.to_string(),
+            "a.wasm could not be loaded: permission denied"
+        );
         // `source()` gives the shared pointer; the field gives what it points to.
         let WasmError::LoadFailed {
             source: Some(cause),
@@ -850,34 +753,22 @@ mod tests {
 
     #[test]
     fn traps_in_words() {
-        for (trap, words) in [
-            (Trap::Unreachable, "`unreachable` was executed"),
-            (Trap::MemoryOutOfBounds, "memory access out of bounds"),
-            (Trap::TableOutOfBounds, "table access out of bounds"),
-            (
-                Trap::IndirectCallToNull,
-                "call of a null function reference",
-            ),
-            (Trap::BadSignature, "indirect call with the wrong type"),
-            (Trap::IntegerOverflow, "integer overflow"),
-            (Trap::IntegerDivisionByZero, "integer division by zero"),
-            (
-                Trap::BadConversionToInteger,
-                "number does not fit the integer",
-            ),
-            (Trap::StackOverflow, "call stack exhausted"),
-            (
-                Trap::HostPanic("index 1\n".into()),
-                "host function panicked: index 1\\u{a}",
-            ),
-            (
-                Trap::RefusedByHost("not UTF-8".into()),
-                "refused by the host: not UTF-8",
-            ),
-            (Trap::Other("odd".into()), "odd"),
-        ] {
-            assert_eq!(trap.to_string(), words);
-        }
+        let traps = every!(
+            Trap,
+            Unreachable,
+            MemoryOutOfBounds,
+            TableOutOfBounds,
+            IndirectCallToNull,
+            BadSignature,
+            IntegerOverflow,
+            IntegerDivisionByZero,
+            BadConversionToInteger,
+            StackOverflow,
+            HostPanic("index 1\n".into()),
+            RefusedByHost("not\nUTF-8".into()),
+            Other("o\ndd".into()),
+        );
+        snapshot("trap", traps);
     }
 
     #[test]
@@ -891,53 +782,26 @@ mod tests {
     #[test]
     fn what_a_guest_answers_is_named_as_in_the_contract() {
         let text = || "a\nb".to_owned();
-        for (error, words) in [
-            (
-                GuestError::ComponentNotFound(text()),
-                "component-not-found \"a\\u{a}b\"",
-            ),
-            (
-                GuestError::InstantiationFailed(text()),
-                "instantiation-failed \"a\\u{a}b\"",
-            ),
-            (
-                GuestError::ExportNotFound(text()),
-                "export-not-found \"a\\u{a}b\"",
-            ),
-            (GuestError::Timeout, "timeout"),
-            (
-                GuestError::ResourceLimitExceeded(text()),
-                "resource-limit-exceeded \"a\\u{a}b\"",
-            ),
-            (
-                GuestError::InvalidComponent(text()),
-                "invalid-component \"a\\u{a}b\"",
-            ),
-            (
-                GuestError::RuntimeError(text()),
-                "runtime-error \"a\\u{a}b\"",
-            ),
-        ] {
-            assert_eq!(error.to_string(), words);
-        }
-        for (error, words) in [
-            (
-                LifecycleError::InitializationFailed(text()),
-                "initialization-failed \"a\\u{a}b\"",
-            ),
-            (LifecycleError::AlreadyInitialized, "already-initialized"),
-            (LifecycleError::NotInitialized, "not-initialized"),
-            (
-                LifecycleError::ShutdownFailed(text()),
-                "shutdown-failed \"a\\u{a}b\"",
-            ),
-            (
-                LifecycleError::InvalidState(text()),
-                "invalid-state \"a\\u{a}b\"",
-            ),
-        ] {
-            assert_eq!(error.to_string(), words);
-        }
+        let answers = every!(
+            GuestError,
+            ComponentNotFound(text()),
+            InstantiationFailed(text()),
+            ExportNotFound(text()),
+            Timeout,
+            ResourceLimitExceeded(text()),
+            InvalidComponent(text()),
+            RuntimeError(text()),
+        );
+        snapshot("guest-error", answers);
+        let answers = every!(
+            LifecycleError,
+            InitializationFailed(text()),
+            AlreadyInitialized,
+            NotInitialized,
+            ShutdownFailed(text()),
+            InvalidState(text()),
+        );
+        snapshot("lifecycle-error", answers);
     }
 
     #[test]

@@ -18,6 +18,8 @@
 //! | put JSON into payloads | [`MessagePayload`], with the feature `json` |
 
 mod binary;
+#[cfg(test)]
+mod catalogue;
 mod clock;
 mod config;
 mod directory;

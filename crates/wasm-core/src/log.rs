@@ -67,6 +67,7 @@ impl FromStr for LogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::snapshot;
 
     #[test]
     fn reads_what_it_prints_and_nothing_else() {
@@ -76,6 +77,11 @@ mod tests {
         assert_eq!(
             "Info".parse::<LogLevel>(),
             Err(InvalidLogLevel("Info".into()))
+        );
+        let text = "In\nfo";
+        snapshot(
+            "invalid-log-level",
+            [("InvalidLogLevel", InvalidLogLevel(text.into()))],
         );
     }
 }

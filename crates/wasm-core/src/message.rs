@@ -236,7 +236,8 @@ mod tests {
     fn an_empty_payload_has_no_bytes() {
         assert!(MessagePayload::empty().is_empty());
         assert_eq!(MessagePayload::empty(), MessagePayload::from(Vec::new()));
-        assert_eq!(MessagePayload::from_static(b"abc").len(), 3);
+        let payload = MessagePayload::from_static(b"abc");
+        assert_eq!((payload.len(), payload.is_empty()), (3, false));
     }
 
     #[test]

@@ -213,6 +213,7 @@ pub enum DirAccess {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::snapshot;
 
     fn id(text: &str) -> ComponentId {
         text.parse().unwrap()
@@ -266,6 +267,8 @@ mod tests {
                 Err(InvalidPattern(bad.to_owned()))
             );
         }
+        let error = InvalidPattern("demo\n".to_owned());
+        snapshot("invalid-pattern", [("InvalidPattern", error)]);
         assert_eq!(pattern("demo/*/x").to_string(), "demo/*/x");
         assert_eq!(ComponentPattern::from(&id("a/b/c")), pattern("a/b/c"));
     }
@@ -338,24 +341,5 @@ mod tests {
             .filter(|level| info.allows(&Capability::Log(*level)))
             .collect();
         assert_eq!(kept, [LogLevel::Info, LogLevel::Warn, LogLevel::Error]);
-    }
-
-    #[test]
-    fn a_capability_prints_its_manifest_key() {
-        let send = Capability::Send(id("demo/a/b"));
-        assert_eq!(
-            (send.manifest_key(), &*send.to_string()),
-            ("send", "send to demo/a/b")
-        );
-        assert_eq!(
-            Capability::Request(id("a/b/c")).to_string(),
-            "request to a/b/c"
-        );
-        assert_eq!(
-            Capability::Broadcast(id("a/b/c")).to_string(),
-            "broadcast to a/b/c"
-        );
-        assert_eq!(Capability::Storage.to_string(), "storage");
-        assert_eq!(Capability::Log(LogLevel::Warn).to_string(), "log at warn");
     }
 }

@@ -9,11 +9,11 @@ use crate::{ComponentHandle, ComponentId, ComponentMessage, CorrelationId};
 /// Carries messages between components.
 ///
 /// An engine calls it from inside the sender's guest call, after it has checked
-/// the sender's permissions; `message.sender` is always the id of `from`. Nothing
-/// here waits for the recipient to handle anything, so components that message
-/// each other in a circle cannot lock each other up. Every method may be
-/// cancelled by dropping its future: the message is then accepted whole or not at
-/// all.
+/// the sender's permissions; `message.sender` is always the id of `from`. `from` is
+/// the handle that loading returns, already while `initialize` runs. Nothing here
+/// waits for the recipient to handle anything, so components that message each
+/// other in a circle cannot lock each other up. Every method may be cancelled by
+/// dropping its future: the message is then accepted whole or not at all.
 #[async_trait]
 pub trait MessageRouter: Send + Sync {
     /// Puts the message into the mailbox of `message.recipient`.
@@ -127,6 +127,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::catalogue::{every, snapshot};
     use crate::poll::now;
 
     fn id(name: &str) -> ComponentId {
@@ -210,26 +211,14 @@ mod tests {
 
     #[test]
     fn errors_say_what_happened_on_one_line() {
-        for (error, text) in [
-            (
-                MessagingError::DeliveryFailed("line 1\nline 2".to_owned()),
-                "delivery failed: line 1\\u{a}line 2",
-            ),
-            (
-                MessagingError::CorrelationTimeout(CorrelationId::from("c-1")),
-                "request c-1 was not answered in time",
-            ),
-            (
-                MessagingError::InvalidMessage("too large".to_owned()),
-                "invalid message: too large",
-            ),
-            (MessagingError::QueueFull, "queue full"),
-            (
-                MessagingError::TargetNotFound(id("b")),
-                "no component demo/b/main is loaded",
-            ),
-        ] {
-            assert_eq!(error.to_string(), text);
-        }
+        let errors = every!(
+            MessagingError,
+            DeliveryFailed("line 1\nline 2".to_owned()),
+            CorrelationTimeout(CorrelationId::from("c-\n1")),
+            InvalidMessage("too\nlarge".to_owned()),
+            QueueFull,
+            TargetNotFound(id("b")),
+        );
+        snapshot("messaging-error", errors);
     }
 }

@@ -21,6 +21,11 @@ pub trait SecurityValidator: Send + Sync {
         component: &ComponentHandle,
         capability: &Capability,
     ) -> Result<(), CapabilityDenied>;
+
+    /// Told of every refusal, its own and those by the permissions the component
+    /// was loaded with: for an audit. Answers at once, like
+    /// [`validate`](Self::validate).
+    fn denied(&self, _component: &ComponentHandle, _denied: &CapabilityDenied) {}
 }
 
 /// Objects to nothing: the permissions alone decide.
@@ -57,15 +62,22 @@ impl CapabilityDenied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ComponentId;
+    use crate::catalogue::{every, snapshot};
+    use crate::{ComponentId, LogLevel};
 
     #[test]
     fn a_refusal_names_the_key_that_would_grant() {
         let target = ComponentId::new("demo", "b", "main").unwrap();
-        assert_eq!(
-            CapabilityDenied::not_granted(Capability::Send(target)).to_string(),
-            "permission denied: send to demo/b/main: not granted by `send` in [permissions]"
+        let capabilities = every!(
+            Capability,
+            Send(target.clone()),
+            Request(target.clone()),
+            Broadcast(target),
+            Storage,
+            Log(LogLevel::Warn),
         );
+        let denied = capabilities.map(|(name, what)| (name, CapabilityDenied::not_granted(what)));
+        snapshot("capability-denied", denied);
     }
 
     #[test]

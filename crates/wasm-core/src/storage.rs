@@ -205,6 +205,7 @@ impl ComponentStorage for MemoryStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::{every, snapshot};
     use crate::poll::now;
 
     const NO_QUOTA: u64 = u64::MAX;
@@ -312,24 +313,15 @@ mod tests {
 
     #[test]
     fn errors_say_what_happened_on_one_line() {
-        let key = || "a\nb".to_owned();
-        for (error, text) in [
-            (
-                StorageError::NotFound(key()),
-                "a\\u{a}b is not in the store",
-            ),
-            (
-                StorageError::AlreadyExists(key()),
-                "a\\u{a}b is already in the store",
-            ),
-            (StorageError::QuotaExceeded, "quota exceeded"),
-            (StorageError::InvalidKey(key()), "invalid key: a\\u{a}b"),
-            (
-                StorageError::Io("disk full".to_owned()),
-                "storage failed: disk full",
-            ),
-        ] {
-            assert_eq!(error.to_string(), text);
-        }
+        let text = || "a\nb".to_owned();
+        let errors = every!(
+            StorageError,
+            NotFound(text()),
+            AlreadyExists(text()),
+            QuotaExceeded,
+            InvalidKey(text()),
+            Io(text()),
+        );
+        snapshot("storage-error", errors);
     }
 }

@@ -143,6 +143,7 @@ pub fn format_count(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::snapshot;
 
     #[test]
     fn sizes_as_people_write_them() {
@@ -198,10 +199,11 @@ mod tests {
             let error = parse_bytes(text).unwrap_err();
             assert_eq!(error.found, text);
         }
-        assert_eq!(
-            parse_duration("5 parsecs").unwrap_err().to_string(),
-            "\"5 parsecs\" is not a duration such as \"250ms\" or \"5s\", in ns, us, ms, s, min or h"
-        );
+        let errors = [
+            ("parse_bytes", parse_bytes("2\n").unwrap_err()),
+            ("parse_duration", parse_duration("5 parsecs").unwrap_err()),
+        ];
+        snapshot("unit-error", errors);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use crate::{Folder, example, limited, program};
+use crate::{Folder, example, limited, program, repository, terminal};
 
 const CALC: &str = r#"
 (component
@@ -35,116 +35,77 @@ const CALC: &str = r#"
   (export "crash" (func $crash)))
 "#;
 
-fn calc(folder: &Folder) -> String {
-    folder.write("calc.wasm", wat::parse_str(CALC).unwrap())
+/// With a component of that name.
+#[track_caller]
+fn calc_shows(name: &str, lines: &[&str]) {
+    let folder = Folder::new();
+    folder.write("calc.wasm", wat::parse_str(CALC).unwrap());
+    folder.fixture(wasm_fixtures::MINIMAL);
+    folder.shows(name, lines);
 }
 
 #[test]
 fn arguments_and_results_are_wave() {
-    let folder = Folder::new();
-    let calc = calc(&folder);
-    for (expression, result) in [
-        ("acme:calc/ops@1.0.0#add(1, -3)", "-2\n"),
-        ("add(40, 2)", "42\n"),
-        (" add ( 40 , 2 ) ", "42\n"),
+    let lines = [
+        "call calc.wasm 'acme:calc/ops@1.0.0#add(1, -3)' $LIMITS",
+        "call calc.wasm 'add(40, 2)' $LIMITS",
+        "call calc.wasm ' add ( 40 , 2 ) ' $LIMITS",
         // Whose name is the whole name is meant first.
-        ("name()", "\"A\\u{1b}\\n\"\n"),
-        ("nothing()", ""),
-    ] {
-        program(limited(&["call", &calc, expression])).expect(0, result);
-    }
+        "call calc.wasm name() $LIMITS",
+        "call calc.wasm nothing() $LIMITS",
+    ];
+    calc_shows("calls", &lines);
 }
 
 #[test]
 fn functions_of_the_contract_can_be_called_too() {
-    let ended = program(["call", &example("echo"), "metadata()"]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.starts_with("{name: \""), "{}", ended.stdout);
-    program(["call", &example("echo"), "health()"]).expect(0, "healthy\n");
+    let lines = [
+        "call examples/echo metadata()",
+        "call examples/echo health()",
+        "call examples/hello hello()",
+    ];
+    terminal(&repository(), "calls-of-examples", &lines);
 }
 
 #[test]
 fn an_unknown_export_lists_what_there_is() {
-    let folder = Folder::new();
-    let calc = calc(&folder);
-    program(limited(&["call", &calc, "ad(1, 2)"]))
-        .expect(2, "")
-        .complains(&[
-            "error: there is no export `ad`",
-            "calc.wasm",
-            "  acme:calc/ops@1.0.0#add: func(a: s32, b: s32) -> s32",
-            "  name: func() -> string",
-            "  nothing: func()",
-            "did you mean `add`?",
-        ]);
-    program(limited(&["call", &calc, "sub(1, 2)"]))
-        .expect(2, "")
-        .complains(&[
-            "`sub` may be `acme:calc/again@1.0.0#sub` or `acme:calc/more@1.0.0#sub`",
-            "write the full name",
-        ]);
-    let minimal = folder.fixture(wasm_fixtures::MINIMAL);
-    program(limited(&["call", &minimal, "f()"]))
-        .expect(2, "")
-        .complains(&["it exports no functions at all"]);
+    let lines = [
+        "call calc.wasm 'ad(1, 2)' $LIMITS",
+        "call calc.wasm 'sub(1, 2)' $LIMITS",
+        "call minimal.wasm f() $LIMITS",
+    ];
+    calc_shows("unknown-exports", &lines);
 }
 
 #[test]
 fn wrong_arguments_say_what_is_expected() {
-    let folder = Folder::new();
-    let calc = calc(&folder);
-    let expected = "= note: its type is func(a: s32, b: s32) -> s32";
-    for (expression, parts) in [
-        (
-            "add",
-            &["`(` is missing", "'add()' calls it without arguments"][..],
-        ),
-        (
-            "add(1, \"x\")",
-            &[
-                "the arguments do not fit `acme:calc/ops@1.0.0#add`",
-                "  | add(1, \"x\")\n  |        ^^^ a value of another type\n",
-                expected,
-            ],
-        ),
-        ("add(1, 3_000)", &["not a call in WAVE", "invalid token"]),
-        ("add(1, 3000000000)", &["^^^^^^^^^^ out of range", expected]),
-        ("add(1)", &["missing required param(s)", expected]),
-        ("add(1, 2, 3)", &["more param(s) than expected", expected]),
-        ("add()", &["2 required", expected]),
-        ("add(1, 2", &["unexpected end of input"]),
-        ("add(1, 2) + 1", &["trailing characters"]),
-        ("add((((", &["error: "]),
-        ("", &["`(` is missing"]),
-        ("\u{1b}[31m()", &["there is no export `\\u{1b}[31m`"]),
-    ] {
-        let ended = program(limited(&["call", &calc, expression])).expect(2, "");
-        ended.complains(parts);
-    }
+    let lines = [
+        "call calc.wasm add $LIMITS",
+        "call calc.wasm 'add(1, \"x\")' $LIMITS",
+        "call calc.wasm 'add(1, 3_000)' $LIMITS",
+        "call calc.wasm 'add(1, 3000000000)' $LIMITS",
+        "call calc.wasm add(1) $LIMITS",
+        "call calc.wasm 'add(1, 2, 3)' $LIMITS",
+        "call calc.wasm add() $LIMITS",
+        "call calc.wasm 'add(1, 2' $LIMITS",
+        "call calc.wasm 'add(1, 2) + 1' $LIMITS",
+        "call calc.wasm add(((( $LIMITS",
+        "call calc.wasm '' $LIMITS",
+    ];
+    calc_shows("wrong-arguments", &lines);
+    program(limited(&["call", &example("hello"), "\u{1b}[31m()"]))
+        .expect(2, "")
+        .complains(&["there is no export `\\u{1b}[31m`"]);
 }
 
 #[test]
 fn a_call_is_limited_as_a_message_is() {
-    let folder = Folder::new();
-    let calc = calc(&folder);
-    program(limited(&["call", &calc, "crash()"]))
-        .expect(1, "")
-        .complains(&["local/calc/main trapped in `crash`: `unreachable` was executed"]);
-    program(["call", &calc, "add(1, 2)"])
-        .expect(2, "")
-        .complains(&[
-            "a bare component needs its limits: --memory, --fuel and --timeout are missing",
-        ]);
-    program([
-        "call",
-        &calc,
-        "add(1, 2)",
-        "--memory=1MiB",
-        "--timeout=1s",
-        "--fuel=1",
-    ])
-    .expect(1, "")
-    .complains(&["out of fuel", "the limit was given by --fuel"]);
+    let lines = [
+        "call calc.wasm crash() $LIMITS",
+        "call calc.wasm 'add(1, 2)'",
+        "call calc.wasm 'add(1, 2)' --memory=1MiB --timeout=1s --fuel=1",
+    ];
+    calc_shows("failed-calls", &lines);
 }
 
 #[test]
@@ -158,8 +119,6 @@ fn what_wave_cannot_express_is_not_called() {
           (export $r "r" (type $r'))
           (func $make (result (own $r)) (canon lift (core func $i "make")))
           (export "make" (func $make)))"#;
-    let file = folder.write("resource.wasm", wat::parse_str(component).unwrap());
-    program(limited(&["call", &file, "make()"]))
-        .expect(2, "")
-        .complains(&["`make` takes or returns a resource"]);
+    folder.write("resource.wasm", wat::parse_str(component).unwrap());
+    folder.shows("call-of-resources", &["call resource.wasm make() $LIMITS"]);
 }

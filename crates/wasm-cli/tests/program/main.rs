@@ -8,6 +8,7 @@ mod check;
 mod examples;
 mod inspect;
 mod run;
+mod up;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -48,6 +49,29 @@ impl Ended {
             assert!(self.stderr.contains(part), "{part:?} in: {}", self.stderr);
         }
     }
+
+    fn shown(&self) -> String {
+        let mut shown = self.stdout.clone();
+        if !self.stderr.is_empty() {
+            shown += "--- standard error\n";
+        }
+        for line in self.stderr.split_inclusive('\n') {
+            // How far it came by then is another matter in every run.
+            match line.split_once(", having consumed ") {
+                Some((before, after)) if before.contains("not done within") => {
+                    let after = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
+                    shown += &format!("{before}, having consumed [FUEL]{after}");
+                }
+                _ => shown += line,
+            }
+        }
+        match self.code {
+            Some(0) => {}
+            Some(code) => shown += &format!("--- exit code {code}\n"),
+            None => shown += "--- ended by a signal\n",
+        }
+        shown
+    }
 }
 
 fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
@@ -56,6 +80,7 @@ fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
         .args(arguments)
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
+        .env_remove("COLUMNS")
         .env_remove("RUST_BACKTRACE");
     command
 }
@@ -96,6 +121,50 @@ fn ended(output: &Output) -> Ended {
     }
 }
 
+/// Types each line in this folder and compares what a terminal would show with the
+/// snapshot of this name. In a line, `'` quotes an argument, and `$LIMITS` stands for
+/// [`LIMITS`].
+#[track_caller]
+fn terminal(folder: &Path, name: &str, lines: &[impl AsRef<str>]) {
+    // Commands that end alike stand above their end together.
+    let mut shown: Vec<(String, String)> = Vec::new();
+    for line in lines.iter().map(AsRef::as_ref) {
+        let mut arguments = Vec::new();
+        for (i, part) in line.split('\'').enumerate() {
+            if i % 2 == 1 {
+                arguments.push(part);
+                continue;
+            }
+            for word in part.split_whitespace() {
+                match word {
+                    "$LIMITS" => arguments.extend(LIMITS),
+                    word => arguments.push(word),
+                }
+            }
+        }
+        let output = command(arguments).current_dir(folder).output().unwrap();
+        let end = ended(&output).shown();
+        let prompt = format!("$ airssys-wasm {line}\n");
+        match shown.last_mut() {
+            Some((prompts, same)) if *same == end => *prompts += &prompt,
+            _ => shown.push((prompt, end)),
+        }
+    }
+    let shown: Vec<String> = shown
+        .iter()
+        .map(|(prompts, end)| format!("{prompts}{end}"))
+        .collect();
+    let shown = shown.join("\n");
+    let here = folder.canonicalize().unwrap().display().to_string();
+    assert!(!shown.contains(&here), "not the same elsewhere: {shown}");
+
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, shown));
+}
+
 /// Arguments of one test, with the limits of a bare component at the end.
 fn limited<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     [arguments, &LIMITS].concat()
@@ -121,6 +190,12 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// See [`terminal`].
+    #[track_caller]
+    fn shows(&self, name: &str, lines: &[impl AsRef<str>]) {
+        terminal(self.0.path(), name, lines);
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
@@ -137,10 +212,11 @@ impl Folder {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["run", "call", "inspect", "check"] {
+    for command in ["run", "up", "call", "inspect", "check"] {
+        let lines = [format!("{command} -h"), format!("{command} --help")];
+        terminal(&repository(), &format!("help-{command}"), &lines);
+
         let help = program([command, "--help"]);
-        assert_eq!(help.code, Some(0));
-        assert!(help.stdout.contains("Usage:"), "{}", help.stdout);
         let example = format!("airssys-wasm {command} ");
         let (_, examples) = help.stdout.split_once("Examples:").unwrap();
         assert!(examples.contains(&example), "{examples}");
@@ -149,28 +225,27 @@ fn every_command_explains_itself_with_examples() {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }
+    terminal(&repository(), "help", &["--help"]);
     let version = program(["--version"]);
     version.expect(0, concat!("airssys-wasm ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
 fn a_wrong_command_line_is_bad_input() {
-    program(["walk"])
-        .expect(2, "")
-        .complains(&["unrecognized subcommand 'walk'"]);
-    program(["run"]).expect(2, "").complains(&["<PATH>"]);
-    program(["run", "x", "--memory", "2"])
-        .expect(2, "")
-        .complains(&[
-            "\"2\" is not a size such as \"512KiB\" or \"2MiB\"",
-            "--memory",
-        ]);
-    program(["run", "x", "--allow", "fly=high"])
-        .expect(2, "")
-        .complains(&["\"fly\" is not a key of [permissions]"]);
-    program(["run", "x", "--id", "a/../c"])
-        .expect(2, "")
-        .complains(&["the name \"..\" of a component id is not allowed"]);
+    let lines = [
+        "walk",
+        "run",
+        "run x --memory 2",
+        "run x --fuel 0",
+        "run x --timeout 5",
+        "run x --allow fly=high",
+        "run x --allow log=loud",
+        "run x --allow wasi=stdin",
+        "run x --env A",
+        "run x --id a/../c",
+        "check x --memory-ceiling 5GiB",
+    ];
+    terminal(&repository(), "wrong-command-lines", &lines);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Folder, command, ended, example, limited, program, with_input};
+use crate::{Folder, command, ended, example, limited, program, repository, terminal, with_input};
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines()
@@ -129,24 +129,13 @@ fn usage_goes_to_standard_error() {
 #[test]
 fn logs_are_shown_where_they_are_granted() {
     let folder = Folder::new();
-    let logger = folder.fixture(wasm_fixtures::LOGGER);
-    let silent = program(limited(&["run", &logger, "-m", "hey"])).expect(0, "");
-    assert_eq!(silent.stderr, "");
-    let warned = program(limited(&[
-        "run", &logger, "-m", "hey", "--allow", "log=warn",
-    ]));
-    let lines: Vec<&str> = warned.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", warned.stderr);
-    assert!(
-        lines[0].starts_with("[local/logger/main] warn: hey"),
-        "{}",
-        lines[0]
-    );
-    assert!(
-        lines[1].starts_with("[local/logger/main] error: hey"),
-        "{}",
-        lines[1]
-    );
+    folder.fixture(wasm_fixtures::LOGGER);
+    let lines = [
+        "run logger.wasm -m hey $LIMITS",
+        "run logger.wasm -m hey --allow log=warn $LIMITS",
+        "run logger.wasm -m hey --allow log=trace $LIMITS",
+    ];
+    folder.shows("run-logs", &lines);
 }
 
 #[test]
@@ -160,62 +149,35 @@ fn a_log_line_cannot_steer_the_terminal() {
 
 #[test]
 fn a_failure_names_the_limit_and_the_line_that_sets_it() {
-    let spin = example("spin");
-    program(["run", &spin, "-m", "go"])
-        .expect(1, "")
-        .complains(&[
-            "error: demo/spin/main was stopped in `handle-message`: not done within 100ms",
-            "spin/Component.toml:21:1",
-            "21 | timeout = \"100ms\"",
-            "   | ^^^^^^^^^^^^^^^^^",
-            "= help: --timeout replaces it for one run",
-        ]);
-    program(["run", &spin, "-m", "go", "--timeout", "50ms"])
-        .expect(1, "")
-        .complains(&["not done within 50ms", "the limit was given by --timeout"]);
-    program(["run", &spin, "-m", "go", "--fuel", "1_000_000"])
-        .expect(1, "")
-        .complains(&["out of fuel", "1_000_000", "the limit was given by --fuel"]);
-
-    let folder = Folder::new();
-    let grow = folder.fixture(wasm_fixtures::GROW);
-    let limits = [
-        "--memory",
-        "512KiB",
-        "--fuel",
-        "unmetered",
-        "--timeout",
-        "5s",
+    let lines = [
+        "run examples/spin -m go",
+        "run examples/spin -m ok -m go -m ok",
+        "run examples/spin -m go --timeout 50ms",
+        "run examples/spin -m go --fuel 1_000_000",
     ];
-    let arguments = [&["run", &grow, "-m", "go", "-m", "ok"], &limits[..]].concat();
-    program(arguments).expect(1, "ok\n").complains(&[
-        "memory limit reached: asked for 576KiB of at most 512KiB",
-        "the limit was given by --memory",
-    ]);
+    terminal(&repository(), "run-out-of-time-or-fuel", &lines);
+
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::GROW);
+    let limits = "--memory 512KiB --fuel unmetered --timeout 5s";
+    let lines = [format!("run grow.wasm -m go -m ok {limits}")];
+    folder.shows("run-out-of-memory", &lines);
 }
 
 #[test]
-fn a_trap_shows_where_it_was() {
+fn a_failure_shows_where_it_was() {
     let folder = Folder::new();
-    let trap = folder.fixture(wasm_fixtures::TRAP);
-    program(limited(&["run", &trap, "-m", "go"]))
-        .expect(1, "")
-        .complains(&[
-            "error: local/trap/main trapped in `handle-message`: `unreachable` was executed",
-            "trap.wasm",
-            "where it was, innermost first",
-            "0: ",
-            "!give-up",
-        ]);
-}
-
-#[test]
-fn an_error_of_the_guest_is_no_failure_of_the_component() {
-    let folder = Folder::new();
-    let refusing = folder.fixture(wasm_fixtures::GUEST_ERROR);
-    let ended = program(limited(&["run", &refusing, "-m", "go", "-m", "ok"])).expect(1, "ok\n");
-    ended.complains(&["answered with an error: runtime-error \"as asked\""]);
-    assert!(!ended.stderr.contains("restarted"), "{}", ended.stderr);
+    let lines = [
+        wasm_fixtures::TRAP,
+        wasm_fixtures::RECURSE_FOREVER,
+        // An error of the guest is no failure of the component.
+        wasm_fixtures::GUEST_ERROR,
+    ]
+    .map(|fixture| {
+        folder.fixture(fixture);
+        format!("run {}.wasm -m go -m ok $LIMITS", fixture.name)
+    });
+    folder.shows("run-failures", &lines);
 }
 
 #[test]
@@ -224,27 +186,23 @@ fn flags_replace_and_add_to_the_manifest() {
     folder.fixture(wasm_fixtures::STORED_COUNTER);
     let manifest = "[component]\nid = \"demo/a/main\"\nwasm = \"stored-counter.wasm\"\n\
                     [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n";
-    let path = folder.write("Component.toml", manifest);
-    let denied = program(["run", &path, "-m", "x"]);
-    assert_eq!(denied.code, Some(1));
-    denied.complains(&["demo/a/main answered with an error"]);
-    program(["run", &path, "-m", "x", "--allow", "storage=4KiB"]).expect(0, "1\n");
-    program(["run", &path, "-m", "x", "--allow", "storage"]).expect(0, "1\n");
-    let renamed = program(["run", &path, "-m", "x", "--id", "demo/b/main"]);
-    renamed.complains(&["demo/b/main answered with an error"]);
+    folder.write("Component.toml", manifest);
+    let lines = [
+        "run . -m x",
+        "run . -m x --allow storage=4KiB",
+        "run . -m x --allow storage",
+        "run . -m x --id demo/b/main",
+    ];
+    folder.shows("run-with-flags", &lines);
 }
 
 #[test]
 fn a_ceiling_can_be_raised() {
     let folder = Folder::new();
-    let echo = folder.fixture(wasm_fixtures::ECHO);
-    let limits = ["--memory", "8MiB", "--fuel", "unmetered", "--timeout", "5s"];
-    let arguments = [&["run", &echo, "-m", "x"], &limits[..]].concat();
-    program(&arguments).expect(2, "").complains(&[
-        "a memory limit of 8MiB is not allowed: it must be 512KiB to 4MiB",
-        "--memory-ceiling 8MiB allows it",
-    ]);
-    program([&arguments[..], &["--memory-ceiling", "8MiB"]].concat()).expect(0, "x\n");
+    folder.fixture(wasm_fixtures::ECHO);
+    let run = "run echo.wasm -m x --memory 8MiB --fuel unmetered --timeout 5s";
+    let lines = [run.to_owned(), format!("{run} --memory-ceiling 8MiB")];
+    folder.shows("run-with-ceiling", &lines);
 }
 
 #[test]

@@ -208,6 +208,20 @@ fn edit_distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::{every, snapshot};
+
+    #[test]
+    fn what_is_found_is_said_on_one_line() {
+        let found = every!(
+            Found,
+            Value("integer 5".to_owned()),
+            UnknownKey,
+            DuplicateKey,
+            Nothing,
+            NotToml("expected\nnothing".to_owned()),
+        );
+        snapshot("manifest-found", found);
+    }
 
     #[test]
     fn distances_count_single_slips() {
@@ -219,6 +233,9 @@ mod tests {
             ("memry", "memory", 1),
             ("nemory", "memory", 1),
             ("mmeory", "memory", 1),
+            ("emmory", "memory", 1),
+            ("memoyr", "memory", 1),
+            ("emmoyr", "memory", 2),
             ("fuel", "memory", 6),
         ] {
             assert_eq!(edit_distance(from, to), distance, "{from} {to}");
@@ -232,6 +249,8 @@ mod tests {
         for (found, meant) in [
             ("memmory", Some("memory")),
             ("Memory", Some("memory")),
+            ("mmemmory", Some("memory")),
+            ("mmmemmory", None),
             ("time-out", Some("timeout")),
             ("max_restarts", Some("max-restarts")),
             ("evn", Some("env")),
@@ -242,5 +261,15 @@ mod tests {
             assert_eq!(closest(found, &keys), meant, "{found}");
         }
         assert_eq!(closest(&"m".repeat(1 << 20), &keys), None);
+    }
+
+    #[test]
+    fn nothing_is_a_slip_that_is_longer_than_any_key() {
+        for (length, meant) in [(40, true), (41, false), (42, false)] {
+            let key = "m".repeat(length);
+            let candidates = [&*key];
+            let found = closest(&key, &candidates);
+            assert_eq!(found, meant.then_some(&*key), "{length}");
+        }
     }
 }

@@ -109,3 +109,21 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
 fn shown_number(number: &impl Display) -> String {
     Escaped::up_to(40, &number.to_string()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_read_as_a_sentence() {
+        for (names, sentence) in [
+            ([].as_slice(), ""),
+            (&["a"], "\"a\""),
+            (&["a", "b"], "\"a\" or \"b\""),
+            (&["a", "b", "c"], "\"a\", \"b\" or \"c\""),
+        ] {
+            let choices: Vec<_> = names.iter().map(|name| (*name, ())).collect();
+            assert_eq!(one_of(&choices), sentence);
+        }
+    }
+}

@@ -184,6 +184,19 @@ timeout = "1500ms"
     }
 
     #[test]
+    fn a_text_is_escaped_where_toml_wants_it_and_stays_readable() {
+        for (text, written) in [
+            ("", r#""""#),
+            ("é 'x'", r#""é 'x'""#),
+            ("\"a\\", r#""\"a\\""#),
+            ("a\n\tb", r#""a\n\tb""#),
+            ("\r\u{0}\u{7f}\u{85}", r#""\u000D\u0000\u007F\u0085""#),
+        ] {
+            assert_eq!(Text(text).to_string(), written, "{text:?}");
+        }
+    }
+
+    #[test]
     fn everything_reads_back() {
         let odd = "\"\\\u{0}\u{7f}\u{85}\t\r\né\u{202e}'''";
         let mut manifest = minimal(Some(1_000_000));

@@ -1,0 +1,609 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wasm_fixtures::Fixture;
+
+use crate::{Ended, Folder, command, example, with_input};
+
+/// For what takes milliseconds, on a machine that does something else.
+const LONG: Duration = Duration::from_secs(60);
+
+impl Folder {
+    /// The component `demo/NAME/main` in a folder of its own, with more lines for its
+    /// manifest.
+    fn component(&self, name: &str, fixture: Fixture, more: &str) {
+        fs::create_dir_all(self.0.path().join(name)).unwrap();
+        self.write(&format!("{name}/component.wasm"), fixture.wasm);
+        self.manifest(name, &format!("demo/{name}/main"), more);
+    }
+
+    fn manifest(&self, name: &str, id: &str, more: &str) {
+        let manifest = format!(
+            "[component]\nid = \"{id}\"\nwasm = \"component.wasm\"\nversion = \"1.2.3\"\n\
+             [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n{more}"
+        );
+        self.write(&format!("{name}/Component.toml"), manifest);
+    }
+
+    /// What becomes of these lines.
+    fn up(&self, flags: &[&str], lines: &[&str]) -> Ended {
+        let path = self.0.path().display().to_string();
+        let mut input = lines.join("\n");
+        input.push('\n');
+        with_input([&["up", &path], flags].concat(), input.as_bytes())
+    }
+
+    fn start(&self, flags: &[&str]) -> Running {
+        let path = self.0.path().display().to_string();
+        let mut child = command([&["up", &path], flags].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running {
+            stdin: child.stdin.take(),
+            stdout: lines_of(child.stdout.take().unwrap()),
+            stderr: lines_of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+}
+
+const RESTARTED: &str = "[supervision]\nrestart = \"on-failure\"\nbackoff = \"1ms\"\n";
+const SENDS: &str = "[permissions]\nsend = [\"demo/*/*\"]\nrequest = [\"demo/*/*\"]\n";
+const STORES: &str = "[permissions]\nstorage = \"4KiB\"\n";
+
+/// The program while it runs.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Running {
+    fn type_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Types a line and looks at the reply.
+    #[track_caller]
+    fn asks(&mut self, line: &str, reply: &str) {
+        self.type_line(line);
+        assert_eq!(self.stdout.recv_timeout(LONG).as_deref(), Ok(reply));
+    }
+
+    /// Waits for a line of standard error.
+    #[track_caller]
+    fn says(&mut self, part: &str) {
+        let began = Instant::now();
+        let mut said = Vec::new();
+        while let Ok(line) = self
+            .stderr
+            .recv_timeout(LONG.saturating_sub(began.elapsed()))
+        {
+            said.push(line);
+            if said.last().is_some_and(|line| line.contains(part)) {
+                return;
+            }
+        }
+        panic!("{part:?} is not in {said:#?}");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    #[track_caller]
+    fn ends_with(mut self, code: i32) {
+        let began = Instant::now();
+        while began.elapsed() < LONG {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let stderr: Vec<String> = self.stderr.try_iter().collect();
+                assert_eq!(status.code(), Some(code), "{stderr:#?}");
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().unwrap();
+        panic!("does not end");
+    }
+}
+
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            if sender.send(line.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+#[test]
+fn components_talk_to_each_other_and_to_whoever_types() {
+    let folder = Folder::new();
+    folder.component("asker", wasm_fixtures::CALLBACK, SENDS);
+    folder.component("sender", wasm_fixtures::SENDER, SENDS);
+    folder.component("counter", wasm_fixtures::COUNTER, "");
+    folder.component("envelope", wasm_fixtures::ENVELOPE, "");
+    let ended = folder.up(
+        &["--verbose"],
+        &[
+            "demo/counter/main",
+            "demo/sender/main demo/counter/main two",
+            "",
+            "send demo/sender/main demo/counter/main three",
+            "demo/counter/main four",
+            "demo/asker/main demo/counter/main five",
+            "demo/asker/main last",
+            "demo/envelope/main  hello ",
+        ],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines[..2], ["demo/counter/main: 1", "demo/counter/main: 4"]);
+    // The callback was there before the next line was sent.
+    assert_eq!(lines[3], format!("{}|-|5", lines[2]));
+    let envelope = lines[4].strip_prefix("demo/envelope/main: local/airssys-wasm/up|");
+    assert!(envelope.unwrap().ends_with("|-|7"), "{envelope:?}");
+    assert_eq!(lines.len(), 5);
+    ended.complains(&[
+        "demo/counter/main is loaded\n",
+        "demo/sender/main has no reply\n",
+        "demo/sender/main -> demo/counter/main: message of 3B",
+        "demo/counter/main -> demo/asker/main: callback of 1B",
+    ]);
+}
+
+#[test]
+fn what_is_handled_well_is_no_news() {
+    let folder = Folder::new();
+    folder.component("sender", wasm_fixtures::SENDER, SENDS);
+    folder.component("error", wasm_fixtures::GUEST_ERROR, "");
+    let lines = [
+        "demo/sender/main demo/error/main ok",
+        "demo/sender/main demo/error/main go",
+    ];
+    let ended = folder.up(&[], &lines).expect(0, "");
+    assert!(
+        !ended.stderr.contains("message of 2B, answered with 2B"),
+        "{}",
+        ended.stderr
+    );
+    ended
+        .complains(&["demo/sender/main -> demo/error/main: message of 2B, answered with an error"]);
+}
+
+#[test]
+fn a_failure_is_reported_and_its_neighbours_go_on() {
+    let folder = Folder::new();
+    folder.component("trap", wasm_fixtures::TRAP, RESTARTED);
+    folder.component("fragile", wasm_fixtures::TRAP, "");
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.component("error", wasm_fixtures::GUEST_ERROR, "");
+    let ended = folder.up(
+        &[],
+        &[
+            "demo/trap/main go",
+            "demo/trap/main ok",
+            "demo/error/main go",
+            "demo/fragile/main go",
+            "demo/fragile/main ok",
+            "dead",
+            "restart demo/fragile/main",
+            "demo/fragile/main ok",
+            "demo/echo/main hello",
+        ],
+    );
+    let (demo, up) = ("demo/trap/main trapped in", "local/airssys-wasm/up");
+    let stdout = ended.stdout.clone();
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "demo/trap/main: ok");
+    let dead = format!("request from {up} to demo/trap/main, \"go\": {demo}");
+    assert!(lines[1].starts_with(&dead), "{lines:#?}");
+    assert!(
+        lines[2].contains("to demo/fragile/main, \"go\": "),
+        "{lines:#?}"
+    );
+    assert_eq!(
+        lines[lines.len() - 2..],
+        ["demo/fragile/main: ok", "demo/echo/main: hello"]
+    );
+    assert_eq!(ended.code, Some(1));
+    ended.complains(&[
+        "error: demo/trap/main trapped in `handle-message`: `unreachable` was executed\n",
+        "where it was, innermost first",
+        "this was line 1 of standard input",
+        "demo/trap/main was restarted\n",
+        "error: demo/error/main answered with an error",
+        "demo/fragile/main is quarantined",
+        "demo/fragile/main was restarted\n",
+    ]);
+}
+
+#[test]
+fn a_wrong_line_says_what_is_right() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.component("sleeper", wasm_fixtures::SLEEPER, "");
+    let ended = folder.up(
+        &["--timeout", "100ms"],
+        &[
+            "demo/ecoh/main x",
+            "demo/echo x",
+            "pss",
+            "restart demo/nobody/main",
+            "demo/sleeper/main 1000",
+            "help",
+            "demo/echo/main x",
+            "quit",
+            "demo/echo/main never",
+        ],
+    );
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stdout.starts_with("namespace/name/instance TEXT"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.ends_with("\ndemo/echo/main: x\n"),
+        "{}",
+        ended.stdout
+    );
+    ended.complains(&[
+        "error: no component demo/ecoh/main is loaded",
+        "demo/sleeper/main\n",
+        "this was line 1 of standard input",
+        "did you mean demo/echo/main?",
+        "component id \"demo/echo\" has 2 segments",
+        "did you mean `ps`?",
+        "no component demo/nobody/main is loaded",
+        "demo/sleeper/main has not answered within 100ms",
+        "--timeout waits longer",
+    ]);
+}
+
+#[test]
+fn a_message_that_does_not_fit_is_not_sent() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let too_much = format!("demo/echo/main {}", "x".repeat((1 << 20) + 1));
+    let far_too_much = "x".repeat(5 << 20);
+    let lines = [&too_much, &far_too_much, "demo/echo/main x"];
+    folder
+        .up(&[], &lines)
+        .expect(1, "demo/echo/main: x\n")
+        .complains(&[
+            "a message of more than 1MiB is not sent",
+            "a line is longer than any message can be",
+            "this was line 2 of standard input",
+        ]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_before_anything_runs() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    folder.manifest("b", "demo/a/main", "");
+    folder.component(
+        "c",
+        wasm_fixtures::ECHO,
+        "[supervision]\nrestart = \"maybe\"\n",
+    );
+    folder.component(
+        "d",
+        wasm_fixtures::ECHO,
+        "[permissions]\nfly = true\nlog = \"loud\"\n",
+    );
+    folder.component("e", wasm_fixtures::ECHO, "");
+    fs::remove_file(folder.path("e/component.wasm")).unwrap();
+    let ended = folder.up(&[], &["demo/a/main x"]).expect(2, "");
+    ended.complains(&[
+        "error: two components have the id demo/a/main\n",
+        "b/Component.toml\n",
+        "the other is",
+        "a/Component.toml\n",
+        "`supervision.restart`",
+        "`permissions.fly`",
+        "`permissions.log`",
+        "e/component.wasm could not be loaded: No such file",
+    ]);
+    assert!(!ended.stderr.contains("is loaded"), "{}", ended.stderr);
+}
+
+#[test]
+fn all_are_loaded_or_the_program_ends() {
+    let folder = Folder::new();
+    folder.component("good", wasm_fixtures::ECHO, "");
+    folder.component("refuses", wasm_fixtures::INIT_FAILS, "");
+    folder.component("lacks", wasm_fixtures::UNKNOWN_IMPORT, "");
+    folder
+        .up(&[], &["demo/good/main x"])
+        .expect(2, "")
+        .complains(&[
+            "error: demo/lacks/main",
+            "acme:db/query@1.0.0",
+            "error: demo/refuses/main",
+            "no configuration",
+        ]);
+}
+
+#[test]
+fn a_folder_without_components_is_a_mistake() {
+    let folder = Folder::new();
+    folder
+        .up(&[], &[])
+        .expect(2, "")
+        .complains(&["there is no Component.toml in "]);
+    let file = folder.write("file", "");
+    with_input(["up", &file], b"")
+        .expect(2, "")
+        .complains(&["file is no folder"]);
+    let nowhere = folder.path("nowhere");
+    with_input(["up", &nowhere], b"")
+        .expect(2, "")
+        .complains(&["nowhere cannot be read"]);
+}
+
+#[test]
+fn all_components_together_have_limits() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    for (flag, limit) in [("--max-components", "1"), ("--max-memory", "1MiB")] {
+        let ended = folder.up(&[flag, limit], &["demo/a/main x"]).expect(2, "");
+        ended.complains(&[
+            "error: demo/b/main cannot be loaded",
+            flag,
+            "b/Component.toml",
+        ]);
+    }
+    folder
+        .up(&["--max-memory", "2MiB"], &["demo/b/main x"])
+        .expect(0, "demo/b/main: x\n");
+    let ended = folder
+        .up(&["--memory-ceiling", "512KiB"], &[])
+        .expect(2, "");
+    ended.complains(&[
+        "a/Component.toml",
+        "b/Component.toml",
+        "--memory-ceiling SIZE raises",
+    ]);
+}
+
+#[test]
+fn a_table_shows_how_the_components_are() {
+    let folder = Folder::new();
+    let long = "x".repeat(64);
+    folder.component("counter", wasm_fixtures::COUNTER, "");
+    folder.component("trap", wasm_fixtures::TRAP, "");
+    folder.component(&long, wasm_fixtures::ECHO, "");
+    let ended = folder.up(
+        &[],
+        &[
+            "demo/counter/main",
+            "demo/counter/main",
+            "demo/trap/main go",
+            "restart demo/trap/main",
+            "ps",
+        ],
+    );
+    let table: Vec<Vec<&str>> = ended
+        .stdout
+        .lines()
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let [header, counter, trap, other] = table.as_slice() else {
+        panic!("{}", ended.stdout);
+    };
+    assert_eq!(header[..4], ["COMPONENT", "VERSION", "STATE", "HANDLED"]);
+    assert_eq!(
+        counter[..7],
+        ["demo/counter/main", "1.2.3", "ready", "2", "0", "0", "0"]
+    );
+    assert_eq!(counter[9..], ["64KiB", "64KiB"]);
+    assert_eq!(
+        trap[..7],
+        ["demo/trap/main", "1.2.3", "ready", "0", "0", "1", "1"]
+    );
+    assert!(
+        other[0].starts_with("demo/xxx") && other[0].ends_with("xxx/main"),
+        "{other:?}"
+    );
+    assert!(other[0].contains('…'), "{other:?}");
+    for line in ended.stdout.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn what_is_stored_is_kept_where_a_file_is_given() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let line = ["demo/counter/main"];
+    for _ in 0..2 {
+        let ended = folder.up(&[], &line).expect(0, "demo/counter/main: 1\n");
+        ended.complains(&[
+            "demo/counter/main store is lost at the end",
+            "--data FILE keeps it",
+        ]);
+    }
+    let data = folder.path("data");
+    for count in 1..=3 {
+        let expected = format!("demo/counter/main: {count}\n");
+        let ended = folder.up(&["--data", &data], &line).expect(0, &expected);
+        assert!(!ended.stderr.contains("lost"), "{}", ended.stderr);
+    }
+    let other = folder.write("other", "something else");
+    let ended = folder.up(&["--data", &other], &line).expect(2, "");
+    ended.complains(&[&other, "given by --data"]);
+    assert_eq!(fs::read_to_string(other).unwrap(), "something else");
+}
+
+#[test]
+fn a_component_is_replaced_when_its_files_change() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    folder.write("a/component.wasm", wasm_fixtures::ECHO.wasm);
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: x");
+
+    // What cannot be loaded leaves the old one where it is.
+    folder.write("a/component.wasm", wasm_fixtures::TRUNCATED.wasm);
+    running.says("error: demo/a/main");
+    running.says("demo/a/main goes on as it was");
+    running.asks("demo/a/main y", "demo/a/main: y");
+    folder.manifest("a", "demo/a/main", "wrong = 1\n");
+    running.says("`resources.wrong`");
+    running.says("demo/a/main goes on as it was");
+    running.asks("demo/a/main z", "demo/a/main: z");
+
+    folder.write("a/component.wasm", wasm_fixtures::SELF_ID.wasm);
+    folder.manifest("a", "demo/a/main", "");
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main", "demo/a/main: demo/a/main");
+
+    // Another id is another component.
+    folder.manifest("a", "demo/b/main", "");
+    running.says("demo/a/main is unloaded");
+    running.asks("demo/b/main", "demo/b/main: demo/b/main");
+    running.stdin = None;
+    running.ends_with(0);
+}
+
+#[test]
+fn components_come_and_go_with_their_manifests() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    running.says("demo/b/main is loaded");
+    running.asks("demo/b/main x", "demo/b/main: x");
+    folder.component("c", wasm_fixtures::ECHO, "");
+    folder.manifest("c", "demo/b/main", "");
+    running.says("two components have the id demo/b/main");
+    fs::remove_dir_all(folder.path("a")).unwrap();
+    running.says("demo/a/main is unloaded");
+    running.type_line("demo/a/main x");
+    running.says("no component demo/a/main is loaded");
+    running.stdin = None;
+    running.ends_with(1);
+}
+
+#[test]
+fn without_watch_files_may_change() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let mut running = folder.start(&[]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    fs::remove_dir_all(folder.path("a")).unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    running.asks("demo/a/main y", "demo/a/main: y");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+/// With its input still open, whose end would end it, too.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_it_cleanly() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("fails", wasm_fixtures::SHUTDOWN_FAILS, "");
+    for signal in ["-INT", "-TERM"] {
+        let mut running = folder.start(&[]);
+        running.asks("demo/a/main x", "demo/a/main: x");
+        running.signal(signal);
+        running.says("stopping");
+        running.says("still busy");
+        running.ends_with(0);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_waits_for_nothing() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("sleeper", wasm_fixtures::SLEEPER, "");
+    let manifest = fs::read_to_string(folder.path("sleeper/Component.toml")).unwrap();
+    folder.write("sleeper/Component.toml", manifest.replace("5s", "1h"));
+    let mut running = folder.start(&["--timeout", "1h"]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    running.type_line("demo/sleeper/main 3000000");
+    thread::sleep(Duration::from_millis(200));
+    running.signal("-INT");
+    running.says("stopping");
+    thread::sleep(Duration::from_millis(200));
+    running.signal("-INT");
+    running.ends_with(130);
+}
+
+#[test]
+fn the_end_of_input_waits_for_what_is_on_its_way() {
+    let folder = Folder::new();
+    folder.component("sleeper", wasm_fixtures::SLEEPER, "");
+    let ended = folder
+        .up(&["--verbose"], &["send demo/sleeper/main 1500"])
+        .expect(0, "");
+    ended.complains(&["local/airssys-wasm/up -> demo/sleeper/main: message of 4B, answered"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn it_stays_when_it_is_told_to() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let mut running = folder.start(&["--stay", "--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    running.stdin = None;
+    thread::sleep(Duration::from_millis(200));
+    folder.write("a/component.wasm", wasm_fixtures::COUNTER.wasm);
+    running.says("demo/a/main was replaced");
+    running.signal("-INT");
+    running.ends_with(0);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let mut child = command(["up", &folder.0.path().display().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    drop(child.stdout.take());
+    while stdin.write_all(b"demo/a/main x\n").is_ok() {}
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_examples_are_an_application() {
+    let lines = "demo/echo/main hello\ndemo/counter/main x\ndemo/stored-counter/main x\n";
+    let ended = with_input(["up", &example("")], lines.as_bytes());
+    ended.expect(
+        0,
+        "demo/echo/main: hello\ndemo/counter/main: 1\ndemo/stored-counter/main: 1\n",
+    );
+}
