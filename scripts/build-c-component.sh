@@ -1,12 +1,13 @@
 #!/bin/sh
 # Builds a component from C for the world `airssys:core/runtime-host`.
 #
-#   scripts/build-c-component.sh OUT [DIR]
+#   scripts/build-c-component.sh OUT [DIR [SHARED...]]
 #
 # OUT is the component to write, DIR the folder with its sources, *.c, which
-# include "component.h"; without it examples/c-echo. A component that needs more
-# than the contract has a folder DIR/wit with a world of its own, which includes
-# the contract's, and with the packages it names in DIR/wit/deps.
+# include "component.h"; without it examples/c-echo. SHARED are folders with
+# further sources. A component that needs more than the contract has a folder
+# DIR/wit with a world of its own, which includes the contract's, and with the
+# packages it names in DIR/wit/deps.
 #
 # Same tools, same sources: the same bytes.
 #
@@ -36,13 +37,15 @@ initial_memory=131072
 
 case "${1-}" in
 '' | -h | --help)
-  echo "usage: $0 OUT [DIR]" >&2
+  echo "usage: $0 OUT [DIR [SHARED...]]" >&2
   exit 2
   ;;
 /*) out=$1 ;;
 *) out=$PWD/$1 ;;
 esac
-dir=${2-$here/examples/c-echo}
+shift
+[ $# -gt 0 ] || set -- "$here/examples/c-echo"
+dir=$1
 
 missing=0
 lacks() { # WHAT, HOW TO INSTALL IT
@@ -101,8 +104,12 @@ if [ -z "${ADAPTER-}" ] && ! command -v cargo >/dev/null 2>&1; then
   lacks cargo "Rust's cargo, or set ADAPTER to wasi_snapshot_preview1.reactor.wasm"
 fi
 [ -f "$contract" ] || lacks "the contract ($contract)" "run the script from a complete checkout"
-set -- "$dir"/*.c
-[ -f "$1" ] || lacks "C sources in $dir" "name a folder that has some"
+# Each folder becomes what the compiler is told of it.
+for folder in "$@"; do
+  shift
+  set -- "$@" -I "$folder" "$folder"/*.c
+  ls "$folder"/*.c >/dev/null 2>&1 || lacks "C sources in $folder" "name a folder that has some"
+done
 [ "$missing" -eq 0 ] || exit 1
 
 work=$(mktemp -d)
@@ -158,7 +165,7 @@ fi
 # -mexec-model=reactor: a library with `_initialize`, not a program with `main`.
 # The object file holds the component's type for `wasm-tools component new`.
 "$CLANG" --target=wasm32-wasi -Wno-deprecated -mexec-model=reactor \
-  -std=gnu11 -Os -Wall -Wextra -I "$dir" -I "$work/gen" \
+  -std=gnu11 -Os -Wall -Wextra -I "$work/gen" \
   "$@" "$work/gen/component.c" "$work/gen/component_component_type.o" \
   -Wl,--strip-debug -Wl,--stack-first -Wl,-z,stack-size="$stack_size" \
   -Wl,--initial-memory="$initial_memory" \
