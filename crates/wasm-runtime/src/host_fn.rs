@@ -61,7 +61,10 @@ impl Guest {
         } else {
             Err(CapabilityDenied::not_granted(capability))
         };
-        checked.inspect_err(|denied| self.report(denied))
+        checked.inspect_err(|denied| {
+            self.services.validator.denied(&self.handle, denied);
+            self.report(denied);
+        })
     }
 
     /// Tells the operator, who cannot see what a component makes of a refusal. A line

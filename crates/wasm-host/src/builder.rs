@@ -1,0 +1,151 @@
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use wasm_core::{
+    Clock, ComponentId, ComponentLoader, ComponentStorage, HostServices, MemoryStorage,
+    MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
+};
+
+use crate::host::Host;
+use crate::limits::HostLimits;
+use crate::switchboard::Switchboard;
+
+type Wrap = Box<dyn FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send>;
+
+/// Puts a [`Host`] together.
+///
+/// By default, storage lasts as long as the host, the clock is the system's, and the
+/// permissions of components alone decide what they may do.
+pub struct HostBuilder {
+    limits: HostLimits,
+    storage: Arc<dyn ComponentStorage>,
+    validator: Arc<dyn SecurityValidator>,
+    clock: Arc<dyn Clock>,
+    loader: Option<Arc<dyn ComponentLoader>>,
+    program: Option<ComponentId>,
+    wrap: Option<Wrap>,
+}
+
+impl Default for HostBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HostBuilder {
+    /// With the defaults.
+    pub fn new() -> Self {
+        Self {
+            limits: HostLimits::default(),
+            storage: Arc::new(MemoryStorage::new()),
+            validator: Arc::new(PermissionsOnly),
+            clock: Arc::new(SystemClock),
+            loader: None,
+            program: None,
+            wrap: None,
+        }
+    }
+
+    /// What all components may use together.
+    #[must_use]
+    pub fn with_limits(mut self, limits: HostLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Keeps what components store; see [`RedbStorage`](crate::RedbStorage).
+    #[must_use]
+    pub fn with_storage(mut self, storage: Arc<dyn ComponentStorage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Is asked after the permissions of a component have allowed something.
+    #[must_use]
+    pub fn with_validator(mut self, validator: Arc<dyn SecurityValidator>) -> Self {
+        self.validator = validator;
+        self
+    }
+
+    /// Tells components the time, and stamps messages.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// For [`Host::load_by_id`].
+    #[must_use]
+    pub fn with_loader(mut self, loader: Arc<dyn ComponentLoader>) -> Self {
+        self.loader = Some(loader);
+        self
+    }
+
+    /// Puts a router between the components and the host's own, which `wrap` is given:
+    /// one that knows the way to other hosts, one that counts.
+    #[must_use]
+    pub fn with_router(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send + 'static,
+    ) -> Self {
+        self.wrap = Some(Box::new(wrap));
+        self
+    }
+
+    /// As whom the program sends, by default `host/program/main`.
+    #[must_use]
+    pub fn with_program_id(mut self, id: ComponentId) -> Self {
+        self.program = Some(id);
+        self
+    }
+
+    /// Starts a host around the engine that `engine` makes with these services.
+    ///
+    /// # Errors
+    /// That of `engine`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start<E, X>(
+        self,
+        engine: impl FnOnce(HostServices) -> Result<Arc<E>, X>,
+    ) -> Result<Host<E>, X>
+    where
+        E: RuntimeEngine + ?Sized + 'static,
+    {
+        let program = self.program.unwrap_or_else(default_program);
+        let board = Switchboard::new(
+            program,
+            self.limits,
+            Arc::clone(&self.clock),
+            self.validator,
+        );
+        let router = Arc::clone(&board) as Arc<dyn MessageRouter>;
+        let services = HostServices::default()
+            .with_router(match self.wrap {
+                Some(wrap) => wrap(router),
+                None => router,
+            })
+            .with_storage(self.storage)
+            .with_validator(Arc::clone(&board) as Arc<dyn SecurityValidator>)
+            .with_directory(Arc::clone(&board) as Arc<_>)
+            .with_clock(self.clock);
+        let engine = engine(services.clone())?;
+        Ok(Host::start(engine, board, services, self.loader))
+    }
+}
+
+fn default_program() -> ComponentId {
+    match ComponentId::new("host", "program", "main") {
+        Ok(id) => id,
+        Err(_) => unreachable!("each segment is a word"),
+    }
+}
+
+impl Debug for HostBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuilder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

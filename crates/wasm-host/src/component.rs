@@ -1,0 +1,46 @@
+use bytes::Bytes;
+
+use wasm_core::{ComponentConfig, ComponentId, Supervision};
+
+/// A component to be loaded.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Component {
+    /// Who it is; a host has one of each id.
+    pub id: ComponentId,
+    /// The component's binary.
+    pub bytes: Bytes,
+    /// What it may use and do.
+    pub config: ComponentConfig,
+    /// What becomes of it when it fails, and how much may wait for it.
+    pub supervision: Supervision,
+    /// What others are told when they ask for it.
+    pub version: Option<String>,
+}
+
+impl Component {
+    /// One that is not restarted, with room for 1,024 messages and no version.
+    pub fn new(id: ComponentId, bytes: impl Into<Bytes>, config: ComponentConfig) -> Self {
+        Self {
+            id,
+            bytes: bytes.into(),
+            config,
+            supervision: Supervision::default(),
+            version: None,
+        }
+    }
+
+    /// Sets [`supervision`](Self::supervision).
+    #[must_use]
+    pub fn with_supervision(mut self, supervision: Supervision) -> Self {
+        self.supervision = supervision;
+        self
+    }
+
+    /// Sets [`version`](Self::version).
+    #[must_use]
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+}

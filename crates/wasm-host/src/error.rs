@@ -1,0 +1,51 @@
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use wasm_core::{ComponentId, WasmError};
+
+use crate::limits::BudgetExceeded;
+
+/// Why a host cannot do as asked with a component.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The id is taken; [`Host::swap`](crate::Host::swap) replaces a component.
+    #[error("{0} is already loaded")]
+    AlreadyLoaded(ComponentId),
+    /// There is no such component.
+    #[error("no component {0} is loaded")]
+    NotLoaded(ComponentId),
+    /// The id under which the program around the host sends.
+    #[error("{0} is the program itself, and no component can be loaded under that id")]
+    Reserved(ComponentId),
+    /// All components together would have more than the process gives them.
+    #[error("{component} cannot be loaded: {source}")]
+    Budget {
+        /// Which could not be loaded.
+        component: ComponentId,
+        /// Which budget, and what mends it.
+        source: BudgetExceeded,
+    },
+    /// The engine or the loader could not.
+    #[error(transparent)]
+    Engine(Arc<WasmError>),
+    /// The host was made without a loader.
+    #[error("{0} cannot be loaded by its id: the host has no loader (HostBuilder::with_loader)")]
+    NoLoader(ComponentId),
+    /// Still busy when the time was up.
+    #[error("{messages} messages were still on their way when the time was up")]
+    NotDrained {
+        /// How many wait or are being handled.
+        messages: u64,
+    },
+    /// The host has stopped or is about to.
+    #[error("the host has stopped")]
+    Stopped,
+}
+
+impl From<WasmError> for HostError {
+    fn from(error: WasmError) -> Self {
+        Self::Engine(Arc::new(error))
+    }
+}

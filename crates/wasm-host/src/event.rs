@@ -1,0 +1,201 @@
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use wasm_core::text::Escaped;
+use wasm_core::units::{format_bytes, format_duration};
+use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
+
+use crate::dead_letter::{DeadLetter, LetterKind};
+
+/// Events that are kept for a reader that is slower than what happens.
+pub(crate) const KEPT_EVENTS: usize = 1024;
+
+/// Something that happened in a host. Printed, it is one line for an operator.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A component was loaded and takes messages.
+    Loaded {
+        /// Which.
+        component: ComponentId,
+    },
+    /// A component has handled a message; one that it failed over is a
+    /// [`Failed`](Self::Failed) and a [`DeadLetter`](Self::DeadLetter).
+    Message {
+        /// Who sent it.
+        from: ComponentId,
+        /// Who handled it.
+        to: ComponentId,
+        /// What it was.
+        kind: LetterKind,
+        /// Of its payload.
+        bytes: usize,
+        /// What the component answered it with.
+        reply: Reply,
+        /// From when it was accepted to when the call began.
+        waited: Duration,
+        /// The call.
+        took: Duration,
+    },
+    /// A component asked for what it may not do. Log lines that are not kept are none
+    /// of these.
+    Denied {
+        /// Which.
+        component: ComponentId,
+        /// What it asked for.
+        capability: Capability,
+        /// What it may do of this kind, for those capabilities that are about others.
+        granted: Vec<ComponentPattern>,
+        /// As the component was told.
+        reason: String,
+        /// How many denials of the component were left out since the last that is told
+        /// here, so that it cannot hide one among many. A validator is told of each,
+        /// see [`SecurityValidator::denied`](wasm_core::SecurityValidator::denied).
+        left_out: u64,
+    },
+    /// A component's instance is gone.
+    Failed {
+        /// Which.
+        component: ComponentId,
+        /// Why.
+        error: Arc<WasmError>,
+    },
+    /// It has a fresh instance.
+    Restarted {
+        /// Which.
+        component: ComponentId,
+    },
+    /// It was replaced by another version.
+    Swapped {
+        /// Which.
+        component: ComponentId,
+    },
+    /// It will not be restarted; an operator may.
+    Quarantined {
+        /// Which.
+        component: ComponentId,
+        /// The error of its last failure.
+        error: Arc<WasmError>,
+    },
+    /// A message was given up.
+    DeadLetter(Arc<DeadLetter>),
+    /// What a component may do was changed.
+    PermissionsChanged {
+        /// Which.
+        component: ComponentId,
+    },
+    /// A component is gone. An error is that of its `shutdown`.
+    Unloaded {
+        /// Which.
+        component: ComponentId,
+        /// What its `shutdown` ended with, if not well.
+        error: Option<Arc<WasmError>>,
+    },
+    /// The host has stopped; nothing comes after this.
+    Stopped,
+    /// The reader was too slow, and this many events were not kept for it.
+    Missed(u64),
+}
+
+/// What a component answered a message with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing; a callback is never answered with more.
+    Nothing,
+    /// So many bytes, which go to whoever made the request.
+    Bytes(usize),
+    /// An error.
+    Error(GuestError),
+}
+
+impl Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loaded { component } => write!(f, "{component} is loaded"),
+            Self::Message {
+                from,
+                to,
+                kind,
+                bytes,
+                reply,
+                took,
+                ..
+            } => {
+                let bytes = format_bytes(*bytes as u64);
+                write!(f, "{from} -> {to}: {kind} of {bytes}, ")?;
+                match reply {
+                    Reply::Nothing => write!(f, "handled")?,
+                    Reply::Bytes(bytes) => {
+                        write!(f, "answered with {}", format_bytes(*bytes as u64))?;
+                    }
+                    Reply::Error(error) => write!(f, "answered with an error: {error}")?,
+                }
+                write!(f, ", in {}", format_duration(*took))
+            }
+            Self::Denied {
+                component,
+                capability,
+                granted,
+                reason,
+                left_out,
+            } => {
+                write!(
+                    f,
+                    "{component} was denied: {capability}: {}",
+                    Escaped::new(reason)
+                )?;
+                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
+                if !patterns.is_empty() {
+                    write!(f, " (granted: {})", patterns.join(", "))?;
+                }
+                match left_out {
+                    0 => Ok(()),
+                    more => write!(f, "; {more} others were left out"),
+                }
+            }
+            Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
+            Self::Restarted { component } => write!(f, "{component} was restarted"),
+            Self::Swapped { component } => write!(f, "{component} was replaced"),
+            Self::Quarantined { component, .. } => {
+                write!(
+                    f,
+                    "{component} is quarantined: it is not restarted any more"
+                )
+            }
+            Self::DeadLetter(letter) => write!(
+                f,
+                "dead letter: {} from {} to {}: {}",
+                letter.kind, letter.message.sender, letter.message.recipient, letter.cause
+            ),
+            Self::PermissionsChanged { component } => {
+                write!(f, "the permissions of {component} were changed")
+            }
+            Self::Unloaded { component, error } => match error {
+                Some(error) => write!(f, "{component} is unloaded; {error}"),
+                None => write!(f, "{component} is unloaded"),
+            },
+            Self::Stopped => write!(f, "the host has stopped"),
+            Self::Missed(events) => write!(f, "{events} events were missed"),
+        }
+    }
+}
+
+/// What happens in a host from now on, in order.
+#[derive(Debug)]
+pub struct Events(pub(crate) broadcast::Receiver<Event>);
+
+impl Events {
+    /// The next event; `None` after [`Event::Stopped`] or when the host is gone. May be
+    /// cancelled by dropping the future: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(events)) => Some(Event::Missed(events)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,454 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
+    HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, Supervision,
+};
+
+use crate::component::Component;
+use crate::dead_letter::DeadLetter;
+use crate::delivery::Delivery;
+use crate::error::HostError;
+use crate::event::{Event, Events};
+use crate::limits::Budget;
+use crate::request::{RequestError, Requester};
+use crate::resident::{Command, Leaving, Resident};
+use crate::status::ComponentStatus;
+use crate::switchboard::Switchboard;
+
+/// How long a host that stops goes on delivering what waits; a call that has begun by
+/// then has its own time besides.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Components that talk, remember and recover.
+///
+/// Made by [`HostBuilder`](crate::HostBuilder). Clones are the same host; when the last
+/// one is dropped without [`stop`](Self::stop), its tasks end, and its components go
+/// with the engine, without their `shutdown`.
+///
+/// Methods that change a component take effect between two messages. Dropping their
+/// futures does not stop what they began.
+pub struct Host<E: RuntimeEngine + ?Sized> {
+    inner: Arc<Inner<E>>,
+}
+
+struct Inner<E: RuntimeEngine + ?Sized> {
+    engine: Arc<E>,
+    board: Arc<Switchboard>,
+    services: HostServices,
+    loader: Option<Arc<dyn ComponentLoader>>,
+    budget: Arc<Budget>,
+    /// Ends requests that are overdue.
+    expiry: JoinHandle<()>,
+}
+
+impl<E: RuntimeEngine + ?Sized> Clone for Host<E> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
+    fn drop(&mut self) {
+        self.expiry.abort();
+        self.board.stop();
+        for resident in self.board.residents() {
+            // One that is gone has nothing to abandon.
+            let _ = resident.commands.send(Command::Abandon);
+        }
+    }
+}
+
+impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
+    pub(crate) fn start(
+        engine: Arc<E>,
+        board: Arc<Switchboard>,
+        services: HostServices,
+        loader: Option<Arc<dyn ComponentLoader>>,
+    ) -> Self {
+        let expiry = {
+            let board = Arc::clone(&board);
+            tokio::spawn(async move { board.expire().await })
+        };
+        Self {
+            inner: Arc::new(Inner {
+                budget: Budget::new(&board.limits),
+                engine,
+                board,
+                services,
+                loader,
+                expiry,
+            }),
+        }
+    }
+
+    /// The engine that runs the components.
+    pub fn engine(&self) -> &Arc<E> {
+        &self.inner.engine
+    }
+
+    /// What the engine calls on behalf of components.
+    pub fn services(&self) -> &HostServices {
+        &self.inner.services
+    }
+
+    /// As whom [`send`](Self::send) and [`request`](Self::request) send.
+    pub fn program_id(&self) -> &ComponentId {
+        &self.inner.board.program
+    }
+
+    /// Loads a component. From the first poll on it can be sent messages, which wait
+    /// until it is initialized.
+    ///
+    /// # Errors
+    /// [`HostError::AlreadyLoaded`], [`HostError::Reserved`], [`HostError::Budget`],
+    /// [`HostError::Stopped`]; [`HostError::Engine`] with what loading ended in, and
+    /// nothing is left behind then.
+    pub async fn load(&self, component: Component) -> Result<ComponentHandle, HostError> {
+        self.begin_load(component)?
+            .await
+            .unwrap_or(Err(HostError::Stopped))
+    }
+
+    /// Loads components side by side, each of which can be sent messages by the others
+    /// from the start; what came of each, in this order.
+    pub async fn load_all(
+        &self,
+        components: impl IntoIterator<Item = Component>,
+    ) -> Vec<Result<ComponentHandle, HostError>> {
+        let begun: Vec<_> = components
+            .into_iter()
+            .map(|component| self.begin_load(component))
+            .collect();
+        let mut loaded = Vec::with_capacity(begun.len());
+        for load in begun {
+            loaded.push(match load {
+                Ok(load) => load.await.unwrap_or(Err(HostError::Stopped)),
+                Err(error) => Err(error),
+            });
+        }
+        loaded
+    }
+
+    /// Loads the component that the host's loader has under this id.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`HostError::NoLoader`].
+    pub async fn load_by_id(
+        &self,
+        id: ComponentId,
+        config: ComponentConfig,
+        supervision: Supervision,
+    ) -> Result<ComponentHandle, HostError> {
+        let Some(loader) = &self.inner.loader else {
+            return Err(HostError::NoLoader(id));
+        };
+        let bytes: Bytes = loader.load_bytes(&id).await?;
+        loader.validate(&id, &bytes)?;
+        self.load(Component::new(id, bytes, config).with_supervision(supervision))
+            .await
+    }
+
+    fn begin_load(
+        &self,
+        component: Component,
+    ) -> Result<oneshot::Receiver<Result<ComponentHandle, HostError>>, HostError> {
+        let board = &self.inner.board;
+        let id = component.id.clone();
+        if id == board.program {
+            return Err(HostError::Reserved(id));
+        }
+        if board.resident(&id).is_some() {
+            return Err(HostError::AlreadyLoaded(id));
+        }
+        let reserved = self
+            .inner
+            .budget
+            .reserve(component.config.limits.memory_bytes());
+        let reservation = reserved.map_err(|source| HostError::Budget {
+            component: id,
+            source,
+        })?;
+        let (sender, commands) = mpsc::unbounded_channel();
+        let resident = Resident::new(&component, board.limits.mailbox_bytes, sender);
+        let resident = Arc::new(resident);
+        board.admit(Arc::clone(&resident))?;
+        let task = Delivery {
+            engine: Arc::clone(&self.inner.engine),
+            board: Arc::clone(board),
+            resident,
+            commands,
+            component,
+            reservation,
+        };
+        let (loaded, outcome) = oneshot::channel();
+        tokio::spawn(task.run(loaded));
+        Ok(outcome)
+    }
+
+    /// Lets a component end its call, turns what waits for it into dead letters, calls
+    /// `shutdown` and frees everything.
+    ///
+    /// # Errors
+    /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what `shutdown` ended in,
+    /// and the component is unloaded all the same.
+    pub async fn unload(&self, id: &ComponentId) -> Result<(), HostError> {
+        self.command(id, |reply| Command::Unload(Leaving::Unloaded, reply))
+            .await?
+    }
+
+    /// Replaces a component by another of its id while messages arrive. The old one ends
+    /// its call; the new one is loaded and initialized; the old one's `shutdown` is
+    /// called; what waits is delivered to the new one, in order. Requests that the old
+    /// one made are not answered to the new one, which does not know them.
+    ///
+    /// # Errors
+    /// [`HostError::NotLoaded`], [`HostError::Budget`]: for a moment there are both;
+    /// [`HostError::Engine`] with what loading ended in: then the old one stays, as it
+    /// was.
+    pub async fn swap(&self, component: Component) -> Result<(), HostError> {
+        let id = component.id.clone();
+        let reserved = self
+            .inner
+            .budget
+            .reserve(component.config.limits.memory_bytes());
+        let reservation = reserved.map_err(|source| HostError::Budget {
+            component: id.clone(),
+            source,
+        })?;
+        self.command(&id, |reply| {
+            Command::Swap(Box::new(component), reservation, reply)
+        })
+        .await?
+    }
+
+    /// Gives a component a fresh instance, in quarantine or not, and forgets how often
+    /// it was restarted.
+    ///
+    /// # Errors
+    /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the restart ended in.
+    pub async fn restart(&self, id: &ComponentId) -> Result<(), HostError> {
+        self.command(id, Command::Restart).await?
+    }
+
+    /// Asks a component how it is, between two messages. What it says is shown to other
+    /// components until it is asked again.
+    ///
+    /// # Errors
+    /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the call ended in.
+    pub async fn health(&self, id: &ComponentId) -> Result<HealthStatus, HostError> {
+        self.command(id, Command::Health).await?
+    }
+
+    /// Replaces what a component may do, from its next host call on. It never gets more
+    /// than it was loaded with: to grant more, [`swap`](Self::swap) it. The quota of
+    /// its storage and what it may do through WASI stay as they were loaded.
+    ///
+    /// # Errors
+    /// [`HostError::NotLoaded`].
+    pub fn set_permissions(
+        &self,
+        id: &ComponentId,
+        permissions: Permissions,
+    ) -> Result<(), HostError> {
+        let board = &self.inner.board;
+        let resident = board.resident(id);
+        let resident = resident.ok_or_else(|| HostError::NotLoaded(id.clone()))?;
+        resident.set_permissions(permissions);
+        let component = id.clone();
+        board.tell(|| Event::PermissionsChanged { component });
+        Ok(())
+    }
+
+    /// What a component may do now; `None` when it is not loaded.
+    pub fn permissions(&self, id: &ComponentId) -> Option<Permissions> {
+        let resident = self.inner.board.resident(id)?;
+        Some(resident.permissions())
+    }
+
+    async fn command<T>(
+        &self,
+        id: &ComponentId,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, HostError> {
+        let gone = || HostError::NotLoaded(id.clone());
+        let resident = self.inner.board.resident(id).ok_or_else(gone)?;
+        let (reply, answer) = oneshot::channel();
+        // Once it is gone, its task is too.
+        resident.commands.send(command(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Sends a message on behalf of the program. Permissions do not apply to it.
+    ///
+    /// # Errors
+    /// As [`MessageRouter::send`](wasm_core::MessageRouter::send).
+    pub fn send(
+        &self,
+        to: &ComponentId,
+        payload: impl Into<MessagePayload>,
+    ) -> Result<(), MessagingError> {
+        let message = self.message(to, payload);
+        self.inner.board.send_from_program(message)
+    }
+
+    /// The same for many, which share the payload; on an error the others are sent all
+    /// the same.
+    ///
+    /// # Errors
+    /// The first error of any recipient.
+    pub fn broadcast(
+        &self,
+        to: &[ComponentId],
+        payload: impl Into<MessagePayload>,
+    ) -> Result<(), MessagingError> {
+        let payload = payload.into();
+        let mut outcome = Ok(());
+        for id in to {
+            outcome = outcome.and(self.send(id, payload.clone()));
+        }
+        outcome
+    }
+
+    /// Sends a message and waits for the answer, at most for `timeout` (wall clock, up
+    /// to one day). Dropping the future gives the request up.
+    ///
+    /// # Errors
+    /// [`RequestError::Messaging`] when it is not accepted, gets lost or is not answered
+    /// in time; [`RequestError::Component`] when the component answers with an error or
+    /// fails over it.
+    pub async fn request(
+        &self,
+        to: &ComponentId,
+        payload: impl Into<MessagePayload>,
+        timeout: Duration,
+    ) -> Result<Option<MessagePayload>, RequestError> {
+        let message = self.message(to, payload);
+        let board = &self.inner.board;
+        let (answer, answered) = oneshot::channel();
+        let requester = Requester::Program(answer);
+        let request = board.request_from_program(message, requester, timeout)?;
+        let given_up = GiveUp(|| drop(board.requests.close(&request)));
+        let outcome = answered.await.unwrap_or_else(|_| {
+            let stopped = HostError::Stopped.to_string();
+            Err(MessagingError::DeliveryFailed(stopped).into())
+        });
+        drop(given_up);
+        outcome
+    }
+
+    fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
+        let board = &self.inner.board;
+        ComponentMessage::new(board.program.clone(), to.clone(), payload)
+            .with_timestamp(board.clock.now())
+    }
+
+    /// Every loaded component, in the order of their ids.
+    pub async fn status(&self) -> Vec<ComponentStatus> {
+        let mut status = Vec::new();
+        for resident in self.inner.board.residents() {
+            status.push(self.status_of(&resident).await);
+        }
+        status
+    }
+
+    /// One of them; `None` when it is not loaded.
+    pub async fn component(&self, id: &ComponentId) -> Option<ComponentStatus> {
+        let resident = self.inner.board.resident(id)?;
+        Some(self.status_of(&resident).await)
+    }
+
+    async fn status_of(&self, resident: &Resident) -> ComponentStatus {
+        let record = resident.record();
+        let usage = match &record.handle {
+            Some(handle) => self.inner.engine.usage(handle).await.ok(),
+            None => None,
+        };
+        ComponentStatus {
+            id: resident.id.clone(),
+            handle: record.handle,
+            version: record.version,
+            phase: record.phase,
+            health: record.health,
+            waiting: resident.mailbox.len(),
+            handled: record.handled,
+            failures: record.failures,
+            swaps: record.swaps,
+            cause: record.cause,
+            usage,
+        }
+    }
+
+    /// What happens from now on. A reader that is more than 1,024 events behind misses
+    /// the oldest.
+    pub fn events(&self) -> Events {
+        Events(self.inner.board.events())
+    }
+
+    /// The latest messages that could not be handled, oldest first.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.board.dead_letters.list()
+    }
+
+    /// The same, and forgets them.
+    pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.board.dead_letters.take()
+    }
+
+    /// Waits until no message waits and none is being handled. Messages are still
+    /// accepted.
+    ///
+    /// # Errors
+    /// [`HostError::NotDrained`] when there still are some after `within`.
+    pub async fn drain(&self, within: Duration) -> Result<(), HostError> {
+        let traffic = &self.inner.board.traffic;
+        timeout(within, traffic.quiet())
+            .await
+            .map_err(|_| HostError::NotDrained {
+                messages: traffic.letters(),
+            })
+    }
+
+    /// Takes nothing from the program any more, goes on delivering what waits for up to
+    /// a second, then lets running calls end, turns what still waits into dead letters
+    /// and unloads every component: at the latest a second and the longest `timeout` of
+    /// a component after the first poll, and its `shutdown` besides. Afterwards no task
+    /// of the host is left. A host that has stopped is fine.
+    pub async fn stop(&self) {
+        let board = &self.inner.board;
+        board.stop();
+        // What is late becomes a dead letter.
+        let _ = self.drain(GRACE).await;
+        let mut leaving = Vec::new();
+        for resident in board.residents() {
+            let (reply, left) = oneshot::channel();
+            let command = Command::Unload(Leaving::Stopped, reply);
+            if resident.commands.send(command).is_ok() {
+                leaving.push(left);
+            }
+        }
+        for left in leaving {
+            // What a shutdown ends in is told as an event.
+            let _ = left.await;
+        }
+        self.inner.expiry.abort();
+        board.tell(|| Event::Stopped);
+    }
+}
+
+/// Runs when it is dropped.
+struct GiveUp<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for GiveUp<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

@@ -1,0 +1,76 @@
+//! The system around an engine: components that talk, remember and recover.
+//!
+//! A [`Host`] gives each component a mailbox and a task that delivers what waits in it,
+//! one message after the other; it keeps what they store, holds them to the permissions
+//! that they were given, restarts those that fail, and replaces them while messages
+//! arrive. It is generic over the engine: programs wire it to one that runs
+//! WebAssembly, tests to a model.
+//!
+//! | to | see |
+//! |---|---|
+//! | put a host together | [`HostBuilder`], [`HostLimits`] |
+//! | read an application from a folder | [`read_application`] |
+//! | load, replace, restart, unload | [`Host`], [`Component`] |
+//! | keep data for longer than the process | [`RedbStorage`] |
+//! | see what happens | [`Host::events`], [`Host::status`], [`Host::dead_letters`] |
+//! | measure it | the spans `message` of `tracing`, the metrics below |
+//!
+//! `docs/embedding.md` in the repository is the guide, with a whole program.
+//!
+//! # A message's way
+//!
+//! Whoever sends, a component or the program around the host, is told at once whether
+//! the message is accepted: that its recipient is there and has room. An accepted
+//! message is handed to the component once, in the order in which the mailbox took it,
+//! or becomes a [`DeadLetter`] that tells why. One that fails its component is not
+//! delivered again.
+//!
+//! A request is a message whose sender gets exactly one callback with the correlation
+//! id that it was given: the answer, or an error with the content type [`ERROR_TYPE`].
+//! A request belongs to the instance that made it and ends with it. Nobody waits while
+//! a component handles something, so a circle of requests cannot lock up, and messages
+//! that cause messages end at a limit of [hops](HostLimits::hops).
+//!
+//! # Metrics
+//!
+//! Through the facade `metrics`; a recorder must be installed before components are
+//! loaded.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `wasm_messages_total` | counter | `component`, `kind`, `outcome` |
+//! | `wasm_wait_seconds`, `wasm_call_seconds` | histogram | `component` |
+//! | `wasm_dead_letters_total` | counter | `component`, `cause` |
+//! | `wasm_denied_total` | counter | `component`, `capability` |
+//! | `wasm_failures_total`, `wasm_restarts_total` | counter | `component` |
+
+mod application;
+mod builder;
+mod component;
+mod dead_letter;
+mod delivery;
+mod error;
+mod event;
+mod host;
+mod limits;
+mod lock;
+mod mailbox;
+mod metrics;
+mod request;
+mod resident;
+mod status;
+mod storage;
+mod supervisor;
+mod switchboard;
+
+pub use application::{ApplicationProblem, read_application};
+pub use builder::HostBuilder;
+pub use component::Component;
+pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};
+pub use error::HostError;
+pub use event::{Event, Events, Reply};
+pub use host::Host;
+pub use limits::{BudgetExceeded, HostLimits};
+pub use request::{ERROR_TYPE, RequestError};
+pub use status::{ComponentStatus, Phase};
+pub use storage::{RedbStorage, StorageOpenError};

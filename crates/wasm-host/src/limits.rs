@@ -1,0 +1,227 @@
+use std::sync::{Arc, Mutex};
+
+use thiserror::Error;
+
+use wasm_core::units::{format_bytes, format_count};
+
+use crate::lock::lock;
+
+/// What all components of a host may use together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostLimits {
+    /// Components loaded at a time; one that is being swapped counts twice.
+    pub components: u64,
+    /// The memory limits of all loaded components added up, in bytes.
+    pub memory_bytes: u64,
+    /// Payloads that wait in one mailbox, in bytes. How many messages may wait is
+    /// said by the component's [`Supervision`](wasm_core::Supervision).
+    pub mailbox_bytes: u64,
+    /// All messages that wait or are being handled, in bytes, with their envelopes.
+    pub queued_bytes: u64,
+    /// How many components a message may pass on its way, each of which sent it on:
+    /// what ends a loop.
+    pub hops: u32,
+    /// Requests of one component that are not answered yet.
+    pub open_requests: usize,
+    /// Dead letters that are kept; the oldest go first.
+    pub dead_letters: usize,
+    /// Their payloads, in bytes.
+    pub dead_letter_bytes: u64,
+}
+
+impl Default for HostLimits {
+    /// 1,024 components with 1 GiB of memory; 16 MiB in a mailbox and 256 MiB in all;
+    /// 64 hops, more than a chain of components is long that someone thought of; 256
+    /// open requests; 1,024 dead letters of up to 16 MiB.
+    fn default() -> Self {
+        Self {
+            components: 1_024,
+            memory_bytes: 1 << 30,
+            mailbox_bytes: 16 << 20,
+            queued_bytes: 256 << 20,
+            hops: 64,
+            open_requests: 256,
+            dead_letters: 1_024,
+            dead_letter_bytes: 16 << 20,
+        }
+    }
+}
+
+impl HostLimits {
+    /// Replaces [`components`](Self::components).
+    #[must_use]
+    pub fn with_components(mut self, components: u64) -> Self {
+        self.components = components;
+        self
+    }
+
+    /// Replaces [`memory_bytes`](Self::memory_bytes).
+    #[must_use]
+    pub fn with_memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// Replaces [`mailbox_bytes`](Self::mailbox_bytes).
+    #[must_use]
+    pub fn with_mailbox_bytes(mut self, bytes: u64) -> Self {
+        self.mailbox_bytes = bytes;
+        self
+    }
+
+    /// Replaces [`queued_bytes`](Self::queued_bytes).
+    #[must_use]
+    pub fn with_queued_bytes(mut self, bytes: u64) -> Self {
+        self.queued_bytes = bytes;
+        self
+    }
+
+    /// Replaces [`hops`](Self::hops).
+    #[must_use]
+    pub fn with_hops(mut self, hops: u32) -> Self {
+        self.hops = hops;
+        self
+    }
+
+    /// Replaces [`open_requests`](Self::open_requests).
+    #[must_use]
+    pub fn with_open_requests(mut self, requests: usize) -> Self {
+        self.open_requests = requests;
+        self
+    }
+
+    /// Replaces [`dead_letters`](Self::dead_letters) and
+    /// [`dead_letter_bytes`](Self::dead_letter_bytes).
+    #[must_use]
+    pub fn with_dead_letters(mut self, letters: usize, bytes: u64) -> Self {
+        self.dead_letters = letters;
+        self.dead_letter_bytes = bytes;
+        self
+    }
+}
+
+/// A budget of the whole process that one more component would exceed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BudgetExceeded {
+    /// [`HostLimits::components`].
+    #[error(
+        "{} components are loaded, as many as this host may have \
+         (`components` in HostLimits, `--max-components`)",
+        format_count(*limit)
+    )]
+    Components {
+        /// How many there may be.
+        limit: u64,
+    },
+    /// [`HostLimits::memory_bytes`].
+    #[error(
+        "a memory limit of {} does not fit: {} of {} are given to the components that are \
+         loaded (`memory_bytes` in HostLimits, `--max-memory`)",
+        format_bytes(*requested), format_bytes(*in_use), format_bytes(*limit)
+    )]
+    Memory {
+        /// The component's memory limit, in bytes.
+        requested: u64,
+        /// Those of the components that are loaded, in bytes.
+        in_use: u64,
+        /// What all may have together, in bytes.
+        limit: u64,
+    },
+}
+
+/// What is given to the components that are loaded.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    components: u64,
+    memory_bytes: u64,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    components: u64,
+    memory_bytes: u64,
+}
+
+/// The share of one component, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: Arc<Budget>,
+    memory_bytes: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(limits: &HostLimits) -> Arc<Self> {
+        Arc::new(Self {
+            components: limits.components,
+            memory_bytes: limits.memory_bytes,
+            used: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        memory_bytes: u64,
+    ) -> Result<Reservation, BudgetExceeded> {
+        let mut used = lock(&self.used);
+        if used.components >= self.components {
+            let limit = self.components;
+            return Err(BudgetExceeded::Components { limit });
+        }
+        if memory_bytes > self.memory_bytes.saturating_sub(used.memory_bytes) {
+            return Err(BudgetExceeded::Memory {
+                requested: memory_bytes,
+                in_use: used.memory_bytes,
+                limit: self.memory_bytes,
+            });
+        }
+        used.components += 1;
+        used.memory_bytes += memory_bytes;
+        Ok(Reservation {
+            budget: Arc::clone(self),
+            memory_bytes,
+        })
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut used = lock(&self.budget.used);
+        used.components -= 1;
+        used.memory_bytes -= self.memory_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_given_out_once_and_taken_back() {
+        let limits = HostLimits::default()
+            .with_components(2)
+            .with_memory_bytes(3 << 20);
+        let budget = Budget::new(&limits);
+        let first = budget.reserve(2 << 20).unwrap();
+        let error = budget.reserve(2 << 20).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a memory limit of 2MiB does not fit: 2MiB of 3MiB are given to the components that \
+             are loaded (`memory_bytes` in HostLimits, `--max-memory`)"
+        );
+        let second = budget.reserve(1 << 20).unwrap();
+        let error = budget.reserve(0).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 components are loaded, as many as this host may have (`components` in HostLimits, \
+             `--max-components`)"
+        );
+        drop(first);
+        let third = budget.reserve(2 << 20).unwrap();
+        drop((second, third));
+        assert_eq!(lock(&budget.used).components, 0);
+        assert_eq!(lock(&budget.used).memory_bytes, 0);
+    }
+}

@@ -1,0 +1,95 @@
+//! What is counted, through the facade `metrics`. The names stand in the documentation
+//! of the crate.
+
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use wasm_core::ComponentId;
+
+use crate::dead_letter::{DeadLetterCause, LetterKind};
+
+/// Those of one component. What happens for each message is looked up once.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    component: ComponentId,
+    handled: [Counter; 3],
+    refused: [Counter; 3],
+    failed: [Counter; 3],
+    call_seconds: Histogram,
+    wait_seconds: Histogram,
+    failures: Counter,
+    restarts: Counter,
+}
+
+/// What came of a message, for the metric.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Handling {
+    Answered,
+    GuestError,
+    Failed,
+}
+
+const KINDS: [LetterKind; 3] = [
+    LetterKind::Message,
+    LetterKind::Request,
+    LetterKind::Callback,
+];
+
+impl Meters {
+    pub(crate) fn new(component: &ComponentId) -> Self {
+        let id = || component.as_str().to_owned();
+        let messages = |outcome: &'static str| {
+            KINDS.map(|kind| {
+                counter!("wasm_messages_total", "component" => id(), "kind" => kind.as_str(), "outcome" => outcome)
+            })
+        };
+        Self {
+            component: component.clone(),
+            handled: messages("answered"),
+            refused: messages("guest-error"),
+            failed: messages("failed"),
+            call_seconds: histogram!("wasm_call_seconds", "component" => id()),
+            wait_seconds: histogram!("wasm_wait_seconds", "component" => id()),
+            failures: counter!("wasm_failures_total", "component" => id()),
+            restarts: counter!("wasm_restarts_total", "component" => id()),
+        }
+    }
+
+    pub(crate) fn handled(
+        &self,
+        kind: LetterKind,
+        handling: Handling,
+        waited: Duration,
+        took: Duration,
+    ) {
+        let counters = match handling {
+            Handling::Answered => &self.handled,
+            Handling::GuestError => &self.refused,
+            Handling::Failed => &self.failed,
+        };
+        counters[kind as usize].increment(1);
+        self.wait_seconds.record(waited);
+        self.call_seconds.record(took);
+    }
+
+    pub(crate) fn failure(&self) {
+        self.failures.increment(1);
+    }
+
+    pub(crate) fn restart(&self) {
+        self.restarts.increment(1);
+    }
+
+    pub(crate) fn dead_letter(&self, cause: &DeadLetterCause) {
+        let component = self.component.as_str().to_owned();
+        counter!("wasm_dead_letters_total", "component" => component, "cause" => cause.as_str())
+            .increment(1);
+    }
+
+    pub(crate) fn denied(&self, capability: &'static str) {
+        let component = self.component.as_str().to_owned();
+        counter!("wasm_denied_total", "component" => component, "capability" => capability)
+            .increment(1);
+    }
+}

@@ -1,0 +1,254 @@
+//! Requests that are not answered yet.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::Span;
+
+use wasm_core::text::Escaped;
+use wasm_core::{
+    ComponentId, ComponentMessage, CorrelationId, MessagePayload, MessagingError, WasmError,
+};
+
+use crate::lock::lock;
+use crate::resident::Resident;
+
+/// Nobody waits longer for an answer; more would only keep a place occupied.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The content type of a callback that tells of an error.
+pub const ERROR_TYPE: &str = "application/vnd.airssys.messaging-error";
+
+/// The longest text of an error that a callback carries, in characters: it may quote
+/// the component that failed.
+const REASON_CHARS: usize = 1000;
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It was not accepted, got lost or was not answered in time.
+    #[error(transparent)]
+    Messaging(#[from] MessagingError),
+    /// The component answered with an error, or failed over it.
+    #[error(transparent)]
+    Component(Arc<WasmError>),
+}
+
+impl RequestError {
+    /// The error case of the contract and its text.
+    fn as_payload(&self) -> MessagePayload {
+        match self {
+            Self::Messaging(MessagingError::CorrelationTimeout(_)) => "correlation-timeout".into(),
+            Self::Messaging(MessagingError::DeliveryFailed(reason)) => {
+                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, reason)).into()
+            }
+            other => {
+                let reason = other.to_string();
+                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, &reason)).into()
+            }
+        }
+    }
+}
+
+/// The callback with this outcome, in the envelope of `callback`.
+pub(crate) fn as_callback(
+    mut callback: ComponentMessage,
+    outcome: Result<Option<MessagePayload>, &RequestError>,
+) -> ComponentMessage {
+    match outcome {
+        Ok(reply) => callback.payload = reply.unwrap_or_default(),
+        Err(error) => {
+            callback.payload = error.as_payload();
+            callback.message_type = Some(ERROR_TYPE.into());
+        }
+    }
+    callback
+}
+
+/// What became of a request.
+pub(crate) type Outcome = Result<Option<MessagePayload>, RequestError>;
+
+/// Who waits for the answer.
+#[derive(Debug)]
+pub(crate) enum Requester {
+    /// A component, as long as this is its instance.
+    Component {
+        resident: Arc<Resident>,
+        incarnation: u64,
+    },
+    /// The program around the host.
+    Program(oneshot::Sender<Outcome>),
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) requester: Requester,
+    pub(crate) target: ComponentId,
+    pub(crate) hops: u32,
+    pub(crate) span: Span,
+    deadline: Instant,
+}
+
+/// All open requests. Whoever takes one out answers it, and nobody else can.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    max_per_component: usize,
+    state: Mutex<State>,
+    /// A deadline earlier than all others was added.
+    sooner: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<CorrelationId, Open>,
+    deadlines: BTreeSet<(Instant, CorrelationId)>,
+    by_instance: HashMap<(ComponentId, u64), HashSet<CorrelationId>>,
+}
+
+impl Requests {
+    pub(crate) fn new(max_per_component: usize) -> Self {
+        Self {
+            max_per_component,
+            state: Mutex::default(),
+            sooner: Notify::new(),
+        }
+    }
+
+    /// Opens a request and has `accept` put it on its way: a request is open before
+    /// its target can see it, and one that is not accepted never was.
+    pub(crate) fn open(
+        &self,
+        requester: Requester,
+        target: ComponentId,
+        timeout: Duration,
+        (hops, span): (u32, Span),
+        accept: impl FnOnce(CorrelationId) -> Result<(), MessagingError>,
+    ) -> Result<CorrelationId, MessagingError> {
+        let id = unguessable()?;
+        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let mut state = lock(&self.state);
+        if let Some(instance) = requester.instance() {
+            let open = state.by_instance.get(&instance).map_or(0, HashSet::len);
+            if open >= self.max_per_component {
+                return Err(MessagingError::QueueFull);
+            }
+        }
+        accept(id.clone())?;
+        if let Some(instance) = requester.instance() {
+            let ids = state.by_instance.entry(instance).or_default();
+            ids.insert(id.clone());
+        }
+        let open = Open {
+            requester,
+            target,
+            hops,
+            span,
+            deadline,
+        };
+        state.open.insert(id.clone(), open);
+        state.deadlines.insert((deadline, id.clone()));
+        let sooner = state
+            .deadlines
+            .first()
+            .is_some_and(|(_, first)| *first == id);
+        drop(state);
+        if sooner {
+            self.sooner.notify_one();
+        }
+        Ok(id)
+    }
+
+    /// Takes a request out, to be answered.
+    pub(crate) fn close(&self, id: &CorrelationId) -> Option<Open> {
+        lock(&self.state).close(id)
+    }
+
+    /// Takes a request out if this instance made it.
+    pub(crate) fn cancel(&self, id: &CorrelationId, instance: (&ComponentId, u64)) -> bool {
+        let mut state = lock(&self.state);
+        let made_by = |open: &Open| {
+            let found = open.requester.instance();
+            found.is_some_and(|(who, incarnation)| (&who, incarnation) == instance)
+        };
+        state.open.get(id).is_some_and(made_by) && state.close(id).is_some()
+    }
+
+    /// Takes out all that an instance made: there is no one to answer any more.
+    pub(crate) fn abandon(&self, component: &ComponentId, incarnation: u64) {
+        let mut state = lock(&self.state);
+        let ids = state.by_instance.remove(&(component.clone(), incarnation));
+        for id in ids.into_iter().flatten() {
+            state.close(&id);
+        }
+    }
+
+    /// The next request whose time is up, once there is one.
+    pub(crate) async fn overdue(&self) -> (CorrelationId, Open) {
+        loop {
+            let first = {
+                let mut state = lock(&self.state);
+                let first = state.deadlines.first().cloned();
+                match first {
+                    Some((deadline, id)) if deadline <= Instant::now() => {
+                        if let Some(open) = state.close(&id) {
+                            return (id, open);
+                        }
+                        continue;
+                    }
+                    first => first.map(|(deadline, _)| deadline),
+                }
+            };
+            match first {
+                Some(deadline) => tokio::select! {
+                    () = sleep_until(deadline) => {}
+                    () = self.sooner.notified() => {}
+                },
+                None => self.sooner.notified().await,
+            }
+        }
+    }
+}
+
+impl State {
+    fn close(&mut self, id: &CorrelationId) -> Option<Open> {
+        let open = self.open.remove(id)?;
+        self.deadlines.remove(&(open.deadline, id.clone()));
+        if let Some(instance) = open.requester.instance()
+            && let Some(ids) = self.by_instance.get_mut(&instance)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_instance.remove(&instance);
+            }
+        }
+        Some(open)
+    }
+}
+
+impl Requester {
+    fn instance(&self) -> Option<(ComponentId, u64)> {
+        match self {
+            Self::Component {
+                resident,
+                incarnation,
+            } => Some((resident.id.clone(), *incarnation)),
+            Self::Program(_) => None,
+        }
+    }
+}
+
+/// 128 bits from the operating system: whoever has not been told an id does not find
+/// one.
+fn unguessable() -> Result<CorrelationId, MessagingError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        MessagingError::DeliveryFailed(format!("no random numbers for a correlation id: {error}"))
+    })?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)).into())
+}

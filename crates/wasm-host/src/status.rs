@@ -1,0 +1,66 @@
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use wasm_core::{ComponentHandle, ComponentId, ComponentUsage, HealthStatus, WasmError};
+
+/// Where a component is in its life with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Being loaded.
+    Starting,
+    /// Waiting for a message.
+    Ready,
+    /// Handling one.
+    Busy,
+    /// Failed, and waiting to be restarted.
+    Restarting,
+    /// Being replaced by another version.
+    Swapping,
+    /// Failed for good, until an operator restarts or replaces it.
+    Quarantined,
+    /// On its way out.
+    Unloading,
+}
+
+impl Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Busy => "busy",
+            Self::Restarting => "restarting",
+            Self::Swapping => "swapping",
+            Self::Quarantined => "quarantined",
+            Self::Unloading => "unloading",
+        })
+    }
+}
+
+/// A component at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ComponentStatus {
+    /// Which.
+    pub id: ComponentId,
+    /// Its instance in the engine; `None` before there is one.
+    pub handle: Option<ComponentHandle>,
+    /// As the manifest says.
+    pub version: Option<String>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// As it said when it was last asked, see [`Host::health`](crate::Host::health).
+    pub health: HealthStatus,
+    /// Messages, requests and callbacks that wait for it.
+    pub waiting: usize,
+    /// Those that it has handled, errors as answers included.
+    pub handled: u64,
+    /// How often it failed.
+    pub failures: u64,
+    /// How often it was replaced by another version.
+    pub swaps: u64,
+    /// Of its latest failure.
+    pub cause: Option<Arc<WasmError>>,
+    /// What the engine has counted; `None` before there is an instance.
+    pub usage: Option<ComponentUsage>,
+}

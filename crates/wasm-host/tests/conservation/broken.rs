@@ -1,0 +1,271 @@
+//! Hosts that break the property, each in its way: it must be seen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::yield_now;
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentUsage, CorrelationId, HealthStatus, MessagePayload, MessageRouter, MessagingError,
+    RuntimeEngine, WasmError,
+};
+
+/// What is wrong with a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouterFlaw {
+    SendsTwice,
+    Loses,
+    RefusesWhatItTakes,
+    SwapsTwo,
+    AltersThePayload,
+    CancelsNothing,
+    CancelsWhatIsOver,
+}
+
+/// What is wrong with how a host calls its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineFlaw {
+    LosesMessages,
+    LosesCallbacks,
+    RepeatsMessages,
+    RepeatsCallbacks,
+    RepeatsOldCallbacks,
+    TriesAgain,
+    Overlaps,
+    Hangs,
+    StopsLate,
+    LeavesATask,
+}
+
+/// Between a host's router and the ledger. Every fifth call has the flaw.
+pub(crate) struct BrokenRouter {
+    pub(crate) inner: Arc<dyn MessageRouter>,
+    pub(crate) flaw: RouterFlaw,
+    calls: AtomicU64,
+    held: Mutex<Option<(ComponentHandle, ComponentMessage)>>,
+}
+
+/// Between a host and the ledger's engine.
+pub(crate) struct BrokenEngine {
+    pub(crate) inner: Arc<dyn RuntimeEngine>,
+    pub(crate) flaw: EngineFlaw,
+    calls: AtomicU64,
+    callback: Mutex<Option<ComponentMessage>>,
+}
+
+fn is_due(calls: &AtomicU64) -> bool {
+    calls.fetch_add(1, Ordering::Relaxed) % 5 == 4
+}
+
+impl BrokenRouter {
+    pub(crate) fn new(inner: Arc<dyn MessageRouter>, flaw: RouterFlaw) -> Self {
+        Self {
+            inner,
+            flaw,
+            calls: AtomicU64::new(0),
+            held: Mutex::default(),
+        }
+    }
+
+    fn take_held(&self) -> Option<(ComponentHandle, ComponentMessage)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[async_trait]
+impl MessageRouter for BrokenRouter {
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        if self.flaw == RouterFlaw::SwapsTwo {
+            let Some((held_from, held)) = self.take_held() else {
+                let mut place = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                *place = Some((from.clone(), message));
+                return Ok(());
+            };
+            let outcome = self.inner.send(from, message).await;
+            // As if it had been accepted, which it was said to be.
+            let _ = self.inner.send(&held_from, held).await;
+            return outcome;
+        }
+        if !is_due(&self.calls) {
+            return self.inner.send(from, message).await;
+        }
+        match self.flaw {
+            RouterFlaw::SendsTwice => {
+                let outcome = self.inner.send(from, message.clone()).await;
+                // It need not be accepted a second time.
+                let _ = self.inner.send(from, message).await;
+                outcome
+            }
+            RouterFlaw::Loses => Ok(()),
+            RouterFlaw::RefusesWhatItTakes => {
+                // Whatever came of it.
+                let _ = self.inner.send(from, message).await;
+                Err(MessagingError::QueueFull)
+            }
+            RouterFlaw::AltersThePayload => {
+                let mut altered = message;
+                altered.payload = "altered".into();
+                self.inner.send(from, altered).await
+            }
+            _ => self.inner.send(from, message).await,
+        }
+    }
+
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        if is_due(&self.calls) {
+            match self.flaw {
+                RouterFlaw::Loses => return Ok("lost".into()),
+                RouterFlaw::RefusesWhatItTakes => {
+                    // Whatever came of it.
+                    let _ = self.inner.request(from, message, timeout).await;
+                    return Err(MessagingError::QueueFull);
+                }
+                _ => {}
+            }
+        }
+        self.inner.request(from, message, timeout).await
+    }
+
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        match self.flaw {
+            RouterFlaw::CancelsNothing => Ok(()),
+            RouterFlaw::CancelsWhatIsOver => {
+                // Whether there was something to cancel or not.
+                let _ = self.inner.cancel_request(from, request).await;
+                Ok(())
+            }
+            _ => self.inner.cancel_request(from, request).await,
+        }
+    }
+}
+
+impl BrokenEngine {
+    pub(crate) fn new(inner: Arc<dyn RuntimeEngine>, flaw: EngineFlaw) -> Self {
+        Self {
+            inner,
+            flaw,
+            calls: AtomicU64::new(0),
+            callback: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl RuntimeEngine for BrokenEngine {
+    async fn load_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        self.inner.load_component(id, bytes, config).await
+    }
+
+    async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        if self.flaw == EngineFlaw::StopsLate {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        self.inner.unload_component(handle).await
+    }
+
+    async fn call_handle_message(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<Option<MessagePayload>, WasmError> {
+        let call = || self.inner.call_handle_message(handle, message.clone());
+        if !is_due(&self.calls) {
+            return call().await;
+        }
+        match self.flaw {
+            EngineFlaw::LosesMessages => return Ok(None),
+            EngineFlaw::RepeatsMessages => drop(call().await),
+            EngineFlaw::Overlaps => return tokio::join!(call(), self.inner.health(handle)).0,
+            EngineFlaw::Hangs => std::future::pending().await,
+            EngineFlaw::LeavesATask => {
+                let (inner, handle) = (Arc::clone(&self.inner), handle.clone());
+                tokio::spawn(async move {
+                    loop {
+                        // For ever.
+                        let _ = inner.usage(&handle).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                });
+            }
+            EngineFlaw::TriesAgain => {
+                let first = call().await;
+                if first.as_ref().is_err_and(WasmError::fails_instance)
+                    && self.inner.restart_component(handle).await.is_ok()
+                {
+                    return call().await;
+                }
+                return first;
+            }
+            _ => {}
+        }
+        call().await
+    }
+
+    async fn call_handle_callback(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), WasmError> {
+        match self.flaw {
+            EngineFlaw::LosesCallbacks => return Ok(()),
+            EngineFlaw::RepeatsCallbacks => {
+                // Whatever comes of it.
+                let _ = self.inner.call_handle_callback(handle, message.clone()).await;
+                yield_now().await;
+            }
+            EngineFlaw::RepeatsOldCallbacks => {
+                let mut place = self.callback.lock().unwrap_or_else(PoisonError::into_inner);
+                *place = Some(message.clone());
+            }
+            _ => {}
+        }
+        self.inner.call_handle_callback(handle, message).await
+    }
+
+    async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        self.inner.restart_component(handle).await?;
+        let old = {
+            let mut place = self.callback.lock().unwrap_or_else(PoisonError::into_inner);
+            place.take()
+        };
+        if let Some(old) = old {
+            // Whatever comes of it.
+            let _ = self.inner.call_handle_callback(handle, old).await;
+        }
+        Ok(())
+    }
+
+    async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
+        self.inner.health(handle).await
+    }
+
+    async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
+        self.inner.metadata(handle).await
+    }
+
+    async fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
+        self.inner.usage(handle).await
+    }
+}

@@ -1,0 +1,11 @@
+//! A host around the model, with time that is paused.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod lifecycle;
+mod loops;
+mod messaging;
+mod permissions;
+mod supervision;
+mod support;
+mod swap;

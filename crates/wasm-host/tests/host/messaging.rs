@@ -1,0 +1,330 @@
+//! A message's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use wasm_core::{MessagingError, WasmError};
+use wasm_host::{DeadLetterCause, HostError, HostLimits, LetterKind, RequestError};
+use wasm_testkit::wasm_fixtures::{
+    CALLBACK, COUNTER, ECHO, ENVELOPE, GUEST_ERROR, HELLO, SENDER, SLEEP_FOREVER, SLEEPER, TRAP,
+};
+
+use crate::support::{
+    SECOND, TIMEOUT, ask, causes, component, demo, host, host_with, is, last_callback, load, told,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_the_program_is_answered() {
+    let host = load(&[component("echo", ECHO)]).await;
+    assert_eq!(told(&host, "echo", "hello").await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_the_program_arrives_in_its_name() {
+    let host = load(&[component("envelope", ENVELOPE)]).await;
+    let shown = told(&host, "envelope", "hello").await;
+    let parts: Vec<&str> = shown.split('|').collect();
+    // SENDER|CORRELATION|REPLY-TO|TIME|TYPE|LENGTH
+    assert_eq!(
+        (parts[0], parts[2], parts[4], parts[5]),
+        ("host/program/main", "-", "-", "5")
+    );
+    assert_eq!(parts[1].len(), 32, "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_sends_another_a_message() {
+    let host = load(&[component("sender", SENDER), component("counter", COUNTER)]).await;
+    host.send(&demo("sender"), "demo/counter/main one").unwrap();
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(told(&host, "counter", "").await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_a_component_comes_back_as_one_callback() {
+    let host = load(&[component("asker", CALLBACK), component("echo", ECHO)]).await;
+    let request = told(&host, "asker", "demo/echo/main hello").await;
+    assert_eq!(
+        last_callback(&host, "asker").await,
+        format!("{request}|-|hello")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_nothing_is_an_empty_callback() {
+    let host = load(&[component("asker", CALLBACK), component("other", CALLBACK)]).await;
+    let request = told(&host, "asker", "demo/other/main last").await;
+    assert_eq!(last_callback(&host, "asker").await, format!("{request}|-|"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_fails_over_a_request_is_told_of_in_the_callback() {
+    const ERROR: &str = "application/vnd.airssys.messaging-error";
+    for (fixture, text) in [
+        (
+            GUEST_ERROR,
+            "delivery-failed: demo/other/main answered with an error: runtime-error \"as asked\"",
+        ),
+        (
+            TRAP,
+            "delivery-failed: demo/other/main trapped in `handle-message`: `unreachable` was \
+             executed",
+        ),
+        (HELLO, "delivery-failed: demo/other/main does not export"),
+    ] {
+        let host = load(&[component("asker", CALLBACK), component("other", fixture)]).await;
+        let request = told(&host, "asker", "demo/other/main hello").await;
+        let callback = last_callback(&host, "asker").await;
+        let expected = format!("{request}|{ERROR}|{text}");
+        assert!(callback.starts_with(&expected), "{callback}\n{expected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_answered_in_time_is_told_of_once() {
+    let host = load(&[component("asker", CALLBACK), component("sleeper", SLEEPER)]).await;
+    // It has a second; the answer comes after 1.5.
+    let request = told(&host, "asker", "demo/sleeper/main 1500").await;
+    sleep(Duration::from_millis(1_100)).await;
+    let late = format!("{request}|application/vnd.airssys.messaging-error|correlation-timeout");
+    assert_eq!(told(&host, "asker", "last").await, late);
+    let before = host.component(&demo("asker")).await.unwrap().handled;
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(told(&host, "asker", "last").await, late);
+    let after = host.component(&demo("asker")).await.unwrap().handled;
+    assert_eq!(after - before, 1, "the late answer came too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_the_program_that_is_not_answered_in_time_ends() {
+    let host = load(&[component("sleeper", SLEEPER)]).await;
+    let began = Instant::now();
+    let asked = host.request(&demo("sleeper"), "1500", SECOND).await;
+    assert!(
+        matches!(
+            &asked,
+            Err(RequestError::Messaging(MessagingError::CorrelationTimeout(
+                _
+            )))
+        ),
+        "{asked:?}"
+    );
+    assert!(began.elapsed() < SECOND + Duration::from_millis(10));
+    assert_eq!(told(&host, "sleeper", "0").await, "awake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_program_drops_is_given_up() {
+    let host = load(&[component("sleeper", SLEEPER)]).await;
+    let sleeper = demo("sleeper");
+    for _ in 0..1_000 {
+        let request = host.request(&sleeper, "0", 10 * SECOND);
+        assert!(tokio::time::timeout(Duration::ZERO, request).await.is_err());
+    }
+    assert_eq!(told(&host, "sleeper", "0").await, "awake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_there_is_not_found() {
+    let host = load(&[component("sender", SENDER)]).await;
+    let nobody = || MessagingError::TargetNotFound(demo("nobody"));
+    assert_eq!(host.send(&demo("nobody"), "hi"), Err(nobody()));
+    let asked = host.request(&demo("nobody"), "hi", SECOND).await;
+    assert!(
+        matches!(&asked, Err(RequestError::Messaging(e)) if *e == nobody()),
+        "{asked:?}"
+    );
+    let told = ask(&host, "sender", "demo/nobody/main hi")
+        .await
+        .unwrap_err();
+    assert!(told.to_string().contains("target-not-found"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_mailbox_refuses_and_keeps_what_it_has() {
+    let mut full = component("sleeper", SLEEPER);
+    full.supervision.mailbox = 3;
+    let host = load(&[full]).await;
+    host.send(&demo("sleeper"), "100").unwrap();
+    tokio::task::yield_now().await;
+    for _ in 0..3 {
+        host.send(&demo("sleeper"), "0").unwrap();
+    }
+    assert_eq!(
+        host.send(&demo("sleeper"), "0"),
+        Err(MessagingError::QueueFull)
+    );
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(host.component(&demo("sleeper")).await.unwrap().handled, 4);
+    host.send(&demo("sleeper"), "0").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn mailboxes_are_bounded_in_bytes() {
+    let limits = HostLimits::default()
+        .with_mailbox_bytes(1_000)
+        .with_queued_bytes(2_000);
+    let host = host_with(limits);
+    for name in ["a", "b"] {
+        host.load(component(name, ECHO)).await.unwrap();
+    }
+    let (a, b) = (demo("a"), demo("b"));
+    assert_eq!(
+        host.send(&a, vec![0; 1_001]),
+        Err(MessagingError::QueueFull)
+    );
+    host.send(&a, vec![0; 1_000]).unwrap();
+    assert_eq!(host.send(&a, "x"), Err(MessagingError::QueueFull));
+    // 256 bytes of each message are its envelope.
+    assert_eq!(host.send(&b, vec![0; 489]), Err(MessagingError::QueueFull));
+    host.send(&b, vec![0; 488]).unwrap();
+    host.drain(SECOND).await.unwrap();
+    host.send(&b, vec![0; 1_000]).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_room_is_replaced_by_an_error() {
+    let host = host_with(HostLimits::default().with_mailbox_bytes(60));
+    host.load(component("asker", CALLBACK)).await.unwrap();
+    host.load(component("envelope", ENVELOPE)).await.unwrap();
+    let request = told(&host, "asker", "demo/envelope/main hello").await;
+    let callback = last_callback(&host, "asker").await;
+    let text = "delivery-failed: the answer has ";
+    let expected = format!("{request}|application/vnd.airssys.messaging-error|{text}");
+    assert!(callback.starts_with(&expected), "{callback}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_has_so_many_open_requests_at_the_most() {
+    let host = host_with(HostLimits::default().with_open_requests(2));
+    host.load(component("asker", CALLBACK)).await.unwrap();
+    host.load(component("sleeper", SLEEPER)).await.unwrap();
+    let first = told(&host, "asker", "demo/sleeper/main 500").await;
+    told(&host, "asker", "demo/sleeper/main 0").await;
+    let third = ask(&host, "asker", "demo/sleeper/main 0")
+        .await
+        .unwrap_err();
+    assert!(third.to_string().contains("queue-full"), "{third}");
+    assert_eq!(
+        ask(&host, "asker", &format!("cancel {first}"))
+            .await
+            .unwrap(),
+        None
+    );
+    let third = told(&host, "asker", "demo/sleeper/main 0").await;
+    assert!(last_callback(&host, "asker").await.starts_with(&third));
+    told(&host, "asker", "demo/sleeper/main 0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_given_up_has_no_callback() {
+    let host = load(&[component("asker", CALLBACK), component("sleeper", SLEEPER)]).await;
+    let request = told(&host, "asker", "demo/sleeper/main 100").await;
+    let cancel = format!("cancel {request}");
+    assert_eq!(ask(&host, "asker", &cancel).await.unwrap(), None);
+    let again = ask(&host, "asker", &cancel).await.unwrap_err();
+    assert!(again.to_string().contains("invalid-message"), "{again}");
+    host.drain(10 * SECOND).await.unwrap();
+    assert_eq!(ask(&host, "asker", "last").await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_one_sender_keep_their_order() {
+    let host = load(&[component("sender", SENDER), component("asker", CALLBACK)]).await;
+    let mut events = host.events();
+    for n in 0..100 {
+        host.send(
+            &demo("sender"),
+            format!("demo/asker/main {}", "x".repeat(n)),
+        )
+        .unwrap();
+    }
+    host.drain(SECOND).await.unwrap();
+    let mut sizes = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+        if let wasm_host::Event::Message { from, bytes, .. } = event
+            && from == demo("sender")
+        {
+            sizes.push(bytes);
+        }
+    }
+    assert_eq!(sizes, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_message_that_killed_a_component_is_not_delivered_again() {
+    let host = load(&[crate::support::restarted("trap", TRAP)]).await;
+    let asked = ask(&host, "trap", "poison").await.unwrap_err();
+    assert!(
+        matches!(&asked, RequestError::Component(e) if matches!(**e, WasmError::Trapped { .. })),
+        "{asked}"
+    );
+    assert_eq!(told(&host, "trap", "ok").await, "ok");
+    let dead = host.dead_letters();
+    assert_eq!(causes(&dead), ["failed"]);
+    assert_eq!(dead[0].message.payload.as_bytes(), b"poison");
+    assert_eq!(dead[0].kind, LetterKind::Request);
+    assert!(matches!(&dead[0].cause, DeadLetterCause::Failed(e) if e.fails_instance()));
+    assert_eq!(host.take_dead_letters().len(), 1);
+    assert_eq!(host.dead_letters().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_takes_no_messages_lives_on() {
+    let host = load(&[component("hello", HELLO)]).await;
+    let asked = ask(&host, "hello", "hi").await.unwrap_err();
+    assert!(asked.to_string().contains("does not export"), "{asked}");
+    assert_eq!(causes(&host.dead_letters()), ["failed"]);
+    assert!(is(&host, "hello", wasm_host::Phase::Ready).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_of_the_program_reaches_the_others_when_one_is_not_there() {
+    let host = load(&[component("a", COUNTER), component("b", COUNTER)]).await;
+    let all = ["a", "nobody", "b"].map(demo);
+    assert_eq!(
+        host.broadcast(&all, "hello"),
+        Err(MessagingError::TargetNotFound(demo("nobody")))
+    );
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(told(&host, "a", "").await, "2");
+    assert_eq!(told(&host, "b", "").await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_sleeps_keeps_nobody_else_waiting() {
+    let host = load(&[component("sleeper", SLEEP_FOREVER), component("echo", ECHO)]).await;
+    host.send(&demo("sleeper"), "sleep").unwrap();
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    assert_eq!(told(&host, "echo", "hello").await, "hello");
+    assert!(began.elapsed() < TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_takes_too_long_says_what_is_left() {
+    let host = load(&[component("sleeper", SLEEPER)]).await;
+    for _ in 0..3 {
+        host.send(&demo("sleeper"), "900").unwrap();
+    }
+    let drained = host.drain(SECOND).await.unwrap_err();
+    assert!(
+        matches!(drained, HostError::NotDrained { messages: 2 }),
+        "{drained}"
+    );
+    host.drain(2 * SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_shared_by_its_clones() {
+    let one = host();
+    let two = one.clone();
+    one.load(component("echo", ECHO)).await.unwrap();
+    assert_eq!(told(&two, "echo", "hello").await, "hello");
+    assert_eq!(
+        Arc::strong_count(one.engine()),
+        Arc::strong_count(two.engine())
+    );
+}

@@ -1,0 +1,137 @@
+//! Replacing a component while messages arrive.
+
+use std::time::Duration;
+
+use wasm_core::Permissions;
+use wasm_host::{Event, HostError, HostLimits, Phase};
+use wasm_testkit::wasm_fixtures::{
+    CALLBACK, COUNTER, ECHO, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER, STORED_COUNTER, TRAP,
+};
+
+use crate::support::{SECOND, ask, component, demo, host_with, is, load, told, until};
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_delivered_to_the_new_one() {
+    let host = load(&[component("it", SLEEPER)]).await;
+    let mut events = host.events();
+    let asked = |text: &'static str| {
+        let host = host.clone();
+        tokio::spawn(async move { told(&host, "it", text).await })
+    };
+    let first = asked("100");
+    tokio::task::yield_now().await;
+    let second = asked("hello");
+    tokio::task::yield_now().await;
+    host.swap(component("it", ECHO).with_version("2"))
+        .await
+        .unwrap();
+    // The old one ended its call; what waited was answered by the new one.
+    assert_eq!(first.await.unwrap(), "awake");
+    assert_eq!(second.await.unwrap(), "hello");
+    until(&mut events, |e| matches!(e, Event::Swapped { .. })).await;
+    let status = host.component(&demo("it")).await.unwrap();
+    assert_eq!((status.version.as_deref(), status.swaps), (Some("2"), 1));
+    assert_eq!(host.dead_letters().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_message_is_lost_or_answered_twice_under_load() {
+    const SENDERS: usize = 4;
+    const EACH: usize = 500;
+    let host = load(&[component("it", STORED_COUNTER)]).await;
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let host = host.clone();
+            tokio::spawn(async move {
+                let mut answers = Vec::new();
+                for _ in 0..EACH {
+                    answers.push(told(&host, "it", "").await.parse::<usize>().unwrap());
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                answers
+            })
+        })
+        .collect();
+    let mut swaps = 0;
+    while !senders.iter().all(tokio::task::JoinHandle::is_finished) {
+        host.swap(component("it", STORED_COUNTER)).await.unwrap();
+        swaps += 1;
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    assert!(swaps > 10, "{swaps}");
+    let mut all = Vec::new();
+    for sender in senders {
+        let answers = sender.await.unwrap();
+        assert!(answers.is_sorted(), "the order of a sender");
+        all.extend(answers);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (1..=SENDERS * EACH).collect::<Vec<_>>());
+    assert_eq!(host.dead_letters().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_initialize_leaves_the_old_one_as_it_was() {
+    let host = load(&[component("it", COUNTER)]).await;
+    assert_eq!(told(&host, "it", "").await, "1");
+    let refused = host.swap(component("it", INIT_FAILS)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("did not initialize"),
+        "{refused}"
+    );
+    assert_eq!(told(&host, "it", "").await, "2");
+    let status = host.component(&demo("it")).await.unwrap();
+    assert_eq!((status.phase, status.swaps), (Phase::Ready, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_shut_down_well_is_replaced_all_the_same() {
+    let host = load(&[component("it", SHUTDOWN_FAILS)]).await;
+    host.swap(component("it", ECHO)).await.unwrap();
+    assert_eq!(told(&host, "it", "hello").await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_version_has_permissions_of_its_own() {
+    let host = load(&[component("it", SENDER), component("sink", COUNTER)]).await;
+    ask(&host, "it", "demo/sink/main hi").await.unwrap();
+    let mut fewer = component("it", SENDER);
+    fewer.config.permissions = Permissions::default();
+    host.swap(fewer).await.unwrap();
+    ask(&host, "it", "demo/sink/main hi").await.unwrap_err();
+    host.swap(component("it", SENDER)).await.unwrap();
+    ask(&host, "it", "demo/sink/main hi").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_component_is_replaced() {
+    let host = load(&[component("it", TRAP)]).await;
+    ask(&host, "it", "poison").await.unwrap_err();
+    assert!(is(&host, "it", Phase::Quarantined).await);
+    host.swap(component("it", ECHO)).await.unwrap();
+    assert_eq!(told(&host, "it", "hello").await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_to_the_old_version_are_not_for_the_new_one() {
+    let host = load(&[component("it", CALLBACK), component("sleeper", SLEEPER)]).await;
+    told(&host, "it", "demo/sleeper/main 100").await;
+    host.swap(component("it", CALLBACK)).await.unwrap();
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(ask(&host, "it", "last").await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_a_moment_there_are_both() {
+    let host = host_with(HostLimits::default().with_components(1));
+    host.load(component("it", ECHO)).await.unwrap();
+    let refused = host.swap(component("it", ECHO)).await.unwrap_err();
+    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    let host = host_with(HostLimits::default().with_components(2));
+    host.load(component("it", ECHO)).await.unwrap();
+    for _ in 0..3 {
+        host.swap(component("it", ECHO)).await.unwrap();
+    }
+    let nobody = host.swap(component("nobody", ECHO)).await.unwrap_err();
+    assert!(matches!(nobody, HostError::NotLoaded(_)), "{nobody}");
+}

@@ -1,0 +1,623 @@
+//! The durable storage: held to the suite of its trait, closed and opened again, and
+//! given files that it cannot use.
+
+use std::env;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::future::poll_fn;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::sample::select;
+use proptest::strategy::{Just, Strategy};
+use proptest::{prop_assert_eq, prop_oneof, proptest};
+use redb::{Database, TableDefinition};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinSet, unconstrained};
+
+use wasm_core::{ComponentId, ComponentStorage, MemoryStorage, StorageError, StorageUsage};
+use wasm_host::{RedbStorage, StorageOpenError};
+use wasm_testkit::Conditions;
+use wasm_testkit::suites::storage;
+
+const NO_QUOTA: u64 = u64::MAX;
+
+fn id(name: &str) -> ComponentId {
+    ComponentId::new("demo", name, "main").expect("it is an id")
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("threads are to be had")
+}
+
+fn open(path: &Path) -> RedbStorage {
+    RedbStorage::open(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What is told of a file that cannot be opened, which is then as it was.
+fn refusal(path: &Path) -> StorageOpenError {
+    let before = fs::read(path).ok();
+    let error = RedbStorage::open(path).expect_err("it cannot be opened");
+    assert_eq!(fs::read(path).ok(), before, "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with(&path.display().to_string()), "{text}");
+    error
+}
+
+async fn set(storage: &RedbStorage, owner: &str, key: &str, value: impl Into<Bytes>) {
+    let outcome = storage.set(&id(owner), key, value.into(), NO_QUOTA).await;
+    assert_eq!(outcome, Ok(()), "setting {key:?} of {owner}");
+}
+
+#[test]
+fn it_keeps_the_contract() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let files = Arc::new(AtomicU64::new(0));
+    let mut broken = Vec::new();
+    for case in storage::cases() {
+        let (folder, files) = (Arc::clone(&folder), Arc::clone(&files));
+        let outcome = case.run(Conditions::default(), move || {
+            let number = files.fetch_add(1, Ordering::Relaxed);
+            Arc::new(open(&folder.path().join(number.to_string()))) as storage::Subject
+        });
+        broken.extend(outcome.err().map(|broken| broken.to_string()));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert_eq!(files.load(Ordering::Relaxed), storage::cases().len() as u64);
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_when_it_is_opened_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let large: Bytes = (0..=255).cycle().take(3_000_000).collect();
+    let first = open(&path);
+    set(&first, "a", "k", "v").await;
+    set(&first, "a", "", "").await;
+    set(&first, "a", "gone", "v").await;
+    first.delete(&id("a"), "gone").await.unwrap();
+    set(&first, "b", "k", large.clone()).await;
+    drop(first);
+
+    let again = open(&path);
+    assert_eq!(again.get(&id("a"), "k").await, Ok(Some("v".into())));
+    assert_eq!(again.get(&id("a"), "gone").await, Ok(None));
+    assert_eq!(again.get(&id("b"), "k").await, Ok(Some(large)));
+    let keys = again.list_keys(&id("a"), "", None, 9).await.unwrap();
+    assert_eq!(keys, ["", "k"]);
+    let usage = again.usage(&id("a")).await.unwrap();
+    assert_eq!((usage.used_bytes, usage.key_count), (2, 2));
+    let refused = again.set(&id("a"), "k", "too long".into(), 8).await;
+    assert_eq!(refused, Err(StorageError::QuotaExceeded));
+    // Nothing but the store is left beside it.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn only_one_store_has_a_file_open() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let first = open(&path);
+    let error = RedbStorage::open(&path).expect_err("it is open");
+    assert!(
+        matches!(error, StorageOpenError::Locked { .. }),
+        "{error:?}"
+    );
+    let expected = format!(
+        "{} is already open, in another process or in this one: end that, or use another file",
+        path.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    set(&first, "a", "k", "v").await;
+    for _ in 0..20 {
+        drop(open(&folder.path().join("other")));
+    }
+}
+
+#[test]
+fn of_two_that_create_it_at_once_one_has_it() {
+    for _ in 0..10 {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let attempts = [(); 4].map(|()| {
+            let path = path.clone();
+            std::thread::spawn(move || RedbStorage::open(path))
+        });
+        let outcomes = attempts.map(|attempt| attempt.join().unwrap());
+        let opened = outcomes.iter().filter(|outcome| outcome.is_ok());
+        assert_eq!(opened.count(), 1, "{outcomes:?}");
+        for outcome in &outcomes {
+            if let Err(error) = outcome {
+                assert!(
+                    matches!(error, StorageOpenError::Locked { .. }),
+                    "{error:?}"
+                );
+            }
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn what_is_no_store_is_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+
+    for content in [
+        &b"x"[..],
+        b"redb",
+        b"not a store, but long enough",
+        &[0; 8192],
+    ] {
+        fs::write(&path, content).unwrap();
+        let error = refusal(&path);
+        assert!(
+            matches!(error, StorageOpenError::NotAStore { .. }),
+            "{error:?}"
+        );
+    }
+    let error = refusal(folder.path());
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} is not a store of components but a folder: use another file, or move this one away",
+            folder.path().display()
+        )
+    );
+
+    let missing = folder.path().join("missing").join("store");
+    let error = refusal(&missing);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} cannot be created: there is no folder {}; create that first",
+            missing.display(),
+            folder.path().join("missing").display()
+        )
+    );
+}
+
+#[test]
+fn an_empty_file_becomes_a_store() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    File::create(&path).unwrap();
+    drop(open(&path));
+    drop(open(&path));
+}
+
+#[test]
+fn other_databases_of_redb_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let insert = |table: &str| {
+        let table = TableDefinition::<&str, u64>::new(table);
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction
+            .open_table(table)
+            .unwrap()
+            .insert("layout", 7)
+            .unwrap();
+        transaction.commit().unwrap();
+    };
+    insert("something else");
+    let error = RedbStorage::open(&path).unwrap_err();
+    assert!(
+        matches!(error, StorageOpenError::NotAStore { .. }),
+        "{error:?}"
+    );
+    insert("airssys-wasm storage");
+    let error = RedbStorage::open(&path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} was made by another version (layout 7; this one knows layout 1): \
+             use that version, or another file",
+            path.display()
+        )
+    );
+}
+
+/// A store with some content, closed.
+fn filled(path: &Path) {
+    runtime().block_on(async {
+        let storage = open(path);
+        for n in 0..50 {
+            set(&storage, "a", &n.to_string(), vec![7; 20_000]).await;
+        }
+    });
+}
+
+#[test]
+fn a_truncated_file_is_damaged() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    filled(&path);
+    let length = fs::metadata(&path).unwrap().len();
+    for kept in [length - 1, length - 4096, length / 2, 4096, 321, 100, 9] {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(kept).unwrap();
+        drop(file);
+        let error = refusal(&path);
+        assert!(
+            matches!(error, StorageOpenError::Damaged { .. }),
+            "{kept} of {length} bytes: {error:?}"
+        );
+        assert!(
+            error.to_string().contains("replace it by a backup"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_with_changed_bytes_is_damaged_or_still_of_use() {
+    let folder = TempDir::new().unwrap();
+    let whole = folder.path().join("whole");
+    filled(&whole);
+    let path = folder.path().join("store");
+    let length = fs::metadata(&whole).unwrap().len();
+    for offset in (0..400).step_by(8).chain((4096..length).step_by(4 * 4096)) {
+        fs::copy(&whole, &path).unwrap();
+        let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(&[0xA5; 8]).unwrap();
+        drop(file);
+        let storage = match RedbStorage::open(&path) {
+            Ok(storage) => storage,
+            Err(
+                StorageOpenError::NotAStore { .. }
+                | StorageOpenError::Damaged { .. }
+                | StorageOpenError::OtherVersion { .. },
+            ) => continue,
+            Err(error) => panic!("at {offset}: {error:?}"),
+        };
+        // Whatever comes of it, it is an answer.
+        runtime().block_on(async {
+            for n in 0..50 {
+                let _ = storage.get(&id("a"), &n.to_string()).await;
+            }
+            let _ = storage.set(&id("a"), "k", "v".into(), NO_QUOTA).await;
+            let _ = storage.list_keys(&id("a"), "", None, 99).await;
+        });
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_used_is_denied() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    drop(open(&path));
+    for mode in [0o000, 0o400] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        if OpenOptions::new().write(true).open(&path).is_ok() {
+            eprintln!("not tried: this user may use every file");
+            return;
+        }
+        let error = refusal(&path);
+        assert!(
+            matches!(error, StorageOpenError::Denied { .. }),
+            "{error:?}"
+        );
+    }
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
+    let error = refusal(&folder.path().join("other"));
+    assert!(
+        matches!(error, StorageOpenError::Denied { .. }),
+        "{error:?}"
+    );
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_owners_write_at_once() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = Arc::new(open(&path));
+    let mut writers = JoinSet::new();
+    for n in 0..300 {
+        let storage = Arc::clone(&storage);
+        writers.spawn(async move {
+            let owner = format!("owner-{n}");
+            for key in ["a", "b", "c"] {
+                set(&storage, &owner, key, owner.clone()).await;
+            }
+            storage.delete(&id(&owner), "b").await.unwrap();
+        });
+    }
+    writers.join_all().await;
+    drop(storage);
+    let storage = open(&path);
+    for n in 0..300 {
+        let owner = format!("owner-{n}");
+        let keys = storage.list_keys(&id(&owner), "", None, 9).await;
+        assert_eq!(keys, Ok(vec!["a".to_owned(), "c".to_owned()]));
+        let expected = StorageUsage {
+            used_bytes: 2 * (1 + owner.len() as u64),
+            key_count: 2,
+        };
+        assert_eq!(storage.usage(&id(&owner)).await, Ok(expected));
+    }
+}
+
+#[tokio::test]
+async fn writes_of_one_owner_keep_their_order() {
+    let folder = TempDir::new().unwrap();
+    let storage = open(&folder.path().join("store"));
+    let owner = id("a");
+    // All are under way at once, and more than fit into one batch or into the queue.
+    let mut writes: Vec<_> = (0..1000_u64)
+        .map(|n| storage.set(&owner, "k", n.to_be_bytes().to_vec().into(), NO_QUOTA))
+        .collect();
+    poll_fn(|cx| {
+        writes.retain_mut(|write| match write.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(outcome) => {
+                assert_eq!(outcome, Ok(()));
+                false
+            }
+        });
+        if writes.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    let last = storage.get(&owner, "k").await.unwrap().unwrap();
+    assert_eq!(*last, 999_u64.to_be_bytes());
+}
+
+#[tokio::test]
+async fn a_refused_write_does_not_hold_up_the_others_of_its_batch() {
+    let folder = TempDir::new().unwrap();
+    let storage = open(&folder.path().join("store"));
+    let (a, b) = (id("a"), id("b"));
+    let outcomes = tokio::join!(
+        storage.set(&a, "1", "12345678".into(), 10),
+        storage.set(&a, "2", "12345678".into(), 10),
+        storage.set(&b, "1", "12345678".into(), 10),
+        storage.delete(&a, "1"),
+        storage.set(&a, "3", "12345678".into(), 10),
+    );
+    let refused = Err(StorageError::QuotaExceeded);
+    assert_eq!(outcomes, (Ok(()), refused, Ok(()), Ok(()), Ok(())));
+    let keys = storage.list_keys(&a, "", None, 9).await;
+    assert_eq!(keys, Ok(vec!["3".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_dropped_write_is_done_before_what_comes_after_it() {
+    let folder = TempDir::new().unwrap();
+    let storage = open(&folder.path().join("store"));
+    let owner = id("a");
+    for n in 0..50_u64 {
+        let mut write = storage.set(&owner, "k", n.to_be_bytes().to_vec().into(), NO_QUOTA);
+        let polled = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
+        assert!(polled.is_pending(), "nothing is on disk that fast");
+        drop(write);
+        let value = storage.get(&owner, "k").await.unwrap().unwrap();
+        assert_eq!(*value, n.to_be_bytes());
+    }
+}
+
+#[tokio::test]
+async fn dropping_it_finishes_what_was_handed_over_and_releases_the_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let owner = id("a");
+    for round in 0..20 {
+        let storage = open(&path);
+        let keys: Vec<String> = (0..100).map(|n| format!("{round}-{n}")).collect();
+        let mut calls: Vec<_> = keys
+            .iter()
+            .map(|key| storage.set(&owner, key, "v".into(), NO_QUOTA))
+            .collect();
+        let mut read = storage.get(&owner, "k");
+        // Tokio would have the task give way after a hundred or so.
+        unconstrained(poll_fn(|cx| {
+            for call in &mut calls {
+                assert!(call.as_mut().poll(cx).is_pending());
+            }
+            let _ = read.as_mut().poll(cx);
+            Poll::Ready(())
+        }))
+        .await;
+        drop((calls, read));
+        drop(storage);
+        let usage = open(&path).usage(&owner).await.unwrap();
+        assert_eq!(usage.key_count, 100 * (round + 1));
+    }
+}
+
+#[test]
+fn it_takes_no_runtime_to_drop_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = open(&path);
+    runtime().block_on(set(&storage, "a", "k", "v"));
+    drop(storage);
+    drop(open(&path));
+}
+
+/// Set for a process that may not make a file longer than some megabytes.
+const LITTLE_ROOM: &str = "WASM_HOST_LITTLE_ROOM";
+
+/// A full disk is made by a limit on the length of files, which a shell can set.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_survived() {
+    let folder = TempDir::new().unwrap();
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "sh"])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "with_little_room", "--ignored", "--nocapture"])
+        .env(LITTLE_ROOM, folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "a_full_disk_is_survived runs it"]
+fn with_little_room() {
+    let Some(folder) = env::var_os(LITTLE_ROOM) else {
+        return;
+    };
+    let path = Path::new(&folder).join("store");
+    runtime().block_on(async {
+        let storage = open(&path);
+        let owner = id("a");
+        let mut written = 0;
+        let error = loop {
+            let value = vec![1; 100_000].into();
+            match storage
+                .set(&owner, &written.to_string(), value, NO_QUOTA)
+                .await
+            {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(written < 1000, "the disk does not get full");
+        };
+        let StorageError::Io(text) = error else {
+            panic!("{error}");
+        };
+        assert!(text.starts_with("store: "), "{text}");
+        eprintln!("after {written}: {text}");
+
+        // All that was acknowledged is there, and counted.
+        let usage = storage.usage(&owner).await.unwrap();
+        assert_eq!(usage.key_count, written);
+        for n in 0..written {
+            let value = storage.get(&owner, &n.to_string()).await.unwrap();
+            assert_eq!(value.unwrap().len(), 100_000);
+        }
+        // Whoever makes room goes on.
+        for n in 0..written {
+            storage.delete(&owner, &n.to_string()).await.unwrap();
+        }
+        set(&storage, "a", "k", "v").await;
+        drop(storage);
+        let again = open(&path);
+        assert_eq!(again.get(&owner, "k").await, Ok(Some("v".into())));
+        assert_eq!(again.usage(&owner).await.unwrap().key_count, 1);
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set {
+        owner: &'static str,
+        key: String,
+        value: Bytes,
+        quota_bytes: u64,
+    },
+    Delete {
+        owner: &'static str,
+        key: String,
+    },
+    List {
+        owner: &'static str,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    },
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let owner = || select(&["demo/a/main", "demo/a/main.", "demo/a/mai", "demo/b/main"][..]);
+    // Few enough to meet again, and some that begin like others or like an id.
+    let key = || prop_oneof!["[ab]{0,3}", "demo/a/main[ab]?", r"[a\x00é\u{10FFFF}]{0,2}"];
+    let length = prop_oneof![8 => 0..40_usize, 1 => 0..20_000_usize];
+    let quota = prop_oneof![Just(NO_QUOTA), 0..200_u64];
+    prop_oneof![
+        6 => (owner(), key(), (length, any::<u8>()), quota).prop_map(
+            |(owner, key, (length, byte), quota_bytes)| Step::Set {
+                owner,
+                key,
+                value: vec![byte; length].into(),
+                quota_bytes,
+            }
+        ),
+        3 => (owner(), key()).prop_map(|(owner, key)| Step::Delete { owner, key }),
+        3 => (owner(), key(), proptest::option::of(key()), 0..6_usize).prop_map(
+            |(owner, prefix, after, limit)| Step::List {
+                owner,
+                prefix,
+                after,
+                limit,
+            }
+        ),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn it_answers_like_the_storage_in_memory(steps in vec(steps(), 1..60)) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let runtime = runtime();
+        let model = MemoryStorage::new();
+        let mut storage = open(&path);
+        for step in steps {
+            match step {
+                Step::Set { owner, key, value, quota_bytes } => {
+                    let owner: ComponentId = owner.parse().unwrap();
+                    let expected = model.set(&owner, &key, value.clone(), quota_bytes);
+                    let found = storage.set(&owner, &key, value, quota_bytes);
+                    prop_assert_eq!(runtime.block_on(found), runtime.block_on(expected));
+                    let expected = runtime.block_on(model.get(&owner, &key));
+                    prop_assert_eq!(runtime.block_on(storage.get(&owner, &key)), expected);
+                }
+                Step::Delete { owner, key } => {
+                    let owner: ComponentId = owner.parse().unwrap();
+                    let expected = runtime.block_on(model.delete(&owner, &key));
+                    prop_assert_eq!(runtime.block_on(storage.delete(&owner, &key)), expected);
+                    prop_assert_eq!(runtime.block_on(storage.exists(&owner, &key)), Ok(false));
+                }
+                Step::List { owner, prefix, after, limit } => {
+                    let owner: ComponentId = owner.parse().unwrap();
+                    let expected = model.list_keys(&owner, &prefix, after.as_deref(), limit);
+                    let found = storage.list_keys(&owner, &prefix, after.as_deref(), limit);
+                    prop_assert_eq!(runtime.block_on(found), runtime.block_on(expected));
+                }
+                Step::Reopen => {
+                    drop(storage);
+                    storage = open(&path);
+                }
+            }
+            for owner in ["demo/a/main", "demo/a/main.", "demo/a/mai", "demo/b/main"] {
+                let owner: ComponentId = owner.parse().unwrap();
+                let expected = runtime.block_on(model.usage(&owner));
+                prop_assert_eq!(runtime.block_on(storage.usage(&owner)), expected);
+                let expected = runtime.block_on(model.list_keys(&owner, "", None, usize::MAX));
+                let found = runtime.block_on(storage.list_keys(&owner, "", None, usize::MAX));
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}
