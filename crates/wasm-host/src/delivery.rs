@@ -61,9 +61,8 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
                 self.board.requests.abandon(id, incarnation);
                 let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
                 self.close(Closed::Unloaded, &cause);
-                self.board.remove(id);
                 // Whoever is told finds room for another.
-                drop(self.reservation);
+                drop(self);
                 // Whoever loaded it may be gone; there is nobody else to tell.
                 let _ = loaded.send(Err(HostError::Engine(error)));
                 return;
@@ -92,6 +91,17 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         for letter in self.resident.mailbox.close(why) {
             self.board.give_up(&self.resident, letter, cause.clone());
         }
+    }
+}
+
+/// Whatever ends the task, a panic of the engine included, nobody waits for it in vain.
+impl<E: ?Sized> Drop for Delivery<E> {
+    fn drop(&mut self) {
+        for letter in self.resident.mailbox.close(Closed::Unloaded) {
+            let cause = DeadLetterCause::Unloaded;
+            self.board.give_up(&self.resident, letter, cause);
+        }
+        self.board.remove(&self.resident);
     }
 }
 
@@ -397,7 +407,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         if let Some(incarnation) = resident.is_gone() {
             self.task.board.requests.abandon(&resident.id, incarnation);
         }
-        self.task.board.remove(&resident.id);
+        self.task.board.remove(&resident);
         let error = shutdown.err().map(Arc::new);
         let component = resident.id.clone();
         let event = Event::Unloaded {

@@ -87,8 +87,15 @@ impl Switchboard {
         Ok(())
     }
 
-    pub(crate) fn remove(&self, id: &ComponentId) {
-        write(&self.residents).remove(id);
+    /// Unless another has taken its place.
+    pub(crate) fn remove(&self, resident: &Arc<Resident>) {
+        let mut residents = write(&self.residents);
+        if residents
+            .get(&resident.id)
+            .is_some_and(|there| Arc::ptr_eq(there, resident))
+        {
+            residents.remove(&resident.id);
+        }
     }
 
     pub(crate) fn stop(&self) {
