@@ -70,12 +70,21 @@ pub struct Lifecycle {
 }
 
 /// What `initialize` does.
+///
+/// Where a host function fails, the answer is `initialization-failed` with the name of
+/// the case, such as `queue-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnInitialize {
     /// Answers ok.
     Ok,
     /// Answers `initialization-failed` with this text.
     Fails(&'static str),
+    /// Stores an empty value under the key `begun` and answers ok; answers
+    /// `initialization-failed` with this text if the key is there already.
+    FailsAgain(&'static str),
+    /// Sends `hello` to `demo/sink/main`, requests an answer of it within 1,000 ms to
+    /// `question`, and answers ok.
+    Sends,
     /// Executes `unreachable`.
     Trap,
     /// Loops forever.
@@ -119,12 +128,16 @@ pub enum OnMessage {
     SelfId,
     /// Sends the text of `ID TEXT` to that id and answers `none`.
     Send,
+    /// Sends the payload back to who sent it and answers `none`.
+    SendBack,
     /// Broadcasts the text of `ID,ID,ID TEXT` (any number of ids) and answers `none`.
     Broadcast,
     /// Requests an answer within 1,000 ms to the text of `ID TEXT` and answers the
     /// correlation id. `cancel CORRELATION` cancels a request and answers `none`;
     /// `last` answers what [`OnCallback::Keep`] kept, `none` before the first callback.
     Request,
+    /// Answers what [`OnCallback::Keep`] kept, `none` before the first callback.
+    LastCallback,
     /// Calls `sleep-millis` with the number that is the payload, then answers
     /// `awake`.
     Sleep,
@@ -219,7 +232,8 @@ pub enum OnCallback {
     /// Answers ok.
     Ok,
     /// Keeps `CORRELATION|TYPE|PAYLOAD`, with a hyphen for what the envelope does not
-    /// hold, until the next callback, and answers ok. See [`OnMessage::Request`].
+    /// hold, until the next callback, and answers ok. See [`OnMessage::Request`] and
+    /// [`OnMessage::LastCallback`].
     Keep,
     /// Answers `runtime-error` with this text.
     Fails(&'static str),

@@ -115,6 +115,12 @@ fixtures! {
         callback: OnCallback::Keep,
         ..stateful(OnMessage::Request)
     });
+    /// Makes a request before it is loaded, and shows the callback.
+    INIT_SENDS = "init-sends" => Component(Lifecycle {
+        initialize: OnInitialize::Sends,
+        callback: OnCallback::Keep,
+        ..stateful(OnMessage::LastCallback)
+    });
     /// Sleeps in the host for as long as it is told.
     SLEEPER = "sleeper" => Component(on_message(OnMessage::Sleep));
     /// Logs the payload at every level.
@@ -135,6 +141,11 @@ fixtures! {
     INIT_FAILS = "init-fails" => Component(Lifecycle {
         initialize: OnInitialize::Fails("no configuration"),
         ..on_message(OnMessage::Nothing)
+    });
+    /// `initialize` refuses, but for the first time.
+    INIT_ONCE = "init-once" => Component(Lifecycle {
+        initialize: OnInitialize::FailsAgain("begun before"),
+        ..unless_ok(Otherwise::Trap)
     });
     /// `shutdown` refuses.
     SHUTDOWN_FAILS = "shutdown-fails" => Component(Lifecycle {
@@ -230,6 +241,8 @@ fixtures! {
     /// Broadcasts to 10,000 recipients.
     BROADCAST_STORM = "broadcast-storm" =>
         Component(on_message(OnMessage::BroadcastStorm { recipients: 10_000 }));
+    /// Sends every message back: two of them never come to rest.
+    PING_PONG_LOOP = "ping-pong-loop" => Component(on_message(OnMessage::SendBack));
     /// Fills its storage.
     STORAGE_FILL = "storage-fill" => Component(stateful(OnMessage::FillStorage));
 

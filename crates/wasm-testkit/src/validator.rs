@@ -5,7 +5,8 @@ use wasm_core::{Capability, CapabilityDenied, ComponentHandle, SecurityValidator
 
 use crate::lock::lock;
 
-/// A validator that objects to what was revoked, and remembers every question.
+/// A validator that objects to what was revoked, and remembers every question and
+/// every refusal that it was told of.
 ///
 /// A new one objects to nothing.
 #[derive(Debug, Default)]
@@ -16,6 +17,7 @@ pub struct RecordingValidator {
 #[derive(Debug, Default)]
 struct State {
     questions: Vec<(ComponentHandle, Capability)>,
+    denials: Vec<(ComponentHandle, CapabilityDenied)>,
     revoked: Vec<Capability>,
     everything_revoked: bool,
 }
@@ -54,6 +56,17 @@ impl RecordingValidator {
     pub fn take_questions(&self) -> Vec<(ComponentHandle, Capability)> {
         mem::take(&mut lock(&self.state).questions)
     }
+
+    /// Every refusal that it was told of since the last
+    /// [`take_denials`](Self::take_denials), in the order they came.
+    pub fn denials(&self) -> Vec<(ComponentHandle, CapabilityDenied)> {
+        lock(&self.state).denials.clone()
+    }
+
+    /// The same, and forgets them.
+    pub fn take_denials(&self) -> Vec<(ComponentHandle, CapabilityDenied)> {
+        mem::take(&mut lock(&self.state).denials)
+    }
 }
 
 impl SecurityValidator for RecordingValidator {
@@ -73,6 +86,11 @@ impl SecurityValidator for RecordingValidator {
             });
         }
         Ok(())
+    }
+
+    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
+        let mut state = lock(&self.state);
+        state.denials.push((component.clone(), denied.clone()));
     }
 }
 
@@ -134,5 +152,22 @@ mod tests {
         assert_eq!(validator.questions(), questions);
         assert_eq!(validator.take_questions(), questions);
         assert_eq!(validator.questions(), []);
+    }
+
+    #[test]
+    fn only_refusals_that_it_is_told_of_are_recorded() {
+        let validator = RecordingValidator::new();
+        validator.revoke_everything();
+        let asked = validator.validate(&handle(), &Capability::Storage);
+        assert_eq!(asked, denied(Capability::Storage));
+        assert_eq!(validator.denials(), []);
+        let told = [Capability::Storage, Capability::Log(LogLevel::Info)]
+            .map(|capability| (handle(), CapabilityDenied::not_granted(capability)));
+        for (who, what) in &told {
+            validator.denied(who, what);
+        }
+        assert_eq!(validator.denials(), told);
+        assert_eq!(validator.take_denials(), told);
+        assert_eq!(validator.denials(), []);
     }
 }

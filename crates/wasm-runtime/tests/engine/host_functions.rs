@@ -11,7 +11,8 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     ANSI_LOG, BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, CONTROL_CHARACTERS, ControlCharacters,
-    DIRECTORY, ECHO, LOG_FLOOD, LOGGER, SELF_ID, SEND_FLOOD, SENDER, STORAGE_FILL, STORE,
+    DIRECTORY, ECHO, LOG_FLOOD, LOGGER, PING_PONG_LOOP, SELF_ID, SEND_FLOOD, SENDER, STORAGE_FILL,
+    STORE,
 };
 use wasm_runtime::WasmtimeEngine;
 use wasm_testkit::{ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
@@ -95,6 +96,22 @@ async fn a_message_is_sent_with_sender_and_time_of_the_host() {
     );
     let asked = Capability::Send(id("demo/a/main"));
     assert_eq!(host.validator.take_questions(), [(sender, asked)]);
+}
+
+#[tokio::test]
+async fn a_message_is_sent_back_to_who_sent_it() {
+    let host = Host::new();
+    let from = load(&host.engine, PING_PONG_LOOP, permitted()).await;
+    let reply = send(&host.engine, &from, "ball").await;
+    assert_eq!(reply.unwrap(), None);
+    let message = outgoing(&from, "test/sender/main", "ball");
+    let call = RouterCall::Send {
+        from: from.clone(),
+        message,
+    };
+    assert_eq!(host.router.take_calls(), [call]);
+    host.router.fail_next(MessagingError::QueueFull);
+    assert_eq!(host.refusal(&from, "ball").await, "queue-full");
 }
 
 #[tokio::test]

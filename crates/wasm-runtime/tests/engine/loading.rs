@@ -6,20 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentMetadata, Defect, HealthStatus, LifecycleError,
-    LimitsError, Resource, ResourceLimits, Trap, WasmError,
+    ComponentConfig, ComponentHandle, ComponentMetadata, Defect, HealthStatus, HostServices,
+    LifecycleError, LimitsError, MessagingError, Resource, ResourceLimits, Trap, WasmError,
 };
 use wasm_fixtures::{
     ALL, BIG_INITIAL_MEMORY, Behaviour, CORE_MODULE, COUNTER, ECHO, Fixture, HELLO, INIT_FAILS,
-    Lifecycle, METADATA, MINIMAL, MISSING_EXPORT, OTHER_WORLD, OnHealth, OnInitialize, OnMetadata,
-    OnShutdown, Refusal, SPIN_IN_START, THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED,
-    UNKNOWN_IMPORT, WRONG_TYPE,
+    INIT_ONCE, INIT_SENDS, Lifecycle, METADATA, MINIMAL, MISSING_EXPORT, OTHER_WORLD, OnHealth,
+    OnInitialize, OnMetadata, OnShutdown, Refusal, SPIN_IN_START, THOUSAND_MODULES,
+    TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
 };
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
+use wasm_testkit::RecordingRouter;
 
 use crate::support::{
     GatedRouter, HANG, XorShift, ask, config, engine, engine_with, fuelled, id, id_of, load,
-    message, send, try_load, with_memory, within,
+    message, permitted, send, try_load, with_memory, within,
 };
 
 /// Loading stops a guest that spins by its fuel.
@@ -76,6 +77,13 @@ fn is_initialized_as(error: &WasmError, initialize: OnInitialize) -> bool {
     match (initialize, error) {
         (OnInitialize::Fails(text), WasmError::InitializationFailed { error, .. }) => {
             *error == LifecycleError::InitializationFailed(text.to_owned())
+        }
+        // What they need was not granted.
+        (OnInitialize::FailsAgain(_), WasmError::InitializationFailed { error, .. }) => {
+            *error == LifecycleError::InitializationFailed("io-error".to_owned())
+        }
+        (OnInitialize::Sends, WasmError::InitializationFailed { error, .. }) => {
+            *error == LifecycleError::InitializationFailed("delivery-failed".to_owned())
         }
         (OnInitialize::Trap, WasmError::Trapped { trap, export, .. }) => {
             (trap, &**export) == (&Trap::Unreachable, "initialize")
@@ -215,6 +223,27 @@ async fn every_fixture_loads_or_is_refused_as_told_and_leaves_nothing_behind() {
                 "{error}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn what_initialize_is_granted_lets_it_load() {
+    let router = Arc::new(RecordingRouter::new());
+    let engine = engine_with(HostServices::default().with_router(router.clone()));
+    for fixture in [INIT_ONCE, INIT_SENDS] {
+        let Behaviour::Component(lifecycle) = fixture.behaviour else {
+            panic!("{}", fixture.name);
+        };
+        let handle = load(&engine, fixture, permitted()).await;
+        behaves(&engine, &handle, lifecycle).await;
+    }
+    router.fail_next(MessagingError::QueueFull);
+    for (fixture, initialize) in [
+        (INIT_ONCE, OnInitialize::Fails("begun before")),
+        (INIT_SENDS, OnInitialize::Fails("queue-full")),
+    ] {
+        let error = try_load(&engine, fixture, permitted()).await.unwrap_err();
+        assert!(is_initialized_as(&error, initialize), "{error}");
     }
 }
 

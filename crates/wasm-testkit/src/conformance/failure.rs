@@ -2,15 +2,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use wasm_core::{ComponentHandle, ComponentState, HostServices, Resource, Trap, WasmError};
+use wasm_core::{
+    ComponentHandle, ComponentState, ComponentStorage, HostServices, LifecycleError, MemoryStorage,
+    Resource, Trap, WasmError,
+};
 use wasm_fixtures::{
     BAD_POINTER_REALLOC, BAD_UTF8_RESULT, CALLBACK, COUNTER, ECHO, GROW, GROW_SURVIVES,
-    HUGE_STRING_RESULT, RANDOM_64M, RECURSE_FOREVER, SENDER, SHUTDOWN_FAILS, SPIN,
+    HUGE_STRING_RESULT, INIT_ONCE, RANDOM_64M, RECURSE_FOREVER, SENDER, SHUTDOWN_FAILS, SPIN,
     SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK, TRAP_IN_SHUTDOWN,
 };
 
 use super::lab::{
-    Bench, KIB, SHORT, begin, config, exceeded, failed_because, fuelled, permitted, timed,
+    Bench, KIB, SHORT, begin, config, exceeded, failed_because, fuelled, id, permitted, timed,
     timed_out, until, with_memory,
 };
 use super::probes::{GatedRouter, Panicking};
@@ -50,6 +53,10 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             memory_starts_anew,
             each_instance_starts_anew,
             counters_go_on_over_a_restart,
+        ],
+        "As `load_component`; the component is failed then." => [
+            a_restart_that_fails_leaves_the_component_failed,
+            a_restart_that_has_failed_is_tried_again,
         ],
         "Takes its turn among the calls." => [
             a_restart_takes_its_turn,
@@ -370,6 +377,64 @@ async fn counters_go_on_over_a_restart<E: Engine + ?Sized>(lab: Lab<E>) {
         );
         before = usage;
     }
+}
+
+/// Restarts what initializes only once.
+async fn fail_to_restart<E: Engine + ?Sized>(
+    bench: &Bench<E>,
+    handle: &ComponentHandle,
+) -> WasmError {
+    let Err(error) = bench.engine.restart_component(handle).await else {
+        panic!("{handle} was restarted although `initialize` refused");
+    };
+    assert!(
+        matches!(&error, WasmError::InitializationFailed {
+            component, error: LifecycleError::InitializationFailed(text)
+        } if component == handle.id() && text == "begun before"),
+        "{error}"
+    );
+    error
+}
+
+async fn a_restart_that_fails_leaves_the_component_failed<E: Engine + ?Sized>(lab: Lab<E>) {
+    let storage = Arc::new(MemoryStorage::new());
+    let bench = lab.bench_with(HostServices::default().with_storage(storage));
+    let well = bench
+        .load_as(&id("demo/well/main"), INIT_ONCE, permitted())
+        .await;
+    let trapped = bench
+        .load_as(&id("demo/trapped/main"), INIT_ONCE, permitted())
+        .await;
+    bench.fail(&trapped, "go").await;
+    for handle in [well, trapped] {
+        let cause = fail_to_restart(&bench, &handle).await;
+        let usage = bench.usage(&handle).await;
+        assert_eq!(
+            (usage.state, usage.memory_bytes, usage.restarts),
+            (ComponentState::Failed, 0, 0),
+            "state, memory and restarts of {handle}"
+        );
+        // The latest cause, whatever the component failed of before.
+        for error in bench.errors_of_calls(&handle).await {
+            failed_because(&error, &cause);
+        }
+    }
+}
+
+async fn a_restart_that_has_failed_is_tried_again<E: Engine + ?Sized>(lab: Lab<E>) {
+    let storage = Arc::new(MemoryStorage::new());
+    let bench = lab.bench_with(HostServices::default().with_storage(storage.clone()));
+    let handle = bench.load(INIT_ONCE, permitted()).await;
+    for _ in 0..2 {
+        fail_to_restart(&bench, &handle).await;
+    }
+    if let Err(error) = storage.delete(handle.id(), "begun").await {
+        panic!("{error}");
+    }
+    bench.restart(&handle).await;
+    assert_eq!(bench.ask(&handle, "ok").await, "ok");
+    let usage = bench.usage(&handle).await;
+    assert_eq!((usage.state, usage.restarts), (ComponentState::Ready, 1));
 }
 
 async fn a_restart_takes_its_turn<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -6,11 +6,11 @@ use wasm_core::{
     HealthStatus, HostServices, LogLevel, MemoryStorage, MessagingError, Timestamp,
 };
 use wasm_fixtures::{
-    BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, LOGGER, SELF_ID, SEND_FLOOD,
-    SENDER, STORAGE_FILL, STORE,
+    BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
+    SEND_FLOOD, SENDER, STORAGE_FILL, STORE,
 };
 
-use super::lab::{Bench, all_permissions, config, id, may, permitted, whom};
+use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
 use crate::{ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
@@ -24,6 +24,9 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             a_broadcast_is_handed_over_in_one_call,
             what_the_router_refuses_the_component_is_told,
             an_id_that_cannot_be_reaches_no_router,
+        ],
+        "`from` is the handle that loading returns, already while `initialize` runs." => [
+            what_initialize_sends_comes_from_the_handle_that_is_loaded,
         ],
         "Sends a message whose answer, error or timeout (wall clock, from now) comes to `from` \
          as exactly one callback with the returned id." => [
@@ -50,6 +53,11 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "`CapabilityDenied` is told to the component as the error of its call; the component \
          goes on." => [
             a_component_goes_on_after_a_refusal,
+        ],
+        "Told of every refusal, its own and those by the permissions the component was loaded \
+         with: for an audit." => [
+            the_validator_is_told_what_the_permissions_refuse,
+            the_validator_is_told_what_it_refused,
         ],
         "`owner` is stamped by the engine, never by the guest." => [
             storage_is_kept_under_the_id_of_the_component,
@@ -127,6 +135,14 @@ impl<E: Engine + ?Sized> Watched<E> {
         }
     }
 
+    /// Who was refused what, as the validator was told.
+    fn denied(&self) -> Vec<(ComponentHandle, Capability)> {
+        let denials = self.validator.take_denials().into_iter();
+        denials
+            .map(|(handle, denied)| (handle, denied.capability))
+            .collect()
+    }
+
     async fn stored(&self, owner: &str, key: &str) -> Option<String> {
         match self.storage.get(&id(owner), key).await {
             Ok(value) => value.map(|value| String::from_utf8_lossy(&value).into_owned()),
@@ -164,6 +180,30 @@ async fn every_instance_sends_under_its_own_handle<E: Engine + ?Sized>(lab: Lab<
         };
         assert_eq!(from, handle);
     }
+}
+
+async fn what_initialize_sends_comes_from_the_handle_that_is_loaded<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let host = Watched::new(&lab);
+    let from = host.bench.load(INIT_SENDS, permitted()).await;
+    let hello = RouterCall::Send {
+        from: from.clone(),
+        message: outgoing(&from, "demo/sink/main", "hello"),
+    };
+    let question = RouterCall::Request {
+        from: from.clone(),
+        message: outgoing(&from, "demo/sink/main", "question"),
+        timeout: Duration::from_secs(1),
+    };
+    assert_eq!(host.router.take_calls(), [hello.clone(), question.clone()]);
+    host.bench.restart(&from).await;
+    assert_eq!(host.router.take_calls(), [hello, question]);
+    let answer = message(&from, "answer").with_correlation_id("request-2");
+    if let Err(error) = host.bench.engine.call_handle_callback(&from, answer).await {
+        panic!("{error}");
+    }
+    assert_eq!(host.bench.ask(&from, "last").await, "request-2|-|answer");
 }
 
 async fn a_broadcast_is_handed_over_in_one_call<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -311,10 +351,10 @@ async fn one_recipient_that_is_not_granted_stops_a_broadcast<E: Engine + ?Sized>
     assert_eq!(host.router.take_calls(), []);
 }
 
-async fn the_validator_is_asked_about_what_is_granted<E: Engine + ?Sized>(lab: Lab<E>) {
-    let host = Watched::new(&lab);
+/// What needs each of the capabilities that a refusal shows of.
+fn uses() -> [(Fixture, &'static str, Capability); 4] {
     let target = || id("demo/a/main");
-    for (fixture, payload, capability) in [
+    [
         (SENDER, "demo/a/main hi", Capability::Send(target())),
         (CALLBACK, "demo/a/main hi", Capability::Request(target())),
         (
@@ -323,7 +363,12 @@ async fn the_validator_is_asked_about_what_is_granted<E: Engine + ?Sized>(lab: L
             Capability::Broadcast(target()),
         ),
         (STORE, "get key", Capability::Storage),
-    ] {
+    ]
+}
+
+async fn the_validator_is_asked_about_what_is_granted<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    for (fixture, payload, capability) in uses() {
         let handle = host.bench.load(fixture, permitted()).await;
         host.bench.tell(&handle, payload).await;
         let questions = host.validator.take_questions();
@@ -379,6 +424,38 @@ async fn a_component_goes_on_after_a_refusal<E: Engine + ?Sized>(lab: Lab<E>) {
     assert_eq!(host.bench.ask(&callback, "last").await, "-|-|kept");
     let usage = host.bench.usage(&callback).await;
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
+}
+
+async fn the_validator_is_told_what_the_permissions_refuse<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    for (fixture, payload, capability) in uses() {
+        let handle = host.bench.load(fixture, config()).await;
+        host.bench.refusal(&handle, payload).await;
+        assert_eq!(host.denied(), [(handle, capability)]);
+    }
+    let config = may(|p| p.log = Some(LogLevel::Warn));
+    let logger = host.bench.load(LOGGER, config).await;
+    host.bench.tell(&logger, "a line").await;
+    let level = |level| (logger.clone(), Capability::Log(level));
+    let dropped = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info];
+    assert_eq!(host.denied(), dropped.map(level));
+}
+
+async fn the_validator_is_told_what_it_refused<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    for (fixture, payload, capability) in uses() {
+        let handle = host.bench.load(fixture, permitted()).await;
+        host.bench.tell(&handle, payload).await;
+        assert_eq!(host.denied(), [], "what {handle} was allowed");
+        host.validator.revoke(capability.clone());
+        host.bench.refusal(&handle, payload).await;
+        assert_eq!(host.denied(), [(handle, capability)]);
+    }
+    let logger = host.bench.load(LOGGER, permitted()).await;
+    host.validator.revoke(Capability::Log(LogLevel::Error));
+    host.bench.tell(&logger, "a line").await;
+    let error = Capability::Log(LogLevel::Error);
+    assert_eq!(host.denied(), [(logger, error)]);
 }
 
 async fn storage_is_kept_under_the_id_of_the_component<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -60,6 +60,18 @@ impl Target {
         (target, text)
     }
 
+    /// Who is known to be one.
+    pub(super) fn of(id: &ComponentId) -> Self {
+        let segments = id.segments().each_ref();
+        let [namespace, name, instance] =
+            segments.map(|segment| Bytes::copy_from_slice(segment.as_bytes()));
+        Self {
+            namespace,
+            name,
+            instance,
+        }
+    }
+
     /// `demo/sink/main`.
     pub(super) fn sink() -> Self {
         Self {
@@ -91,10 +103,13 @@ fn utf8(bytes: &[u8]) -> Run<&str> {
 
 impl Guest {
     fn check(&self, capability: Capability) -> Result<(), CapabilityDenied> {
-        if !self.config.permissions.allows(&capability) {
-            return Err(CapabilityDenied::not_granted(capability));
-        }
-        self.services.validator.validate(&self.handle, &capability)
+        let validator = &self.services.validator;
+        let checked = if self.config.permissions.allows(&capability) {
+            validator.validate(&self.handle, &capability)
+        } else {
+            Err(CapabilityDenied::not_granted(capability))
+        };
+        checked.inspect_err(|denied| validator.denied(&self.handle, denied))
     }
 
     /// The message as it goes to the router, if the component may send it.

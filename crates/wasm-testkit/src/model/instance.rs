@@ -137,9 +137,9 @@ impl Instance {
         }
         match lifecycle.initialize {
             OnInitialize::Ok | OnInitialize::SpinBefore => Ok(Ok(())),
-            OnInitialize::Fails(text) => {
-                Ok(Err(LifecycleError::InitializationFailed(text.to_owned())))
-            }
+            OnInitialize::Fails(text) => uninitialized(text),
+            OnInitialize::FailsAgain(text) => self.begin_once(text).await,
+            OnInitialize::Sends => self.send_first().await,
             OnInitialize::Trap => Err(unreachable()),
             OnInitialize::Spin => Err(self.spin().await),
         }
@@ -173,8 +173,13 @@ impl Instance {
                 let sent = self.send(&target, text).await?;
                 none_unless(sent)
             }
+            OnMessage::SendBack => {
+                let sent = self.send(&Target::of(&message.sender), payload).await?;
+                none_unless(sent)
+            }
             OnMessage::Broadcast => self.broadcast_to_listed(&payload).await,
             OnMessage::Request => self.make_request(&payload).await,
+            OnMessage::LastCallback => Ok(Ok(self.last_callback())),
             OnMessage::Sleep => {
                 self.sleep(number(&payload)).await?;
                 some("awake")
@@ -343,6 +348,29 @@ impl Instance {
         Ok(())
     }
 
+    async fn begin_once(&mut self, again: &str) -> Run<Result<(), LifecycleError>> {
+        match self.storage_exists(b"begun").await? {
+            Ok(false) => {}
+            Ok(true) => return uninitialized(again),
+            Err(error) => return uninitialized(error.name()),
+        }
+        match self.storage_set(b"begun", Bytes::new()).await? {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => uninitialized(error.name()),
+        }
+    }
+
+    async fn send_first(&mut self) -> Run<Result<(), LifecycleError>> {
+        let sink = Target::sink();
+        if let Err(error) = self.send(&sink, Bytes::from_static(b"hello")).await? {
+            return uninitialized(error.name());
+        }
+        match self.request(&sink, Bytes::from_static(b"question")).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => uninitialized(error.name()),
+        }
+    }
+
     async fn count_in_storage(&mut self) -> Run<Answer> {
         let stored = match self.storage_get(b"count").await? {
             Ok(stored) => stored,
@@ -383,6 +411,10 @@ impl Instance {
                 Err(error) => failed(&error),
             },
         }
+    }
+
+    fn last_callback(&self) -> Option<MessagePayload> {
+        self.last_callback.clone().map(MessagePayload::from)
     }
 
     fn show_configuration(&mut self, payload: &[u8]) -> Run<Answer> {
@@ -441,7 +473,7 @@ impl Instance {
 
     async fn make_request(&mut self, payload: &Bytes) -> Run<Answer> {
         if **payload == *b"last" {
-            return Ok(Ok(self.last_callback.clone().map(MessagePayload::from)));
+            return Ok(Ok(self.last_callback()));
         }
         if let Some(request) = payload.strip_prefix(b"cancel ") {
             let cancelled = self.cancel_request(request).await?;
@@ -617,6 +649,10 @@ fn some(payload: impl Into<MessagePayload>) -> Run<Answer> {
 
 fn failed(error: &impl Case) -> Run<Answer> {
     Ok(Err(GuestError::RuntimeError(error.name().to_owned())))
+}
+
+fn uninitialized(text: &str) -> Run<Result<(), LifecycleError>> {
+    Ok(Err(LifecycleError::InitializationFailed(text.to_owned())))
 }
 
 fn none_unless(outcome: Result<(), impl Case>) -> Run<Answer> {

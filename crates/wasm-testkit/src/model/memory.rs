@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use wasm_core::ComponentUsage;
-use wasm_fixtures::{Lifecycle, OnMessage, Otherwise, PAGE_BYTES};
+use wasm_fixtures::{Lifecycle, OnInitialize, OnMessage, Otherwise, PAGE_BYTES};
 
 use crate::lock::lock;
 
@@ -56,7 +56,7 @@ impl Memory {
         }
         self.first = initial / self.memories;
         self.grow(initial)?;
-        self.grow(table_elements(lifecycle.message) * TABLE_ELEMENT_BYTES)
+        self.grow(table_elements(lifecycle) * TABLE_ELEMENT_BYTES)
     }
 
     /// The latest total that was asked for and denied since the last call of this.
@@ -122,12 +122,17 @@ impl Memory {
 
 /// A host function that is handed or returns more than numbers is called through a
 /// table, in which each has one element.
-fn table_elements(message: OnMessage) -> u64 {
-    match message {
+fn table_elements(lifecycle: &Lifecycle) -> u64 {
+    let of_initialize = match lifecycle.initialize {
+        OnInitialize::FailsAgain(_) | OnInitialize::Sends => 2,
+        _ => 0,
+    };
+    let of_message = match lifecycle.message {
         OnMessage::Store => 6,
         OnMessage::CountInStorage | OnMessage::Request | OnMessage::Directory => 2,
         OnMessage::SelfId
         | OnMessage::Send
+        | OnMessage::SendBack
         | OnMessage::Broadcast
         | OnMessage::Log
         | OnMessage::Time
@@ -138,5 +143,6 @@ fn table_elements(message: OnMessage) -> u64 {
         | OnMessage::FillStorage
         | OnMessage::OkOr(Otherwise::GrowTableUntilDenied | Otherwise::AskForRandomBytes(_)) => 1,
         _ => 0,
-    }
+    };
+    of_initialize + of_message
 }

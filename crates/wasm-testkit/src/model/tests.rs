@@ -12,11 +12,12 @@ use wasm_core::{
 use wasm_fixtures::{
     BIG_INITIAL_MEMORY, BROADCAST_STORM, BROADCASTER, CALLBACK, CALLBACK_FAILS, CLOCK, COUNTER,
     DIRECTORY, ECHO, ENVELOPE, Fixture, GROW, GROW_FOREVER, GROW_SURVIVES, GUEST_ERROR, HEALTH,
-    HELLO, INIT_CONFIG, LOGGER, MANY_MEMORIES, OnHealth, OnInitialize, OnMetadata, OnShutdown,
-    RECURSE_FOREVER, RECURSE_THEN_HOSTCALL, SELF_ID, SEND_FLOOD, SENDER, SHUTDOWN_FAILS,
-    SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH, SPIN_IN_INITIALIZE, SPIN_IN_POST_RETURN,
-    SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, SPIN_IN_START, STORAGE_FILL, STORE, STORED_COUNTER,
-    TABLE_BOMB, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK, TRAP_IN_SHUTDOWN, WASI_SLEEP,
+    HELLO, INIT_CONFIG, INIT_ONCE, INIT_SENDS, LOGGER, MANY_MEMORIES, OnHealth, OnInitialize,
+    OnMetadata, OnShutdown, PING_PONG_LOOP, RECURSE_FOREVER, RECURSE_THEN_HOSTCALL, SELF_ID,
+    SEND_FLOOD, SENDER, SHUTDOWN_FAILS, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH,
+    SPIN_IN_INITIALIZE, SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, SPIN_IN_START,
+    STORAGE_FILL, STORE, STORED_COUNTER, TABLE_BOMB, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
+    TRAP_IN_SHUTDOWN, WASI_SLEEP,
 };
 
 use super::*;
@@ -240,6 +241,13 @@ fn initialized_as(error: &WasmError, initialize: OnInitialize) {
         (OnInitialize::Fails(text), WasmError::InitializationFailed { error, .. }) => {
             *error == LifecycleError::InitializationFailed(text.to_owned())
         }
+        // What they need was not granted.
+        (OnInitialize::FailsAgain(_), WasmError::InitializationFailed { error, .. }) => {
+            *error == LifecycleError::InitializationFailed("io-error".to_owned())
+        }
+        (OnInitialize::Sends, WasmError::InitializationFailed { error, .. }) => {
+            *error == LifecycleError::InitializationFailed("delivery-failed".to_owned())
+        }
         (OnInitialize::Trap, WasmError::Trapped { trap, export, .. }) => {
             (trap, &**export) == (&Trap::Unreachable, "initialize")
         }
@@ -258,6 +266,13 @@ fn initialized_as(error: &WasmError, initialize: OnInitialize) {
         _ => false,
     };
     assert!(as_told, "{error}");
+}
+
+fn of(fixture: Fixture) -> Lifecycle {
+    match fixture.behaviour {
+        Behaviour::Component(lifecycle) => lifecycle,
+        behaviour => panic!("{behaviour:?}"),
+    }
 }
 
 async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Lifecycle) {
@@ -1042,6 +1057,67 @@ async fn messages_go_to_the_router_as_far_as_permitted() {
         assert_eq!(case, "delivery-failed", "{}", fixture.name);
     }
     assert_eq!(host.router.take_calls(), []);
+}
+
+#[tokio::test]
+async fn a_message_is_sent_back_as_far_as_permitted() {
+    let host = Host::new();
+    let loops = load(&host.engine, PING_PONG_LOOP, permitted()).await;
+    assert_eq!(send(&host.engine, &loops, "ball").await.unwrap(), None);
+    let back = ComponentMessage::new(loops.id().clone(), id("test/sender/main"), "ball");
+    let call = RouterCall::Send {
+        from: loops.clone(),
+        message: back.with_timestamp(Timestamp::default()),
+    };
+    assert_eq!(host.router.take_calls(), [call]);
+    host.router.fail_next(MessagingError::QueueFull);
+    assert_eq!(host.refusal(&loops, "ball").await, "queue-full");
+    let denied = load(&host.engine, PING_PONG_LOOP, config()).await;
+    assert_eq!(host.refusal(&denied, "ball").await, "delivery-failed");
+}
+
+#[tokio::test]
+async fn what_initialize_may_not_send_or_store_fails_the_load() {
+    let host = Host::new();
+    let sends = load(&host.engine, INIT_SENDS, permitted()).await;
+    behaves(&host.engine, &sends, of(INIT_SENDS)).await;
+    let calls = host.router.take_calls();
+    assert!(
+        matches!(&calls[..], [
+            RouterCall::Send { from: sender, message: hello },
+            RouterCall::Request { from: asker, message: question, .. },
+        ] if [sender, asker] == [&sends; 2]
+            && [hello, question].map(|message| message.payload.as_bytes())
+                == [&b"hello"[..], b"question"]),
+        "{calls:?}"
+    );
+    let failure = async |fixture, config| match try_load(&host.engine, fixture, config).await {
+        Err(WasmError::InitializationFailed {
+            error: LifecycleError::InitializationFailed(text),
+            ..
+        }) => text,
+        other => panic!("{other:?}"),
+    };
+    host.router.fail_next(MessagingError::QueueFull);
+    assert_eq!(failure(INIT_SENDS, permitted()).await, "queue-full");
+    let mut only_send = permitted();
+    only_send.permissions.request.clear();
+    assert_eq!(failure(INIT_SENDS, only_send).await, "delivery-failed");
+
+    let once = load(&host.engine, INIT_ONCE, permitted()).await;
+    assert_eq!(failure(INIT_ONCE, permitted()).await, "begun before");
+    behaves(&host.engine, &once, of(INIT_ONCE)).await;
+    let mut too_small = permitted();
+    too_small.permissions.storage = Some(4);
+    let other = id("demo/other/main");
+    let wasm = Bytes::from_static(INIT_ONCE.wasm);
+    let loaded = host.engine.load_component(&other, wasm, too_small).await;
+    assert!(
+        matches!(&loaded, Err(WasmError::InitializationFailed {
+            error: LifecycleError::InitializationFailed(text), ..
+        }) if text == "quota-exceeded"),
+        "{loaded:?}"
+    );
 }
 
 #[tokio::test]

@@ -473,6 +473,40 @@ impl Defect for CountsAnew {
     }
 }
 
+/// Says of a restart that failed in `initialize` that all went well.
+pub(crate) struct HidesFailedRestarts;
+
+#[async_trait]
+impl Defect for HidesFailedRestarts {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        match inner.restart_component(handle).await {
+            Err(WasmError::InitializationFailed { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+/// Restarts nothing that it once could not restart.
+#[derive(Default)]
+pub(crate) struct GivesUpRestarting {
+    failed: Mutex<HashMap<ComponentHandle, WasmError>>,
+}
+
+#[async_trait]
+impl Defect for GivesUpRestarting {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        if let Some(error) = self.failed.lock().unwrap().get(handle) {
+            return Err(error.clone());
+        }
+        let outcome = inner.restart_component(handle).await;
+        if let Err(error) = &outcome {
+            let mut failed = self.failed.lock().unwrap();
+            failed.insert(handle.clone(), error.clone());
+        }
+        outcome
+    }
+}
+
 /// Counts calls that no guest has seen.
 #[derive(Default)]
 pub(crate) struct CountsAttempts {

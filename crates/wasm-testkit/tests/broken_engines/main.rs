@@ -32,10 +32,10 @@ use calls::{
     passes_panics_on, up_to_a_zero, without_umlauts,
 };
 use ends::{
-    CountsAnew, CountsAttempts, FreesNothing, GivesUpWhenDropped, HeedsShutdown, Hurries,
-    KeepsState, Misreports, MixesUpAnswers, RestartsOnlyFailed, RestartsWithoutShutdown,
-    ShutsDownWhenDropped, StartsOverWhenDropped, StopsWhenDropped, UnloadsLast, UnloadsLater,
-    UnloadsOnlyWhatIsThere, WithdrawsNothing,
+    CountsAnew, CountsAttempts, FreesNothing, GivesUpRestarting, GivesUpWhenDropped, HeedsShutdown,
+    HidesFailedRestarts, Hurries, KeepsState, Misreports, MixesUpAnswers, RestartsOnlyFailed,
+    RestartsWithoutShutdown, ShutsDownWhenDropped, StartsOverWhenDropped, StopsWhenDropped,
+    UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNothing,
 };
 use loading::{
     Accepts, Configures, IgnoresIdsOfHandles, InsistsOnALifecycle, LeavesFailedLoadsBehind,
@@ -44,8 +44,8 @@ use loading::{
     limits_each_memory, meters_everybody, rounds_memory_up, sorts_the_environment,
 };
 use services::{
-    alters_what_is_sent, broadcasts_one_by_one, grants_a_larger_quota, shares_storage,
-    waits_longer_for_answers,
+    NamesLate, alters_what_is_sent, broadcasts_one_by_one, grants_a_larger_quota, is_not_granted,
+    shares_storage, tells_of_refusals, waits_longer_for_answers,
 };
 use wrapper::{Defect, With};
 
@@ -518,6 +518,37 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
         &["failure::counters_go_on_over_a_restart"],
     ),
     (
+        "hides that a restart failed",
+        |s, t| with(s, t, HidesFailedRestarts),
+        &[
+            "failure::a_restart_that_fails_leaves_the_component_failed",
+            "failure::a_restart_that_has_failed_is_tried_again",
+        ],
+    ),
+    (
+        "takes a component for ready that did not restart",
+        |s, t| {
+            with(
+                s,
+                t,
+                Misreports {
+                    usage: |usage| {
+                        // It was no call that failed it.
+                        if usage.state == ComponentState::Failed && usage.calls == 0 {
+                            usage.state = ComponentState::Ready;
+                        }
+                    },
+                },
+            )
+        },
+        &["failure::a_restart_that_fails_leaves_the_component_failed"],
+    ),
+    (
+        "gives up restarting what did not restart once",
+        |s, t| with(s, t, GivesUpRestarting::default()),
+        &["failure::a_restart_that_has_failed_is_tried_again"],
+    ),
+    (
         "starts a component over when its call is dropped",
         |s, t| with(s, t, StartsOverWhenDropped),
         &["cancellation::the_effect_of_a_dropped_call_stays"],
@@ -707,6 +738,14 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
         &["host::a_message_is_stamped_with_the_time_of_the_clock"],
     ),
     (
+        "gives a component its handle after `initialize`",
+        |s, t| {
+            let (services, late) = NamesLate::new(s);
+            with(services, t, late)
+        },
+        &["host::what_initialize_sends_comes_from_the_handle_that_is_loaded"],
+    ),
+    (
         "sends a broadcast one by one",
         |s, t| model(broadcasts_one_by_one(s), t),
         &["host::a_broadcast_is_handed_over_in_one_call"],
@@ -744,6 +783,24 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             "host::the_validator_is_asked_about_what_is_granted",
             "host::the_validator_takes_back_while_the_component_runs",
             "host::log_lines_are_checked_at_their_level",
+        ],
+    ),
+    (
+        "tells the validator only what it refused itself",
+        |s, t| model(tells_of_refusals(s, |d| usize::from(!is_not_granted(d))), t),
+        &["host::the_validator_is_told_what_the_permissions_refuse"],
+    ),
+    (
+        "tells the validator only what the permissions refuse",
+        |s, t| model(tells_of_refusals(s, |d| usize::from(is_not_granted(d))), t),
+        &["host::the_validator_is_told_what_it_refused"],
+    ),
+    (
+        "tells the validator of every refusal twice",
+        |s, t| model(tells_of_refusals(s, |_| 2), t),
+        &[
+            "host::the_validator_is_told_what_the_permissions_refuse",
+            "host::the_validator_is_told_what_it_refused",
         ],
     ),
     (

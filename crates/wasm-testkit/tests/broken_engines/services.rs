@@ -1,15 +1,19 @@
 //! Engines that serve their components badly.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use wasm_core::{
-    ComponentHandle, ComponentId, ComponentMessage, ComponentStorage, CorrelationId, HostServices,
-    MessageRouter, MessagingError, StorageError, StorageUsage,
+    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
+    ComponentStorage, CorrelationId, HostServices, MessageRouter, MessagingError,
+    SecurityValidator, StorageError, StorageUsage, WasmError,
 };
+
+use crate::wrapper::{Defect, Inner};
 
 /// A router between the engine and the real one.
 struct Between {
@@ -92,6 +96,125 @@ pub(crate) fn broadcasts_one_by_one(services: HostServices) -> HostServices {
 
 pub(crate) fn waits_longer_for_answers(services: HostServices) -> HostServices {
     between(services, |_| {}, false, Duration::from_secs(1))
+}
+
+/// Gives a component its handle when it is loaded, and none before.
+pub(crate) struct NamesLate {
+    loading: Arc<AtomicBool>,
+}
+
+impl NamesLate {
+    pub(crate) fn new(services: HostServices) -> (HostServices, Self) {
+        let loading = Arc::new(AtomicBool::new(false));
+        let router = Arc::new(Nameless {
+            real: services.router.clone(),
+            loading: loading.clone(),
+        });
+        (services.with_router(router), Self { loading })
+    }
+}
+
+#[async_trait]
+impl Defect for NamesLate {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        self.loading.store(true, Ordering::SeqCst);
+        let loaded = inner.load_component(id, bytes, config).await;
+        self.loading.store(false, Ordering::SeqCst);
+        loaded
+    }
+}
+
+/// The router of [`NamesLate`].
+struct Nameless {
+    real: Arc<dyn MessageRouter>,
+    loading: Arc<AtomicBool>,
+}
+
+impl Nameless {
+    fn known(&self, from: &ComponentHandle) -> ComponentHandle {
+        if self.loading.load(Ordering::SeqCst) {
+            return ComponentHandle::new(from.id().clone(), u64::MAX);
+        }
+        from.clone()
+    }
+}
+
+#[async_trait]
+impl MessageRouter for Nameless {
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        self.real.send(&self.known(from), message).await
+    }
+
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        self.real.request(&self.known(from), message, timeout).await
+    }
+
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        self.real.cancel_request(&self.known(from), request).await
+    }
+
+    async fn broadcast(
+        &self,
+        from: &ComponentHandle,
+        messages: Vec<ComponentMessage>,
+    ) -> Result<(), MessagingError> {
+        self.real.broadcast(&self.known(from), messages).await
+    }
+}
+
+/// A validator between the engine and the real one.
+struct Audit {
+    real: Arc<dyn SecurityValidator>,
+    times: fn(&CapabilityDenied) -> usize,
+}
+
+impl SecurityValidator for Audit {
+    fn validate(
+        &self,
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied> {
+        self.real.validate(component, capability)
+    }
+
+    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
+        for _ in 0..(self.times)(denied) {
+            self.real.denied(component, denied);
+        }
+    }
+}
+
+/// Tells the validator of a refusal this many times.
+pub(crate) fn tells_of_refusals(
+    services: HostServices,
+    times: fn(&CapabilityDenied) -> usize,
+) -> HostServices {
+    let real = services.validator.clone();
+    services.with_validator(Arc::new(Audit { real, times }))
+}
+
+/// Whether it was the permissions that did not grant it.
+pub(crate) fn is_not_granted(denied: &CapabilityDenied) -> bool {
+    *denied == CapabilityDenied::not_granted(denied.capability.clone())
 }
 
 /// A storage between the engine and the real one.
