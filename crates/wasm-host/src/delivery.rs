@@ -13,7 +13,7 @@ use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, Wa
 
 use crate::component::Component;
 use crate::dead_letter::{DeadLetterCause, LetterKind};
-use crate::error::HostError;
+use crate::error::{HostError, kept, shorten_guest_error};
 use crate::event::{Event, Reply};
 use crate::limits::Reservation;
 use crate::mailbox::{Closed, Letter};
@@ -56,7 +56,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let handle = match load.await {
             Ok(handle) => handle,
             Err(error) => {
-                let error = Arc::new(error);
+                let error = kept(error);
                 self.resident.did_not_start();
                 self.board.requests.abandon(id, incarnation);
                 let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
@@ -187,7 +187,9 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 self.answer(&letter, Ok(reply));
             }
             Err(WasmError::GuestError { component, error }) => {
-                let reply = Reply::Error(error.clone());
+                let mut told = error.clone();
+                shorten_guest_error(&mut told);
+                let reply = Reply::Error(told);
                 self.handled(&letter, Handling::GuestError, began, reply);
                 let error = Arc::new(WasmError::GuestError { component, error });
                 self.answer(&letter, Err(RequestError::Component(error)));
@@ -202,7 +204,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 let (waited, took) = (began - letter.accepted, began.elapsed());
                 let failed = Handling::Failed;
                 resident.meters.handled(letter.kind, failed, waited, took);
-                let error = Arc::new(error);
+                let error = kept(error);
                 let cause = DeadLetterCause::Failed(Arc::clone(&error));
                 self.task.board.give_up(&resident, letter, cause);
                 let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
@@ -299,7 +301,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             Err(error) => {
                 resident.did_not_start();
                 self.task.board.requests.abandon(&resident.id, incarnation);
-                self.fail(Arc::new(error));
+                self.fail(kept(error));
             }
         }
     }
@@ -385,7 +387,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 Ok(health)
             }
             Err(error) => {
-                let error = Arc::new(error);
+                let error = kept(error);
                 let serving = matches!(self.state, State::Serving);
                 if serving && error.fails_instance() {
                     self.fail(Arc::clone(&error));
@@ -408,7 +410,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             self.task.board.requests.abandon(&resident.id, incarnation);
         }
         self.task.board.remove(&resident);
-        let error = shutdown.err().map(Arc::new);
+        let error = shutdown.err().map(kept);
         let component = resident.id.clone();
         let event = Event::Unloaded {
             component,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use wasm_core::{ComponentId, WasmError};
+use wasm_core::{ComponentId, GuestError, LifecycleError, WasmError};
 
 use crate::limits::BudgetExceeded;
 
@@ -46,6 +46,87 @@ pub enum HostError {
 
 impl From<WasmError> for HostError {
     fn from(error: WasmError) -> Self {
-        Self::Engine(Arc::new(error))
+        Self::Engine(kept(error))
+    }
+}
+
+/// How much is kept of a text that a guest answered with, in bytes: it can be as long
+/// as its memory, and errors are kept in dead letters, events and states.
+const KEPT_TEXT_BYTES: usize = 4 << 10;
+
+/// An error as it may be kept for long.
+pub(crate) fn kept(mut error: WasmError) -> Arc<WasmError> {
+    match &mut error {
+        WasmError::GuestError { error, .. } => shorten_guest_error(error),
+        WasmError::InitializationFailed { error, .. } | WasmError::ShutdownFailed { error, .. } => {
+            shorten_lifecycle_error(error);
+        }
+        _ => {}
+    }
+    Arc::new(error)
+}
+
+pub(crate) fn shorten_guest_error(error: &mut GuestError) {
+    match error {
+        GuestError::ComponentNotFound(text)
+        | GuestError::InstantiationFailed(text)
+        | GuestError::ExportNotFound(text)
+        | GuestError::ResourceLimitExceeded(text)
+        | GuestError::InvalidComponent(text)
+        | GuestError::RuntimeError(text) => shorten(text),
+        GuestError::Timeout => {}
+    }
+}
+
+fn shorten_lifecycle_error(error: &mut LifecycleError) {
+    match error {
+        LifecycleError::InitializationFailed(text)
+        | LifecycleError::ShutdownFailed(text)
+        | LifecycleError::InvalidState(text) => shorten(text),
+        LifecycleError::AlreadyInitialized | LifecycleError::NotInitialized => {}
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > KEPT_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(KEPT_TEXT_BYTES));
+        text.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_kept() {
+        let component = ComponentId::new("demo", "a", "main").unwrap();
+        let long = "é".repeat(1 << 20);
+        let guest = GuestError::RuntimeError(long.clone());
+        let lifecycle = LifecycleError::InitializationFailed(long);
+        let errors = [
+            WasmError::GuestError {
+                component: component.clone(),
+                error: guest,
+            },
+            WasmError::InitializationFailed {
+                component,
+                error: lifecycle,
+            },
+        ];
+        for error in errors {
+            let text = match &*kept(error) {
+                WasmError::GuestError {
+                    error: GuestError::RuntimeError(text),
+                    ..
+                }
+                | WasmError::InitializationFailed {
+                    error: LifecycleError::InitializationFailed(text),
+                    ..
+                } => text.clone(),
+                other => panic!("{other}"),
+            };
+            assert_eq!(text, "é".repeat(KEPT_TEXT_BYTES / 2));
+        }
     }
 }

@@ -9,7 +9,7 @@ use wasm_core::text::Escaped;
 use wasm_core::units::{format_bytes, format_duration};
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
-use crate::dead_letter::{DeadLetter, LetterKind};
+use crate::dead_letter::{DeadLetterCause, LetterKind};
 
 /// Events that are kept for a reader that is slower than what happens.
 pub(crate) const KEPT_EVENTS: usize = 1024;
@@ -81,8 +81,20 @@ pub enum Event {
         /// The error of its last failure.
         error: Arc<WasmError>,
     },
-    /// A message was given up.
-    DeadLetter(Arc<DeadLetter>),
+    /// A message was given up; [`Host::dead_letters`](crate::Host::dead_letters) has it
+    /// whole.
+    DeadLetter {
+        /// Who sent it.
+        from: ComponentId,
+        /// Whom it was for.
+        to: ComponentId,
+        /// What it was.
+        kind: LetterKind,
+        /// Of its payload.
+        bytes: usize,
+        /// Why it was not handled.
+        cause: DeadLetterCause,
+    },
     /// What a component may do was changed.
     PermissionsChanged {
         /// Which.
@@ -108,7 +120,7 @@ pub enum Reply {
     Nothing,
     /// So many bytes, which go to whoever made the request.
     Bytes(usize),
-    /// An error.
+    /// An error; of a long text the first 4 KiB.
     Error(GuestError),
 }
 
@@ -166,11 +178,13 @@ impl Display for Event {
                     "{component} is quarantined: it is not restarted any more"
                 )
             }
-            Self::DeadLetter(letter) => write!(
-                f,
-                "dead letter: {} from {} to {}: {}",
-                letter.kind, letter.message.sender, letter.message.recipient, letter.cause
-            ),
+            Self::DeadLetter {
+                from,
+                to,
+                kind,
+                cause,
+                ..
+            } => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
             Self::PermissionsChanged { component } => {
                 write!(f, "the permissions of {component} were changed")
             }
@@ -186,14 +200,30 @@ impl Display for Event {
 
 /// What happens in a host from now on, in order.
 #[derive(Debug)]
-pub struct Events(pub(crate) broadcast::Receiver<Event>);
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+    stopped: bool,
+}
 
 impl Events {
+    pub(crate) fn new(receiver: broadcast::Receiver<Event>) -> Self {
+        Self {
+            receiver,
+            stopped: false,
+        }
+    }
+
     /// The next event; `None` after [`Event::Stopped`] or when the host is gone. May be
     /// cancelled by dropping the future: no event is lost.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
+        if self.stopped {
+            return None;
+        }
+        match self.receiver.recv().await {
+            Ok(event) => {
+                self.stopped = matches!(event, Event::Stopped);
+                Some(event)
+            }
             Err(RecvError::Lagged(events)) => Some(Event::Missed(events)),
             Err(RecvError::Closed) => None,
         }

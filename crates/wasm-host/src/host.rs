@@ -390,7 +390,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// What happens from now on. A reader that is more than 1,024 events behind misses
     /// the oldest.
     pub fn events(&self) -> Events {
-        Events(self.inner.board.events())
+        Events::new(self.inner.board.events())
     }
 
     /// The latest messages that could not be handled, oldest first.
@@ -424,7 +424,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// of the host is left. A host that has stopped is fine.
     pub async fn stop(&self) {
         let board = &self.inner.board;
-        board.stop();
+        let is_first = board.stop();
         // What is late becomes a dead letter.
         let _ = self.drain(GRACE).await;
         let mut leaving = Vec::new();
@@ -440,7 +440,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             let _ = left.await;
         }
         self.inner.expiry.abort();
-        board.tell(|| Event::Stopped);
+        if is_first {
+            board.tell(|| Event::Stopped);
+        }
     }
 }
 

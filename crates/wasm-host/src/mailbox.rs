@@ -17,6 +17,9 @@ use crate::request::{ERROR_TYPE, RequestError, as_callback};
 /// What a message takes besides its payload, roughly: the ids and the envelope.
 const ENVELOPE_BYTES: u64 = 256;
 
+/// Letters for which an empty mailbox keeps room.
+const KEPT_CAPACITY: usize = 256;
+
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Letter {
@@ -258,6 +261,10 @@ impl State {
         let letter = self.letters.pop_front()?;
         self.messages -= u32::from(letter.kind != LetterKind::Callback);
         self.payload_bytes -= letter.payload_bytes();
+        // A crowd that came once does not need its room for ever.
+        if self.letters.is_empty() && self.letters.capacity() > KEPT_CAPACITY {
+            self.letters = VecDeque::new();
+        }
         Some(letter)
     }
 }

@@ -98,9 +98,10 @@ impl Switchboard {
         }
     }
 
-    pub(crate) fn stop(&self) {
+    /// Whether it was not stopping before.
+    pub(crate) fn stop(&self) -> bool {
         let _no_admission = write(&self.residents);
-        self.stopping.store(true, Ordering::Release);
+        !self.stopping.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -259,9 +260,15 @@ impl Switchboard {
             self.settle(request, Err(error));
         }
         resident.meters.dead_letter(&cause);
+        self.tell(|| Event::DeadLetter {
+            from: letter.message.sender.clone(),
+            to: letter.message.recipient.clone(),
+            kind: letter.kind,
+            bytes: letter.message.payload.len(),
+            cause: cause.clone(),
+        });
         let timestamp = self.clock.now();
         let dead = DeadLetter::new(letter.message, letter.kind, cause, timestamp);
-        self.tell(|| Event::DeadLetter(Arc::new(dead.clone())));
         self.dead_letters.add(dead);
     }
 

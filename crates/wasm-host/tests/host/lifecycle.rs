@@ -173,6 +173,7 @@ async fn a_stop_delivers_what_waits_and_ends_every_task() {
     // 0.4 and 0.8 and 1.2 s are the calls that began within the second.
     assert_eq!(began.elapsed(), Duration::from_millis(1_200));
     let seen = until(&mut events, |e| matches!(e, Event::Stopped)).await;
+    assert!(events.next().await.is_none());
     let handled = seen
         .iter()
         .filter(|e| matches!(e, Event::Message { .. }))
