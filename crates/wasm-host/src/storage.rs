@@ -65,9 +65,9 @@ const QUEUE_WRITES: usize = BATCH_WRITES;
 /// A write that was answered with `Ok` is on the disk: neither `kill -9` nor a power
 /// cut loses it, as far as the disk keeps what it promises. Writes that are made at the
 /// same time share one wait for the disk, and its error when it fails. The next call
-/// then opens the file again, so that a store heals once the disk has room again.
-/// Whether a write that was answered with such an error is in the store is not known,
-/// but it is there whole or not at all.
+/// then opens the file again, so that a store heals once the disk has room again; until
+/// then reads may fail too. Whether a write that was answered with such an error is in
+/// the store is not known, but it is there whole or not at all.
 ///
 /// A write whose future is dropped before it is handed over is not done; from then on
 /// it is done, before any later call for the same owner. All methods need a tokio

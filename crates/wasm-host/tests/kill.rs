@@ -9,13 +9,14 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -27,15 +28,27 @@ use wasm_host::RedbStorage;
 const VICTIM: &str = "WASM_HOST_VICTIM";
 
 const TASKS: u64 = 8;
-/// Each task has its own keys, half of the tasks share an owner with another.
+/// Each task has its own keys, and shares an owner with another task.
 const OWNERS: u64 = 4;
 const KEYS_PER_TASK: u64 = 10;
 const LONGEST_VALUE: u64 = 64 << 10;
 /// Some writes are refused.
 const QUOTA_BYTES: u64 = 80_000;
 
-#[test]
-fn acknowledged_writes_survive_a_kill() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    if let Ok(text) = env::var(VICTIM) {
+        let outcome = write_until_killed(&text);
+        eprintln!("{outcome:?}");
+        return ExitCode::FAILURE;
+    }
+    let arguments = Arguments::from_args();
+    let trial = Trial::test("acknowledged_writes_survive_a_kill", || {
+        survive().map_err(Failed::from)
+    });
+    libtest_mimic::run(&arguments, vec![trial]).exit_code()
+}
+
+fn survive() -> Result<(), Box<dyn Error>> {
     let number = |name: &str, or: u64| env::var(name).map_or(Ok(or), |text| text.parse());
     let rounds = number("WASM_HOST_KILLS", 10)?;
     let now = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
@@ -58,12 +71,6 @@ fn acknowledged_writes_survive_a_kill() -> Result<(), Box<dyn Error>> {
     }
     println!("{tally:#?}");
     Ok(())
-}
-
-#[test]
-#[ignore = "acknowledged_writes_survive_a_kill runs it"]
-fn victim() -> Result<(), Box<dyn Error>> {
-    env::var(VICTIM).map_or(Ok(()), |text| write_until_killed(&text))
 }
 
 /// Numbers that look random: splitmix64.
@@ -138,8 +145,8 @@ enum Word {
     Refused,
 }
 
-/// On stderr, where the test harness says nothing: a line is written by one call, which
-/// a pipe takes whole, and keeps when the writer is killed.
+/// On stderr, which has no buffer: a line is written by one call, which a pipe takes
+/// whole, and keeps when the writer is killed.
 fn say(word: Word, op: &Op) {
     let Op {
         task,
@@ -284,7 +291,6 @@ fn kill_one(
 ) -> Result<(), Box<dyn Error>> {
     let text = format!("{round} {} {}", random.next(), path.display());
     let mut victim = Command::new(env::current_exe()?)
-        .args(["--exact", "victim", "--ignored", "--nocapture"])
         .env(VICTIM, text)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::future::poll_fn;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -16,7 +17,7 @@ use proptest::prelude::{ProptestConfig, any};
 use proptest::sample::select;
 use proptest::strategy::{Just, Strategy};
 use proptest::{prop_assert_eq, prop_oneof, proptest};
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinSet, unconstrained};
@@ -56,6 +57,30 @@ fn refusal(path: &Path) -> StorageOpenError {
 async fn set(storage: &RedbStorage, owner: &str, key: &str, value: impl Into<Bytes>) {
     let outcome = storage.set(&id(owner), key, value.into(), NO_QUOTA).await;
     assert_eq!(outcome, Ok(()), "setting {key:?} of {owner}");
+}
+
+/// All are under way at the same time, in this order.
+async fn all_at_once<'a, T>(
+    calls: impl Iterator<Item = Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
+) -> Vec<T> {
+    let mut calls: Vec<_> = calls.collect();
+    let mut outcomes = Vec::new();
+    poll_fn(|cx| {
+        calls.retain_mut(|call| match call.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(outcome) => {
+                outcomes.push(outcome);
+                false
+            }
+        });
+        if calls.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    outcomes
 }
 
 #[test]
@@ -282,13 +307,23 @@ fn a_file_with_changed_bytes_is_damaged_or_still_of_use() {
             ) => continue,
             Err(error) => panic!("at {offset}: {error:?}"),
         };
-        // Whatever comes of it, it is an answer.
+        // Whatever comes of it, it is an answer of a store that goes on.
         runtime().block_on(async {
-            for n in 0..50 {
-                let _ = storage.get(&id("a"), &n.to_string()).await;
+            let (owner, keys) = (id("a"), (0..50).map(|n| n.to_string()));
+            let keys: Vec<String> = keys.collect();
+            for key in &keys {
+                let _ = storage.get(&owner, key).await;
             }
-            let _ = storage.set(&id("a"), "k", "v".into(), NO_QUOTA).await;
-            let _ = storage.list_keys(&id("a"), "", None, 99).await;
+            let _ = storage.list_keys(&owner, "", None, 99).await;
+            let write = |key| storage.set(&owner, key, "v".into(), NO_QUOTA);
+            for outcome in all_at_once(keys.iter().map(|key| write(key))).await {
+                if let Err(error) = outcome {
+                    assert!(
+                        !error.to_string().contains("is gone"),
+                        "at {offset}: {error}"
+                    );
+                }
+            }
         });
     }
 }
@@ -354,29 +389,30 @@ async fn many_owners_write_at_once() {
 }
 
 #[tokio::test]
+async fn an_owner_that_deleted_everything_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = open(&path);
+    set(&storage, "a", "k", "v").await;
+    storage.delete(&id("a"), "k").await.unwrap();
+    drop(storage);
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let usages = TableDefinition::<&str, (u64, u64)>::new("usages");
+    let usages = transaction.open_table(usages).unwrap();
+    assert!(usages.is_empty().unwrap());
+}
+
+#[tokio::test]
 async fn writes_of_one_owner_keep_their_order() {
     let folder = TempDir::new().unwrap();
     let storage = open(&folder.path().join("store"));
     let owner = id("a");
-    // All are under way at once, and more than fit into one batch or into the queue.
-    let mut writes: Vec<_> = (0..1000_u64)
-        .map(|n| storage.set(&owner, "k", n.to_be_bytes().to_vec().into(), NO_QUOTA))
-        .collect();
-    poll_fn(|cx| {
-        writes.retain_mut(|write| match write.as_mut().poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(outcome) => {
-                assert_eq!(outcome, Ok(()));
-                false
-            }
-        });
-        if writes.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
+    // More than fit into one batch, or into the queue.
+    let writes =
+        (0..1000_u64).map(|n| storage.set(&owner, "k", n.to_be_bytes().to_vec().into(), NO_QUOTA));
+    let outcomes = all_at_once(writes).await;
+    assert!(outcomes.iter().all(Result::is_ok));
     let last = storage.get(&owner, "k").await.unwrap().unwrap();
     assert_eq!(*last, 999_u64.to_be_bytes());
 }
