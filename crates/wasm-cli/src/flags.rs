@@ -69,9 +69,28 @@ pub(crate) struct Flags {
         value_parser = parse_ceiling
     )]
     pub(crate) memory_ceiling: u64,
+
+    /// Whether the command has the flags that replace a limit of the manifest.
+    #[arg(skip = true)]
+    pub(crate) replace_limits: bool,
 }
 
 impl Flags {
+    /// Of a command that runs many components, each with the limits of its manifest.
+    pub(crate) fn of_many(memory_ceiling: u64) -> Self {
+        Self {
+            memory: None,
+            fuel: None,
+            timeout: None,
+            allow: Vec::new(),
+            env: Vec::new(),
+            config: None,
+            id: None,
+            memory_ceiling,
+            replace_limits: false,
+        }
+    }
+
     /// The flags of a bare component's limits that are missing.
     pub(crate) fn missing_limits(&self) -> Vec<&'static str> {
         [
@@ -110,7 +129,7 @@ impl FromStr for Fuel {
     }
 }
 
-fn parse_ceiling(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_ceiling(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     let allowed = ResourceLimits::MIN_MEMORY_BYTES..=ResourceLimits::MAX_MEMORY_BYTES;
     if allowed.contains(&bytes) {

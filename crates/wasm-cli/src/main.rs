@@ -4,17 +4,24 @@
 //! Exit codes: 0 all went well, 1 a message or call failed, 2 bad input.
 
 mod anatomy;
+mod application;
 mod call;
 mod check;
+mod conversation;
 mod flags;
 mod guest_log;
 mod host;
 mod inspect;
+mod line;
 mod message;
 mod outcome;
+mod reload;
 mod report;
 mod run;
 mod source;
+mod table;
+mod up;
+mod watch;
 mod wit;
 
 use std::process::ExitCode;
@@ -26,10 +33,12 @@ use crate::check::Check;
 use crate::inspect::Inspect;
 use crate::outcome::Stop;
 use crate::run::Run;
+use crate::up::Up;
 
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm run examples/echo --message hello
+  airssys-wasm up examples/cafe
   airssys-wasm call examples/hello 'hello()'
   airssys-wasm inspect echo.wasm
   airssys-wasm check examples/echo
@@ -50,6 +59,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Run),
+    Up(Up),
     Call(Call),
     Inspect(Inspect),
     Check(Check),
@@ -60,6 +70,7 @@ fn main() -> ExitCode {
     guest_log::show_on_stderr();
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
+        Command::Up(up) => up.execute(),
         Command::Call(call) => call.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),

@@ -11,6 +11,7 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = AnsiColor::BrightCyan.on_default().bold();
 const GUTTER: Style = AnsiColor::BrightBlue.on_default().bold();
 const BOLD: Style = Style::new().bold();
+const DIMMED: Style = Style::new().dimmed();
 
 /// Longer lines do not help to find a place, they hide it.
 const SHOWN_LINE_CHARS: usize = 160;
@@ -172,6 +173,30 @@ impl FromIterator<Report> for Problems {
     fn from_iter<I: IntoIterator<Item = Report>>(reports: I) -> Self {
         Self(reports.into_iter().collect())
     }
+}
+
+impl Extend<Report> for Problems {
+    fn extend<I: IntoIterator<Item = Report>>(&mut self, reports: I) {
+        self.0.extend(reports);
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = Report;
+    type IntoIter = std::vec::IntoIter<Report>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// Prints a line for who watches to standard error: what happens, not what to do.
+pub(crate) fn aside(text: impl Display) {
+    let text = text.to_string();
+    let text = Escaped::up_to(SHOWN_MESSAGE_CHARS, &text);
+    let line = format!("{DIMMED}{text}{DIMMED:#}\n");
+    // Without standard error there is nowhere to complain.
+    let _ = anstream::stderr().lock().write_all(line.as_bytes());
 }
 
 impl Excerpt {

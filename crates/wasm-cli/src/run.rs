@@ -301,7 +301,7 @@ fn sender() -> ComponentId {
 
 /// Text as it is, anything else in hexadecimal: what is printed must not steer the
 /// terminal.
-fn shown(reply: &[u8]) -> String {
+pub(crate) fn shown(reply: &[u8]) -> String {
     match std::str::from_utf8(reply) {
         Ok(text) if !text.contains(|c| steers_terminal(c) && !matches!(c, '\t' | '\n')) => {
             text.to_owned()

@@ -9,14 +9,15 @@ use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
-    WasmError,
+    Supervision, WasmError,
 };
+use wasm_host::Component;
 use wasm_runtime::{EngineConfig, WasmtimeEngine, read_component};
 
 use crate::flags::{Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
-const MANIFEST_NAME: &str = "Component.toml";
+pub(crate) const MANIFEST_NAME: &str = "Component.toml";
 /// A manifest is written by hand; a file that is larger is something else.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Enough to see where a guest was, also in a recursion that never ends.
@@ -83,6 +84,8 @@ pub(crate) struct Source {
     pub(crate) file: PathBuf,
     pub(crate) bytes: Bytes,
     pub(crate) config: ComponentConfig,
+    supervision: Supervision,
+    version: Option<String>,
     manifest: Option<ManifestFile>,
     flags: Flags,
 }
@@ -141,6 +144,8 @@ impl Source {
             bytes: read(&component).await?,
             file: component,
             config: with_flags(config, flags)?,
+            supervision: parsed.supervision,
+            version: parsed.version,
             manifest: Some(manifest),
             flags: flags.clone(),
         })
@@ -168,6 +173,8 @@ impl Source {
             file,
             bytes,
             config: with_flags(ComponentConfig::new(limits), flags)?,
+            supervision: Supervision::default(),
+            version: None,
             manifest: None,
             flags: flags.clone(),
         })
@@ -178,6 +185,16 @@ impl Source {
         let config = EngineConfig::default().with_memory_ceiling_bytes(self.flags.memory_ceiling);
         WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))
+    }
+
+    /// As a host loads it.
+    pub(crate) fn component(&self) -> Component {
+        let component = Component::new(self.id.clone(), self.bytes.clone(), self.config.clone())
+            .with_supervision(self.supervision);
+        match &self.version {
+            Some(version) => component.with_version(version),
+            None => component,
+        }
     }
 
     /// What it may use, on one line.
@@ -257,9 +274,14 @@ impl Source {
 
     fn point_at_limit(&self, report: Report, key: &str, by_flag: bool) -> Report {
         match &self.manifest {
-            Some(manifest) if !by_flag => manifest
-                .point_at(report, key)
-                .with_help(format!("--{key} replaces it for one run")),
+            Some(manifest) if !by_flag => {
+                let report = manifest.point_at(report, key);
+                if self.flags.replace_limits {
+                    report.with_help(format!("--{key} replaces it for one run"))
+                } else {
+                    report
+                }
+            }
             _ if by_flag => report
                 .at(self.file.display())
                 .with_note(format!("the limit was given by --{key}")),
@@ -373,6 +395,23 @@ impl ManifestFile {
     }
 }
 
+/// The files that a component is read from: its manifest and, as far as that can be
+/// read, what it names, there or not.
+pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
+    let mut files = vec![manifest.to_owned()];
+    let text = read_file(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
+    if let Ok(Ok(text)) = text
+        && let Ok(parsed) =
+            ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
+    {
+        files.push(manifest.with_file_name(&parsed.wasm));
+        if let ConfigSource::File(data) = &parsed.config {
+            files.push(manifest.with_file_name(data));
+        }
+    }
+    files
+}
+
 /// The file of the component that a manifest is about, whatever its limits.
 pub(crate) async fn wasm_of_manifest(file: PathBuf) -> Result<PathBuf, Problems> {
     let manifest = ManifestFile::read(file).await?;
@@ -404,7 +443,7 @@ pub(crate) fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Repor
     }
 }
 
-fn unreadable(file: &Path, error: &io::Error) -> Report {
+pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
     Report::error(format!("{} cannot be read: {error}", file.display()))
 }
 

@@ -89,7 +89,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     /// What waits becomes dead letters, and nothing more is taken.
     fn close(&self, why: Closed, cause: &DeadLetterCause) {
         for letter in self.resident.mailbox.close(why) {
-            self.board.give_up(&self.resident, letter, cause.clone());
+            drop(self.board.give_up(&self.resident, letter, cause.clone()));
         }
     }
 }
@@ -99,7 +99,7 @@ impl<E: ?Sized> Drop for Delivery<E> {
     fn drop(&mut self) {
         for letter in self.resident.mailbox.close(Closed::Unloaded) {
             let cause = DeadLetterCause::Unloaded;
-            self.board.give_up(&self.resident, letter, cause);
+            drop(self.board.give_up(&self.resident, letter, cause));
         }
         self.board.remove(&self.resident);
     }
@@ -165,7 +165,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         let is_callback = letter.kind == LetterKind::Callback;
         if is_callback && resident.serving() != Some(letter.incarnation) {
             let cause = DeadLetterCause::RequesterGone;
-            return self.task.board.give_up(&resident, letter, cause);
+            return drop(self.task.board.give_up(&resident, letter, cause));
         }
         let began = Instant::now();
         resident.handles(letter.hops, letter.span.clone());
@@ -206,7 +206,8 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 resident.meters.handled(letter.kind, failed, waited, took);
                 let error = kept(error);
                 let cause = DeadLetterCause::Failed(Arc::clone(&error));
-                self.task.board.give_up(&resident, letter, cause);
+                // Until it is told what became of the component.
+                let _in_flight = self.task.board.give_up(&resident, letter, cause);
                 let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
                 if error.fails_instance() || is_gone {
                     self.fail(error);

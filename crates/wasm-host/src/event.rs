@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use wasm_core::text::Escaped;
-use wasm_core::units::{format_bytes, format_duration};
+use wasm_core::units::format_bytes;
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
 use crate::dead_letter::{DeadLetterCause, LetterKind};
@@ -146,7 +146,7 @@ impl Display for Event {
                     }
                     Reply::Error(error) => write!(f, "answered with an error: {error}")?,
                 }
-                write!(f, ", in {}", format_duration(*took))
+                write!(f, ", in {took:.1?}")
             }
             Self::Denied {
                 component,
@@ -220,12 +220,23 @@ impl Events {
             return None;
         }
         match self.receiver.recv().await {
-            Ok(event) => {
-                self.stopped = matches!(event, Event::Stopped);
-                Some(event)
-            }
+            Ok(event) => Some(self.seen(event)),
             Err(RecvError::Lagged(events)) => Some(Event::Missed(events)),
             Err(RecvError::Closed) => None,
         }
+    }
+
+    /// The next event if it has happened already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        match self.receiver.try_recv() {
+            Ok(event) => Some(self.seen(event)),
+            Err(TryRecvError::Lagged(events)) => Some(Event::Missed(events)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
+    }
+
+    fn seen(&mut self, event: Event) -> Event {
+        self.stopped = matches!(event, Event::Stopped);
+        event
     }
 }

@@ -424,7 +424,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// of the host is left. A host that has stopped is fine.
     pub async fn stop(&self) {
         let board = &self.inner.board;
-        let is_first = board.stop();
+        board.stop();
         // What is late becomes a dead letter.
         let _ = self.drain(GRACE).await;
         let mut leaving = Vec::new();
@@ -440,9 +440,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             let _ = left.await;
         }
         self.inner.expiry.abort();
-        if is_first {
-            board.tell(|| Event::Stopped);
-        }
+        // Not by whoever is the first to stop, who may not stay until the end.
+        board.tell_stopped();
     }
 }
 

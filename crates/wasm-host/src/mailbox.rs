@@ -33,7 +33,7 @@ pub(crate) struct Letter {
     pub(crate) span: Span,
     pub(crate) accepted: Instant,
     /// Counted for as long as the letter is somewhere.
-    pub(crate) _in_flight: InFlight,
+    pub(crate) in_flight: InFlight,
 }
 
 impl Letter {

@@ -41,6 +41,8 @@ pub(crate) struct Switchboard {
     events: broadcast::Sender<Event>,
     /// The program sends nothing more, and nothing is loaded.
     stopping: AtomicBool,
+    /// The last event was told.
+    stopped: AtomicBool,
 }
 
 impl Switchboard {
@@ -61,6 +63,7 @@ impl Switchboard {
             residents: RwLock::default(),
             events: broadcast::Sender::new(KEPT_EVENTS),
             stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         })
     }
 
@@ -98,10 +101,9 @@ impl Switchboard {
         }
     }
 
-    /// Whether it was not stopping before.
-    pub(crate) fn stop(&self) -> bool {
+    pub(crate) fn stop(&self) {
         let _no_admission = write(&self.residents);
-        !self.stopping.swap(true, Ordering::AcqRel)
+        self.stopping.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -110,6 +112,13 @@ impl Switchboard {
 
     pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Tells of the end once, however often a host is stopped.
+    pub(crate) fn tell_stopped(&self) {
+        if !self.stopped.swap(true, Ordering::AcqRel) {
+            self.tell(|| Event::Stopped);
+        }
     }
 
     /// Makes an event only when somebody reads them.
@@ -234,7 +243,7 @@ impl Switchboard {
                         Closed::Stopped => DeadLetterCause::Stopped,
                         Closed::Unloaded | Closed::Quarantined => DeadLetterCause::RequesterGone,
                     };
-                    self.give_up(&resident, letter, cause);
+                    drop(self.give_up(&resident, letter, cause));
                 }
             }
         }
@@ -249,8 +258,14 @@ impl Switchboard {
         }
     }
 
-    /// A message becomes a dead letter; who waits for its answer is told.
-    pub(crate) fn give_up(&self, resident: &Resident, letter: Letter, cause: DeadLetterCause) {
+    /// A message becomes a dead letter; who waits for its answer is told. It counts as
+    /// on its way until what is returned is dropped.
+    pub(crate) fn give_up(
+        &self,
+        resident: &Resident,
+        letter: Letter,
+        cause: DeadLetterCause,
+    ) -> InFlight {
         if let (LetterKind::Request, Some(request)) = (letter.kind, &letter.message.correlation_id)
         {
             let error = match &cause {
@@ -270,6 +285,7 @@ impl Switchboard {
         let timestamp = self.clock.now();
         let dead = DeadLetter::new(letter.message, letter.kind, cause, timestamp);
         self.dead_letters.add(dead);
+        letter.in_flight
     }
 
     /// Where a host call comes from.
@@ -335,7 +351,7 @@ impl Way {
             hops: self.hops,
             span: self.span,
             accepted: Instant::now(),
-            _in_flight: in_flight,
+            in_flight,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod call;
 mod check;
+mod docs;
 mod examples;
 mod inspect;
 mod run;

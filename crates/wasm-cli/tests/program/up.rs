@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use wasm_fixtures::Fixture;
 
-use crate::{Ended, Folder, command, example, with_input};
+use crate::{Ended, Folder, command, example, repository, with_input};
 
 /// For what takes milliseconds, on a machine that does something else.
 const LONG: Duration = Duration::from_secs(60);
@@ -386,6 +386,20 @@ fn all_components_together_have_limits() {
 }
 
 #[test]
+fn a_message_goes_only_so_far() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::SENDER, SENDS);
+    folder.component("b", wasm_fixtures::SENDER, SENDS);
+    folder.component("c", wasm_fixtures::COUNTER, "");
+    let lines = ["demo/a/main demo/b/main demo/c/main x", "demo/c/main"];
+    folder.up(&[], &lines).expect(0, "demo/c/main: 2\n");
+    let ended = folder
+        .up(&["--max-hops", "1"], &lines)
+        .expect(0, "demo/c/main: 1\n");
+    ended.complains(&["demo/a/main -> demo/b/main: message of 13B, answered with an error"]);
+}
+
+#[test]
 fn a_table_shows_how_the_components_are() {
     let folder = Folder::new();
     let long = "x".repeat(64);
@@ -500,6 +514,15 @@ fn components_come_and_go_with_their_manifests() {
     folder.component("c", wasm_fixtures::ECHO, "");
     folder.manifest("c", "demo/b/main", "");
     running.says("two components have the id demo/b/main");
+    // Taken up once the id is free.
+    folder.manifest("b", "demo/other/main", "");
+    running.says("demo/b/main is unloaded");
+    running.says("demo/b/main is loaded");
+    running.asks("demo/b/main y", "demo/b/main: y");
+    fs::rename(folder.path("b"), folder.path("a-new-name")).unwrap();
+    running.says("demo/other/main is unloaded");
+    running.says("demo/other/main is loaded");
+    running.asks("demo/other/main z", "demo/other/main: z");
     fs::remove_dir_all(folder.path("a")).unwrap();
     running.says("demo/a/main is unloaded");
     running.type_line("demo/a/main x");
@@ -606,4 +629,34 @@ fn the_examples_are_an_application() {
         0,
         "demo/echo/main: hello\ndemo/counter/main: 1\ndemo/stored-counter/main: 1\n",
     );
+}
+
+/// What the README of the cafe says is typed, replied and reported.
+#[test]
+fn a_day_in_the_cafe_is_as_it_is_told() {
+    let readme = repository().join("examples/cafe/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let (mut typed, mut replies, mut errors) = (Vec::new(), String::new(), Vec::new());
+    for block in readme.split("```text\n").skip(1) {
+        let (block, _) = block.split_once("```").unwrap();
+        let lines = block.lines().filter(|line| !line.starts_with("  log "));
+        for line in lines {
+            if let Some(line) = line.strip_prefix("> ") {
+                typed.push(line);
+            } else if line.starts_with("error: ") {
+                errors.push(line);
+            } else {
+                let (to, _) = typed.last().unwrap().split_once(' ').unwrap();
+                replies += &format!("{to}: {line}\n");
+            }
+        }
+    }
+    assert!(
+        typed.len() > 10 && errors.len() == 1,
+        "{typed:?} {errors:?}"
+    );
+    let mut input = typed.join("\n");
+    input.push('\n');
+    let ended = with_input(["up", &example("cafe")], input.as_bytes());
+    ended.expect(1, &replies).complains(&errors);
 }

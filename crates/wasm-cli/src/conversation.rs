@@ -1,0 +1,487 @@
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io::{self, Write};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::BufReader;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use wasm_core::text::Quoted;
+use wasm_core::units::{format_bytes, format_duration};
+use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
+use wasm_host::{
+    Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Reply, RequestError,
+};
+use wasm_runtime::WasmtimeEngine;
+
+use crate::application::Application;
+use crate::line::{HELP, Line};
+use crate::message::{Lines, Message, TooLong};
+use crate::outcome::Stop;
+use crate::report::{Problems, Report, aside, size};
+use crate::run::shown;
+use crate::source::Source;
+use crate::table;
+
+/// What takes longer is worth a line, or it looks as if nothing happened.
+pub(crate) const SLOW: Duration = Duration::from_millis(500);
+/// How long the next line waits for what the last one set going.
+const SETTLE: Duration = Duration::from_secs(1);
+/// More would hide the error above them.
+const SHOWN_IDS: usize = 20;
+/// The latest; the table of them is no archive.
+const SHOWN_DEAD_LETTERS: usize = 20;
+/// Of a line besides its message: the longest id, and a word before it.
+const ADDRESS_BYTES: u64 = 256;
+
+/// Lines to the components of a host, and what comes back.
+pub(crate) struct Conversation {
+    host: Host<WasmtimeEngine>,
+    application: Arc<Application>,
+    events: Events,
+    timeout: Duration,
+    verbose: bool,
+    /// Someone types, and knows which line it was.
+    interactive: bool,
+    /// Since when what is announced as being compiled is.
+    compiling: BTreeMap<ComponentId, Instant>,
+    /// What a report has said need not be said by an event.
+    reported: Option<Arc<WasmError>>,
+    failed: bool,
+    stopping: bool,
+}
+
+/// A line of the input, or what is wrong with it.
+pub(crate) type Typed = io::Result<Result<Message, TooLong>>;
+
+/// Reads standard input, one line ahead.
+pub(crate) fn typed_lines(max_message_bytes: u64) -> mpsc::Receiver<Typed> {
+    let (sender, lines) = mpsc::channel(1);
+    let input = BufReader::new(tokio::io::stdin());
+    let mut input = Lines::new(input, max_message_bytes.saturating_add(ADDRESS_BYTES));
+    tokio::spawn(async move {
+        while let Some(line) = input.next().await.transpose() {
+            let is_last = line.is_err();
+            if sender.send(line).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+impl Conversation {
+    pub(crate) fn new(
+        host: Host<WasmtimeEngine>,
+        application: Arc<Application>,
+        timeout: Duration,
+        verbose: bool,
+        interactive: bool,
+    ) -> Self {
+        Self {
+            events: host.events(),
+            host,
+            application,
+            timeout,
+            verbose,
+            interactive,
+            compiling: BTreeMap::new(),
+            reported: None,
+            failed: false,
+            stopping: false,
+        }
+    }
+
+    /// A line was not understood, or a message not answered well.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Loads every component; the reports about all that cannot be.
+    pub(crate) async fn load(&mut self) -> Result<(), Stop> {
+        let sources = self.application.sources();
+        let components: Vec<Component> = sources.iter().map(|source| source.component()).collect();
+        let host = self.host.clone();
+        let began = Instant::now();
+        let mut loading = pin!(host.load_all(components));
+        let mut slow = pin!(sleep(SLOW));
+        let mut is_slow = false;
+        let loaded = loop {
+            tokio::select! {
+                biased;
+                loaded = &mut loading => break loaded,
+                Some(event) = self.events.next() => self.show(&event),
+                () = &mut slow, if !is_slow => {
+                    is_slow = true;
+                    self.announce(&sources, began).await;
+                }
+            }
+        };
+        self.show_pending();
+        self.compiling.clear();
+        let failed = sources.iter().zip(loaded);
+        let reports: Vec<Report> = failed
+            .filter_map(|(source, loaded)| Some(explain(source, &loaded.err()?)))
+            .collect();
+        if reports.is_empty() {
+            return Ok(());
+        }
+        Err(Problems::from_iter(reports).into())
+    }
+
+    /// Says of what is not loaded yet that it takes its time.
+    async fn announce(&mut self, sources: &[Arc<Source>], began: Instant) {
+        for source in sources {
+            let status = self.host.component(&source.id).await;
+            if status.is_some_and(|status| status.handle.is_none()) {
+                aside(compiling(source));
+                self.compiling.insert(source.id.clone(), began);
+            }
+        }
+    }
+
+    /// Does what the lines say, until they end or one says so. Each is done with before
+    /// the next is looked at.
+    pub(crate) async fn talk(&mut self, lines: &mut mpsc::Receiver<Typed>) -> Result<(), Stop> {
+        loop {
+            // In no order: events without end must not keep a line waiting.
+            let line = tokio::select! {
+                Some(event) = self.events.next() => {
+                    self.show(&event);
+                    continue;
+                }
+                line = lines.recv() => line,
+            };
+            let line = match line {
+                None => return Ok(()),
+                Some(Err(error)) => {
+                    let report = Report::error(format!("standard input cannot be read: {error}"));
+                    return Err(report.into());
+                }
+                Some(Ok(Ok(line))) => line,
+                Some(Ok(Err(TooLong { line }))) => {
+                    let report = Report::error("a line is longer than any message can be");
+                    self.complain(report, &format!("line {line} of standard input"));
+                    continue;
+                }
+            };
+            match self.obey(&line.payload).await? {
+                Done::Well => {}
+                Done::Badly(report) => self.complain(report, &line.origin),
+                Done::Last => return Ok(()),
+            }
+            // What the line set going comes before the next, if it does not take long.
+            let host = self.host.clone();
+            let _ = self.showing(host.drain(SETTLE)).await;
+            self.show_pending();
+        }
+    }
+
+    fn complain(&mut self, report: Report, origin: &str) {
+        self.failed = true;
+        if self.interactive {
+            report.print();
+        } else {
+            report.with_note(format!("this was {origin}")).print();
+        }
+    }
+
+    async fn obey(&mut self, line: &[u8]) -> Result<Done, Stop> {
+        let line = match Line::parse(line) {
+            Ok(line) => line,
+            Err(report) => return Ok(Done::Badly(report)),
+        };
+        Ok(match line {
+            Line::Empty => Done::Well,
+            Line::Quit => Done::Last,
+            Line::Help => {
+                print(HELP)?;
+                Done::Well
+            }
+            Line::Components => {
+                print(&table::components(&self.host.status().await))?;
+                Done::Well
+            }
+            Line::DeadLetters => {
+                print(&dead_letters(&self.host.dead_letters()))?;
+                Done::Well
+            }
+            Line::Ask(to, text) => self.ask(&to, text).await?,
+            Line::Send(to, text) => self.send(&to, text),
+            Line::Restart(id) => self.restart(&id).await,
+        })
+    }
+
+    async fn ask(&mut self, to: &ComponentId, text: Vec<u8>) -> Result<Done, Stop> {
+        let source = match self.addressee(to, &text) {
+            Ok(source) => source,
+            Err(report) => return Ok(Done::Badly(report)),
+        };
+        let host = self.host.clone();
+        let reply = self.showing(host.request(to, text, self.timeout)).await;
+        match reply {
+            Ok(Some(reply)) => print(&reply_line(to, &reply))?,
+            Ok(None) => aside(format!("{to} has no reply")),
+            Err(RequestError::Component(error)) => {
+                let report = source.explain(&error);
+                self.reported = Some(error);
+                return Ok(Done::Badly(report));
+            }
+            Err(RequestError::Messaging(error)) => {
+                return Ok(Done::Badly(self.not_answered(to, &error)));
+            }
+            Err(error) => return Ok(Done::Badly(Report::error(error.to_string()))),
+        }
+        Ok(Done::Well)
+    }
+
+    fn send(&self, to: &ComponentId, text: Vec<u8>) -> Done {
+        if let Err(report) = self.addressee(to, &text) {
+            return Done::Badly(report);
+        }
+        match self.host.send(to, text) {
+            Ok(()) => Done::Well,
+            Err(error) => Done::Badly(self.not_answered(to, &error)),
+        }
+    }
+
+    async fn restart(&mut self, id: &ComponentId) -> Done {
+        let source = match self.addressee(id, &[]) {
+            Ok(source) => source,
+            Err(report) => return Done::Badly(report),
+        };
+        let host = self.host.clone();
+        match self.showing(host.restart(id)).await {
+            Ok(()) => Done::Well,
+            Err(error) => Done::Badly(explain(&source, &error)),
+        }
+    }
+
+    /// Who takes this text.
+    fn addressee(&self, id: &ComponentId, text: &[u8]) -> Result<Arc<Source>, Report> {
+        let source = self.application.source(id);
+        let source = source.ok_or_else(|| self.not_loaded(id))?;
+        let limit = source.config.limits.memory_bytes();
+        if text.len() as u64 > limit {
+            return Err(Report::error(format!(
+                "a message of more than {} is not sent: that is all the memory that {id} may have",
+                format_bytes(limit)
+            )));
+        }
+        Ok(source)
+    }
+
+    fn not_answered(&self, to: &ComponentId, error: &MessagingError) -> Report {
+        match error {
+            MessagingError::TargetNotFound(id) => self.not_loaded(id),
+            MessagingError::CorrelationTimeout(_) => Report::error(format!(
+                "{to} has not answered within {}",
+                format_duration(self.timeout)
+            ))
+            .with_help("--timeout waits longer"),
+            MessagingError::QueueFull => {
+                let report = Report::error(format!("{to} has no room for another message"));
+                report.with_help("`mailbox` in [supervision] says how many may wait")
+            }
+            error => Report::error(format!("{to} was not reached: {error}")),
+        }
+    }
+
+    fn not_loaded(&self, id: &ComponentId) -> Report {
+        let loaded: Vec<String> = self
+            .application
+            .sources()
+            .iter()
+            .map(|source| source.id.to_string())
+            .collect();
+        no_such_component(id.as_str(), &loaded)
+    }
+
+    /// Waits for what the lines set going, no longer than for a reply.
+    pub(crate) async fn settle(&mut self) {
+        let host = self.host.clone();
+        if let Err(error) = self.showing(host.drain(self.timeout)).await {
+            Report::warning(error.to_string()).print();
+        }
+    }
+
+    /// Shows what happens, without end.
+    pub(crate) async fn watch(&mut self) {
+        self.showing::<()>(pending()).await;
+    }
+
+    /// Ends all components.
+    pub(crate) async fn stop(&mut self) {
+        self.stopping = true;
+        let host = self.host.clone();
+        self.showing(host.stop()).await;
+        self.show_pending();
+    }
+
+    /// Shows what happens in the meantime.
+    async fn showing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return outcome,
+                Some(event) = self.events.next() => self.show(&event),
+            }
+        }
+    }
+
+    fn show_pending(&mut self) {
+        while let Some(event) = self.events.try_next() {
+            self.show(&event);
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        if let Event::Loaded { component } = event
+            && let Some(began) = self.compiling.remove(component)
+        {
+            aside(format!("{event}, after {:.1?}", began.elapsed()));
+        } else if self.verbose || self.is_news(event) {
+            aside(event);
+        }
+    }
+
+    /// Whether nothing else has told of it or will.
+    fn is_news(&self, event: &Event) -> bool {
+        match event {
+            Event::Message {
+                from, kind, reply, ..
+            } => matches!(reply, Reply::Error(_)) && !self.is_asked(from, *kind),
+            Event::DeadLetter { from, kind, .. } => !self.is_asked(from, *kind),
+            Event::Failed { error, .. } => {
+                let reported = self.reported.as_ref();
+                !reported.is_some_and(|reported| Arc::ptr_eq(reported, error))
+            }
+            // The log of the component has a line about it.
+            Event::Denied { .. } => false,
+            Event::Unloaded { error: None, .. } => !self.stopping,
+            Event::Stopped => false,
+            _ => true,
+        }
+    }
+
+    /// A line was this request, and its report says what came of it.
+    fn is_asked(&self, from: &ComponentId, kind: LetterKind) -> bool {
+        kind == LetterKind::Request && from == self.host.program_id()
+    }
+}
+
+/// How it went with a line.
+enum Done {
+    Well,
+    Badly(Report),
+    Last,
+}
+
+/// What a host could not do with a component.
+pub(crate) fn explain(source: &Source, error: &HostError) -> Report {
+    match error {
+        HostError::Engine(error) => source.explain(error),
+        error => Report::error(error.to_string()).at(source.named_by().display()),
+    }
+}
+
+pub(crate) fn compiling(source: &Source) -> String {
+    format!(
+        "compiling {} ({}) …",
+        source.id,
+        size(source.bytes.len() as u64)
+    )
+}
+
+/// Lines after the first are indented: none can pass for another component's reply.
+fn reply_line(from: &ComponentId, reply: &MessagePayload) -> String {
+    format!(
+        "{from}: {}\n",
+        shown(reply.as_bytes()).replace('\n', "\n    ")
+    )
+}
+
+fn dead_letters(letters: &[DeadLetter]) -> String {
+    let older = letters.len().saturating_sub(SHOWN_DEAD_LETTERS);
+    let mut text = match older {
+        0 => String::new(),
+        older => format!("and {older} before these\n"),
+    };
+    for letter in &letters[older..] {
+        let message = &letter.message;
+        let payload = message.payload.as_bytes();
+        let payload = match std::str::from_utf8(payload) {
+            Ok(text) => Quoted::new(text).to_string(),
+            Err(_) => format_bytes(payload.len() as u64),
+        };
+        let (kind, from, to) = (letter.kind, &message.sender, &message.recipient);
+        text += &format!("{kind} from {from} to {to}, {payload}: {}\n", letter.cause);
+    }
+    text
+}
+
+fn no_such_component(wanted: &str, loaded: &[String]) -> Report {
+    let report = Report::error(format!("no component {wanted} is loaded"));
+    let mut list = vec!["these are".to_owned()];
+    list.extend(loaded.iter().take(SHOWN_IDS).map(|id| format!("  {id}")));
+    if loaded.len() > SHOWN_IDS {
+        list.push(format!(
+            "  and {} more, which `ps` lists",
+            loaded.len() - SHOWN_IDS
+        ));
+    }
+    let report = report.with_note(list.join("\n"));
+    let similar = loaded
+        .iter()
+        .map(|id| (strsim::damerau_levenshtein(id, wanted), id))
+        .filter(|(distance, id)| *distance <= id.len() / 3)
+        .min_by_key(|(distance, _)| *distance);
+    match similar {
+        Some((_, id)) => report.with_help(format!("did you mean {id}?")),
+        None => report,
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_cannot_pass_for_another_components() {
+        let from: ComponentId = "demo/a/main".parse().unwrap();
+        let line = |reply: &str| reply_line(&from, &reply.to_owned().into());
+        assert_eq!(line("hi"), "demo/a/main: hi\n");
+        assert_eq!(line(""), "demo/a/main: \n");
+        assert_eq!(line("a\nb/c/d: e"), "demo/a/main: a\n    b/c/d: e\n");
+        assert_eq!(line("a\rb/c/d: e"), "demo/a/main: 0x610d622f632f643a2065\n");
+    }
+
+    #[test]
+    fn a_component_that_is_not_there_reminds_of_those_that_are() {
+        let loaded = ["demo/echo/main", "demo/counter/main"].map(str::to_owned);
+        let report = no_such_component("demo/ecoh/main", &loaded).to_string();
+        for part in [
+            "no component demo/ecoh/main",
+            "demo/counter/main",
+            "did you mean",
+        ] {
+            assert!(report.contains(part), "{report}");
+        }
+        let many: Vec<String> = (0..30).map(|i| format!("a/b/{i}")).collect();
+        let report = no_such_component("x/y/z", &many).to_string();
+        assert!(
+            report.contains("and 10 more") && !report.contains("did you mean"),
+            "{report}"
+        );
+    }
+}

@@ -1,0 +1,180 @@
+use std::str::FromStr;
+
+use wasm_core::ComponentId;
+use wasm_core::text::Quoted;
+
+use crate::report::Report;
+
+/// What can be typed, as `help` shows it.
+pub(crate) const HELP: &str = "\
+namespace/name/instance TEXT  send a message, wait for the reply
+send ID TEXT                  send a message, wait for nothing
+ps                            list the components
+dead                          list messages that could not be handled
+restart ID                    give a component a fresh start, in quarantine or not
+help                          this
+quit                          end, as Ctrl-D and Ctrl-C do
+";
+
+const WORDS: [&str; 6] = ["send", "ps", "dead", "restart", "help", "quit"];
+
+/// A line that was typed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Empty,
+    Ask(ComponentId, Vec<u8>),
+    Send(ComponentId, Vec<u8>),
+    Components,
+    DeadLetters,
+    Restart(ComponentId),
+    Help,
+    Quit,
+}
+
+impl Line {
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, Report> {
+        let line = line.trim_ascii_start();
+        let (word, rest) = first_word(line);
+        // What is not UTF-8 is no word that is known, and no id.
+        let word = String::from_utf8_lossy(word);
+        match &*word {
+            "" => Ok(Self::Empty),
+            "send" => {
+                let (to, text) = first_word(rest.trim_ascii_start());
+                Ok(Self::Send(named("send ID TEXT", to)?, text.to_vec()))
+            }
+            "restart" => {
+                let (component, rest) = first_word(rest.trim_ascii());
+                nothing_after("restart ID", rest)?;
+                Ok(Self::Restart(named("restart ID", component)?))
+            }
+            "ps" => nothing_after("ps", rest).map(|()| Self::Components),
+            "dead" => nothing_after("dead", rest).map(|()| Self::DeadLetters),
+            "help" | "?" => nothing_after("help", rest).map(|()| Self::Help),
+            "quit" | "exit" => nothing_after("quit", rest).map(|()| Self::Quit),
+            word if word.contains('/') => Ok(Self::Ask(parse_id(word)?, rest.to_vec())),
+            word => Err(unknown(word)),
+        }
+    }
+}
+
+/// Up to the first space or tab, and what comes after it: further ones are part of it.
+fn first_word(text: &[u8]) -> (&[u8], &[u8]) {
+    match text.iter().position(|byte| matches!(byte, b' ' | b'\t')) {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (text, b""),
+    }
+}
+
+fn named(usage: &str, id: &[u8]) -> Result<ComponentId, Report> {
+    if id.is_empty() {
+        let report = Report::error(format!("the component is missing in `{usage}`"));
+        return Err(report.with_help("`ID` is `namespace/name/instance`; `ps` lists them"));
+    }
+    parse_id(&String::from_utf8_lossy(id))
+}
+
+fn parse_id(text: &str) -> Result<ComponentId, Report> {
+    ComponentId::from_str(text).map_err(|error| {
+        Report::error(error.to_string())
+            .with_help("`namespace/name/instance TEXT` sends TEXT to that component")
+    })
+}
+
+fn nothing_after(usage: &str, rest: &[u8]) -> Result<(), Report> {
+    if rest.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    Err(Report::error(format!(
+        "nothing comes after `{usage}`, and this does: {}",
+        Quoted::new(&String::from_utf8_lossy(rest.trim_ascii()))
+    )))
+}
+
+fn unknown(word: &str) -> Report {
+    let report = Report::error(format!(
+        "{} is neither a component, `namespace/name/instance`, nor one of {}",
+        Quoted::new(word),
+        WORDS.join(", ")
+    ));
+    let similar = WORDS
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, word), known))
+        .filter(|(distance, known)| *distance <= known.len() / 2)
+        .min_by_key(|(distance, _)| *distance);
+    match similar {
+        Some((_, known)) => report.with_help(format!("did you mean `{known}`?")),
+        None => report.with_help("`help` explains them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo() -> ComponentId {
+        "demo/echo/main".parse().unwrap()
+    }
+
+    #[test]
+    fn a_line_is_a_message_or_a_word() {
+        let ask = |text: &str| Line::Ask(echo(), text.into());
+        for (line, expected) in [
+            ("", Line::Empty),
+            (" \t ", Line::Empty),
+            ("demo/echo/main hello", ask("hello")),
+            ("  demo/echo/main\thello", ask("hello")),
+            // One space ends the id, the others are the message's.
+            ("demo/echo/main  hello ", ask(" hello ")),
+            ("demo/echo/main", ask("")),
+            ("demo/echo/main ps", ask("ps")),
+            ("send demo/echo/main a b", Line::Send(echo(), b"a b".into())),
+            ("restart  demo/echo/main ", Line::Restart(echo())),
+            (" ps ", Line::Components),
+            ("dead", Line::DeadLetters),
+            ("help", Line::Help),
+            ("quit", Line::Quit),
+        ] {
+            let parsed = Line::parse(line.as_bytes());
+            assert_eq!(
+                parsed.map_err(|report| report.to_string()),
+                Ok(expected),
+                "{line:?}"
+            );
+        }
+        let bytes = Line::parse(b"demo/echo/main \xff\0").unwrap();
+        assert_eq!(bytes, Line::Ask(echo(), vec![0xff, 0]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_said() {
+        for (line, part) in [
+            ("demo/echo hello", "has 2 segments"),
+            ("demo/e cho/main", "has 2 segments"),
+            ("send", "the component is missing in `send ID TEXT`"),
+            ("send demo x", "has 1 segment"),
+            ("restart ", "is missing in `restart ID`"),
+            (
+                "restart demo/echo/main now",
+                "nothing comes after `restart ID`",
+            ),
+            ("ps aux", "\"aux\""),
+            ("sp", "did you mean `ps`?"),
+            ("hlep", "did you mean `help`?"),
+            ("hello", "\"hello\" is neither a component"),
+            ("what", "`help` explains them"),
+        ] {
+            let report = Line::parse(line.as_bytes()).unwrap_err().to_string();
+            assert!(report.contains(part), "{line}: {report}");
+        }
+        let report = Line::parse(b"\x1b[2J\xff").unwrap_err().to_string();
+        assert!(report.contains("\"\\u{1b}[2J\u{fffd}\""), "{report}");
+    }
+
+    #[test]
+    fn every_word_is_explained() {
+        for word in WORDS {
+            assert!(HELP.lines().any(|line| line.starts_with(word)), "{word}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use wasm_core::ComponentId;
+use wasm_host::{Host, HostError};
+use wasm_runtime::WasmtimeEngine;
+
+use crate::application::{Application, same_id};
+use crate::conversation::{SLOW, compiling, explain};
+use crate::flags::Flags;
+use crate::report::{Problems, Report, aside};
+use crate::source::{Place, Source};
+use crate::watch::Change;
+
+/// Makes the components of a host what their files say.
+pub(crate) struct Reload {
+    host: Host<WasmtimeEngine>,
+    application: Arc<Application>,
+    flags: Flags,
+    /// Manifests whose id was another component's.
+    clashing: BTreeSet<PathBuf>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        host: Host<WasmtimeEngine>,
+        application: Arc<Application>,
+        flags: Flags,
+    ) -> Self {
+        Self {
+            host,
+            application,
+            flags,
+            clashing: BTreeSet::new(),
+        }
+    }
+
+    /// One change after the other, until no more come.
+    pub(crate) async fn follow(mut self, mut changes: mpsc::Receiver<Change>) {
+        while let Some(change) = changes.recv().await {
+            let mut clashing = mem::take(&mut self.clashing);
+            match change {
+                Change::Changed(manifest) => {
+                    clashing.remove(&manifest);
+                    self.changed(&manifest).await;
+                }
+                Change::Gone(manifest) => {
+                    clashing.remove(&manifest);
+                    if let Some(source) = self.application.of_manifest(&manifest) {
+                        self.unload(&source.id).await;
+                    }
+                }
+            }
+            // The id may be free now.
+            for manifest in clashing {
+                self.changed(&manifest).await;
+            }
+        }
+    }
+
+    async fn changed(&mut self, manifest: &Path) {
+        let before = self.application.of_manifest(manifest);
+        let id = before.as_ref().map(|source| &source.id);
+        if let Err(problems) = self.load(manifest, id).await {
+            problems.print();
+            if let Some(id) = id {
+                Report::note(format!("{id} goes on as it was")).print();
+            }
+        }
+    }
+
+    /// In the place of `before`, which stays if this fails.
+    async fn load(
+        &mut self,
+        manifest: &Path,
+        before: Option<&ComponentId>,
+    ) -> Result<(), Problems> {
+        let source = Source::read(Place::Manifest(manifest.to_owned()), &self.flags).await?;
+        if let Some(other) = self.application.source(&source.id)
+            && other.named_by() != manifest
+        {
+            self.clashing.insert(manifest.to_owned());
+            return Err(same_id(&other, &source).into());
+        }
+        let component = source.component();
+        if before == Some(&source.id) {
+            let swapped = announced(&source, self.host.swap(component)).await;
+            swapped.map_err(|error| match error {
+                HostError::Budget { .. } => {
+                    explain(&source, &error).with_note("until it is replaced, there are both")
+                }
+                error => explain(&source, &error),
+            })?;
+            self.application.insert(source);
+            return Ok(());
+        }
+        // Known before anybody hears that it is loaded, and asks for it.
+        let source = self.application.insert(source);
+        if let Err(error) = announced(&source, self.host.load(component)).await {
+            self.application.remove(&source.id);
+            return Err(explain(&source, &error).into());
+        }
+        if let Some(before) = before {
+            self.unload(before).await;
+        }
+        Ok(())
+    }
+
+    async fn unload(&self, id: &ComponentId) {
+        self.application.remove(id);
+        // A shutdown that failed is told as an event, and it is gone all the same.
+        let _ = self.host.unload(id).await;
+    }
+}
+
+/// Says so when compiling takes its time.
+async fn announced<T>(source: &Source, work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let mut work = pin!(work);
+    if let Ok(outcome) = timeout(SLOW, &mut work).await {
+        return outcome;
+    }
+    aside(compiling(source));
+    let outcome = work.await;
+    aside(format!("{} took {:.1?}", source.id, began.elapsed()));
+    outcome
+}

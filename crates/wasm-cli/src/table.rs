@@ -1,0 +1,239 @@
+use wasm_core::text::Escaped;
+use wasm_core::units::format_count;
+use wasm_host::ComponentStatus;
+
+/// A terminal that is wider shows no more.
+const WIDTH: usize = 100;
+/// What an id should have, whatever the other columns need.
+const MIN_ID: usize = 16;
+/// Versions are short unless someone is joking.
+const MAX_VERSION: usize = 10;
+const COLUMNS: usize = 11;
+
+const HEADER: [&str; COLUMNS] = [
+    "COMPONENT",
+    "VERSION",
+    "STATE",
+    "HANDLED",
+    "WAIT",
+    "FAIL",
+    "RESTART",
+    "FUEL",
+    "LAST",
+    "MEMORY",
+    "PEAK",
+];
+/// Texts, which begin on the left; numbers end on the right.
+const TEXTS: usize = 3;
+
+/// Components at one moment, one on a line. FUEL is that of all calls, LAST that of the
+/// last one, MEMORY is now, PEAK the most it has been.
+pub(crate) fn components(status: &[ComponentStatus]) -> String {
+    let rows: Vec<[String; COLUMNS]> = status.iter().map(row).collect();
+    table(&rows)
+}
+
+fn row(status: &ComponentStatus) -> [String; COLUMNS] {
+    let version = status.version.as_deref().unwrap_or("-");
+    let usage = status.usage.as_ref();
+    let number = |number: Option<u64>, format: fn(u64) -> String| {
+        number.map_or_else(|| "-".to_owned(), format)
+    };
+    [
+        status.id.to_string(),
+        Escaped::up_to(MAX_VERSION - 1, version).to_string(),
+        status.phase.to_string(),
+        short_count(status.handled),
+        short_count(status.waiting as u64),
+        short_count(status.failures),
+        number(usage.map(|usage| usage.restarts), short_count),
+        number(usage.map(|usage| usage.total_fuel), short_count),
+        number(usage.map(|usage| usage.last_call_fuel), short_count),
+        number(usage.map(|usage| usage.memory_bytes), short_size),
+        number(usage.map(|usage| usage.peak_memory_bytes), short_size),
+    ]
+}
+
+fn table(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = HEADER.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let others: usize = widths[1..].iter().sum();
+    let left = |gap| WIDTH.saturating_sub(others + gap * (COLUMNS - 1));
+    // Columns that stand close can be read, an id without its middle hardly.
+    let gap = if left(2) < widths[0] { 1 } else { 2 };
+    widths[0] = widths[0].min(left(gap).max(MIN_ID));
+    let mut text = line(&HEADER.map(str::to_owned), &widths, gap);
+    for row in rows {
+        text += &line(row, &widths, gap);
+    }
+    text
+}
+
+fn line(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], gap: usize) -> String {
+    let mut line = elided(&cells[0], widths[0]);
+    // The gap belongs to the column after it, and what is missing before it to the last.
+    let mut missing = widths[0] - line.chars().count();
+    for (i, (cell, width)) in cells.iter().zip(widths).enumerate().skip(1) {
+        let padding = width - cell.chars().count();
+        let (before, after) = if i < TEXTS {
+            (0, padding)
+        } else {
+            (padding, 0)
+        };
+        line += &" ".repeat(missing + gap + before);
+        line += cell;
+        missing = after;
+    }
+    line.push('\n');
+    line
+}
+
+/// Without its middle, if it is longer: the beginning and the end of an id tell more.
+fn elided(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let head = kept.div_ceil(2);
+    let (start, end): (String, String) = (
+        text.chars().take(head).collect(),
+        text.chars().skip(length - (kept - head)).collect(),
+    );
+    format!("{start}…{end}")
+}
+
+/// A count in six characters.
+fn short_count(count: u64) -> String {
+    if count < 10_000 {
+        return format_count(count).replace('_', "");
+    }
+    let mut scaled = count as f64;
+    for unit in ["k", "M", "G", "T", "P"] {
+        scaled /= 1000.0;
+        // What would be rounded to 1000.0 is one of the next.
+        if scaled < 999.95 {
+            return format!("{scaled:.1}{unit}");
+        }
+    }
+    format!("{:.1}E", scaled / 1000.0)
+}
+
+/// A size in seven characters; what is below a page of memory does not count.
+fn short_size(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    if bytes < MIB {
+        return format!("{}KiB", bytes / KIB);
+    }
+    format!("{:.1}MiB", bytes as f64 / MIB as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(id: &str, rest: [&str; COLUMNS - 1]) -> [String; COLUMNS] {
+        let mut cells: [String; COLUMNS] = Default::default();
+        cells[0] = id.to_owned();
+        for (cell, text) in cells[1..].iter_mut().zip(rest) {
+            *cell = text.to_owned();
+        }
+        cells
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [
+            cells(
+                "demo/counter/main",
+                [
+                    "1.0.0", "ready", "3", "0", "0", "0", "1204", "301", "64KiB", "64KiB",
+                ],
+            ),
+            cells(
+                "demo/t/main",
+                [
+                    "-",
+                    "quarantined",
+                    "12.3M",
+                    "17",
+                    "1",
+                    "0",
+                    "1.2G",
+                    "9",
+                    "0KiB",
+                    "128KiB",
+                ],
+            ),
+        ];
+        assert_eq!(
+            table(&rows),
+            "\
+COMPONENT          VERSION  STATE        HANDLED  WAIT  FAIL  RESTART  FUEL  LAST  MEMORY    PEAK
+demo/counter/main  1.0.0    ready              3     0     0        0  1204   301   64KiB   64KiB
+demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     9    0KiB  128KiB
+"
+        );
+    }
+
+    #[test]
+    fn an_endless_id_loses_its_middle() {
+        let id = format!("{}/{}/main", "n".repeat(64), "x".repeat(64));
+        let wide = [
+            "1.0.0-rc…",
+            "quarantined",
+            "999.9k",
+            "10.0k",
+            "0",
+            "0",
+            "999.9k",
+            "999.9k",
+            "4096.0MiB",
+            "4096.0MiB",
+        ];
+        let narrow = ["-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB"];
+        for rest in [narrow, wide] {
+            let text = table(&[cells(&id, rest)]);
+            let last = text.lines().last().unwrap();
+            assert!(last.starts_with("nnnnnn") && last.contains("…") && last.contains("/main "));
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= WIDTH, "{longest}: {text}");
+        }
+        assert_eq!(elided("abcdefgh", 5), "ab…gh");
+        assert_eq!(elided("abcdefgh", 8), "abcdefgh");
+    }
+
+    #[test]
+    fn counts_are_short() {
+        for (count, text) in [
+            (0, "0"),
+            (9_999, "9999"),
+            (10_000, "10.0k"),
+            (999_949, "999.9k"),
+            (999_950, "1.0M"),
+            (272_000_000, "272.0M"),
+            (u64::MAX, "18.4E"),
+        ] {
+            assert_eq!(short_count(count), text);
+            assert!(text.len() <= 6);
+        }
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0KiB"),
+            ((64 << 10) + 16, "64KiB"),
+            ((1 << 20) - 1, "1023KiB"),
+            (1 << 20, "1.0MiB"),
+            (3_500_000, "3.3MiB"),
+        ] {
+            assert_eq!(short_size(bytes), text);
+        }
+    }
+}

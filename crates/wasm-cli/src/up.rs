@@ -1,0 +1,317 @@
+use std::future::pending;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueHint, value_parser};
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use wasm_core::ComponentId;
+use wasm_core::units::{parse_bytes, parse_duration};
+use wasm_host::{Host, HostBuilder, HostLimits, RedbStorage};
+use wasm_runtime::{EngineConfig, WasmtimeEngine};
+
+use crate::application::{Application, find_manifests};
+use crate::conversation::{Conversation, typed_lines};
+use crate::flags::{Flags, parse_ceiling};
+use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
+use crate::reload::Reload;
+use crate::report::{Report, aside};
+use crate::watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm up examples/cafe
+  echo 'demo/echo/main hello' | airssys-wasm up examples
+  airssys-wasm up shop --data shop.redb --watch
+  airssys-wasm up shop --stay --verbose < /dev/null";
+
+const DETAILS: &str = "\
+Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
+folders that are hidden or called target are left out. All are loaded, or the
+program ends.
+
+Each line of standard input is one of these:
+  namespace/name/instance TEXT  send a message, wait for the reply
+  send ID TEXT                  send a message, wait for nothing
+  ps                            list the components
+  dead                          list messages that could not be handled
+  restart ID                    give a component a fresh start
+  help                          all of these
+  quit                          end, as Ctrl-D and Ctrl-C do
+
+A reply is printed as `namespace/name/instance: REPLY`, further lines of it are
+indented; one that is no text is printed in hexadecimal, as 0x00ff. The next
+line is read once the reply is there and what the message set going has come to
+rest, for which it waits up to a second. What happens besides, and what
+components log, goes to standard error.
+
+Components may send to each other what [permissions] grants them, and are
+restarted as [supervision] says. What they store is lost at the end, or kept
+with --data.
+
+With --watch, a component whose manifest, .wasm or configuration file changes is
+replaced while messages arrive: the old one ends what it is doing, and stays if
+the new one cannot be loaded. Components come and go with their Component.toml.
+
+In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
+and PEAK the most it has been.
+
+Exit codes:
+  0  ended by the end of its input, `quit`, Ctrl-C or SIGTERM
+  1  ended by the end of its input or `quit`, and a line was not answered well
+  2  bad input: nothing was sent";
+
+/// Run all components below a folder, let them talk and talk to them
+///
+/// Lines of standard input are messages: `demo/echo/main hello` sends hello to
+/// demo/echo/main and prints its reply. Ctrl-D or Ctrl-C ends all components.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
+pub(crate) struct Up {
+    /// Folder with a Component.toml for each component, in it or below
+    #[arg(value_hint = ValueHint::DirPath)]
+    folder: PathBuf,
+
+    /// Reload components whose files change, and take in new ones
+    #[arg(long)]
+    watch: bool,
+
+    /// Keep what components store in this file, or it is lost at the end
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    data: Option<PathBuf>,
+
+    /// Longest wait for the reply to a line
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = parse_duration
+    )]
+    timeout: Duration,
+
+    /// Go on after the end of standard input, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+
+    /// Print every message that is handled
+    #[arg(long, short)]
+    verbose: bool,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What all components may use together.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    /// Most components at a time
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "1024",
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    max_components: u64,
+
+    /// Most that the memory limits of all components add up to
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = parse_bytes
+    )]
+    max_memory: u64,
+
+    /// Most components that send a message on, one to the next
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "64",
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    max_hops: u32,
+
+    /// Largest memory limit that a manifest may set
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "4MiB",
+        value_parser = parse_ceiling
+    )]
+    memory_ceiling: u64,
+}
+
+impl Up {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(self.run())
+    }
+
+    async fn run(self) -> Result<ExitCode, Stop> {
+        let flags = Flags::of_many(self.limits.memory_ceiling);
+        let manifests = find_manifests(&self.folder)?;
+        let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
+        let read = Application::read(&self.folder, &manifests, &flags);
+        let application = unless_interrupted(async { Ok(read.await?) }).await?;
+        let application = Arc::new(application);
+        let host = self.host()?;
+        let interactive = io::stdin().is_terminal();
+        let mut conversation = Conversation::new(
+            host.clone(),
+            Arc::clone(&application),
+            self.timeout,
+            self.verbose,
+            interactive,
+        );
+        if let Err(stop) = unless_interrupted(conversation.load()).await {
+            // Some may be loaded, and others not for a long time.
+            let _ = timeout(PATIENCE, conversation.stop()).await;
+            return Err(stop);
+        }
+        self.introduce(&application, interactive);
+        let reload = watch.map(|watch| {
+            let reload = Reload::new(host, application, flags);
+            tokio::spawn(reload.follow(watch.start()))
+        });
+        let talk = async {
+            tokio::select! {
+                outcome = self.talk(&mut conversation) => outcome,
+                () = terminated() => Err(Stop::Interrupted),
+            }
+        };
+        let outcome = unless_interrupted(talk).await;
+        if let Some(reload) = reload {
+            reload.abort();
+        }
+        if let Err(Stop::Interrupted) = outcome {
+            aside("stopping; Ctrl-C again does not wait for it");
+        }
+        let stop = async {
+            conversation.stop().await;
+            Ok(())
+        };
+        unless_interrupted(stop).await?;
+        match outcome {
+            Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
+            // Ctrl-C is how it is ended.
+            Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    fn host(&self) -> Result<Host<WasmtimeEngine>, Report> {
+        let limits = HostLimits::default()
+            .with_components(self.limits.max_components)
+            .with_memory_bytes(self.limits.max_memory)
+            .with_hops(self.limits.max_hops);
+        let mut builder = HostBuilder::new()
+            .with_limits(limits)
+            .with_program_id(sender());
+        if let Some(file) = &self.data {
+            let storage = RedbStorage::open(file);
+            let storage = storage.map_err(|error| {
+                Report::error(error.to_string()).with_note("the file was given by --data")
+            })?;
+            builder = builder.with_storage(Arc::new(storage));
+        }
+        let config = EngineConfig::default().with_memory_ceiling_bytes(self.limits.memory_ceiling);
+        builder
+            .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
+            .map_err(|error| Report::error(error.to_string()))
+    }
+
+    /// What someone at a terminal wants to know first.
+    fn introduce(&self, application: &Application, interactive: bool) {
+        let mut sources = application.sources().into_iter();
+        let stores = sources.find(|source| source.config.permissions.storage.is_some());
+        if let (None, Some(source)) = (&self.data, stores) {
+            let id = &source.id;
+            Report::note(format!(
+                "what components such as {id} store is lost at the end"
+            ))
+            .with_help("--data FILE keeps it")
+            .print();
+        }
+        if interactive {
+            Report::note("`namespace/name/instance TEXT` sends a message; `help` shows more")
+                .print();
+        }
+    }
+
+    async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
+        let mut lines = typed_lines(self.limits.memory_ceiling);
+        conversation.talk(&mut lines).await?;
+        if self.stay {
+            conversation.watch().await;
+        }
+        conversation.settle().await;
+        Ok(())
+    }
+}
+
+/// What a service manager or a container runtime ends a program with.
+async fn terminated() {
+    #[cfg(unix)]
+    if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+        terminated.recv().await;
+        return;
+    }
+    pending::<()>().await;
+}
+
+/// For those that are loaded when others cannot be.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who the messages come from, as the components see it.
+fn sender() -> ComponentId {
+    ComponentId::new("local", "airssys-wasm", "up").expect("these are segments")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::line::HELP;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        up: Up,
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_a_host() {
+        let limits = Program::try_parse_from(["x", "."]).unwrap().up.limits;
+        let defaults = HostLimits::default();
+        assert_eq!(limits.max_components, defaults.components);
+        assert_eq!(limits.max_memory, defaults.memory_bytes);
+        assert_eq!(limits.max_hops, defaults.hops);
+        assert_eq!(
+            limits.memory_ceiling,
+            EngineConfig::default().memory_ceiling_bytes()
+        );
+        for wrong in [
+            ["--max-components", "0"],
+            ["--max-hops", "0"],
+            ["--max-memory", "1"],
+        ] {
+            let arguments = ["x", "."].into_iter().chain(wrong);
+            assert!(Program::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_knows_what_can_be_typed() {
+        for line in HELP.lines() {
+            let usage = line.split("  ").next().unwrap();
+            assert!(DETAILS.contains(&format!("\n  {usage} ")), "{usage}");
+        }
+    }
+}
