@@ -156,7 +156,7 @@ impl Up {
         let flags = Flags::of_many(self.limits.memory_ceiling);
         let manifests = find_manifests(&self.folder)?;
         let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
-        let read = Application::read(&self.folder, &manifests, &flags);
+        let read = Application::read(&manifests, &flags);
         let application = unless_interrupted(async { Ok(read.await?) }).await?;
         let application = Arc::new(application);
         let host = self.host()?;

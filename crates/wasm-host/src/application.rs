@@ -1,8 +1,9 @@
 //! From a folder of manifests to components.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,8 +17,11 @@ use crate::component::Component;
 
 const MANIFEST_NAME: &str = "Component.toml";
 
-/// Folders within folders; whoever has more has a loop.
+/// Deeper than any application is laid out.
 const MAX_DEPTH: usize = 16;
+
+/// Someone who names `/` has made a mistake, and hears of it within seconds.
+const MAX_FOLDERS: usize = 10_000;
 
 /// A manifest is written by hand.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -68,6 +72,22 @@ pub enum ApplicationProblem {
         /// The other.
         second: PathBuf,
     },
+    /// Something else than a folder.
+    #[error("{} is no folder", path.display())]
+    NotAFolder {
+        /// Which.
+        path: PathBuf,
+    },
+    /// More than an application has.
+    #[error(
+        "{} has more than {MAX_FOLDERS} folders, which is more than an application has: a \
+         folder further down may be what was meant",
+        folder.display()
+    )]
+    TooManyFolders {
+        /// Where was looked.
+        folder: PathBuf,
+    },
     /// There is nothing to run.
     #[error("there is no {MANIFEST_NAME} in {} or below", folder.display())]
     Empty {
@@ -76,9 +96,59 @@ pub enum ApplicationProblem {
     },
 }
 
-/// Reads every component that has a `Component.toml` in a folder or below, in the order
-/// of their paths. Links to folders are not followed; folders whose names begin with a
-/// dot are left out.
+/// Every `Component.toml` in a folder or below, in the order of their paths. Folders
+/// that are hidden or called `target` hold what tools keep for themselves; links to
+/// folders are not followed, so that none can lead in a circle. Blocks while it looks.
+///
+/// # Errors
+/// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`],
+/// [`ApplicationProblem::TooManyFolders`], [`ApplicationProblem::Empty`].
+pub fn find_manifests(folder: &Path) -> Result<Vec<PathBuf>, ApplicationProblem> {
+    let metadata = fs::metadata(folder).map_err(|source| unreadable(folder, source))?;
+    if !metadata.is_dir() {
+        let path = folder.to_owned();
+        return Err(ApplicationProblem::NotAFolder { path });
+    }
+    let mut manifests = Vec::new();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    let mut looked_through = 0;
+    while let Some((inner, depth)) = folders.pop() {
+        looked_through += 1;
+        if looked_through > MAX_FOLDERS {
+            let folder = folder.to_owned();
+            return Err(ApplicationProblem::TooManyFolders { folder });
+        }
+        let entries = match fs::read_dir(&inner) {
+            Ok(entries) => entries,
+            // Gone since it was found.
+            Err(error) if depth > 0 && error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(unreadable(&inner, error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(&inner, error))?;
+            let name = entry.file_name();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if depth < MAX_DEPTH && !is_skipped(&name) {
+                    folders.push((entry.path(), depth + 1));
+                }
+            } else if name == MANIFEST_NAME {
+                manifests.push(entry.path());
+            }
+        }
+    }
+    if manifests.is_empty() {
+        let folder = folder.to_owned();
+        return Err(ApplicationProblem::Empty { folder });
+    }
+    manifests.sort();
+    Ok(manifests)
+}
+
+fn is_skipped(folder: &OsStr) -> bool {
+    folder == "target" || folder.as_encoded_bytes().starts_with(b".")
+}
+
+/// Reads the components of all manifests that [`find_manifests`] finds.
 ///
 /// `memory_ceiling_bytes` is the largest memory limit that a manifest may set, by
 /// default
@@ -91,10 +161,8 @@ pub fn read_application(
     folder: &Path,
     memory_ceiling_bytes: u64,
 ) -> Result<Vec<Component>, Vec<ApplicationProblem>> {
+    let manifests = find_manifests(folder).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
-    let mut manifests = Vec::new();
-    find(folder, MAX_DEPTH, &mut manifests, &mut problems);
-    manifests.sort();
     let mut components = Vec::new();
     let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
     for file in manifests {
@@ -115,41 +183,10 @@ pub fn read_application(
             Err(problem) => problems.push(problem),
         }
     }
-    if components.is_empty() && problems.is_empty() {
-        let folder = folder.to_owned();
-        problems.push(ApplicationProblem::Empty { folder });
-    }
     if problems.is_empty() {
         Ok(components)
     } else {
         Err(problems)
-    }
-}
-
-fn find(
-    folder: &Path,
-    depth: usize,
-    manifests: &mut Vec<PathBuf>,
-    problems: &mut Vec<ApplicationProblem>,
-) {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(source) => return problems.push(unreadable(folder, source)),
-    };
-    for entry in entries {
-        let (path, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
-            Ok(entry) => entry,
-            Err(source) => return problems.push(unreadable(folder, source)),
-        };
-        let name = path.file_name().unwrap_or_default();
-        if kind.is_dir() {
-            let is_hidden = name.as_encoded_bytes().starts_with(b".");
-            if depth > 0 && !is_hidden {
-                find(&path, depth - 1, manifests, problems);
-            }
-        } else if name == MANIFEST_NAME {
-            manifests.push(path);
-        }
     }
 }
 
@@ -194,5 +231,84 @@ fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
     ApplicationProblem::Unreadable {
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    fn touch(root: &Path, files: &[&str]) {
+        for file in files {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+    }
+
+    fn found(root: &Path) -> Vec<String> {
+        let manifests = find_manifests(root).unwrap();
+        let below = manifests
+            .iter()
+            .map(|file| file.strip_prefix(root).unwrap());
+        below.map(|file| file.display().to_string()).collect()
+    }
+
+    #[test]
+    fn manifests_are_found_where_people_put_them() {
+        let folder = tempdir().unwrap();
+        let root = folder.path();
+        touch(
+            root,
+            &[
+                "b/Component.toml",
+                "a/deep/er/Component.toml",
+                "Component.toml",
+                "target/x/Component.toml",
+                ".git/Component.toml",
+                "a/component.toml",
+                "a/Cargo.toml",
+            ],
+        );
+        let expected = [
+            "Component.toml",
+            "a/deep/er/Component.toml",
+            "b/Component.toml",
+        ];
+        assert_eq!(found(root), expected);
+        // A folder that is named is looked through, whatever it is called.
+        assert_eq!(found(&root.join("target")), ["x/Component.toml"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_to_files_but_not_in_circles() {
+        let folder = tempdir().unwrap();
+        let root = folder.path();
+        touch(root, &["a/Component.toml", "b/x"]);
+        std::os::unix::fs::symlink(root, root.join("a/circle")).unwrap();
+        std::os::unix::fs::symlink("../a/Component.toml", root.join("b/Component.toml")).unwrap();
+        assert_eq!(found(root), ["a/Component.toml", "b/Component.toml"]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_looking() {
+        let folder = tempdir().unwrap();
+        let root = folder.path();
+        let deep = |depth| format!("{}Component.toml", "d/".repeat(depth));
+        touch(root, &[&deep(MAX_DEPTH), &deep(MAX_DEPTH + 1)]);
+        assert_eq!(found(root), [deep(MAX_DEPTH)]);
+
+        let file = root.join("file");
+        fs::write(&file, "").unwrap();
+        for (wrong, part) in [
+            (&file, "is no folder"),
+            (&root.join("nowhere"), "cannot be read"),
+        ] {
+            let report = find_manifests(wrong).unwrap_err().to_string();
+            assert!(report.contains(part), "{report}");
+        }
     }
 }

@@ -30,7 +30,8 @@ pub(crate) struct Delivery<E: ?Sized> {
     pub(crate) resident: Arc<Resident>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) component: Component,
-    pub(crate) reservation: Reservation,
+    /// Given back before anyone can see that the component is gone.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// What a component is doing.
@@ -101,6 +102,7 @@ impl<E: ?Sized> Drop for Delivery<E> {
             let cause = DeadLetterCause::Unloaded;
             drop(self.board.give_up(&self.resident, letter, cause));
         }
+        self.reservation = None;
         self.board.remove(&self.resident);
     }
 }
@@ -371,7 +373,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         self.restarts.forget();
         self.state = State::Serving;
         self.task.component = component;
-        self.task.reservation = reservation;
+        self.task.reservation = Some(reservation);
         if let Err(error) = shutdown {
             tracing::warn!(component = %resident.id, "replaced: {error}");
         }
@@ -410,6 +412,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         if let Some(incarnation) = resident.is_gone() {
             self.task.board.requests.abandon(&resident.id, incarnation);
         }
+        self.task.reservation = None;
         self.task.board.remove(&resident);
         let error = shutdown.err().map(kept);
         let component = resident.id.clone();

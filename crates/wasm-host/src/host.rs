@@ -187,7 +187,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             resident,
             commands,
             component,
-            reservation,
+            reservation: Some(reservation),
         };
         let (loaded, outcome) = oneshot::channel();
         tokio::spawn(task.run(loaded));

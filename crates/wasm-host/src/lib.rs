@@ -63,7 +63,7 @@ mod storage;
 mod supervisor;
 mod switchboard;
 
-pub use application::{ApplicationProblem, read_application};
+pub use application::{ApplicationProblem, find_manifests, read_application};
 pub use builder::HostBuilder;
 pub use component::Component;
 pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};
