@@ -116,6 +116,17 @@ forbidden wasm-core wasmparser
 forbidden wasm-core tokio
 forbidden wasm-core tracing
 forbidden wasm-core wasm-fixtures
+forbidden wasm-core redb
+forbidden wasm-core metrics
+forbidden wasm-host wasm-runtime
+forbidden wasm-host wasmtime
+forbidden wasm-host wasm-testkit
+forbidden wasm-host wasm-fixtures
+forbidden wasm-host clap
+forbidden wasm-runtime wasm-host
+forbidden wasm-runtime redb
+forbidden wasm-runtime metrics
+forbidden wasm-testkit wasm-host
 forbidden wasm-testkit wasmtime
 forbidden wasm-testkit wasm-runtime
 forbidden wasm-fixtures wasm-core
@@ -123,11 +134,14 @@ forbidden wasm-fixtures bytes
 forbidden wasm-cli wasm-testkit
 forbidden wasm-cli wasm-fixtures
 forbidden wasm-cli wasmtime-wasi
+forbidden wasm-cli redb
+forbidden xtask wasm-host
 forbidden xtask wasm-core
 forbidden xtask wasm-runtime
 allowed wasm-core tokio dev-dependencies
 
 without wasm-core wasmtime tokio
+without wasm-host wasmtime wasm-testkit
 without wasm-testkit wasmtime
 without wasm-fixtures wasmtime tokio wasm-core
 count=$(crates wasm-core | wc -l)

@@ -16,7 +16,11 @@
 //! | to prove | use |
 //! |---|---|
 //! | an engine | [`conformance`] |
+//! | an engine, in sequences of operations that no one would think of | [`properties`] |
 //! | a storage, router, validator, directory, clock or loader | [`suites`] |
+//!
+//! What is in this table has the feature `prove`, which is on unless a package turns
+//! `default-features` off.
 //!
 //! `docs/testing.md` in the repository is the guide to both, with whole programs.
 //!
@@ -42,6 +46,7 @@
 //! ```
 
 mod clock;
+#[cfg(feature = "prove")]
 pub mod conformance;
 mod directory;
 mod faults;
@@ -52,9 +57,12 @@ pub mod mock;
 mod model;
 #[cfg(test)]
 mod poll;
+#[cfg(feature = "prove")]
 pub mod properties;
 mod router;
+#[cfg(feature = "prove")]
 mod suite;
+#[cfg(feature = "prove")]
 pub mod suites;
 mod validator;
 
@@ -65,6 +73,7 @@ pub use loader::MemoryLoader;
 pub use method::Method;
 pub use model::ModelEngine;
 pub use router::{RecordingRouter, RouterCall};
+#[cfg(feature = "prove")]
 pub use suite::{Broken, Case, Conditions, Runner, Time};
 pub use validator::RecordingValidator;
 pub use wasm_core::MemoryStorage;

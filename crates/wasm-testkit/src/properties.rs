@@ -2,11 +2,12 @@
 //! against [`ModelEngine`](crate::ModelEngine).
 //!
 //! [`Plan::check`] makes up sequences of loads, messages, callbacks, dropped calls,
-//! restarts, unloads and concurrent batches, and compares what comes of each
-//! operation: the kind of error with what it names, answers, and in the usage state,
-//! memory, calls, traps, timeouts and restarts. What a model cannot know, such as
-//! fuel consumed and the texts of traps, is not compared. A sequence in which an
-//! engine differs is made as short as it can be and printed as a Rust test to paste:
+//! restarts, unloads and concurrent batches, among components that send to each other
+//! and share stores, and compares what comes of each operation: the kind of error with
+//! what it names, answers, what each component sends, and in the usage state, memory,
+//! calls, traps, timeouts and restarts. What a model cannot know, such as fuel consumed
+//! and the texts of traps, is not compared. A sequence in which an engine differs is
+//! made as short as it can be and printed as a Rust test to paste:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -51,12 +52,12 @@ pub mod strategies;
 
 mod compare;
 mod generate;
+mod post;
 
 use std::env;
 use std::fmt::{self, Debug, Display, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{
@@ -80,16 +81,18 @@ pub const CASES_VARIABLE: &str = "WASM_TESTKIT_CASES";
 /// Says with which seed [`Plan::from_env`] begins.
 pub const SEED_VARIABLE: &str = "WASM_TESTKIT_SEED";
 
-/// How many components a sequence knows at a time.
-pub const SLOTS: usize = 3;
+/// Says how many operations a sequence of [`Plan::from_env`] has.
+pub const OPERATIONS_VARIABLE: &str = "WASM_TESTKIT_OPERATIONS";
 
-/// Time per call of every component of a sequence: nothing in one takes any, so that
+/// How many components a sequence knows at a time.
+pub const SLOTS: usize = 4;
+
+/// Time per call of a component that does not hang: it takes none, and what comes of
 /// it does not depend on how fast the machine is.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a counterexample is made simpler at the most, and as long again shorter, in
-/// milliseconds.
-const MAX_SHRINK_MILLIS: u32 = 60_000;
+/// How long a counterexample is made shorter and simpler at the most.
+const MAX_SHRINK_MILLIS: u32 = 120_000;
 
 /// How many sequences are run, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +101,12 @@ pub struct Plan {
     pub cases: u32,
     /// Of the first sequence; the next ones have the numbers that follow.
     pub seed: u64,
-    /// How many operations a sequence has at the most.
+    /// How many operations each has.
     pub operations: usize,
 }
 
 impl Default for Plan {
-    /// 64 sequences of up to 50 operations, always the same.
+    /// 64 sequences of 50 operations, always the same.
     fn default() -> Self {
         Self {
             cases: 64,
@@ -114,7 +117,8 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// The default, except for what [`CASES_VARIABLE`] and [`SEED_VARIABLE`] say.
+    /// The default, except for what [`CASES_VARIABLE`], [`SEED_VARIABLE`] and
+    /// [`OPERATIONS_VARIABLE`] say.
     ///
     /// # Panics
     /// If one of them is not a number.
@@ -124,7 +128,7 @@ impl Plan {
         Self {
             cases: variable(CASES_VARIABLE).unwrap_or(default.cases),
             seed: variable(SEED_VARIABLE).unwrap_or(default.seed),
-            ..default
+            operations: variable(OPERATIONS_VARIABLE).unwrap_or(default.operations),
         }
     }
 
@@ -153,7 +157,8 @@ impl Plan {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config = Config {
             failure_persistence: None::<FileFailurePersistence>.map(|never| Box::new(never) as _),
-            max_shrink_iters: u32::MAX,
+            // The largest number would stand for some small one.
+            max_shrink_iters: u32::MAX - 1,
             max_shrink_time: MAX_SHRINK_MILLIS,
             ..Config::default()
         };
@@ -167,15 +172,12 @@ impl Plan {
         });
         match outcome {
             Ok(_) => Ok(()),
-            Err(TestError::Fail(reason, sequence)) => {
-                let mut counterexample = Counterexample {
-                    seed,
-                    sequence,
-                    difference: reason.message().to_owned(),
-                };
-                counterexample.leave_out(harness);
-                Err(Box::new(counterexample))
-            }
+            Err(TestError::Fail(reason, sequence)) => Err(Box::new(Counterexample {
+                seed,
+                operations: self.operations,
+                sequence,
+                difference: reason.message().to_owned(),
+            })),
             Err(TestError::Abort(reason)) => panic!("sequence {seed} was not run: {reason}"),
         }
     }
@@ -202,46 +204,28 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
 pub struct Counterexample {
     /// With which it was found, before it was made shorter.
     pub seed: u64,
+    /// How many it had then.
+    pub operations: usize,
     /// As short as it could be made.
     pub sequence: Sequence,
     /// What differs at its end.
     pub difference: String,
 }
 
-impl Counterexample {
-    /// Leaves out what became needless as other operations were made simpler.
-    fn leave_out<H: Harness>(&mut self, harness: &H) {
-        let enough = Duration::from_millis(MAX_SHRINK_MILLIS.into());
-        let begun = Instant::now();
-        let mut place = 0;
-        while place < self.sequence.operations.len() && begun.elapsed() < enough {
-            let mut shorter = self.sequence.clone();
-            shorter.operations.remove(place);
-            // A panic is not a difference, and is left as it was found.
-            let compared = catch_unwind(AssertUnwindSafe(|| shorter.compare(harness)));
-            if let Ok(Err(difference)) = compared {
-                self.sequence = shorter;
-                self.difference = difference.to_string();
-                place = 0;
-            } else {
-                place += 1;
-            }
-        }
-    }
-}
-
 impl Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             seed,
+            operations,
             sequence,
             difference,
         } = self;
         write!(
             f,
             "the engine is not like the model: {difference}\n\n\
-             Found with {CASES_VARIABLE}=1 {SEED_VARIABLE}={seed}; as a test, with the \
-             harness of the engine:\n\n{sequence}"
+             Found with {CASES_VARIABLE}=1 {SEED_VARIABLE}={seed} \
+             {OPERATIONS_VARIABLE}={operations}; as a test, with the harness of the \
+             engine:\n\n{sequence}"
         )
     }
 }
@@ -269,6 +253,10 @@ pub enum Operation {
     DropMessage(usize, ComponentMessage),
     /// See [`Sequence::batch`].
     Batch(Vec<Call>),
+    /// See [`Sequence::deliver`].
+    Deliver,
+    /// See [`Sequence::set_clock`].
+    SetClock(Timestamp),
     /// Waits for a call to end.
     Call(Call),
 }
@@ -370,10 +358,24 @@ impl Sequence {
         self.then(Operation::DropMessage(slot, message))
     }
 
-    /// Makes calls at once, begun in this order, and waits for all.
+    /// Makes calls at once, begun in this order, and waits for all. Not to components
+    /// with one id: who is first at their store is not determined.
     #[must_use]
     pub fn batch(self, calls: impl Into<Vec<Call>>) -> Self {
         self.then(Operation::Batch(calls.into()))
+    }
+
+    /// Hands over what components have sent since, each message to every slot that has
+    /// its recipient's id, and the answer to a request to who made it.
+    #[must_use]
+    pub fn deliver(self) -> Self {
+        self.then(Operation::Deliver)
+    }
+
+    /// Sets the clock that components are told the time by, at first the epoch.
+    #[must_use]
+    pub fn set_clock(self, now: Timestamp) -> Self {
+        self.then(Operation::SetClock(now))
     }
 
     /// Unloads the component.
@@ -423,7 +425,19 @@ impl From<Vec<Operation>> for Sequence {
 /// # Panics
 /// If a limit is out of range.
 pub fn config(memory_bytes: u64, fuel: Option<u64>) -> ComponentConfig {
-    let limits = ResourceLimits::new(memory_bytes, TIMEOUT, fuel);
+    config_of(TIMEOUT, memory_bytes, fuel)
+}
+
+/// The same with another timeout, for a component that hangs.
+///
+/// # Panics
+/// If a limit is out of range.
+pub fn config_within(millis: u64, memory_bytes: u64, fuel: Option<u64>) -> ComponentConfig {
+    config_of(Duration::from_millis(millis), memory_bytes, fuel)
+}
+
+fn config_of(timeout: Duration, memory_bytes: u64, fuel: Option<u64>) -> ComponentConfig {
+    let limits = ResourceLimits::new(memory_bytes, timeout, fuel);
     ComponentConfig::new(limits.expect("the limits are in range"))
 }
 
@@ -472,6 +486,7 @@ impl Display for Sequence {
         let helpers = [
             ("Call", "Call::"),
             ("config", " config("),
+            ("config_within", " config_within("),
             ("everything", "(everything("),
             ("message", " message("),
         ];
@@ -526,6 +541,8 @@ impl Display for Operation {
                 }
                 f.write_str("])")
             }
+            Self::Deliver => f.write_str(".deliver()"),
+            Self::SetClock(now) => write!(f, ".set_clock({})", Code(now)),
             Self::Call(call) => {
                 let code = Code(call).to_string();
                 // The methods are named as the cases, in lower case.
@@ -569,18 +586,23 @@ impl Display for Code<'_, ComponentMessage> {
                 reply_to.as_str()
             )?;
         }
+        if message.timestamp != Timestamp::default() {
+            write!(f, ".with_timestamp({})", Code(&message.timestamp))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Code<'_, Timestamp> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Timestamp {
             seconds,
             nanoseconds,
-        } = message.timestamp;
-        if message.timestamp != Timestamp::default() {
-            write!(
-                f,
-                ".with_timestamp(wasm_core::Timestamp {{ seconds: {seconds}, \
-                 nanoseconds: {nanoseconds} }})"
-            )?;
-        }
-        Ok(())
+        } = self.0;
+        write!(
+            f,
+            "wasm_core::Timestamp {{ seconds: {seconds}, nanoseconds: {nanoseconds} }}"
+        )
     }
 }
 
@@ -603,7 +625,14 @@ impl Display for Code<'_, ComponentConfig> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.0;
         let limits = &config.limits;
-        write!(f, "config({}, {:?})", limits.memory_bytes(), limits.fuel())?;
+        let (memory_bytes, fuel) = (limits.memory_bytes(), limits.fuel());
+        match limits.timeout() {
+            TIMEOUT => write!(f, "config({memory_bytes}, {fuel:?})")?,
+            other => {
+                let millis = other.as_millis();
+                write!(f, "config_within({millis}, {memory_bytes}, {fuel:?})")?;
+            }
+        }
         for (name, value) in &config.env {
             write!(f, ".with_env({name:?}, {value:?})")?;
         }

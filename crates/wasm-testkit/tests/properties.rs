@@ -6,17 +6,25 @@
 #[path = "broken_engines/wrapper.rs"]
 mod wrapper;
 
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 
 use wasm_core::{
     ComponentHandle, ComponentMessage, ComponentUsage, HostServices, RuntimeEngine, Timestamp,
     WasmError,
 };
 use wasm_testkit::conformance::{Feature, Harness, Settings};
-use wasm_testkit::properties::{Call, Counterexample, Plan, Sequence, config, everything, message};
-use wasm_testkit::{ModelEngine, wasm_fixtures};
+use wasm_testkit::properties::{
+    Call, Counterexample, Plan, Sequence, config, config_within, everything, message, sequences,
+    strategies,
+};
+use wasm_testkit::{ManualClock, ModelEngine, RecordingRouter, wasm_fixtures};
 
 use wrapper::{Defect, Inner, Reply, With};
 
@@ -39,7 +47,11 @@ where
 
 fn counterexample<D: Defect + Copy>(defect: D) -> Box<Counterexample> {
     let broken = Subject(move |inner| Arc::new(With { inner, defect }) as _);
-    let found = Plan::default().run(&broken).unwrap_err();
+    let plan = Plan {
+        cases: 1_000,
+        ..Plan::default()
+    };
+    let found = plan.run(&broken).unwrap_err();
     // What is printed is what was found.
     let again = found.sequence.compare(&broken).unwrap_err();
     assert_eq!(found.difference, again.to_string());
@@ -76,6 +88,95 @@ fn an_engine_without_fuel_is_not_made_to_spin() {
 }
 
 #[test]
+fn a_sequence_has_all_its_operations_until_it_is_made_shorter() {
+    let mut runner = TestRunner::deterministic();
+    for operations in [0, 1, 3, 50] {
+        let mut tree = sequences(operations, true).new_tree(&mut runner).unwrap();
+        let length = |tree: &dyn ValueTree<Value = Sequence>| tree.current().operations().len();
+        assert_eq!(length(&tree), operations);
+        for left_out in 1..=operations {
+            assert!(tree.simplify());
+            assert_eq!(length(&tree), operations - left_out);
+        }
+        // Whatever is made of the last, the rest stays left out.
+        assert_eq!(tree.complicate(), operations > 0);
+        while tree.simplify() {
+            assert!(length(&tree) <= 1);
+        }
+    }
+}
+
+fn cases<T: Debug>(strategy: impl Strategy<Value = T>) -> usize {
+    let mut runner = TestRunner::deterministic();
+    let drawn = (0..1_000).map(|_| strategy.new_tree(&mut runner).unwrap().current());
+    let cases: HashSet<Discriminant<T>> = drawn.map(|value| discriminant(&value)).collect();
+    cases.len()
+}
+
+#[test]
+fn every_case_of_an_error_comes_up() {
+    assert_eq!(cases(strategies::wasm_errors()), 17);
+    assert_eq!(cases(strategies::defects()), 10);
+    assert_eq!(cases(strategies::traps()), 12);
+    assert_eq!(cases(strategies::guest_errors()), 7);
+    assert_eq!(cases(strategies::lifecycle_errors()), 5);
+    assert_eq!(cases(strategies::messaging_errors()), 5);
+    assert_eq!(cases(strategies::storage_errors()), 5);
+    assert_eq!(cases(strategies::limits_errors()), 3);
+}
+
+#[test]
+fn what_is_sent_is_delivered_and_answered() {
+    let permitted = || config(1 << 20, None).with_permissions(everything(0));
+    let sequence = Sequence::new()
+        .load(0, wasm_fixtures::CALLBACK, "demo/a/main", permitted())
+        .load(1, wasm_fixtures::ECHO, "demo/b/main", permitted())
+        .message(0, message("demo/a/main", "demo/b/main hello"))
+        .deliver()
+        .message(0, message("demo/a/main", "last"));
+    sequence.check(&Subject(|model| model));
+    let broken = Subject(|inner| {
+        let defect = LosesCallbacks;
+        Arc::new(With { inner, defect }) as _
+    });
+    let difference = sequence.compare(&broken).unwrap_err();
+    assert_eq!(difference.place, 5);
+    assert_eq!(difference.expected, "answered \"request-1|-|hello\"");
+    assert_eq!(difference.found, "answered nothing");
+}
+
+#[test]
+fn components_with_one_id_share_a_store() {
+    let permitted = |quota| config(1 << 20, None).with_permissions(everything(quota));
+    let load = |sequence: Sequence, slot, quota| {
+        sequence.load(slot, wasm_fixtures::STORE, "demo/a/main", permitted(quota))
+    };
+    let sequence = load(load(Sequence::new(), 0, 9), 1, 8)
+        .message(0, message("demo/a/main", "set a 1"))
+        .message(1, message("demo/a/main", "usage"));
+    let broken = Subject(|inner| {
+        let defect = ForgetsAnswers;
+        Arc::new(With { inner, defect }) as _
+    });
+    let difference = sequence.compare(&broken).unwrap_err();
+    assert_eq!(difference.expected, "answered \"2 8 1\"");
+}
+
+#[test]
+fn what_hangs_is_stopped_at_its_deadline() {
+    Sequence::new()
+        .load(
+            0,
+            wasm_fixtures::SPIN,
+            "demo/a/main",
+            config_within(20, 1 << 20, None),
+        )
+        .message(0, message("demo/b/main", "hello"))
+        .message(0, message("demo/b/main", "hello"))
+        .check(&Unmetered);
+}
+
+#[test]
 fn a_sequence_prints_as_the_test_that_makes_it() {
     let sender = "demo/b/main";
     let envelope = message(sender, vec![7; 65])
@@ -96,6 +197,17 @@ fn a_sequence_prints_as_the_test_that_makes_it() {
         .callback(1, envelope)
         .drop_message(2, message(sender, ""))
         .batch([Call::Restart(0), Call::Health(2)])
+        .deliver()
+        .set_clock(Timestamp {
+            seconds: 3,
+            nanoseconds: 0,
+        })
+        .load(
+            1,
+            wasm_fixtures::SPIN,
+            sender,
+            config_within(20, 1 << 20, None),
+        )
         .restart(0)
         .health(0)
         .metadata(0)
@@ -104,7 +216,7 @@ fn a_sequence_prints_as_the_test_that_makes_it() {
     sequence.check(&Unmetered);
     let printed = r#"#[test]
 fn behaves_like_the_model() {
-    use wasm_testkit::properties::{Call, Sequence, config, everything, message};
+    use wasm_testkit::properties::{Call, Sequence, config, config_within, everything, message};
     use wasm_testkit::wasm_fixtures;
 
     Sequence::new()
@@ -113,6 +225,9 @@ fn behaves_like_the_model() {
         .callback(1, message("demo/b/main", vec![7; 65]).with_message_type("text/plain").with_correlation_id("c-\"1\"").with_reply_to("demo/a/main".parse().unwrap()).with_timestamp(wasm_core::Timestamp { seconds: 1, nanoseconds: 2 }))
         .drop_message(2, message("demo/b/main", ""))
         .batch([Call::Restart(0), Call::Health(2)])
+        .deliver()
+        .set_clock(wasm_core::Timestamp { seconds: 3, nanoseconds: 0 })
+        .load(1, wasm_fixtures::SPIN, "demo/b/main", config_within(20, 1048576, None))
         .restart(0)
         .health(0)
         .metadata(0)
@@ -183,6 +298,39 @@ impl Defect for ForgetsEmptyAnswers {
     }
 }
 
+/// Takes every answer for none.
+#[derive(Clone, Copy)]
+struct ForgetsAnswers;
+
+#[async_trait]
+impl Defect for ForgetsAnswers {
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        inner.call_handle_message(handle, message).await?;
+        Ok(None)
+    }
+}
+
+/// Hands on no callback.
+#[derive(Clone, Copy)]
+struct LosesCallbacks;
+
+#[async_trait]
+impl Defect for LosesCallbacks {
+    async fn callback(
+        &self,
+        _: &Inner,
+        _: &ComponentHandle,
+        _: ComponentMessage,
+    ) -> Result<(), WasmError> {
+        Ok(())
+    }
+}
+
 /// Says nothing of a `shutdown` that failed.
 #[derive(Clone, Copy)]
 struct HidesShutdowns;
@@ -206,5 +354,33 @@ fn what_differs_is_found_and_made_short() {
     for (counterexample, most) in found {
         let operations = counterexample.sequence.operations().len();
         assert!(operations <= most, "{counterexample}");
+    }
+}
+
+/// Calls other services than it was given.
+struct Misled(fn(HostServices) -> HostServices);
+
+impl Harness for Misled {
+    type Engine = ModelEngine;
+
+    fn engine(&self, services: HostServices, _: Settings) -> Arc<ModelEngine> {
+        Arc::new(ModelEngine::new((self.0)(services)))
+    }
+
+    fn features(&self) -> &[Feature] {
+        &[Feature::Fuel]
+    }
+}
+
+#[test]
+fn what_components_ask_of_their_host_is_compared() {
+    let misled: [fn(HostServices) -> HostServices; 2] = [
+        |services| services.with_router(Arc::new(RecordingRouter::new())),
+        |services| services.with_clock(Arc::new(ManualClock::new())),
+    ];
+    for others in misled {
+        let counterexample = Plan::default().run(&Misled(others)).unwrap_err();
+        let operations = counterexample.sequence.operations().len();
+        assert!(operations <= 3, "{counterexample}");
     }
 }

@@ -3,26 +3,28 @@
 use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use wasm_core::{
-    ComponentHandle, ComponentUsage, Defect, HostServices, MessagePayload, RuntimeEngine, Trap,
-    WasmError,
+    ComponentHandle, ComponentMessage, ComponentUsage, CorrelationId, Defect, HostServices,
+    MessagePayload, RuntimeEngine, Trap, WasmError,
 };
 use wasm_fixtures::Behaviour;
 
+use super::post::Post;
 use super::{Call, Operation, SLOTS, Sequence};
 use crate::conformance::{Harness, Settings};
-use crate::{ManualClock, ModelEngine};
+use crate::{ManualClock, ModelEngine, RouterCall};
 
-/// An operation that takes longer has not ended: nothing in a sequence waits.
+/// An operation that takes longer has not ended: what waits is stopped long before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many bytes of an answer are shown.
@@ -57,17 +59,22 @@ impl Display for Difference {
 }
 
 pub(super) fn compare<H: Harness>(sequence: &Sequence, harness: &H) -> Result<(), Difference> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("an async runtime can be made");
+    let usages: Vec<Operation> = (0..SLOTS).map(Operation::Usage).collect();
+    let operations: Vec<&Operation> = sequence.operations.iter().chain(&usages).collect();
+    // Nobody needs to wait for what hangs in the model.
+    let expected = runtime(true).block_on(async {
+        let mut model = Subject::new(|services| Arc::new(ModelEngine::new(services)));
+        let mut outcomes = Vec::new();
+        for operation in &operations {
+            outcomes.push(model.run(operation).await);
+        }
+        outcomes
+    });
+    let runtime = runtime(false);
     let outcome = runtime.block_on(async {
-        let services = || HostServices::default().with_clock(Arc::new(ManualClock::new()));
-        let engine = harness.engine(services(), Settings::default());
-        let mut found = Subject::new(engine);
-        let mut expected = Subject::new(Arc::new(ModelEngine::new(services())));
-        let usages: Vec<Operation> = (0..SLOTS).map(Operation::Usage).collect();
-        for (place, operation) in sequence.operations.iter().chain(&usages).enumerate() {
-            let expected = expected.run(operation).await;
-            let found = found.run(operation).await;
+        let mut engine = Subject::new(|services| harness.engine(services, Settings::default()));
+        for (place, (operation, expected)) in operations.iter().zip(expected).enumerate() {
+            let found = engine.run(operation).await;
             if expected != found {
                 return Err(Difference {
                     place: place + 1,
@@ -84,10 +91,19 @@ pub(super) fn compare<H: Harness>(sequence: &Sequence, harness: &H) -> Result<()
     outcome
 }
 
+fn runtime(paused: bool) -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(paused).build();
+    runtime.expect("an async runtime can be made")
+}
+
 /// An engine and what is loaded in it.
 struct Subject<E: ?Sized> {
     engine: Arc<E>,
+    clock: Arc<ManualClock>,
+    post: Arc<Post>,
     slots: [Slot; SLOTS],
+    undelivered: Vec<Letter>,
 }
 
 #[derive(Clone)]
@@ -95,26 +111,72 @@ struct Slot {
     handle: ComponentHandle,
     /// The model has no memory for components that take no messages.
     memory_is_known: bool,
+    /// How many it made.
+    requests: u64,
+}
+
+/// What a component sent to one other.
+struct Letter {
+    from: ComponentHandle,
+    message: ComponentMessage,
+    request: Option<CorrelationId>,
 }
 
 type Ending<'a> = Pin<Box<dyn Future<Output = String> + Send + 'a>>;
 
 impl<E: RuntimeEngine + ?Sized> Subject<E> {
-    fn new(engine: Arc<E>) -> Self {
+    fn new(make: impl FnOnce(HostServices) -> Arc<E>) -> Self {
         let nobody = "demo/nobody/main".parse().expect("it is an id");
         let nobody = Slot {
             handle: ComponentHandle::new(nobody, u64::MAX),
             memory_is_known: true,
+            requests: 0,
         };
+        let (clock, post) = (Arc::new(ManualClock::new()), Arc::new(Post::default()));
+        let services = HostServices::default()
+            .with_clock(clock.clone())
+            .with_router(post.clone());
         Self {
-            engine,
+            engine: make(services),
+            clock,
+            post,
             slots: [(); SLOTS].map(|()| nobody.clone()),
+            undelivered: Vec::new(),
         }
     }
 
+    /// What comes of it, and what components sent meanwhile.
     async fn run(&mut self, operation: &Operation) -> String {
         let ended = timeout(PATIENCE, self.outcome(operation)).await;
-        ended.unwrap_or_else(|_| "it does not end".to_owned())
+        let mut outcome = ended.unwrap_or_else(|_| "it does not end".to_owned());
+        for place in 0..SLOTS {
+            for call in self.post.of(self.handle(place)).take_calls() {
+                outcome += &format!("; {place} {}", sent(&call));
+                self.keep(place, call);
+            }
+        }
+        outcome
+    }
+
+    fn keep(&mut self, place: usize, call: RouterCall) {
+        let (messages, request) = match call {
+            RouterCall::Send { message, .. } => (vec![message], None),
+            RouterCall::Broadcast { messages, .. } => (messages, None),
+            RouterCall::Cancel { .. } => return,
+            RouterCall::Request { message, .. } => {
+                // As the router numbers them.
+                self.slots[place].requests += 1;
+                let request = format!("request-{}", self.slots[place].requests);
+                (vec![message], Some(request.into()))
+            }
+        };
+        let from = self.handle(place).clone();
+        self.undelivered
+            .extend(messages.into_iter().map(|message| Letter {
+                from: from.clone(),
+                message,
+                request: request.clone(),
+            }));
     }
 
     async fn outcome(&mut self, operation: &Operation) -> String {
@@ -129,6 +191,7 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                         self.slots[load.slot] = Slot {
                             handle,
                             memory_is_known: matches!(behaviour, Behaviour::Component(_)),
+                            requests: 0,
                         };
                         loaded
                     }
@@ -154,6 +217,21 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                 drop(call);
                 self.call(&Call::Health(*slot)).await
             }
+            Operation::Deliver => {
+                let mut outcomes = vec!["delivered".to_owned()];
+                for letter in mem::take(&mut self.undelivered) {
+                    for slot in &self.slots {
+                        if *slot.handle.id() == letter.message.recipient {
+                            outcomes.push(self.deliver(&letter, &slot.handle).await);
+                        }
+                    }
+                }
+                outcomes.join("; ")
+            }
+            Operation::SetClock(now) => {
+                self.clock.set(*now);
+                "set".to_owned()
+            }
             Operation::Batch(calls) => {
                 let calls = calls.iter().map(|call| self.call(call)).collect();
                 all(calls).await.join("; ")
@@ -167,14 +245,11 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
         match call.clone() {
             Call::Message(slot, message) => Box::pin(async move {
                 let answer = engine.call_handle_message(self.handle(slot), message);
-                ended(answer.await, |answer| match answer {
-                    Some(payload) => format!("answered {}", shown(&payload)),
-                    None => "answered nothing".to_owned(),
-                })
+                answered(answer.await)
             }),
             Call::Callback(slot, message) => Box::pin(async move {
                 let taken = engine.call_handle_callback(self.handle(slot), message);
-                ended(taken.await, |()| "took the callback".to_owned())
+                called_back(taken.await)
             }),
             Call::Restart(slot) => Box::pin(async move {
                 let restarted = engine.restart_component(self.handle(slot)).await;
@@ -189,6 +264,21 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                 ended(metadata, |metadata| format!("{metadata:?}"))
             }),
         }
+    }
+
+    /// The answer to a request goes back at once.
+    async fn deliver(&self, letter: &Letter, to: &ComponentHandle) -> String {
+        let message = letter.message.clone();
+        let (sender, recipient) = (message.sender.clone(), message.recipient.clone());
+        let answer = self.engine.call_handle_message(to, message).await;
+        let outcome = answered(answer.clone());
+        let (Ok(Some(payload)), Some(request)) = (answer, &letter.request) else {
+            return outcome;
+        };
+        let reply = ComponentMessage::new(recipient, sender, payload);
+        let reply = reply.with_correlation_id(request.clone());
+        let taken = self.engine.call_handle_callback(&letter.from, reply).await;
+        format!("{outcome}, who asked {}", called_back(taken))
     }
 
     fn handle(&self, slot: usize) -> &ComponentHandle {
@@ -218,6 +308,34 @@ async fn all(mut calls: Vec<Ending<'_>>) -> Vec<String> {
 
 fn ended<T>(outcome: Result<T, WasmError>, show: impl FnOnce(T) -> String) -> String {
     outcome.map_or_else(|error| kind(&error), show)
+}
+
+fn answered(answer: Result<Option<MessagePayload>, WasmError>) -> String {
+    ended(answer, |answer| match answer {
+        Some(payload) => format!("answered {}", shown(&payload)),
+        None => "answered nothing".to_owned(),
+    })
+}
+
+fn called_back(taken: Result<(), WasmError>) -> String {
+    ended(taken, |()| "took the callback".to_owned())
+}
+
+/// Without the handle, whose number is the engine's own.
+fn sent(call: &RouterCall) -> String {
+    // A payload shows no more of itself than its length.
+    let whole = |message: &ComponentMessage| format!("{message:?} {}", shown(&message.payload));
+    match call {
+        RouterCall::Send { message, .. } => format!("sent {}", whole(message)),
+        RouterCall::Request {
+            message, timeout, ..
+        } => format!("requested within {timeout:?} {}", whole(message)),
+        RouterCall::Cancel { request, .. } => format!("cancelled {request:?}"),
+        RouterCall::Broadcast { messages, .. } => {
+            let messages: Vec<String> = messages.iter().map(whole).collect();
+            format!("broadcast {}", messages.join(", "))
+        }
+    }
 }
 
 /// All of it, or as much as can be read and what tells the rest from others.

@@ -1,56 +1,153 @@
 //! Sequences to try.
 
+use std::ops::Range;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::any;
 use proptest::sample::select;
-use proptest::strategy::{Just, Strategy};
+use proptest::strategy::{BoxedStrategy, Just, NewTree, Strategy, ValueTree};
+use proptest::test_runner::{Reason, TestRunner};
 use proptest::{prop_compose, prop_oneof};
 
 use wasm_core::{ComponentMessage, MessagePayload, ResourceLimits};
 use wasm_fixtures::{
-    ALL, BROADCAST_STORM, Behaviour, Fixture, LOG_FLOOD, Lifecycle, OnHealth, OnInitialize,
-    OnMessage, OnShutdown, Otherwise, SEND_FLOOD,
+    ALL, Behaviour, Fixture, Lifecycle, OnHealth, OnInitialize, OnMessage, OnShutdown, Otherwise,
 };
 
-use super::strategies::{component_ids, messages_with};
-use super::{Call, Load, Operation, SLOTS, Sequence, config, everything};
+use super::strategies::{component_ids, messages_with, timestamps};
+use super::{Call, Load, Operation, SLOTS, Sequence, config, config_within, everything};
 
-/// Sequences of up to so many operations, loads at first; unless the engine meters
-/// fuel, without components that only fuel ends.
+/// Time per call of a component that hangs: each such call takes it all, and those
+/// that end must do so on a machine that is busy with other things.
+const SHORT_MILLIS: u64 = 1_000;
+
+const ALL_SLOTS: [usize; SLOTS] = [0, 1, 2, 3];
+
+/// Sequences of so many operations, at first a load for each slot, that shrink to
+/// fewer. Unless the engine meters fuel, without components that only fuel ends.
 pub fn sequences(operations: usize, metered: bool) -> impl Strategy<Value = Sequence> {
-    let loading = operations.clamp(1, SLOTS);
-    let loads = loads(metered).prop_map(|load| Operation::Load(Box::new(load)));
-    let parts = (
-        vec(
-            any_operations(metered),
-            0..=operations.saturating_sub(loading),
-        ),
-        vec(loads, 1..=loading),
-    );
-    parts.prop_map(|(others, mut operations)| {
-        operations.extend(others);
-        Sequence::from(operations)
-    })
+    Sequences {
+        operations,
+        loads: (0..SLOTS)
+            .map(|slot| loads(metered, slot..slot + 1).boxed())
+            .collect(),
+        any: any_operations(metered).boxed(),
+    }
+}
+
+#[derive(Debug)]
+struct Sequences {
+    operations: usize,
+    loads: Vec<BoxedStrategy<Operation>>,
+    any: BoxedStrategy<Operation>,
+}
+
+impl Strategy for Sequences {
+    type Tree = SequenceTree;
+    type Value = Sequence;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        let steps = (0..self.operations).map(|place| {
+            let strategy = self.loads.get(place).unwrap_or(&self.any);
+            let operation = strategy.new_tree(runner)?;
+            Ok(Step {
+                operation,
+                kept: true,
+            })
+        });
+        let steps = steps.collect::<Result<_, Reason>>()?;
+        Ok(SequenceTree {
+            steps,
+            tried: 0,
+            last: None,
+        })
+    }
+}
+
+/// Leaves out what it can, makes the rest simpler, and leaves out what became needless
+/// by that: a vector of proptest has any length to begin with, or always the same.
+struct SequenceTree {
+    steps: Vec<Step>,
+    /// How many steps were tried, those of all three rounds.
+    tried: usize,
+    last: Option<Change>,
+}
+
+struct Step {
+    operation: BoxedTree,
+    kept: bool,
+}
+
+type BoxedTree = <BoxedStrategy<Operation> as Strategy>::Tree;
+
+enum Change {
+    LeftOut(usize),
+    Simplified(usize),
+}
+
+impl ValueTree for SequenceTree {
+    type Value = Sequence;
+
+    fn current(&self) -> Sequence {
+        let kept = self.steps.iter().filter(|step| step.kept);
+        let operations = kept.map(|step| step.operation.current());
+        Sequence::from(operations.collect::<Vec<_>>())
+    }
+
+    fn simplify(&mut self) -> bool {
+        let length = self.steps.len();
+        while self.tried < 3 * length {
+            let (round, place) = (self.tried / length, self.tried % length);
+            let step = &mut self.steps[place];
+            if round == 1 && step.kept && step.operation.simplify() {
+                self.last = Some(Change::Simplified(place));
+                return true;
+            }
+            self.tried += 1;
+            if round != 1 && step.kept {
+                step.kept = false;
+                self.last = Some(Change::LeftOut(place));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn complicate(&mut self) -> bool {
+        match self.last {
+            Some(Change::LeftOut(place)) => {
+                self.last = None;
+                self.steps[place].kept = true;
+                true
+            }
+            Some(Change::Simplified(place)) => self.steps[place].operation.complicate(),
+            None => false,
+        }
+    }
 }
 
 fn any_operations(metered: bool) -> impl Strategy<Value = Operation> {
     let slot = || 0..SLOTS;
+    // In a batch, who is first at a store of two components is nobody's business.
+    let batch = |slots| vec(calls(slots), 1..6).prop_map(Operation::Batch);
     prop_oneof![
         16 => (slot(), any_messages())
             .prop_map(|(slot, message)| Operation::Call(Call::Message(slot, message))),
-        8 => calls().prop_map(Operation::Call),
+        8 => calls(&ALL_SLOTS).prop_map(Operation::Call),
         2 => slot().prop_map(Operation::Usage),
         1 => slot().prop_map(Operation::Unload),
         4 => (slot(), any_messages())
             .prop_map(|(slot, message)| Operation::DropMessage(slot, message)),
-        4 => vec(calls(), 2..6).prop_map(Operation::Batch),
-        8 => loads(metered).prop_map(|load| Operation::Load(Box::new(load))),
+        4 => prop_oneof![batch(&[0, 2]), batch(&[0, 3]), batch(&[1, 2]), batch(&[1, 3])],
+        4 => Just(Operation::Deliver),
+        1 => timestamps().prop_map(Operation::SetClock),
+        8 => loads(metered, 0..SLOTS),
     ]
 }
 
-fn calls() -> impl Strategy<Value = Call> {
-    let slot = || 0..SLOTS;
+fn calls(slots: &'static [usize]) -> impl Strategy<Value = Call> {
+    let slot = || select(slots);
     prop_oneof![
         4 => (slot(), any_messages()).prop_map(|(slot, message)| Call::Message(slot, message)),
         2 => (slot(), any_messages()).prop_map(|(slot, message)| Call::Callback(slot, message)),
@@ -61,8 +158,9 @@ fn calls() -> impl Strategy<Value = Call> {
 }
 
 prop_compose! {
-    fn loads(metered: bool)(
-        (fixture, slot) in (fixtures(metered), 0..SLOTS),
+    fn loads(metered: bool, slots: Range<usize>)(
+        (fixture, end) in fixtures(metered),
+        slot in slots,
         id in component_ids(),
         memory_bytes in prop_oneof![
             20 => Just(ResourceLimits::MIN_MEMORY_BYTES),
@@ -71,82 +169,103 @@ prop_compose! {
         ],
         // What spins ends soon, and what does not has enough.
         (little, plenty) in (200_000_u64..1_000_000, option::of(1_000_000_000_u64..1 << 40)),
-        storage in option::of(0_u64..20_000),
+        storage in option::weighted(0.8, 0_u64..20_000),
         data in option::weighted(0.2, small_payloads()),
         env in vec(("[A-Z_]{1,8}", "[ -~]{0,8}"), 0..2),
-    ) -> Load {
-        let fuel = match ends(&fixture) {
-            true if metered => plenty,
-            true => None,
-            false => Some(little),
+    ) -> Operation {
+        let mut config = match end {
+            End::Itself => config(memory_bytes, plenty.filter(|_| metered)),
+            End::Fuel => config(memory_bytes, Some(little)),
+            End::Deadline => config_within(SHORT_MILLIS, memory_bytes, None),
         };
-        let mut config = config(memory_bytes, fuel);
         config.config_data = data;
         config.env = env;
         if let Some(quota) = storage {
             config = config.with_permissions(everything(quota));
         }
-        // In a batch, who is first at a store of two components is nobody's business.
         let id = if stores(&fixture) {
-            format!("demo/store/{slot}").parse().expect("it is an id")
+            // Neighbours share a store, and are never in one batch.
+            format!("demo/store/{}", slot / 2).parse().expect("it is an id")
         } else {
             id
         };
-        Load { slot, fixture, id, config }
+        Operation::Load(Box::new(Load { slot, fixture, id, config }))
     }
 }
 
-/// Whose behaviour is known to the end: without those that wait, that take more fuel
-/// than anyone would give here, or that ask of WASI what not every engine has.
-fn fixtures(metered: bool) -> impl Strategy<Value = Fixture> {
-    let floods = [LOG_FLOOD, SEND_FLOOD, BROADCAST_STORM].map(|fixture| fixture.name);
-    let fixtures = ALL.iter().copied().filter(move |fixture| {
-        let waits = lifecycle(fixture).is_some_and(|lifecycle| {
-            matches!(
-                lifecycle.message,
-                OnMessage::Sleep
-                    | OnMessage::OkOr(
-                        Otherwise::SleepForever
-                            | Otherwise::WaitInWasi
-                            | Otherwise::AskForRandomBytes(_)
-                    )
-            )
-        });
-        !waits && !floods.contains(&fixture.name) && (metered || ends(fixture))
-    });
-    let (working, refused): (Vec<Fixture>, Vec<Fixture>) =
-        fixtures.partition(|fixture| lifecycle(fixture).is_some());
-    let one_of =
-        |fixtures: Vec<Fixture>| (0..fixtures.len()).prop_map(move |place| fixtures[place]);
-    prop_oneof![8 => one_of(working), 1 => one_of(refused)]
+/// What brings the calls of a fixture to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Itself,
+    Fuel,
+    Deadline,
 }
 
-/// Whether every call of it comes to an end by itself.
-fn ends(fixture: &Fixture) -> bool {
-    lifecycle(fixture).is_none_or(|lifecycle| {
-        let spins = matches!(
-            lifecycle.message,
-            OnMessage::SpinInRealloc
-                | OnMessage::OkOr(
-                    Otherwise::Spin | Otherwise::SpinAfterEcho | Otherwise::GrowForever
-                )
-        );
-        !spins
-            && !matches!(
-                lifecycle.initialize,
-                OnInitialize::Spin | OnInitialize::SpinBefore
+/// What works, what talks to others, what does not load, and, as each of its calls
+/// takes time, seldom what hangs.
+fn fixtures(metered: bool) -> impl Strategy<Value = (Fixture, End)> {
+    let one_of = |is_one: &dyn Fn(&Fixture, End) -> bool| {
+        let known = ALL
+            .iter()
+            .filter_map(|fixture| Some((*fixture, end(fixture)?)));
+        let fixtures: Vec<_> = known
+            .filter(|(fixture, end)| is_one(fixture, *end))
+            .collect();
+        (0..fixtures.len()).prop_map(move |place| fixtures[place])
+    };
+    let ends = |end| end == End::Itself || end == End::Fuel && metered;
+    let hangs = one_of(&|_, end| end != End::Itself);
+    prop_oneof![
+        800 => one_of(&|fixture, end| lifecycle(fixture).is_some() && ends(end)),
+        400 => one_of(&|fixture, _| talks(fixture) || stores(fixture)),
+        100 => one_of(&|fixture, _| lifecycle(fixture).is_none()),
+        1 => hangs.prop_map(|(fixture, _)| (fixture, End::Deadline)),
+    ]
+}
+
+/// Unless it takes more fuel than anyone would give here, or asks of WASI or of its
+/// router what not every engine has.
+fn end(fixture: &Fixture) -> Option<End> {
+    let Some(lifecycle) = lifecycle(fixture) else {
+        return Some(End::Itself);
+    };
+    let spins = matches!(
+        lifecycle.initialize,
+        OnInitialize::Spin | OnInitialize::SpinBefore
+    ) || lifecycle.health == OnHealth::Spin
+        || lifecycle.shutdown == OnShutdown::Spin;
+    match lifecycle.message {
+        OnMessage::LogFlood { .. }
+        | OnMessage::SendFlood { .. }
+        | OnMessage::BroadcastStorm { .. }
+        | OnMessage::OkOr(Otherwise::WaitInWasi | Otherwise::AskForRandomBytes(_)) => None,
+        OnMessage::Sleep | OnMessage::OkOr(Otherwise::SleepForever) => Some(End::Deadline),
+        OnMessage::SpinInRealloc
+        | OnMessage::OkOr(Otherwise::Spin | Otherwise::SpinAfterEcho | Otherwise::GrowForever) => {
+            Some(End::Fuel)
+        }
+        _ if spins => Some(End::Fuel),
+        _ => Some(End::Itself),
+    }
+}
+
+fn talks(fixture: &Fixture) -> bool {
+    lifecycle(fixture).is_some_and(|lifecycle| {
+        lifecycle.initialize == OnInitialize::Sends
+            || matches!(
+                lifecycle.message,
+                OnMessage::Send | OnMessage::SendBack | OnMessage::Broadcast | OnMessage::Request
             )
-            && lifecycle.health != OnHealth::Spin
-            && lifecycle.shutdown != OnShutdown::Spin
     })
 }
 
 fn stores(fixture: &Fixture) -> bool {
     lifecycle(fixture).is_some_and(|lifecycle| {
-        matches!(
-            lifecycle.message,
-            OnMessage::CountInStorage | OnMessage::Store | OnMessage::FillStorage
-        )
+        matches!(lifecycle.initialize, OnInitialize::FailsAgain(_))
+            || matches!(
+                lifecycle.message,
+                OnMessage::CountInStorage | OnMessage::Store | OnMessage::FillStorage
+            )
     })
 }
 
@@ -192,14 +311,15 @@ fn small_payloads() -> impl Strategy<Value = MessagePayload> {
         "degraded",
         "unhealthy",
         "last",
-        "cancel c-1",
-        "demo/a/main hello",
-        "demo/a/main,demo/b/main hello",
+        "cancel request-1",
         "demo/a/main",
         "not an id",
     ];
+    const IDS: &[&str] = &["demo/a/main", "demo/b/main", "demo/store/0", "demo/store/1"];
+    let letter = (vec(select(IDS), 1..3), select(UNDERSTOOD));
     prop_oneof![
         4 => select(UNDERSTOOD).prop_map(MessagePayload::from),
+        2 => letter.prop_map(|(ids, text)| format!("{} {text}", ids.join(",")).into()),
         1 => vec(any::<u8>(), 0..48).prop_map(MessagePayload::from),
     ]
 }

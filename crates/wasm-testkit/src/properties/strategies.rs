@@ -3,6 +3,8 @@
 //! All that the contract allows can come up; what is found shrinks towards the
 //! plainest value.
 
+mod errors;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,10 +16,15 @@ use proptest::strategy::{Just, Strategy};
 use proptest::{prop_compose, prop_oneof};
 
 use wasm_core::{
-    Capability, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentPattern, CorrelationId, DirAccess, GuestError, HealthStatus, LifecycleError, LogLevel,
-    MessagePayload, Permissions, ResourceLimits, RestartPolicy, Supervision, Timestamp, Trap,
-    WasiGrant,
+    Capability, ComponentConfig, ComponentHandle, ComponentId, ComponentInfo, ComponentMessage,
+    ComponentMetadata, ComponentPattern, ComponentState, ComponentUsage, CorrelationId, DirAccess,
+    HealthStatus, LogLevel, MessagePayload, Permissions, ResourceLimits, RestartPolicy,
+    StorageUsage, Supervision, Timestamp, WasiGrant,
+};
+
+pub use self::errors::{
+    capabilities_denied, defects, guest_errors, lifecycle_errors, limits_errors, messaging_errors,
+    storage_errors, traps, wasm_errors, wasm_frames,
 };
 
 /// A segment of an id; one that begins otherwise may be `.` or `..`, which none is.
@@ -241,44 +248,44 @@ prop_compose! {
     }
 }
 
-/// Every case, with any text.
-pub fn guest_errors() -> impl Strategy<Value = GuestError> {
-    prop_oneof![
-        TEXT.prop_map(GuestError::RuntimeError),
-        Just(GuestError::Timeout),
-        TEXT.prop_map(GuestError::ComponentNotFound),
-        TEXT.prop_map(GuestError::InstantiationFailed),
-        TEXT.prop_map(GuestError::ExportNotFound),
-        TEXT.prop_map(GuestError::ResourceLimitExceeded),
-        TEXT.prop_map(GuestError::InvalidComponent),
-    ]
+prop_compose! {
+    /// Any counts, whether or not a component comes by them.
+    pub fn component_usages()(
+        state in select(
+            &[ComponentState::Ready, ComponentState::Busy, ComponentState::Failed][..],
+        ),
+        [memory_bytes, peak_memory_bytes, last_call_fuel, total_fuel] in any::<[u64; 4]>(),
+        [calls, traps, timeouts, restarts] in any::<[u64; 4]>(),
+    ) -> ComponentUsage {
+        let mut usage = ComponentUsage::new(state);
+        usage.memory_bytes = memory_bytes;
+        usage.peak_memory_bytes = peak_memory_bytes;
+        usage.last_call_fuel = last_call_fuel;
+        usage.total_fuel = total_fuel;
+        usage.calls = calls;
+        usage.traps = traps;
+        usage.timeouts = timeouts;
+        usage.restarts = restarts;
+        usage
+    }
 }
 
-/// Every case, with any text.
-pub fn lifecycle_errors() -> impl Strategy<Value = LifecycleError> {
-    prop_oneof![
-        Just(LifecycleError::AlreadyInitialized),
-        Just(LifecycleError::NotInitialized),
-        TEXT.prop_map(LifecycleError::InitializationFailed),
-        TEXT.prop_map(LifecycleError::ShutdownFailed),
-        TEXT.prop_map(LifecycleError::InvalidState),
-    ]
+prop_compose! {
+    /// Entries of a directory.
+    pub fn component_infos()(
+        id in component_ids(),
+        [name, version] in [TEXT; 2],
+        health in health_statuses(),
+    ) -> ComponentInfo {
+        ComponentInfo { id, name, version, health }
+    }
 }
 
-/// Every trap, with any text.
-pub fn traps() -> impl Strategy<Value = Trap> {
-    prop_oneof![
-        Just(Trap::Unreachable),
-        Just(Trap::MemoryOutOfBounds),
-        Just(Trap::TableOutOfBounds),
-        Just(Trap::IndirectCallToNull),
-        Just(Trap::BadSignature),
-        Just(Trap::IntegerOverflow),
-        Just(Trap::IntegerDivisionByZero),
-        Just(Trap::BadConversionToInteger),
-        Just(Trap::StackOverflow),
-        TEXT.prop_map(Trap::HostPanic),
-        TEXT.prop_map(Trap::RefusedByHost),
-        TEXT.prop_map(Trap::Other),
-    ]
+prop_compose! {
+    /// Any sums.
+    pub fn storage_usages()(
+        [used_bytes, key_count] in any::<[u64; 2]>(),
+    ) -> StorageUsage {
+        StorageUsage { used_bytes, key_count }
+    }
 }

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Proves that the unit tests of wasm-core, and those of the services in wasm-testkit,
+# notice when the code does something else: cargo-mutants makes one small change at a
+# time, `<` to `<=` or a body to `Ok(())`, and some test has to fail or to hang.
+#
+# Fails over a change that no test notices, unless .cargo/mutants.toml says why it is
+# harmless; and below 90 %, where those count as unnoticed.
+#
+# Compiles no wasmtime. A quarter of an hour on two cores; installs cargo-mutants if
+# there is none. What was done to each mutant is in target/mutants.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+minimum=90
+
+cargo mutants --version >/dev/null 2>&1 ||
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+        cargo install --locked --version '^27.1' cargo-mutants
+
+# Snapshots are compared, never written.
+export INSTA_UPDATE=no
+# Less to compile and to print for each of some hundred runs.
+export CARGO_PROFILE_DEV_DEBUG=0 RUST_BACKTRACE=0
+# The copy of the workspace that is changed has a target folder of its own.
+unset CARGO_TARGET_DIR
+
+caught=0
+viable=0
+survivors=0
+
+# mutate PACKAGE FILES TESTS...: the files of a package, tested by `cargo test TESTS`.
+mutate() {
+    local out=target/mutants/$1 all code=0
+    local what=(--package "$1" --all-features --file "$2")
+    shift 2
+    mkdir -p "$out"
+    # It answers 2 when mutants survive, and 3 when the tests of some hang.
+    cargo mutants --output "$out" --timeout 60 "${what[@]}" -- "$@" || code=$?
+    [[ $code == [023] ]] || exit "$code"
+    # With those that are left out as harmless.
+    all=$(cargo mutants --list --no-config "${what[@]}" | wc -l)
+    out+=/mutants.out
+    viable=$((viable + all - $(wc -l <"$out/unviable.txt")))
+    caught=$((caught + $(cat "$out/caught.txt" "$out/timeout.txt" | wc -l)))
+    survivors=$((survivors + $(wc -l <"$out/missed.txt")))
+}
+
+mutate wasm-core 'crates/wasm-core/src/**' --lib
+mutate wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
+    --lib --test broken_services
+
+printf 'caught %d of %d viable mutants (%d %%)\n' \
+    "$caught" "$viable" $((viable ? 100 * caught / viable : 0))
+if ((survivors > 0)); then
+    echo "error: $survivors survived that .cargo/mutants.toml does not list" >&2
+    exit 1
+fi
+if ((viable == 0 || 100 * caught < minimum * viable)); then
+    echo "error: less than $minimum % are caught" >&2
+    exit 1
+fi
