@@ -404,17 +404,25 @@ pub struct WasmFrame {
     pub offset: Option<u64>,
 }
 
+/// A component chooses its names, and an error may be kept for long.
+const MAX_NAME_BYTES: usize = 256;
+
 impl WasmFrame {
-    /// For engines.
+    /// For engines. Of a name, the first 256 bytes are kept: fewer are ever shown.
     pub fn new(
         module: Option<String>,
         function: Option<String>,
         function_index: u32,
         offset: Option<u64>,
     ) -> Self {
+        let short = |mut name: String| {
+            name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
+            name.shrink_to_fit();
+            name
+        };
         Self {
-            module,
-            function,
+            module: module.map(short),
+            function: function.map(short),
             function_index,
             offset,
         }

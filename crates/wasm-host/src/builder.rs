@@ -81,8 +81,8 @@ impl HostBuilder {
         self
     }
 
-    /// Puts a router between the components and the host's own, which `wrap` is given:
-    /// one that knows the way to other hosts, one that counts.
+    /// Puts a router between the components and the host's own, which `wrap` is given: one
+    /// that counts, one that looks at what is sent.
     #[must_use]
     pub fn with_router(
         mut self,
@@ -99,7 +99,8 @@ impl HostBuilder {
         self
     }
 
-    /// Starts a host around the engine that `engine` makes with these services.
+    /// Starts a host around the engine that `engine` makes with these services. Its tasks
+    /// run on this tokio runtime, which must have its timer enabled, whoever asks for them.
     ///
     /// # Errors
     /// That of `engine`.

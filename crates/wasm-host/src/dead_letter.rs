@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex};
 
-use wasm_core::{ComponentMessage, Timestamp, WasmError};
+use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
 
 use crate::lock::lock;
 
@@ -10,8 +10,11 @@ use crate::lock::lock;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// As it was to be delivered.
+    /// As it was to be delivered; without its payload if that is larger than
+    /// [`HostLimits::dead_letter_bytes`](crate::HostLimits::dead_letter_bytes).
     pub message: ComponentMessage,
+    /// Of the payload, kept or not.
+    pub payload_bytes: usize,
     /// What it was.
     pub kind: LetterKind,
     /// Why it was not handled.
@@ -28,6 +31,7 @@ impl DeadLetter {
         timestamp: Timestamp,
     ) -> Self {
         Self {
+            payload_bytes: message.payload.len(),
             message,
             kind,
             cause,
@@ -80,6 +84,9 @@ pub enum DeadLetterCause {
     RequesterGone,
     /// The host stopped before its turn came.
     Stopped,
+    /// The recipient's task ended while it was handled or waited: the engine panicked, or
+    /// the async runtime is gone.
+    Abandoned,
 }
 
 impl DeadLetterCause {
@@ -92,6 +99,7 @@ impl DeadLetterCause {
             Self::Unloaded => "unloaded",
             Self::RequesterGone => "requester-gone",
             Self::Stopped => "stopped",
+            Self::Abandoned => "abandoned",
         }
     }
 }
@@ -105,6 +113,7 @@ impl Display for DeadLetterCause {
             Self::Unloaded => f.write_str("its recipient was unloaded"),
             Self::RequesterGone => f.write_str("the instance that made the request is gone"),
             Self::Stopped => f.write_str("the host stopped"),
+            Self::Abandoned => f.write_str("the task of its recipient has ended"),
         }
     }
 }
@@ -136,7 +145,10 @@ impl DeadLetters {
         }
     }
 
-    pub(crate) fn add(&self, letter: DeadLetter) {
+    pub(crate) fn add(&self, mut letter: DeadLetter) {
+        if bytes_of(&letter) > self.max_bytes {
+            letter.message.payload = MessagePayload::empty();
+        }
         let mut kept = lock(&self.kept);
         kept.bytes += bytes_of(&letter);
         kept.letters.push_back(letter);
@@ -190,10 +202,10 @@ mod tests {
         assert_eq!(texts(&dead.list()), [b"b", b"c"]);
         dead.add(letter("12345"));
         assert_eq!(texts(&dead.list()), [b"c".as_slice(), b"12345"]);
+        // One that is larger than all together does not drive the others out.
         dead.add(letter("larger than all"));
-        assert_eq!(dead.list().len(), 0);
-        dead.add(letter("d"));
-        assert_eq!(texts(&dead.take()), [b"d"]);
+        assert_eq!(texts(&dead.list()), [b"12345".as_slice(), b""]);
+        assert_eq!(dead.take()[1].payload_bytes, 15);
         assert_eq!(dead.take().len(), 0);
     }
 }

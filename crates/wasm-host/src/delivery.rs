@@ -1,9 +1,10 @@
 //! The task of one component: delivers what waits for it, one message after the
 //! other, and does between two of them what operators and failures ask for.
 
+use std::future::pending;
+use std::mem;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +20,7 @@ use crate::limits::Reservation;
 use crate::mailbox::{Closed, Letter};
 use crate::metrics::Handling;
 use crate::request::RequestError;
-use crate::resident::{Command, Leaving, Resident};
+use crate::resident::{Command, Leaving, Orders, Record, Resident};
 use crate::status::Phase;
 use crate::supervisor::Restarts;
 use crate::switchboard::Switchboard;
@@ -28,10 +29,12 @@ pub(crate) struct Delivery<E: ?Sized> {
     pub(crate) engine: Arc<E>,
     pub(crate) board: Arc<Switchboard>,
     pub(crate) resident: Arc<Resident>,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) orders: Orders,
     pub(crate) component: Component,
     /// Given back before anyone can see that the component is gone.
     pub(crate) reservation: Option<Reservation>,
+    /// What the component handles right now.
+    pub(crate) handling: Option<Letter>,
 }
 
 /// What a component is doing.
@@ -57,9 +60,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let handle = match load.await {
             Ok(handle) => handle,
             Err(error) => {
-                let error = kept(error);
-                self.resident.did_not_start();
-                self.board.requests.abandon(id, incarnation);
+                let error = self.not_made(incarnation, error);
                 let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
                 self.close(Closed::Unloaded, &cause);
                 // Whoever is told finds room for another.
@@ -90,20 +91,47 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     /// What waits becomes dead letters, and nothing more is taken.
     fn close(&self, why: Closed, cause: &DeadLetterCause) {
         for letter in self.resident.mailbox.close(why) {
-            drop(self.board.give_up(&self.resident, letter, cause.clone()));
+            self.board.give_up(&self.resident, letter, cause.clone());
         }
+    }
+
+    /// There is no instance any more: nobody is there to be answered.
+    fn instance_is_gone(&self) {
+        if let Some(incarnation) = self.resident.is_gone() {
+            self.board.requests.abandon(&self.resident.id, incarnation);
+        }
+    }
+
+    /// The same of an instance that should have been made.
+    fn not_made(&self, incarnation: u64, error: WasmError) -> Arc<WasmError> {
+        self.resident.did_not_start();
+        self.board.requests.abandon(&self.resident.id, incarnation);
+        let error = kept(error);
+        self.board.tell(|| Event::NotLoaded {
+            component: self.resident.id.clone(),
+            error: Arc::clone(&error),
+        });
+        error
     }
 }
 
 /// Whatever ends the task, a panic of the engine included, nobody waits for it in vain.
 impl<E: ?Sized> Drop for Delivery<E> {
     fn drop(&mut self) {
-        for letter in self.resident.mailbox.close(Closed::Unloaded) {
-            let cause = DeadLetterCause::Unloaded;
-            drop(self.board.give_up(&self.resident, letter, cause));
+        let resident = &self.resident;
+        let waiting = resident.mailbox.close(Closed::Unloaded);
+        if let Some(incarnation) = resident.is_gone() {
+            self.board.requests.abandon(&resident.id, incarnation);
+            let component = resident.id.clone();
+            self.board.tell(|| Event::Abandoned { component });
         }
+        for letter in self.handling.take().into_iter().chain(waiting) {
+            let cause = DeadLetterCause::Abandoned;
+            self.board.give_up(resident, letter, cause);
+        }
+        self.board.tell_denials(resident);
         self.reservation = None;
-        self.board.remove(&self.resident);
+        self.board.remove(resident);
     }
 }
 
@@ -115,84 +143,118 @@ struct Serving<E: ?Sized> {
     restarts: Restarts,
 }
 
+/// What comes next.
+enum Next {
+    Leave(Leaving),
+    Obey(Command),
+    Deliver(Letter),
+    Restart,
+    TellDenials,
+}
+
 impl<E: RuntimeEngine + ?Sized> Serving<E> {
     async fn run(mut self) {
         loop {
-            let command = match self.state {
-                State::Serving => tokio::select! {
-                    biased;
-                    command = self.task.commands.recv() => command,
-                    letter = self.task.resident.mailbox.next() => {
-                        self.deliver(letter).await;
-                        // A mailbox that never runs empty must not keep others waiting.
-                        consume_budget().await;
-                        continue;
-                    }
-                },
-                State::Waiting(until) => tokio::select! {
-                    biased;
-                    command = self.task.commands.recv() => command,
-                    () = sleep_until(until) => {
-                        self.restart().await;
-                        continue;
-                    }
-                },
-                State::Quarantined => self.task.commands.recv().await,
-            };
-            // Whoever gave a command may have gone since.
-            match command {
-                Some(Command::Unload(leaving, reply)) => {
-                    let outcome = self.unload(leaving).await;
-                    // Whoever is told finds room for another.
-                    drop(self);
+            // Whoever asked for something may have gone since.
+            match self.next().await {
+                Next::Leave(Leaving::Unloaded(reply)) => {
+                    let outcome = self
+                        .unload(Closed::Unloaded, DeadLetterCause::Unloaded)
+                        .await;
                     let _ = reply.send(outcome);
                     return;
                 }
-                Some(Command::Restart(reply)) => {
-                    let _ = reply.send(self.restart_by_hand().await);
+                Next::Leave(Leaving::Stopped(reply)) => {
+                    let outcome = self.unload(Closed::Stopped, DeadLetterCause::Stopped).await;
+                    let _ = reply.send(outcome);
+                    return;
                 }
-                Some(Command::Swap(component, reservation, reply)) => {
-                    let _ = reply.send(self.swap(*component, reservation).await);
+                Next::Leave(Leaving::Abandoned) => return self.task.instance_is_gone(),
+                Next::Obey(command) => self.obey(command).await,
+                Next::Deliver(letter) => {
+                    self.deliver(letter).await;
+                    // A mailbox that never runs empty must not keep others waiting.
+                    consume_budget().await;
                 }
-                Some(Command::Health(reply)) => {
-                    let _ = reply.send(self.health().await);
-                }
-                Some(Command::Abandon) | None => return,
+                Next::Restart => self.restart().await,
+                Next::TellDenials => self.task.board.tell_denials(&self.task.resident),
             }
         }
     }
 
-    async fn deliver(&mut self, letter: Letter) {
+    /// Leaving overtakes everything, commands overtake messages.
+    async fn next(&mut self) -> Next {
+        let resident = &self.task.resident;
+        let orders = &mut self.task.orders;
+        let denials_due = resident.denials_due();
+        let (serves, restart_at) = match self.state {
+            State::Serving => (true, None),
+            State::Waiting(until) => (false, Some(until)),
+            State::Quarantined => (false, None),
+        };
+        tokio::select! {
+            biased;
+            leaving = orders.leaving.recv() => Next::Leave(leaving.unwrap_or(Leaving::Abandoned)),
+            Some(command) = orders.commands.recv() => Next::Obey(command),
+            () = until(denials_due) => Next::TellDenials,
+            () = until(restart_at) => Next::Restart,
+            letter = resident.mailbox.next(), if serves => Next::Deliver(letter),
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Restart(reply) if !reply.is_closed() => {
+                let _ = reply.send(self.restart_by_hand().await);
+            }
+            Command::Swap(component, reply) if !reply.is_closed() => {
+                let _ = reply.send(self.swap(*component).await);
+            }
+            Command::Health(reply) if !reply.is_closed() => {
+                let _ = reply.send(self.health().await);
+            }
+            Command::Restart(_) | Command::Swap(..) | Command::Health(_) => {}
+        }
+    }
+
+    async fn deliver(&mut self, mut letter: Letter) {
         let resident = Arc::clone(&self.task.resident);
         let is_callback = letter.kind == LetterKind::Callback;
-        if is_callback && resident.serving() != Some(letter.incarnation) {
+        if is_callback && resident.serving() != letter.incarnation {
             let cause = DeadLetterCause::RequesterGone;
-            return drop(self.task.board.give_up(&resident, letter, cause));
+            return self.task.board.give_up(&resident, letter, cause);
         }
         let began = Instant::now();
         resident.handles(letter.hops, letter.span.clone());
         resident.update(|record| record.phase = Phase::Busy);
-        let message = letter.message.clone();
+        // A callback that is delivered makes room for another request.
+        letter.seat = None;
+        let (message, span) = (letter.message.clone(), letter.span.clone());
+        self.task.handling = Some(letter);
         let engine = &self.task.engine;
         let outcome = if is_callback {
             let call = engine.call_handle_callback(&self.handle, message);
-            call.instrument(letter.span.clone()).await.map(|()| None)
+            call.instrument(span).await.map(|()| None)
         } else {
             let call = engine.call_handle_message(&self.handle, message);
-            call.instrument(letter.span.clone()).await
+            call.instrument(span).await
+        };
+        let Some(letter) = self.task.handling.take() else {
+            return;
         };
         resident.handled();
-        resident.update(|record| record.phase = Phase::Ready);
+        // What became of the component is known before anyone is told of the message.
         match outcome {
             Ok(reply) => {
+                self.is_ready();
                 self.handled(&letter, Handling::Answered, began, reply_of(reply.as_ref()));
                 self.answer(&letter, Ok(reply));
             }
             Err(WasmError::GuestError { component, error }) => {
+                self.is_ready();
                 let mut told = error.clone();
                 shorten_guest_error(&mut told);
-                let reply = Reply::Error(told);
-                self.handled(&letter, Handling::GuestError, began, reply);
+                self.handled(&letter, Handling::GuestError, began, Reply::Error(told));
                 let error = Arc::new(WasmError::GuestError { component, error });
                 self.answer(&letter, Err(RequestError::Component(error)));
             }
@@ -200,22 +262,28 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             // reached it.
             Err(WasmError::ComponentFailed { source, .. }) => {
                 resident.mailbox.push_front(letter);
-                self.fail(source);
+                self.fail(kept(WasmError::clone(&source)));
             }
             Err(error) => {
                 let (waited, took) = (began - letter.accepted, began.elapsed());
                 let failed = Handling::Failed;
                 resident.meters.handled(letter.kind, failed, waited, took);
                 let error = kept(error);
-                let cause = DeadLetterCause::Failed(Arc::clone(&error));
-                // Until it is told what became of the component.
-                let _in_flight = self.task.board.give_up(&resident, letter, cause);
                 let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
                 if error.fails_instance() || is_gone {
-                    self.fail(error);
+                    self.fail(Arc::clone(&error));
+                } else {
+                    self.is_ready();
                 }
+                let cause = DeadLetterCause::Failed(error);
+                self.task.board.give_up(&resident, letter, cause);
             }
         }
+    }
+
+    fn is_ready(&self) {
+        let ready = |record: &mut Record| record.phase = Phase::Ready;
+        self.task.resident.update(ready);
     }
 
     fn handled(&self, letter: &Letter, handling: Handling, began: Instant, reply: Reply) {
@@ -244,9 +312,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
     /// The instance is gone, and its open requests with it.
     fn fail(&mut self, error: Arc<WasmError>) {
         let resident = Arc::clone(&self.task.resident);
-        if let Some(incarnation) = resident.is_gone() {
-            self.task.board.requests.abandon(&resident.id, incarnation);
-        }
+        self.task.instance_is_gone();
         resident.meters.failure();
         let supervision = &self.task.component.supervision;
         let backoff = self.restarts.next(supervision, Instant::now());
@@ -285,9 +351,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
     async fn restart(&mut self) {
         let resident = Arc::clone(&self.task.resident);
         // An instance that has not failed ends here.
-        if let Some(incarnation) = resident.is_gone() {
-            self.task.board.requests.abandon(&resident.id, incarnation);
-        }
+        self.task.instance_is_gone();
         let incarnation = resident.starts(&resident.permissions());
         match self.task.engine.restart_component(&self.handle).await {
             Ok(()) => {
@@ -302,9 +366,8 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 self.state = State::Serving;
             }
             Err(error) => {
-                resident.did_not_start();
-                self.task.board.requests.abandon(&resident.id, incarnation);
-                self.fail(kept(error));
+                let error = self.task.not_made(incarnation, error);
+                self.fail(error);
             }
         }
     }
@@ -329,14 +392,19 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
 
     /// The old instance has ended its call and is idle while the new one is made. Until
     /// that is done, it can go on.
-    async fn swap(
-        &mut self,
-        component: Component,
-        reservation: Reservation,
-    ) -> Result<(), HostError> {
+    async fn swap(&mut self, component: Component) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
-        let before = resident.record().phase;
-        resident.update(|record| record.phase = Phase::Swapping);
+        let memory_bytes = component.config.limits.memory_bytes();
+        let reserved = match &self.task.reservation {
+            Some(reservation) => reservation.another(memory_bytes),
+            None => return Err(HostError::NotLoaded(resident.id.clone())),
+        };
+        let reservation = reserved.map_err(|source| HostError::Budget {
+            component: resident.id.clone(),
+            source,
+        })?;
+        let mut before = Phase::Swapping;
+        resident.update(|record| mem::swap(&mut record.phase, &mut before));
         let incarnation = resident.starts(&component.config.permissions);
         let Component {
             id, bytes, config, ..
@@ -348,19 +416,15 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         let handle = match load.await {
             Ok(handle) => handle,
             Err(error) => {
-                resident.did_not_start();
-                self.task.board.requests.abandon(&resident.id, incarnation);
+                let error = self.task.not_made(incarnation, error);
                 resident.update(|record| record.phase = before);
-                return Err(error.into());
+                return Err(HostError::Engine(error));
             }
         };
-        let old = std::mem::replace(&mut self.handle, handle);
+        let old = mem::replace(&mut self.handle, handle);
         // Its last words are said as the old one, with the old one's permissions.
         let shutdown = self.task.engine.unload_component(&old).await;
-        if let Some(incarnation) = resident.is_gone() {
-            self.task.board.requests.abandon(&resident.id, incarnation);
-        }
-        resident.set_permissions(component.config.permissions.clone());
+        self.task.instance_is_gone();
         resident.serves(self.handle.handle_id());
         resident.mailbox.open(component.supervision.mailbox);
         resident.update(|record| {
@@ -400,28 +464,29 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
-    async fn unload(&mut self, leaving: Leaving) -> Result<(), HostError> {
+    async fn unload(self, closed: Closed, cause: DeadLetterCause) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
         resident.update(|record| record.phase = Phase::Unloading);
-        let (closed, cause) = match leaving {
-            Leaving::Unloaded => (Closed::Unloaded, DeadLetterCause::Unloaded),
-            Leaving::Stopped => (Closed::Stopped, DeadLetterCause::Stopped),
-        };
         self.task.close(closed, &cause);
         let shutdown = self.task.engine.unload_component(&self.handle).await;
-        if let Some(incarnation) = resident.is_gone() {
-            self.task.board.requests.abandon(&resident.id, incarnation);
-        }
-        self.task.reservation = None;
-        self.task.board.remove(&resident);
+        self.task.instance_is_gone();
         let error = shutdown.err().map(kept);
-        let component = resident.id.clone();
-        let event = Event::Unloaded {
-            component,
+        self.task.board.tell_denials(&resident);
+        self.task.board.tell(|| Event::Unloaded {
+            component: resident.id.clone(),
             error: error.clone(),
-        };
-        self.task.board.tell(|| event);
+        });
+        // Whoever is told finds room for another.
+        drop(self);
         error.map_or(Ok(()), |error| Err(HostError::Engine(error)))
+    }
+}
+
+/// Never, without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 

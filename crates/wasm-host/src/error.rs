@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use wasm_core::{ComponentId, GuestError, LifecycleError, WasmError};
+use wasm_core::{ComponentId, GuestError, LifecycleError, Trap, WasmError};
 
 use crate::limits::BudgetExceeded;
 
@@ -61,6 +61,10 @@ pub(crate) fn kept(mut error: WasmError) -> Arc<WasmError> {
         WasmError::InitializationFailed { error, .. } | WasmError::ShutdownFailed { error, .. } => {
             shorten_lifecycle_error(error);
         }
+        WasmError::Trapped {
+            trap: Trap::HostPanic(text) | Trap::RefusedByHost(text) | Trap::Other(text),
+            ..
+        } => shorten(text),
         _ => {}
     }
     Arc::new(error)

@@ -23,6 +23,13 @@ pub enum Event {
         /// Which.
         component: ComponentId,
     },
+    /// A component could not be loaded, or not be replaced by another version.
+    NotLoaded {
+        /// Which.
+        component: ComponentId,
+        /// What loading ended in.
+        error: Arc<WasmError>,
+    },
     /// A component has handled a message; one that it failed over is a
     /// [`Failed`](Self::Failed) and a [`DeadLetter`](Self::DeadLetter).
     Message {
@@ -52,10 +59,15 @@ pub enum Event {
         granted: Vec<ComponentPattern>,
         /// As the component was told.
         reason: String,
-        /// How many denials of the component were left out since the last that is told
-        /// here, so that it cannot hide one among many. A validator is told of each,
-        /// see [`SecurityValidator::denied`](wasm_core::SecurityValidator::denied).
-        left_out: u64,
+    },
+    /// A component was denied more than is told one by one: within a second, 16 different
+    /// capabilities once each. A validator is told of every denial, see
+    /// [`SecurityValidator::denied`](wasm_core::SecurityValidator::denied).
+    DenialsLeftOut {
+        /// Which.
+        component: ComponentId,
+        /// How many others there were.
+        denials: u64,
     },
     /// A component's instance is gone.
     Failed {
@@ -107,6 +119,12 @@ pub enum Event {
         /// What its `shutdown` ended with, if not well.
         error: Option<Arc<WasmError>>,
     },
+    /// The task of a component has ended before its time: the engine panicked, or the
+    /// async runtime is gone.
+    Abandoned {
+        /// Which.
+        component: ComponentId,
+    },
     /// The host has stopped; nothing comes after this.
     Stopped,
     /// The reader was too slow, and this many events were not kept for it.
@@ -128,6 +146,7 @@ impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loaded { component } => write!(f, "{component} is loaded"),
+            Self::NotLoaded { error, .. } => write!(f, "{error}"),
             Self::Message {
                 from,
                 to,
@@ -153,7 +172,6 @@ impl Display for Event {
                 capability,
                 granted,
                 reason,
-                left_out,
             } => {
                 write!(
                     f,
@@ -164,10 +182,10 @@ impl Display for Event {
                 if !patterns.is_empty() {
                     write!(f, " (granted: {})", patterns.join(", "))?;
                 }
-                match left_out {
-                    0 => Ok(()),
-                    more => write!(f, "; {more} others were left out"),
-                }
+                Ok(())
+            }
+            Self::DenialsLeftOut { component, denials } => {
+                write!(f, "{component} was denied {denials} more times")
             }
             Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
             Self::Restarted { component } => write!(f, "{component} was restarted"),
@@ -192,6 +210,9 @@ impl Display for Event {
                 Some(error) => write!(f, "{component} is unloaded; {error}"),
                 None => write!(f, "{component} is unloaded"),
             },
+            Self::Abandoned { component } => {
+                write!(f, "{component} is gone: its task has ended before its time")
+            }
             Self::Stopped => write!(f, "the host has stopped"),
             Self::Missed(events) => write!(f, "{events} events were missed"),
         }
@@ -206,11 +227,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(receiver: broadcast::Receiver<Event>) -> Self {
-        Self {
-            receiver,
-            stopped: false,
-        }
+    pub(crate) fn new(receiver: broadcast::Receiver<Event>, stopped: bool) -> Self {
+        Self { receiver, stopped }
     }
 
     /// The next event; `None` after [`Event::Stopped`] or when the host is gone. May be

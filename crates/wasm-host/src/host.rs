@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -33,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// with the engine, without their `shutdown`.
 ///
 /// Methods that change a component take effect between two messages. Dropping their
-/// futures does not stop what they began.
+/// futures does not stop what they began; what waits for its turn is not begun then.
 pub struct Host<E: RuntimeEngine + ?Sized> {
     inner: Arc<Inner<E>>,
 }
@@ -44,6 +45,8 @@ struct Inner<E: RuntimeEngine + ?Sized> {
     services: HostServices,
     loader: Option<Arc<dyn ComponentLoader>>,
     budget: Arc<Budget>,
+    /// Runs everything of the host, whoever asks for it.
+    runtime: Handle,
     /// Ends requests that are overdue.
     expiry: JoinHandle<()>,
 }
@@ -62,7 +65,7 @@ impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
         self.board.stop();
         for resident in self.board.residents() {
             // One that is gone has nothing to abandon.
-            let _ = resident.commands.send(Command::Abandon);
+            let _ = resident.leaving.send(Leaving::Abandoned);
         }
     }
 }
@@ -74,9 +77,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         services: HostServices,
         loader: Option<Arc<dyn ComponentLoader>>,
     ) -> Self {
+        let runtime = Handle::current();
         let expiry = {
             let board = Arc::clone(&board);
-            tokio::spawn(async move { board.expire().await })
+            runtime.spawn(async move { board.expire().await })
         };
         Self {
             inner: Arc::new(Inner {
@@ -85,6 +89,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
                 board,
                 services,
                 loader,
+                runtime,
                 expiry,
             }),
         }
@@ -177,20 +182,19 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             component: id,
             source,
         })?;
-        let (sender, commands) = mpsc::unbounded_channel();
-        let resident = Resident::new(&component, board.limits.mailbox_bytes, sender);
-        let resident = Arc::new(resident);
+        let (resident, orders) = Resident::new(&component, &board.limits);
         board.admit(Arc::clone(&resident))?;
         let task = Delivery {
             engine: Arc::clone(&self.inner.engine),
             board: Arc::clone(board),
             resident,
-            commands,
+            orders,
             component,
             reservation: Some(reservation),
+            handling: None,
         };
         let (loaded, outcome) = oneshot::channel();
-        tokio::spawn(task.run(loaded));
+        self.inner.runtime.spawn(task.run(loaded));
         Ok(outcome)
     }
 
@@ -201,8 +205,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what `shutdown` ended in,
     /// and the component is unloaded all the same.
     pub async fn unload(&self, id: &ComponentId) -> Result<(), HostError> {
-        self.command(id, |reply| Command::Unload(Leaving::Unloaded, reply))
-            .await?
+        let gone = || HostError::NotLoaded(id.clone());
+        let resident = self.inner.board.resident(id).ok_or_else(gone)?;
+        let (reply, left) = oneshot::channel();
+        // Once it is gone, its task is too.
+        let leaving = Leaving::Unloaded(reply);
+        resident.leaving.send(leaving).map_err(|_| gone())?;
+        left.await.map_err(|_| gone())?
     }
 
     /// Replaces a component by another of its id while messages arrive. The old one ends
@@ -216,18 +225,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// was.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
         let id = component.id.clone();
-        let reserved = self
-            .inner
-            .budget
-            .reserve(component.config.limits.memory_bytes());
-        let reservation = reserved.map_err(|source| HostError::Budget {
-            component: id.clone(),
-            source,
-        })?;
-        self.command(&id, |reply| {
-            Command::Swap(Box::new(component), reservation, reply)
-        })
-        .await?
+        self.command(&id, |reply| Command::Swap(Box::new(component), reply))
+            .await?
     }
 
     /// Gives a component a fresh instance, in quarantine or not, and forgets how often
@@ -240,7 +239,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     }
 
     /// Asks a component how it is, between two messages. What it says is shown to other
-    /// components until it is asked again.
+    /// components until it is asked again or has another instance.
     ///
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the call ended in.
@@ -279,11 +278,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         id: &ComponentId,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
+        let board = &self.inner.board;
         let gone = || HostError::NotLoaded(id.clone());
-        let resident = self.inner.board.resident(id).ok_or_else(gone)?;
+        let resident = board.resident(id).ok_or_else(gone)?;
+        if board.is_stopping() {
+            return Err(HostError::Stopped);
+        }
         let (reply, answer) = oneshot::channel();
         // Once it is gone, its task is too.
-        resident.commands.send(command(reply)).map_err(|_| gone())?;
+        let sent = resident.commands.send(command(reply)).await;
+        sent.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 
@@ -390,7 +394,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// What happens from now on. A reader that is more than 1,024 events behind misses
     /// the oldest.
     pub fn events(&self) -> Events {
-        Events::new(self.inner.board.events())
+        self.inner.board.events()
     }
 
     /// The latest messages that could not be handled, oldest first.
@@ -421,7 +425,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// a second, then lets running calls end, turns what still waits into dead letters
     /// and unloads every component: at the latest a second and the longest `timeout` of
     /// a component after the first poll, and its `shutdown` besides. Afterwards no task
-    /// of the host is left. A host that has stopped is fine.
+    /// of the host is left. A host that has stopped is fine; one whose stop was dropped
+    /// takes nothing, and is to be stopped again.
     pub async fn stop(&self) {
         let board = &self.inner.board;
         board.stop();
@@ -430,8 +435,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let mut leaving = Vec::new();
         for resident in board.residents() {
             let (reply, left) = oneshot::channel();
-            let command = Command::Unload(Leaving::Stopped, reply);
-            if resident.commands.send(command).is_ok() {
+            if resident.leaving.send(Leaving::Stopped(reply)).is_ok() {
                 leaving.push(left);
             }
         }

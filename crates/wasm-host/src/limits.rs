@@ -17,16 +17,17 @@ pub struct HostLimits {
     /// Payloads that wait in one mailbox, in bytes. How many messages may wait is
     /// said by the component's [`Supervision`](wasm_core::Supervision).
     pub mailbox_bytes: u64,
-    /// All messages that wait or are being handled, in bytes, with their envelopes.
+    /// All messages that wait or are being handled, in bytes, with 256 for the envelope
+    /// of each. A mailbox that holds less than 64 KiB has room all the same.
     pub queued_bytes: u64,
     /// How many components a message may pass on its way, each of which sent it on:
     /// what ends a loop.
     pub hops: u32,
-    /// Requests of one component that are not answered yet.
+    /// Requests of one component whose callbacks it has not been handed yet.
     pub open_requests: usize,
     /// Dead letters that are kept; the oldest go first.
     pub dead_letters: usize,
-    /// Their payloads, in bytes.
+    /// Their payloads, in bytes. A larger one is kept without its payload.
     pub dead_letter_bytes: u64,
 }
 
@@ -183,6 +184,13 @@ impl Budget {
             budget: Arc::clone(self),
             memory_bytes,
         })
+    }
+}
+
+impl Reservation {
+    /// Another one of the same budget.
+    pub(crate) fn another(&self, memory_bytes: u64) -> Result<Self, BudgetExceeded> {
+        self.budget.reserve(memory_bytes)
     }
 }
 

@@ -1,10 +1,11 @@
 //! What waits for a component.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -17,6 +18,10 @@ use crate::request::{ERROR_TYPE, RequestError, as_callback};
 /// What a message takes besides its payload, roughly: the ids and the envelope.
 const ENVELOPE_BYTES: u64 = 256;
 
+/// What a mailbox may always hold, however much waits elsewhere: nobody's crowd keeps a
+/// message from those who have few.
+const OWN_BYTES: u64 = 64 << 10;
+
 /// Letters for which an empty mailbox keeps room.
 const KEPT_CAPACITY: usize = 256;
 
@@ -26,7 +31,7 @@ pub(crate) struct Letter {
     pub(crate) message: ComponentMessage,
     pub(crate) kind: LetterKind,
     /// The instance that made the request, on a callback.
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Option<u64>,
     /// How many components sent it on.
     pub(crate) hops: u32,
     /// From acceptance to the end of the call.
@@ -34,6 +39,9 @@ pub(crate) struct Letter {
     pub(crate) accepted: Instant,
     /// Counted for as long as the letter is somewhere.
     pub(crate) in_flight: InFlight,
+    /// Of the request that a callback answers: it counts as open until its callback
+    /// is delivered.
+    pub(crate) seat: Option<OwnedSemaphorePermit>,
 }
 
 impl Letter {
@@ -111,6 +119,16 @@ impl Traffic {
     }
 }
 
+impl InFlight {
+    /// The payload was replaced by a shorter one.
+    fn shrink(&mut self, payload_bytes: usize) {
+        let bytes = payload_bytes as u64 + ENVELOPE_BYTES;
+        let freed = self.bytes.saturating_sub(bytes);
+        self.bytes -= freed;
+        self.traffic.bytes.fetch_sub(freed, Ordering::AcqRel);
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.traffic.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
@@ -121,7 +139,7 @@ impl Drop for InFlight {
 }
 
 /// The queue of one component, bounded in messages and bytes. Callbacks always find
-/// room: each was paid for by an open request.
+/// room: each has the seat of its request, of which there are only so many.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     max_bytes: u64,
@@ -150,7 +168,8 @@ pub(crate) enum Closed {
 /// Why a letter was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    Full,
+    TooManyMessages,
+    TooManyBytes,
     Closed(Closed),
 }
 
@@ -174,14 +193,25 @@ impl Mailbox {
         if let Some(closed) = state.closed {
             return Err(Refusal::Closed(closed));
         }
+        if state.messages >= state.max_messages {
+            return Err(Refusal::TooManyMessages);
+        }
         let bytes = state.payload_bytes.saturating_add(letter.payload_bytes());
-        if state.messages >= state.max_messages || bytes > self.max_bytes {
-            return Err(Refusal::Full);
+        if bytes > self.max_bytes {
+            return Err(Refusal::TooManyBytes);
         }
         state.push(letter);
         drop(state);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Whether this message fits into what the mailbox may hold in any case.
+    pub(crate) fn has_room_of_its_own(&self, payload_bytes: usize) -> bool {
+        let state = lock(&self.state);
+        let envelopes = (state.letters.len() as u64 + 1) * ENVELOPE_BYTES;
+        let payloads = state.payload_bytes + payload_bytes as u64;
+        envelopes + payloads <= OWN_BYTES
     }
 
     /// An answer for which there is no room is replaced by an error that says so. Only
@@ -201,6 +231,7 @@ impl Mailbox {
             );
             let error = RequestError::Messaging(MessagingError::DeliveryFailed(reason));
             letter.message = as_callback(letter.message, Err(&error));
+            letter.in_flight.shrink(letter.message.payload.len());
         }
         state.push(letter);
         drop(state);
@@ -227,11 +258,11 @@ impl Mailbox {
     }
 
     /// From now on nothing is taken; what waits comes back.
-    pub(crate) fn close(&self, why: Closed) -> Vec<Letter> {
+    pub(crate) fn close(&self, why: Closed) -> VecDeque<Letter> {
         let mut state = lock(&self.state);
         state.closed = Some(why);
         (state.messages, state.payload_bytes) = (0, 0);
-        state.letters.drain(..).collect()
+        mem::take(&mut state.letters)
     }
 
     /// Opens it again, or just bounds it anew.

@@ -14,7 +14,7 @@ use crate::dead_letter::{DeadLetterCause, LetterKind};
 pub(crate) struct Meters {
     component: ComponentId,
     handled: [Counter; 3],
-    refused: [Counter; 3],
+    guest_errors: [Counter; 3],
     failed: [Counter; 3],
     call_seconds: Histogram,
     wait_seconds: Histogram,
@@ -47,7 +47,7 @@ impl Meters {
         Self {
             component: component.clone(),
             handled: messages("answered"),
-            refused: messages("guest-error"),
+            guest_errors: messages("guest-error"),
             failed: messages("failed"),
             call_seconds: histogram!("wasm_call_seconds", "component" => id()),
             wait_seconds: histogram!("wasm_wait_seconds", "component" => id()),
@@ -65,7 +65,7 @@ impl Meters {
     ) {
         let counters = match handling {
             Handling::Answered => &self.handled,
-            Handling::GuestError => &self.refused,
+            Handling::GuestError => &self.guest_errors,
             Handling::Failed => &self.failed,
         };
         counters[kind as usize].increment(1);
@@ -85,6 +85,12 @@ impl Meters {
         let component = self.component.as_str().to_owned();
         counter!("wasm_dead_letters_total", "component" => component, "cause" => cause.as_str())
             .increment(1);
+    }
+
+    /// Why a message was not accepted; its sender is only told that a queue is full.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        let component = self.component.as_str().to_owned();
+        counter!("wasm_refused_total", "component" => component, "reason" => reason).increment(1);
     }
 
     pub(crate) fn denied(&self, capability: &'static str) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::Span;
 
@@ -80,6 +80,7 @@ pub(crate) enum Requester {
     Component {
         resident: Arc<Resident>,
         incarnation: u64,
+        seat: OwnedSemaphorePermit,
     },
     /// The program around the host.
     Program(oneshot::Sender<Outcome>),
@@ -98,7 +99,6 @@ pub(crate) struct Open {
 /// All open requests. Whoever takes one out answers it, and nobody else can.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    max_per_component: usize,
     state: Mutex<State>,
     /// A deadline earlier than all others was added.
     sooner: Notify,
@@ -112,9 +112,8 @@ struct State {
 }
 
 impl Requests {
-    pub(crate) fn new(max_per_component: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            max_per_component,
             state: Mutex::default(),
             sooner: Notify::new(),
         }
@@ -133,12 +132,6 @@ impl Requests {
         let id = unguessable()?;
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         let mut state = lock(&self.state);
-        if let Some(instance) = requester.instance() {
-            let open = state.by_instance.get(&instance).map_or(0, HashSet::len);
-            if open >= self.max_per_component {
-                return Err(MessagingError::QueueFull);
-            }
-        }
         accept(id.clone())?;
         if let Some(instance) = requester.instance() {
             let ids = state.by_instance.entry(instance).or_default();
@@ -237,6 +230,7 @@ impl Requester {
             Self::Component {
                 resident,
                 incarnation,
+                ..
             } => Some((resident.id.clone(), *incarnation)),
             Self::Program(_) => None,
         }

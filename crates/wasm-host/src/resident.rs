@@ -1,10 +1,11 @@
 //! A component of a host, as everyone but its delivery task sees it.
 
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -15,56 +16,65 @@ use wasm_core::{
 
 use crate::component::Component;
 use crate::error::HostError;
-use crate::limits::Reservation;
+use crate::limits::HostLimits;
 use crate::lock::{lock, read, write};
 use crate::mailbox::Mailbox;
 use crate::metrics::Meters;
 use crate::status::Phase;
 
-/// What a delivery task is told between two messages.
+/// What a delivery task is told between two messages. One that nobody waits for any more
+/// when its turn comes is not done.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Unload(Leaving, oneshot::Sender<Result<(), HostError>>),
     Restart(oneshot::Sender<Result<(), HostError>>),
-    Swap(
-        Box<Component>,
-        Reservation,
-        oneshot::Sender<Result<(), HostError>>,
-    ),
+    Swap(Box<Component>, oneshot::Sender<Result<(), HostError>>),
     Health(oneshot::Sender<Result<HealthStatus, HostError>>),
-    /// The host is gone.
-    Abandon,
 }
 
-/// Why a component goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What ends a delivery task, before all commands that still wait.
+#[derive(Debug)]
 pub(crate) enum Leaving {
-    Unloaded,
-    Stopped,
+    Unloaded(oneshot::Sender<Result<(), HostError>>),
+    Stopped(oneshot::Sender<Result<(), HostError>>),
+    /// The host is gone.
+    Abandoned,
+}
+
+/// Commands that wait for a component; who gives more waits with them.
+const WAITING_COMMANDS: usize = 16;
+
+/// Where the task of a component is told what to do.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) leaving: mpsc::UnboundedReceiver<Leaving>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Resident {
     pub(crate) id: ComponentId,
     pub(crate) mailbox: Mailbox,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
     pub(crate) meters: Meters,
     instances: Mutex<Instances>,
     permissions: RwLock<Permissions>,
     record: Mutex<Record>,
     denials: Mutex<Denials>,
+    open_requests: usize,
 }
 
-/// Denials told of a component within a second at the most: enough to see what it is
+/// Different denials told of a component within a second: enough to see what it is
 /// about, too few to drive other events out of their readers' sight.
-const DENIALS_PER_SECOND: u32 = 16;
+const DENIALS_PER_SECOND: usize = 16;
+
+/// Counts the instances of all components, so that what belongs to one is never taken
+/// for another's, be it of a component that was loaded again.
+static INCARNATIONS: AtomicU64 = AtomicU64::new(1);
 
 /// Which instance a host call comes from, and on whose behalf.
-///
-/// Instances are counted: what belongs to one is not taken for the next one's.
 #[derive(Debug, Default)]
 struct Instances {
-    incarnation: u64,
     serving: Option<Serving>,
     /// Being made: its number in the engine is not known yet, if it will have one.
     starting: Option<Starting>,
@@ -74,6 +84,7 @@ struct Instances {
 struct Serving {
     handle_id: u64,
     incarnation: u64,
+    seats: Arc<Semaphore>,
     hops: u32,
     span: Span,
 }
@@ -81,14 +92,15 @@ struct Serving {
 #[derive(Debug)]
 struct Starting {
     incarnation: u64,
+    seats: Arc<Semaphore>,
     permissions: Arc<Permissions>,
 }
 
 #[derive(Debug, Default)]
 struct Denials {
-    /// When the second began.
-    since: Option<Instant>,
-    told: u32,
+    /// When the second ends in which no more than so many are told.
+    until: Option<Instant>,
+    told: Vec<Capability>,
     left_out: u64,
 }
 
@@ -96,6 +108,8 @@ struct Denials {
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) incarnation: u64,
+    /// One for each request that may be open.
+    pub(crate) seats: Arc<Semaphore>,
     /// Of the message that is being handled.
     pub(crate) hops: u32,
     pub(crate) span: Span,
@@ -116,20 +130,20 @@ pub(crate) struct Record {
 }
 
 impl Resident {
-    pub(crate) fn new(
-        component: &Component,
-        mailbox_bytes: u64,
-        commands: mpsc::UnboundedSender<Command>,
-    ) -> Self {
+    pub(crate) fn new(component: &Component, limits: &HostLimits) -> (Arc<Self>, Orders) {
         let Supervision { mailbox, .. } = component.supervision;
-        Self {
+        let (command, commands) = mpsc::channel(WAITING_COMMANDS);
+        let (leave, leaving) = mpsc::unbounded_channel();
+        let resident = Self {
             id: component.id.clone(),
-            mailbox: Mailbox::new(mailbox, mailbox_bytes),
-            commands,
+            mailbox: Mailbox::new(mailbox, limits.mailbox_bytes),
+            commands: command,
+            leaving: leave,
             meters: Meters::new(&component.id),
             instances: Mutex::default(),
             permissions: RwLock::new(component.config.permissions.clone()),
             denials: Mutex::default(),
+            open_requests: limits.open_requests.min(Semaphore::MAX_PERMITS),
             record: Mutex::new(Record {
                 handle: None,
                 phase: Phase::Starting,
@@ -140,17 +154,18 @@ impl Resident {
                 swaps: 0,
                 cause: None,
             }),
-        }
+        };
+        (Arc::new(resident), Orders { commands, leaving })
     }
 
     /// From now on, host calls of an instance that does not serve are those of a new
     /// one that is being made with these permissions. Its number.
     pub(crate) fn starts(&self, permissions: &Permissions) -> u64 {
+        let incarnation = INCARNATIONS.fetch_add(1, Ordering::Relaxed);
         let mut instances = lock(&self.instances);
-        instances.incarnation += 1;
-        let incarnation = instances.incarnation;
         instances.starting = Some(Starting {
             incarnation,
+            seats: Arc::new(Semaphore::new(self.open_requests)),
             permissions: Arc::new(permissions.clone()),
         });
         incarnation
@@ -161,12 +176,18 @@ impl Resident {
         lock(&self.instances).starting = None;
     }
 
-    /// The instance that was being made serves under this number of the engine.
+    /// The instance that was being made serves under this number of the engine, with the
+    /// permissions that it has by now.
     pub(crate) fn serves(&self, handle_id: u64) {
         let mut instances = lock(&self.instances);
-        instances.serving = instances.starting.take().map(|starting| Serving {
+        let Some(starting) = instances.starting.take() else {
+            return;
+        };
+        *write(&self.permissions) = Permissions::clone(&starting.permissions);
+        instances.serving = Some(Serving {
             handle_id,
             incarnation: starting.incarnation,
+            seats: starting.seats,
             hops: 0,
             span: Span::none(),
         });
@@ -206,19 +227,26 @@ impl Resident {
         {
             return Some(Origin {
                 incarnation: serving.incarnation,
+                seats: Arc::clone(&serving.seats),
                 hops: serving.hops,
                 span: serving.span.clone(),
             });
         }
         instances.starting.as_ref().map(|starting| Origin {
             incarnation: starting.incarnation,
+            seats: Arc::clone(&starting.seats),
             hops: 0,
             span: Span::none(),
         })
     }
 
     /// Replaces what the component may do; it never gets more than it was loaded with.
+    /// That holds for an instance that is being made, too.
     pub(crate) fn set_permissions(&self, permissions: Permissions) {
+        let mut instances = lock(&self.instances);
+        if let Some(starting) = &mut instances.starting {
+            starting.permissions = Arc::new(permissions.clone());
+        }
         *write(&self.permissions) = permissions;
     }
 
@@ -253,22 +281,29 @@ impl Resident {
         })
     }
 
-    /// `None` when enough were told for now, or else how many were left out since.
-    pub(crate) fn may_tell_denial(&self) -> Option<u64> {
-        let now = Instant::now();
+    /// Whether to tell of this denial: once in a second, and not of too many. The others
+    /// are counted, and told of when the second is over.
+    pub(crate) fn may_tell_denial(&self, capability: &Capability) -> bool {
         let mut denials = lock(&self.denials);
-        if denials
-            .since
-            .is_none_or(|since| now - since >= Duration::from_secs(1))
-        {
-            (denials.since, denials.told) = (Some(now), 0);
-        }
-        if denials.told == DENIALS_PER_SECOND {
+        let until = Instant::now() + Duration::from_secs(1);
+        denials.until.get_or_insert(until);
+        let is_told = denials.told.contains(capability);
+        if is_told || denials.told.len() == DENIALS_PER_SECOND {
             denials.left_out += 1;
-            return None;
+            return false;
         }
-        denials.told += 1;
-        Some(mem::take(&mut denials.left_out))
+        denials.told.push(capability.clone());
+        true
+    }
+
+    /// When the second is over.
+    pub(crate) fn denials_due(&self) -> Option<Instant> {
+        lock(&self.denials).until
+    }
+
+    /// How many were left out; the next second begins with the next denial.
+    pub(crate) fn take_denials(&self) -> u64 {
+        mem::take(&mut *lock(&self.denials)).left_out
     }
 
     pub(crate) fn record(&self) -> Record {

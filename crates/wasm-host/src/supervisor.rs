@@ -6,9 +6,15 @@ use tokio::time::Instant;
 use wasm_core::{RestartPolicy, Supervision};
 
 /// The restarts of a component that still count.
+///
+/// Time spent waiting for a restart is left out, or long waits would make a component
+/// that fails whenever it runs look like one that fails now and then.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
-    times: VecDeque<Instant>,
+    /// How long the component had been there, waits left out.
+    times: VecDeque<Duration>,
+    began: Option<Instant>,
+    waited: Duration,
 }
 
 impl Restarts {
@@ -17,8 +23,10 @@ impl Restarts {
         if supervision.restart == RestartPolicy::Never {
             return None;
         }
+        let began = *self.began.get_or_insert(now);
+        let there = now.duration_since(began).saturating_sub(self.waited);
         while let Some(first) = self.times.front()
-            && now.duration_since(*first) >= supervision.within
+            && there.saturating_sub(*first) >= supervision.within
         {
             self.times.pop_front();
         }
@@ -26,14 +34,16 @@ impl Restarts {
         if restarts >= supervision.max_restarts {
             return None;
         }
-        self.times.push_back(now);
+        self.times.push_back(there);
         let doubled = 2u32.saturating_pow(restarts);
         let backoff = supervision.backoff.saturating_mul(doubled);
-        Some(backoff.min(Supervision::MAX_BACKOFF))
+        let backoff = backoff.min(Supervision::MAX_BACKOFF);
+        self.waited += backoff;
+        Some(backoff)
     }
 
     pub(crate) fn forget(&mut self) {
-        self.times.clear();
+        *self = Self::default();
     }
 }
 
@@ -77,15 +87,26 @@ mod tests {
     }
 
     #[test]
-    fn restarts_count_within_a_sliding_window() {
+    fn restarts_count_within_a_sliding_window_of_the_time_it_was_there() {
         let (mut restarts, start) = (Restarts::default(), Instant::now());
         let mut next = |millis| restarts.next(&supervision(2), start + millis * MILLI);
         assert_eq!(next(0), Some(50 * MILLI));
-        assert_eq!(next(4000), Some(100 * MILLI));
-        assert_eq!(next(4999), None);
-        assert_eq!(next(5000), Some(100 * MILLI));
-        assert_eq!(next(8999), None);
-        assert_eq!(next(9000), Some(100 * MILLI));
+        // 50 ms of them it waited.
+        assert_eq!(next(4_050), Some(100 * MILLI));
+        assert_eq!(next(5_149), None);
+        assert_eq!(next(5_150), Some(100 * MILLI));
+        assert_eq!(next(9_249), None);
+        assert_eq!(next(9_250), Some(100 * MILLI));
         assert_eq!(next(20_000), Some(50 * MILLI));
+    }
+
+    #[test]
+    fn long_waits_do_not_make_failures_rare() {
+        let (mut restarts, mut now) = (Restarts::default(), Instant::now());
+        let mut count = 0;
+        while let Some(wait) = restarts.next(&supervision(20), now) {
+            (now, count) = (now + wait, count + 1);
+        }
+        assert_eq!(count, 20);
     }
 }

@@ -20,12 +20,16 @@ use wasm_core::{
 
 use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
 use crate::error::HostError;
-use crate::event::{Event, KEPT_EVENTS};
+use crate::event::{Event, Events, KEPT_EVENTS};
 use crate::limits::HostLimits;
 use crate::lock::{read, write};
 use crate::mailbox::{Closed, InFlight, Letter, Refusal, Traffic};
 use crate::request::{Open, Outcome, RequestError, Requester, Requests, as_callback};
 use crate::resident::{Origin, Resident};
+
+/// An answer is delivered however much waits elsewhere if it is no larger than an error
+/// may be, which would take its place.
+const SMALL_ANSWER_BYTES: usize = 4 << 10;
 
 pub(crate) struct Switchboard {
     /// As whom the program around the host sends.
@@ -54,7 +58,7 @@ impl Switchboard {
     ) -> Arc<Self> {
         Arc::new(Self {
             program,
-            requests: Requests::new(limits.open_requests),
+            requests: Requests::new(),
             traffic: Traffic::new(limits.queued_bytes),
             dead_letters: DeadLetters::new(limits.dead_letters, limits.dead_letter_bytes),
             limits,
@@ -110,8 +114,11 @@ impl Switchboard {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    pub(crate) fn events(&self) -> Events {
+        Events::new(
+            self.events.subscribe(),
+            self.stopped.load(Ordering::Acquire),
+        )
     }
 
     /// Tells of the end once, however often a host is stopped.
@@ -187,14 +194,24 @@ impl Switchboard {
         let Some(resident) = self.resident(&id) else {
             return Err(MessagingError::TargetNotFound(id));
         };
-        let admitted = self.traffic.admit(message.payload.len());
-        let in_flight = admitted.ok_or(MessagingError::QueueFull)?;
-        let letter = way.letter(message, kind, 0, in_flight);
+        let bytes = message.payload.len();
+        let admitted = self.traffic.admit(bytes).or_else(|| {
+            let mailbox = &resident.mailbox;
+            let own = mailbox.has_room_of_its_own(bytes);
+            own.then(|| self.traffic.admit_always(bytes))
+        });
+        let full = |reason| {
+            resident.meters.refused(reason);
+            MessagingError::QueueFull
+        };
+        let in_flight = admitted.ok_or_else(|| full("queued-bytes"))?;
+        let letter = way.letter(message, kind, in_flight);
         resident
             .mailbox
             .push(letter)
             .map_err(|refusal| match refusal {
-                Refusal::Full => MessagingError::QueueFull,
+                Refusal::TooManyMessages => full("mailbox-messages"),
+                Refusal::TooManyBytes => full("mailbox-bytes"),
                 Refusal::Closed(Closed::Unloaded) => MessagingError::TargetNotFound(id),
                 Refusal::Closed(Closed::Quarantined) => MessagingError::DeliveryFailed(format!(
                     "{id} is quarantined: it has failed and is not restarted"
@@ -221,29 +238,39 @@ impl Switchboard {
             Requester::Component {
                 resident,
                 incarnation,
+                seat,
             } => {
                 let envelope = ComponentMessage::new(open.target, resident.id.clone(), "")
                     .with_correlation_id(request)
                     .with_timestamp(self.clock.now());
-                let callback = match outcome {
+                let mut callback = match outcome {
                     Ok(reply) => as_callback(envelope, Ok(reply)),
                     Err(error) => as_callback(envelope, Err(&error)),
                 };
-                let in_flight = self.traffic.admit_always(callback.payload.len());
+                let bytes = callback.payload.len();
+                let in_flight = self.traffic.admit(bytes).unwrap_or_else(|| {
+                    if bytes > SMALL_ANSWER_BYTES {
+                        let reason = "the host has no room for the answer".to_owned();
+                        let error = MessagingError::DeliveryFailed(reason).into();
+                        callback = as_callback(callback.clone(), Err(&error));
+                    }
+                    self.traffic.admit_always(callback.payload.len())
+                });
                 let span = span(&callback, LetterKind::Callback, &open.span);
                 // A callback continues what the request began.
                 let way = Way {
                     hops: open.hops.saturating_add(1),
                     span,
                 };
-                let letter = way.letter(callback, LetterKind::Callback, incarnation, in_flight);
+                let mut letter = way.letter(callback, LetterKind::Callback, in_flight);
+                (letter.incarnation, letter.seat) = (Some(incarnation), Some(seat));
                 if let Err(returned) = resident.mailbox.push_callback(letter) {
                     let (letter, closed) = *returned;
                     let cause = match closed {
                         Closed::Stopped => DeadLetterCause::Stopped,
                         Closed::Unloaded | Closed::Quarantined => DeadLetterCause::RequesterGone,
                     };
-                    drop(self.give_up(&resident, letter, cause));
+                    self.give_up(&resident, letter, cause);
                 }
             }
         }
@@ -258,14 +285,8 @@ impl Switchboard {
         }
     }
 
-    /// A message becomes a dead letter; who waits for its answer is told. It counts as
-    /// on its way until what is returned is dropped.
-    pub(crate) fn give_up(
-        &self,
-        resident: &Resident,
-        letter: Letter,
-        cause: DeadLetterCause,
-    ) -> InFlight {
+    /// A message becomes a dead letter; who waits for its answer is told.
+    pub(crate) fn give_up(&self, resident: &Resident, letter: Letter, cause: DeadLetterCause) {
         if let (LetterKind::Request, Some(request)) = (letter.kind, &letter.message.correlation_id)
         {
             let error = match &cause {
@@ -285,7 +306,15 @@ impl Switchboard {
         let timestamp = self.clock.now();
         let dead = DeadLetter::new(letter.message, letter.kind, cause, timestamp);
         self.dead_letters.add(dead);
-        letter.in_flight
+    }
+
+    /// Tells of the denials that were not told one by one.
+    pub(crate) fn tell_denials(&self, resident: &Resident) {
+        let denials = resident.take_denials();
+        if denials > 0 {
+            let component = resident.id.clone();
+            self.tell(|| Event::DenialsLeftOut { component, denials });
+        }
     }
 
     /// Where a host call comes from.
@@ -337,21 +366,16 @@ impl Way {
         }
     }
 
-    fn letter(
-        self,
-        message: ComponentMessage,
-        kind: LetterKind,
-        incarnation: u64,
-        in_flight: InFlight,
-    ) -> Letter {
+    fn letter(self, message: ComponentMessage, kind: LetterKind, in_flight: InFlight) -> Letter {
         Letter {
             message,
             kind,
-            incarnation,
+            incarnation: None,
             hops: self.hops,
             span: self.span,
             accepted: Instant::now(),
             in_flight,
+            seat: None,
         }
     }
 }
@@ -388,9 +412,14 @@ impl MessageRouter for Switchboard {
     ) -> Result<CorrelationId, MessagingError> {
         let (resident, origin) = self.origin(from)?;
         let way = self.way(&message, LetterKind::Request, &origin)?;
+        let seat = origin.seats.try_acquire_owned().map_err(|_| {
+            resident.meters.refused("open-requests");
+            MessagingError::QueueFull
+        })?;
         let requester = Requester::Component {
             resident,
             incarnation: origin.incarnation,
+            seat,
         };
         self.open(requester, message, timeout, way)
     }
@@ -419,9 +448,13 @@ impl SecurityValidator for Switchboard {
         component: &ComponentHandle,
         capability: &Capability,
     ) -> Result<(), CapabilityDenied> {
-        if let Some(resident) = self.resident(component.id()) {
-            resident.validate(component, capability)?;
-        }
+        let Some(resident) = self.resident(component.id()) else {
+            return Err(CapabilityDenied {
+                capability: capability.clone(),
+                reason: format!("{component} is not a component of this host"),
+            });
+        };
+        resident.validate(component, capability)?;
         self.validator.validate(component, capability)
     }
 
@@ -430,18 +463,17 @@ impl SecurityValidator for Switchboard {
         let Some(resident) = self.resident(component.id()) else {
             return;
         };
-        resident.meters.denied(denied.capability.manifest_key());
         // A log line that is not kept is what the level is for.
         if matches!(denied.capability, Capability::Log(_)) {
             return;
         }
-        if let Some(left_out) = resident.may_tell_denial() {
+        resident.meters.denied(denied.capability.manifest_key());
+        if resident.may_tell_denial(&denied.capability) {
             self.tell(|| Event::Denied {
                 component: component.id().clone(),
                 granted: granted(&resident.permissions(), &denied.capability),
                 capability: denied.capability.clone(),
                 reason: denied.reason.clone(),
-                left_out,
             });
         }
     }

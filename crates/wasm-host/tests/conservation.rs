@@ -48,12 +48,19 @@ const HAPPENS: &[&str] = &[
 fn nothing_is_lost_on_the_model() {
     const APPLICATIONS: u64 = 1_000;
 
-    let tally = holds("nothing_is_lost_on_the_model", on_model(Time::Paused), APPLICATIONS);
+    let tally = holds(
+        "nothing_is_lost_on_the_model",
+        on_model(Time::Paused),
+        APPLICATIONS,
+    );
     if tally["applications"] < APPLICATIONS {
         return;
     }
     for what in HAPPENS {
-        assert!(tally.contains_key(*what), "{what} never happened: {tally:?}");
+        assert!(
+            tally.contains_key(*what),
+            "{what} never happened: {tally:?}"
+        );
     }
 }
 

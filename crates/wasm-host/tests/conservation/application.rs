@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::mem;
+use std::slice;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -11,18 +12,16 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{
-    ComponentId, ComponentMessage, HostServices, MessageRouter, RuntimeEngine,
-};
+use wasm_core::{ComponentId, ComponentMessage, HostServices, MessageRouter, RuntimeEngine};
 use wasm_host::{
-    BudgetExceeded, Event, Events, Host, HostBuilder, HostError, LetterKind, RequestError,
+    BudgetExceeded, Event, Events, Host, HostBuilder, HostError, LetterKind, Phase, RequestError,
 };
 
-use super::{Setting, Tally};
 use super::judge::{Law, judge};
 use super::ledger::{Accepted, Awaited, Ledger, timestamp, told};
 use super::plan::{Action, Build, End, Patience, Plan, id, permissions};
 use super::watched::{WatchedEngine, WatchedRouter, Weather};
+use super::{Setting, Tally, Time};
 
 type TheHost = Host<dyn RuntimeEngine>;
 
@@ -135,12 +134,14 @@ impl Application {
             End::Drops => return,
             End::Stops => {}
             End::DrainsAndStops => {
-                // What a component sends once the others are done is on its way too.
-                let within = self.setting.patience() / 4;
-                if let Err(error) = self.host().drain(within).await {
-                    self.wrong(format!("not drained: {error}"));
-                }
+                self.drain().await;
                 self.join().await;
+                if self.setting.time == Time::Paused && !plan.stops_early() {
+                    // What was begun by a future that was dropped comes to its end.
+                    sleep(self.setting.time(60_000)).await;
+                    self.drain().await;
+                    self.fits().await;
+                }
             }
             End::ReloadsAndStops => {
                 self.reload(plan.limits.components).await;
@@ -160,7 +161,8 @@ impl Application {
                 self.begin(patience, load).await;
             }
             Action::Unload(slot, patience) => {
-                let unload = async move { ledger.count(&of("unload", &host.unload(&id(slot)).await)) };
+                let unload =
+                    async move { ledger.count(&of("unload", &host.unload(&id(slot)).await)) };
                 self.begin(patience, unload).await;
             }
             Action::Swap(slot, build, patience) => {
@@ -169,16 +171,22 @@ impl Application {
                 self.begin(patience, swap).await;
             }
             Action::Restart(slot, patience) => {
-                let restart = async move { ledger.count(&of("restart", &host.restart(&id(slot)).await)) };
+                let restart =
+                    async move { ledger.count(&of("restart", &host.restart(&id(slot)).await)) };
                 self.begin(patience, restart).await;
             }
             Action::Health(slot, patience) => {
-                let health = async move { ledger.count(&of("health", &host.health(&id(slot)).await)) };
+                let health =
+                    async move { ledger.count(&of("health", &host.health(&id(slot)).await)) };
                 self.begin(patience, health).await;
             }
-            Action::Send(slot, text) => self.send(&[id(slot)], &text),
+            Action::Send(slot, text) => {
+                self.send(&[id(slot)], &text);
+            }
             Action::Burst(slot, text, times) => {
-                (0..times).for_each(|_| self.send(&[id(slot)], &text));
+                for _ in 0..times {
+                    self.send(&[id(slot)], &text);
+                }
             }
             Action::Broadcast(slots, text) => {
                 let ids: Vec<_> = slots.into_iter().map(id).collect();
@@ -186,7 +194,8 @@ impl Application {
             }
             Action::Request(slot, text, timeout, gives_up) => {
                 let time = |millis: u64| self.setting.time(millis);
-                self.request(id(slot), text, time(timeout), gives_up.map(time)).await;
+                self.request(id(slot), text, time(timeout), gives_up.map(time))
+                    .await;
             }
             Action::Cancel(which, someone) => self.cancel(which, someone.map(id)),
             Action::Break(slot) => {
@@ -195,7 +204,9 @@ impl Application {
                 }
             }
             Action::Remove(slot) => {
-                if let (Some(handle), Some(engine)) = (ledger.handle(&id(slot)), self.engine.upgrade()) {
+                if let (Some(handle), Some(engine)) =
+                    (ledger.handle(&id(slot)), self.engine.upgrade())
+                {
                     // Whatever its shutdown says.
                     let _ = engine.inner.unload_component(&handle).await;
                 }
@@ -220,7 +231,11 @@ impl Application {
         }
     }
 
-    async fn begin(&mut self, patience: Patience, action: impl Future<Output = ()> + Send + 'static) {
+    async fn begin(
+        &mut self,
+        patience: Patience,
+        action: impl Future<Output = ()> + Send + 'static,
+    ) {
         match patience {
             Patience::Waits => action.await,
             Patience::InBackground => self.tasks.push(tokio::spawn(action)),
@@ -231,7 +246,7 @@ impl Application {
         }
     }
 
-    fn send(&self, to: &[ComponentId], text: &str) {
+    fn send(&self, to: &[ComponentId], text: &str) -> Accepted {
         told();
         let outcome = match to {
             [to] => self.host().send(to, text.to_owned()),
@@ -239,7 +254,11 @@ impl Application {
         };
         let letters = told();
         if letters.len() != to.len() {
-            self.wrong(format!("{} messages were stamped instead of {}", letters.len(), to.len()));
+            self.wrong(format!(
+                "{} messages were stamped instead of {}",
+                letters.len(),
+                to.len()
+            ));
         }
         let accepted = match &outcome {
             Ok(()) => Accepted::Yes,
@@ -252,11 +271,13 @@ impl Application {
             self.ledger.offers(letter, &message, LetterKind::Message);
             self.ledger.settles(letter, accepted);
         }
+        accepted
     }
 
     fn message(&self, letter: u64, to: &ComponentId, text: &str) -> ComponentMessage {
         let program = self.host().program_id().clone();
-        ComponentMessage::new(program, to.clone(), text.to_owned()).with_timestamp(timestamp(letter))
+        ComponentMessage::new(program, to.clone(), text.to_owned())
+            .with_timestamp(timestamp(letter))
     }
 
     async fn request(
@@ -281,7 +302,9 @@ impl Application {
         self.ledger.offers(letter, &message, LetterKind::Request);
         // One that is accepted waits; but another thread may have answered it already.
         let accepted = match &first {
-            Poll::Ready(Err(RequestError::Messaging(_))) if self.setting.is_one_thread() => Accepted::No,
+            Poll::Ready(Err(RequestError::Messaging(_))) if self.setting.is_one_thread() => {
+                Accepted::No
+            }
             Poll::Ready(Err(RequestError::Messaging(_))) => Accepted::Maybe,
             Poll::Ready(_) | Poll::Pending => Accepted::Yes,
         };
@@ -345,8 +368,32 @@ impl Application {
     async fn join(&mut self) {
         for task in self.tasks.drain(..) {
             if let Err(error) = task.await {
-                self.ledger.book().wrong.push(format!("a task of the program: {error}"));
+                self.ledger
+                    .book()
+                    .wrong
+                    .push(format!("a task of the program: {error}"));
             }
+        }
+    }
+
+    async fn drain(&self) {
+        if let Err(error) = self.host().drain(self.setting.patience() / 4).await {
+            self.wrong(format!("not drained: {error}"));
+        }
+    }
+
+    /// Where nothing waits, there is room.
+    async fn fits(&mut self) {
+        self.doing = "to send once more".to_owned();
+        self.weather.calms_down();
+        for status in self.host().status().await {
+            if status.phase != Phase::Ready || status.waiting > 0 {
+                continue;
+            }
+            if self.send(slice::from_ref(&status.id), "ok") != Accepted::Yes {
+                self.wrong(format!("no room for a message to {}", status.id));
+            }
+            self.drain().await;
         }
     }
 
@@ -374,15 +421,18 @@ impl Application {
             let outcome = host.load(plain.component(name, self.setting.scale())).await;
             let is_right = match &outcome {
                 Ok(_) => number < components,
-                Err(HostError::Budget { source: BudgetExceeded::Components { .. }, .. }) => {
-                    number == components
-                }
+                Err(HostError::Budget {
+                    source: BudgetExceeded::Components { .. },
+                    ..
+                }) => number == components,
                 // Stopped before.
                 Err(HostError::Stopped) => true,
                 Err(_) => false,
             };
             if !is_right {
-                self.wrong(format!("number {number} of {components} components: {outcome:?}"));
+                self.wrong(format!(
+                    "number {number} of {components} components: {outcome:?}"
+                ));
             }
         }
     }
@@ -415,6 +465,7 @@ impl Application {
         self.ledger.book().dead.extend(dead);
         self.ledger.count(&format!("ended: {}", plan.end.as_str()));
         if let Some(events) = self.events.take() {
+            self.doing = "to tell of the end".to_owned();
             self.read(events).await;
         }
     }
@@ -425,7 +476,7 @@ impl Application {
         loop {
             match events.next().await {
                 Some(Event::Message { .. }) => handled += 1,
-                Some(Event::DeadLetter(_)) => dead += 1,
+                Some(Event::DeadLetter { .. }) => dead += 1,
                 Some(Event::Missed(_)) => return,
                 Some(Event::Stopped) => break,
                 Some(_) => {}
@@ -435,11 +486,14 @@ impl Application {
         let mut book = self.ledger.book();
         if dead != book.dead.len() {
             let found = book.dead.len();
-            book.wrong.push(format!("{found} dead letters, of which {dead} were told"));
+            book.wrong
+                .push(format!("{found} dead letters, of which {dead} were told"));
         }
         let answered = book.calls.iter().filter(|call| call.was_handled()).count();
         if handled != answered {
-            book.wrong.push(format!("{answered} were handled, of which {handled} were told"));
+            book.wrong.push(format!(
+                "{answered} were handled, of which {handled} were told"
+            ));
         }
     }
 

@@ -72,7 +72,10 @@ impl BrokenRouter {
     }
 
     fn take_held(&self) -> Option<(ComponentHandle, ComponentMessage)> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -232,7 +235,10 @@ impl RuntimeEngine for BrokenEngine {
             EngineFlaw::LosesCallbacks => return Ok(()),
             EngineFlaw::RepeatsCallbacks => {
                 // Whatever comes of it.
-                let _ = self.inner.call_handle_callback(handle, message.clone()).await;
+                let _ = self
+                    .inner
+                    .call_handle_callback(handle, message.clone())
+                    .await;
                 yield_now().await;
             }
             EngineFlaw::RepeatsOldCallbacks => {

@@ -63,20 +63,25 @@ impl<'a> Judge<'a> {
         let book = self.book;
         for call in &book.calls {
             if call.ended.is_none() && self.law.stopped {
-                self.wrong.push(format!("a call of {} did not end", call.handle));
+                self.wrong
+                    .push(format!("a call of {} did not end", call.handle));
             }
             let letter = moment_of(call.message.timestamp);
             let request = call.message.correlation_id.as_ref();
             if !call.is_callback {
                 let known = book.letters.get(&letter);
                 if !known.is_some_and(|sent| sent.is(&call.message)) {
-                    self.wrong.push(format!("{} was given a message {letter} that nobody sent so", call.handle));
+                    self.wrong.push(format!(
+                        "{} was given a message {letter} that nobody sent so",
+                        call.handle
+                    ));
                 }
                 self.deliveries.entry(letter).or_default().push(call);
             } else if let Some(request) = request.filter(|it| book.requests.contains_key(it)) {
                 self.callbacks.entry(request).or_default().push(call);
             } else {
-                self.wrong.push(format!("{} was called back about no request", call.handle));
+                self.wrong
+                    .push(format!("{} was called back about no request", call.handle));
             }
         }
         for dead in &book.dead {
@@ -86,13 +91,17 @@ impl<'a> Judge<'a> {
             if dead.kind != LetterKind::Callback {
                 let known = book.letters.get(&letter);
                 if !known.is_some_and(|sent| sent.is(&dead.message) && sent.kind == dead.kind) {
-                    self.wrong.push(format!("the {} {letter}, a dead letter, was not sent so", dead.kind));
+                    self.wrong.push(format!(
+                        "the {} {letter}, a dead letter, was not sent so",
+                        dead.kind
+                    ));
                 }
                 self.dead.entry(letter).or_default().push(dead);
             } else if let Some(request) = request.filter(|it| book.requests.contains_key(it)) {
                 self.dead_callbacks.entry(request).or_default().push(dead);
             } else {
-                self.wrong.push("a dead callback about no request".to_owned());
+                self.wrong
+                    .push("a dead callback about no request".to_owned());
             }
         }
     }
@@ -105,17 +114,28 @@ impl<'a> Judge<'a> {
             let dead = self.dead.get(letter).map_or(&[][..], Vec::as_slice);
             let died = dead.iter().filter(|dead| is_failed(dead)).count();
             let total = count.handled + dead.len();
-            let what = format!("{} (handled {}, dead {})", sent.describe(*letter), count.handled, dead.len());
+            let what = format!(
+                "{} (handled {}, dead {})",
+                sent.describe(*letter),
+                count.handled,
+                dead.len()
+            );
             let is_right = match sent.accepted {
                 Accepted::Yes if self.law.stopped => total == 1,
                 Accepted::Yes | Accepted::Maybe => total <= 1,
                 Accepted::No => total + count.calls == 0,
             };
             if !is_right {
-                self.wrong.push(format!("not conserved, accepted {:?}: {what}", sent.accepted));
+                self.wrong.push(format!(
+                    "not conserved, accepted {:?}: {what}",
+                    sent.accepted
+                ));
             }
             if count.failed != died && (self.law.stopped || count.failed < died) {
-                self.wrong.push(format!("failed over {} times and dead of that {died} times: {what}", count.failed));
+                self.wrong.push(format!(
+                    "failed over {} times and dead of that {died} times: {what}",
+                    count.failed
+                ));
             }
             if sent.recipient.name() == "nobody" && sent.accepted == Accepted::Yes {
                 self.wrong.push(format!("accepted for nobody: {what}"));
@@ -135,7 +155,10 @@ impl<'a> Judge<'a> {
     fn order(&mut self) {
         let mut last: HashMap<(&ComponentId, &ComponentId), Moment> = HashMap::new();
         for call in &self.book.calls {
-            let reached = call.ended.as_ref().is_none_or(|(_, _, outcome)| *outcome != Outcome::NotReached);
+            let reached = call
+                .ended
+                .as_ref()
+                .is_none_or(|(_, _, outcome)| *outcome != Outcome::NotReached);
             if call.is_callback || !reached {
                 continue;
             }
@@ -145,7 +168,9 @@ impl<'a> Judge<'a> {
                 && before > letter
             {
                 let (from, to) = (&message.sender, &message.recipient);
-                self.wrong.push(format!("out of order from {from} to {to}: {letter} after {before}"));
+                self.wrong.push(format!(
+                    "out of order from {from} to {to}: {letter} after {before}"
+                ));
             }
         }
     }
@@ -166,39 +191,60 @@ impl<'a> Judge<'a> {
         let total = count.handled + dead.len();
         let what = format!(
             "request {} of {} (called back {}, dead callbacks {})",
-            asked.letter, asked.requester, count.handled, dead.len()
+            asked.letter,
+            asked.requester,
+            count.handled,
+            dead.len()
         );
         if count.failed != died && (self.law.stopped || count.failed < died) {
-            self.wrong.push(format!("failed over {} times and dead of that {died} times: {what}", count.failed));
+            self.wrong.push(format!(
+                "failed over {} times and dead of that {died} times: {what}",
+                count.failed
+            ));
         }
         let settled = self.settled(asked.letter);
+        // An instance without a life is none.
+        let life = asked.life.map(|life| &self.book.lives[life]);
+        let ended = life.map_or(Some((0, asked.deadline)), |life| life.ended);
+        let ended_first =
+            ended.filter(|(moment, _)| settled.is_none_or(|settled| *moment < settled));
         if asked.cancelled.is_some() {
             if total + count.calls > 0 {
-                self.wrong.push(format!("called back though cancelled: {what}"));
+                self.wrong
+                    .push(format!("called back though cancelled: {what}"));
             }
         } else if total > 1 {
-            self.wrong.push(format!("called back more than once: {what}"));
+            self.wrong
+                .push(format!("called back more than once: {what}"));
         } else if total == 0 && self.law.stopped {
-            let life = asked.life.map(|life| &self.book.lives[life]);
-            let ended = life.map_or(Some((0, asked.deadline)), |life| life.ended);
-            let is_excused = ended.is_some_and(|(moment, at)| {
-                !self.law.one_thread
-                    || (settled.is_none_or(|settled| moment < settled)
-                        && at <= asked.deadline + self.law.slack)
-            });
+            let is_excused = match self.law.one_thread {
+                true => ended_first.is_some_and(|(_, at)| at <= asked.deadline + self.law.slack),
+                false => ended.is_some(),
+            };
             match is_excused {
                 true => self.count("request: abandoned".to_owned()),
                 false => self.wrong.push(format!("not called back: {what}")),
             }
-        } else if count.handled == 1 {
+        } else if total == 1 && self.law.stopped && self.law.one_thread {
+            // One that asks itself may fail over its own request.
+            let is_vain = asked.of != asked.requester
+                && ended_first.is_some_and(|(_, at)| at + self.law.slack < asked.deadline);
+            if is_vain {
+                self.wrong
+                    .push(format!("called back after its instance was gone: {what}"));
+            }
+        }
+        if count.handled == 1 {
             self.count("handled: callback".to_owned());
         }
         for (moment, at) in &asked.not_cancelled {
             let was_open = asked.cancelled.is_none_or(|cancelled| *moment < cancelled)
                 && settled.is_none_or(|settled| *moment < settled)
                 && *at + self.law.slack < asked.deadline;
-            if was_open && self.law.one_thread {
-                self.wrong.push(format!("could not be cancelled while it was open: {what}"));
+            // What is given up after a host is dropped is not seen.
+            if was_open && self.law.one_thread && self.law.stopped {
+                self.wrong
+                    .push(format!("could not be cancelled while it was open: {what}"));
             }
         }
         for call in calls {
@@ -214,21 +260,29 @@ impl<'a> Judge<'a> {
             _ => None,
         });
         let dead = self.dead.get(&letter).into_iter().flatten();
-        handled.chain(dead.map(|dead| moment_of(dead.timestamp))).min()
+        handled
+            .chain(dead.map(|dead| moment_of(dead.timestamp)))
+            .min()
     }
 
     /// It came to who asked, from whom was asked, with what that one answered.
     fn callback(&mut self, asked: &Asked, call: &Call, what: &str) {
-        let Some((_, at, outcome)) = &call.ended else { return };
+        let Some((_, at, outcome)) = &call.ended else {
+            return;
+        };
         let message = &call.message;
         if message.sender != asked.of || *call.handle.id() != asked.requester {
-            self.wrong.push(format!("{} was called back by {}: {what}", call.handle, message.sender));
+            self.wrong.push(format!(
+                "{} was called back by {}: {what}",
+                call.handle, message.sender
+            ));
         }
         if *outcome == Outcome::NotReached {
             return;
         }
         if call.life != asked.life {
-            self.wrong.push(format!("another instance was called back: {what}"));
+            self.wrong
+                .push(format!("another instance was called back: {what}"));
         }
         let is_late = *at + self.law.slack >= asked.deadline;
         let answered = self.outcome(asked.letter);
@@ -251,22 +305,29 @@ impl<'a> Judge<'a> {
         };
         if !is_right {
             let payload = String::from_utf8_lossy(message.payload.as_bytes());
-            self.wrong.push(format!("called back with {payload:?}, but {answered:?}: {what}"));
+            self.wrong.push(format!(
+                "called back with {payload:?}, but {answered:?}: {what}"
+            ));
         }
     }
 
     /// What came of a letter that reached its recipient.
     fn outcome(&self, letter: Moment) -> Option<&'a Outcome> {
         let calls = self.deliveries.get(&letter)?;
-        let outcomes = calls.iter().filter_map(|call| Some(&call.ended.as_ref()?.2));
-        outcomes.filter(|outcome| **outcome != Outcome::NotReached).last()
+        let mut outcomes = calls
+            .iter()
+            .filter_map(|call| Some(&call.ended.as_ref()?.2));
+        outcomes.rfind(|outcome| **outcome != Outcome::NotReached)
     }
 
     /// The program has one outcome for each request, and the right one.
     fn answers(&mut self) {
         for awaited in &self.book.answers {
             let accepted = self.book.letters[&awaited.letter].accepted;
-            self.count(format!("program's request: {accepted:?}{}", given_up(awaited)));
+            self.count(format!(
+                "program's request: {accepted:?}{}",
+                given_up(awaited)
+            ));
             if let Some(wrong) = self.answer(awaited, accepted) {
                 let outcome = awaited.outcome.as_ref().map(|(_, outcome)| outcome);
                 self.wrong.push(format!(

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use wasm_core::{
-    Clock, ComponentHandle, ComponentId, ComponentMessage, CorrelationId, MessagePayload, Timestamp,
-    WasmError,
+    Clock, ComponentHandle, ComponentId, ComponentMessage, CorrelationId, MessagePayload,
+    Timestamp, WasmError,
 };
 use wasm_host::{DeadLetter, LetterKind, RequestError};
 
@@ -189,10 +189,15 @@ impl Ledger {
     }
 
     /// A host makes one call at a time of each instance.
-    pub(crate) fn enters(self: &Arc<Self>, handle: &ComponentHandle, what: &'static str) -> Entered {
+    pub(crate) fn enters(
+        self: &Arc<Self>,
+        handle: &ComponentHandle,
+        what: &'static str,
+    ) -> Entered {
         let mut book = self.book();
         if let Some(other) = book.busy.insert(handle.handle_id(), what) {
-            book.wrong.push(format!("{what} of {handle} during its {other}"));
+            book.wrong
+                .push(format!("{what} of {handle} during its {other}"));
         }
         Entered {
             ledger: Arc::clone(self),
@@ -275,7 +280,8 @@ impl Ledger {
         let life = book.living.get(&from.handle_id()).copied();
         let Some(asked) = book.requests.get_mut(request) else {
             if done {
-                book.wrong.push(format!("{from} could cancel {request}, which is none"));
+                book.wrong
+                    .push(format!("{from} could cancel {request}, which is none"));
             }
             return;
         };

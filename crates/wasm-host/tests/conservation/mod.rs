@@ -107,7 +107,11 @@ impl Setting {
                 builder
             }
         };
-        builder.enable_all().start_paused(self.time == Time::Paused).build().unwrap()
+        builder
+            .enable_all()
+            .start_paused(self.time == Time::Paused)
+            .build()
+            .unwrap()
     }
 }
 
@@ -140,7 +144,10 @@ pub(crate) fn run(seed: u64, setting: &Setting) -> Result<Tally, Broken> {
 impl Broken {
     /// For whoever wants to know why, and to see it again.
     fn report(&self, test: &str) -> String {
-        let mut report = format!("the application of seed {} breaks the property:\n", self.seed);
+        let mut report = format!(
+            "the application of seed {} breaks the property:\n",
+            self.seed
+        );
         for wrong in &self.wrong {
             let _ = writeln!(report, "- {wrong}");
         }

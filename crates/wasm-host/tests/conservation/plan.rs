@@ -10,9 +10,9 @@ use wasm_core::{
 use wasm_host::{Component, HostLimits};
 use wasm_testkit::wasm_fixtures::{
     BROADCASTER, CALLBACK, CALLBACK_FAILS, COUNTER, ECHO, Fixture, GUEST_ERROR, HELLO, INIT_FAILS,
-    SENDER, SHUTDOWN_FAILS, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH,
-    SPIN_IN_INITIALIZE, SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
-    TRAP_IN_INITIALIZE, TRAP_IN_SHUTDOWN, TRUNCATED,
+    SENDER, SHUTDOWN_FAILS, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH, SPIN_IN_INITIALIZE,
+    SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK, TRAP_IN_INITIALIZE,
+    TRAP_IN_SHUTDOWN, TRUNCATED,
 };
 
 use super::random::Random;
@@ -172,6 +172,13 @@ pub(crate) fn permissions(permitted: bool) -> Permissions {
 }
 
 impl Plan {
+    /// Whether the host is stopped before the end.
+    pub(crate) fn stops_early(&self) -> bool {
+        self.actions
+            .iter()
+            .any(|action| matches!(action, Action::Stop(_)))
+    }
+
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let slots = 3 + random.index(4);
@@ -231,6 +238,8 @@ fn limits(random: &mut Random, slots: u64) -> HostLimits {
     limits
 }
 
+type Step = fn(&mut Draft);
+
 struct Draft {
     random: Random,
     slots: usize,
@@ -268,7 +277,12 @@ impl Draft {
         let slot = self.someone();
         let mut build = self.build();
         if self.random.chance(30) {
-            let fails = [INIT_FAILS, TRUNCATED, TRAP_IN_INITIALIZE, SPIN_IN_INITIALIZE];
+            let fails = [
+                INIT_FAILS,
+                TRUNCATED,
+                TRAP_IN_INITIALIZE,
+                SPIN_IN_INITIALIZE,
+            ];
             build.fixture = self.random.pick(&fails);
         } else {
             self.fixtures[slot] = build.fixture;
@@ -342,7 +356,10 @@ impl Draft {
             return format!("{ids} {text}");
         }
         if fixture.name == SLEEPER.name {
-            return self.random.pick(&["1", "5", "20", "100", "600", "2500"]).to_owned();
+            return self
+                .random
+                .pick(&["1", "5", "20", "100", "600", "2500"])
+                .to_owned();
         }
         if self.random.chance(50) {
             return "ok".to_owned();
@@ -370,7 +387,9 @@ impl Draft {
 }
 
 fn sends(fixture: &Fixture) -> bool {
-    [SENDER, CALLBACK, BROADCASTER].iter().any(|sender| sender.name == fixture.name)
+    [SENDER, CALLBACK, BROADCASTER]
+        .iter()
+        .any(|sender| sender.name == fixture.name)
 }
 
 const FIXTURES: &[(u64, Fixture)] = &[
@@ -395,7 +414,7 @@ const FIXTURES: &[(u64, Fixture)] = &[
     (1, INIT_FAILS),
 ];
 
-const NEXT: &[(u64, fn(&mut Draft))] = &[
+const NEXT: &[(u64, Step)] = &[
     (22, |draft| {
         let (slot, text) = draft.message();
         draft.actions.push(Action::Send(slot, text));
@@ -416,8 +435,13 @@ const NEXT: &[(u64, fn(&mut Draft))] = &[
     (15, |draft| {
         let (slot, text) = draft.message();
         let timeout = draft.random.pick(&[0, 5, 50, 300, 2_000]);
-        let gives_up = draft.random.chance(25).then(|| draft.random.pick(&[0, 3, 100]));
-        draft.actions.push(Action::Request(slot, text, timeout, gives_up));
+        let gives_up = draft
+            .random
+            .chance(25)
+            .then(|| draft.random.pick(&[0, 3, 100]));
+        draft
+            .actions
+            .push(Action::Request(slot, text, timeout, gives_up));
     }),
     (6, |draft| {
         let which = draft.random.next();
@@ -425,7 +449,9 @@ const NEXT: &[(u64, fn(&mut Draft))] = &[
         draft.actions.push(Action::Cancel(which, someone));
     }),
     (14, |draft| {
-        let millis = draft.random.pick(&[0, 1, 3, 10, 30, 100, 400, 1_100, 4_000]);
+        let millis = draft
+            .random
+            .pick(&[0, 1, 3, 10, 30, 100, 400, 1_100, 4_000]);
         draft.actions.push(Action::Sleep(millis));
     }),
     (8, |draft| {
@@ -450,13 +476,21 @@ const NEXT: &[(u64, fn(&mut Draft))] = &[
     (5, |draft| {
         // A request that may still be open when it is cancelled.
         let asks = |slot: &Slot| draft.fixtures[*slot].name == CALLBACK.name;
-        let Some(asker) = (0..draft.slots).find(asks) else { return };
+        let Some(asker) = (0..draft.slots).find(asks) else {
+            return;
+        };
         let next = draft.someone();
         let text = draft.text(next, 1);
-        draft.actions.push(Action::Send(asker, format!("{} {text}", id(next))));
+        draft
+            .actions
+            .push(Action::Send(asker, format!("{} {text}", id(next))));
         let times = draft.random.below(5);
         draft.actions.push(Action::Yield(times));
-        draft.actions.push(Action::Cancel(0, None));
+        // Now and then by one whose request it is not.
+        let other = (asker + 1..draft.slots)
+            .find(|slot| draft.fixtures[*slot].name == CALLBACK.name)
+            .filter(|_| draft.random.chance(30));
+        draft.actions.push(Action::Cancel(0, other));
     }),
     (6, Draft::swap),
     (5, |draft| {
@@ -578,7 +612,11 @@ impl Display for Action {
 
 impl Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (mailbox {}, {} ms", self.fixture.name, self.mailbox, self.timeout)?;
+        write!(
+            f,
+            "{} (mailbox {}, {} ms",
+            self.fixture.name, self.mailbox, self.timeout
+        )?;
         if !self.metered {
             f.write_str(", no fuel limit")?;
         }

@@ -76,6 +76,11 @@ fn trapped(component: &ComponentId, export: &'static str) -> WasmError {
     }
 }
 
+/// Unloaded behind the host's back, which it learns from a delivery.
+fn is_unknown(error: &WasmError) -> bool {
+    matches!(error, WasmError::ComponentNotFound { .. })
+}
+
 impl WatchedEngine {
     async fn call<T>(
         &self,
@@ -85,7 +90,7 @@ impl WatchedEngine {
     ) -> Result<T, WasmError> {
         let outcome = self.attempt(handle, export, call).await;
         if let Err(error) = &outcome
-            && (error.fails_instance() || matches!(error, WasmError::ComponentNotFound { .. }))
+            && (error.fails_instance() || is_unknown(error) && export != "health")
         {
             self.ledger.dies(handle);
         }
@@ -171,7 +176,10 @@ impl RuntimeEngine for WatchedEngine {
         let _entered = self.ledger.enters(handle, "handle-callback");
         let delivery = self.ledger.delivers(handle, &message, true);
         let call = self.inner.call_handle_callback(handle, message);
-        let outcome = self.call(handle, "handle-callback", call).await.map(|()| None);
+        let outcome = self
+            .call(handle, "handle-callback", call)
+            .await
+            .map(|()| None);
         self.ledger.delivered(delivery, Outcome::of(&outcome));
         outcome.map(|_| ())
     }

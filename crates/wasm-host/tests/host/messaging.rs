@@ -164,24 +164,30 @@ async fn a_full_mailbox_refuses_and_keeps_what_it_has() {
 #[tokio::test(start_paused = true)]
 async fn mailboxes_are_bounded_in_bytes() {
     let limits = HostLimits::default()
-        .with_mailbox_bytes(1_000)
-        .with_queued_bytes(2_000);
+        .with_mailbox_bytes(100_000)
+        .with_queued_bytes(200_000);
     let host = host_with(limits);
-    for name in ["a", "b"] {
+    for name in ["a", "b", "c"] {
         host.load(component(name, ECHO)).await.unwrap();
     }
-    let (a, b) = (demo("a"), demo("b"));
+    let (a, b, c) = (demo("a"), demo("b"), demo("c"));
     assert_eq!(
-        host.send(&a, vec![0; 1_001]),
+        host.send(&a, vec![0; 100_001]),
         Err(MessagingError::QueueFull)
     );
-    host.send(&a, vec![0; 1_000]).unwrap();
+    host.send(&a, vec![0; 100_000]).unwrap();
     assert_eq!(host.send(&a, "x"), Err(MessagingError::QueueFull));
     // 256 bytes of each message are its envelope.
-    assert_eq!(host.send(&b, vec![0; 489]), Err(MessagingError::QueueFull));
-    host.send(&b, vec![0; 488]).unwrap();
+    assert_eq!(
+        host.send(&b, vec![0; 99_489]),
+        Err(MessagingError::QueueFull)
+    );
+    host.send(&b, vec![0; 99_488]).unwrap();
+    // A mailbox that holds little has room all the same.
+    host.send(&c, vec![0; (64 << 10) - 256]).unwrap();
+    assert_eq!(host.send(&c, "x"), Err(MessagingError::QueueFull));
     host.drain(SECOND).await.unwrap();
-    host.send(&b, vec![0; 1_000]).unwrap();
+    host.send(&b, vec![0; 100_000]).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Denied, granted, revoked.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentPattern, Permissions, SecurityValidator,
@@ -8,10 +9,10 @@ use wasm_core::{
 use wasm_host::{Event, Host, HostBuilder, HostError};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::{
-    BROADCASTER, CALLBACK, COUNTER, DIRECTORY, ECHO, Fixture, LOGGER, SENDER, STORE,
+    BROADCASTER, CALLBACK, COUNTER, DIRECTORY, ECHO, Fixture, INIT_SENDS, LOGGER, SENDER, STORE,
 };
 
-use crate::support::{ask, component, demo, everything, host, load, start, told};
+use crate::support::{ask, component, demo, everything, host, load, restarted, start, told};
 
 fn permitted(name: &str, fixture: Fixture, permissions: Permissions) -> wasm_host::Component {
     let mut component = component(name, fixture);
@@ -29,8 +30,7 @@ const TRIED: [(&str, Fixture, &str); 4] = [
 
 async fn denied_events(events: &mut wasm_host::Events) -> Vec<String> {
     let mut denied = Vec::new();
-    while let Ok(Some(event)) = tokio::time::timeout(std::time::Duration::ZERO, events.next()).await
-    {
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
         if let Event::Denied { .. } = event {
             denied.push(event.to_string());
         }
@@ -155,11 +155,59 @@ async fn many_denials_do_not_drive_other_events_away() {
     for _ in 0..100 {
         ask(&host, "tried", "demo/sink/main hi").await.unwrap_err();
     }
+    // What was told once is counted, and what is different told all the same.
+    let different = ask(&host, "tried", "demo/vault/main hi").await;
+    different.unwrap_err();
+    let denied = denied_events(&mut events).await;
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    assert!(denied[1].contains("send to demo/vault/main"), "{denied:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::task::yield_now().await;
+    let later = events.try_next().unwrap();
+    assert_eq!(
+        later.to_string(),
+        "demo/tried/main was denied 99 more times"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_unloaded_hides_no_denial() {
+    let tried = permitted("tried", SENDER, Permissions::default());
+    let host = load(&[tried]).await;
+    let mut events = host.events();
+    for n in 0..20 {
+        let command = format!("demo/sink/n{n} hi");
+        ask(&host, "tried", &command).await.unwrap_err();
+    }
     assert_eq!(denied_events(&mut events).await.len(), 16);
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    ask(&host, "tried", "demo/sink/main hi").await.unwrap_err();
-    let later = denied_events(&mut events).await;
-    assert!(later[0].ends_with("; 84 others were left out"), "{later:?}");
+    host.unload(&demo("tried")).await.unwrap();
+    let later = events.try_next().unwrap();
+    assert_eq!(later.to_string(), "demo/tried/main was denied 4 more times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_while_a_component_initializes_is_revoked() {
+    let host = load(&[component("sink", COUNTER), restarted("first", INIT_SENDS)]).await;
+    assert_eq!(told(&host, "sink", "").await, "3");
+    host.set_permissions(&demo("first"), Permissions::default())
+        .unwrap();
+    let refused = host.restart(&demo("first")).await.unwrap_err();
+    assert!(refused.to_string().contains("delivery-failed"), "{refused}");
+    assert_eq!(told(&host, "sink", "").await, "4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_of_this_host_may_do_nothing() {
+    let host = host();
+    let stranger = ComponentHandle::new(demo("stranger"), 1);
+    let validator = &host.services().validator;
+    let denied = validator.validate(&stranger, &Capability::Storage);
+    assert!(
+        denied
+            .unwrap_err()
+            .reason
+            .contains("is not a component of this host")
+    );
 }
 
 #[derive(Default)]

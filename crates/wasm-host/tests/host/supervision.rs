@@ -100,9 +100,10 @@ async fn one_that_fails_too_often_is_quarantined() {
          `handle-message`: `unreachable` was executed"
     );
     assert!(is(&host, "trap", Phase::Quarantined).await);
+    // The component was known to be lost before anyone was told of the message.
     assert_eq!(
         causes(&host.dead_letters()),
-        ["failed", "failed", "failed", "quarantined"]
+        ["failed", "failed", "quarantined", "failed"]
     );
     until(&mut events, |e| matches!(e, Event::Quarantined { .. })).await;
     let refused = MessagingError::DeliveryFailed(
