@@ -16,8 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_limits(HostLimits::default().with_memory_bytes(64 << 20))
         .start(|services| WasmtimeEngine::new(EngineConfig::default(), services).map(Arc::new))?;
     let ceiling = ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES;
-    let application = read_application(Path::new("examples/cafe"), ceiling)
-        .map_err(|problems| format!("{problems:#?}"))?;
+    let application = read_application(Path::new("examples/cafe"), ceiling)?;
     for loaded in host.load_all(application).await {
         loaded?;
     }

@@ -1,7 +1,5 @@
 //! Ten thousand components of WebAssembly in one host.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

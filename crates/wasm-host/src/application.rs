@@ -1,7 +1,9 @@
 //! From a folder of manifests to components.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsStr;
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -30,7 +32,34 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// keeps a file that is something else from being read into memory.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// What keeps an application from being read.
+/// Everything that keeps an application from being read; never nothing. Prints one
+/// problem per line.
+#[derive(Debug)]
+pub struct ApplicationErrors(Vec<ApplicationProblem>);
+
+impl ApplicationErrors {
+    /// Each of them.
+    pub fn problems(&self) -> &[ApplicationProblem] {
+        &self.0
+    }
+}
+
+impl From<ApplicationProblem> for ApplicationErrors {
+    fn from(problem: ApplicationProblem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Display for ApplicationErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl Error for ApplicationErrors {}
+
+/// One thing that keeps an application from being read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ApplicationProblem {
@@ -98,7 +127,8 @@ pub enum ApplicationProblem {
 
 /// Every `Component.toml` in a folder or below, in the order of their paths. Folders
 /// that are hidden or called `target` hold what tools keep for themselves; links to
-/// folders are not followed, so that none can lead in a circle. Blocks while it looks.
+/// folders are not followed, so that none can lead in a circle, and what is more than 16
+/// levels down is not looked for. Blocks while it looks.
 ///
 /// # Errors
 /// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`],
@@ -160,8 +190,8 @@ fn is_skipped(folder: &OsStr) -> bool {
 pub fn read_application(
     folder: &Path,
     memory_ceiling_bytes: u64,
-) -> Result<Vec<Component>, Vec<ApplicationProblem>> {
-    let manifests = find_manifests(folder).map_err(|problem| vec![problem])?;
+) -> Result<Vec<Component>, ApplicationErrors> {
+    let manifests = find_manifests(folder)?;
     let mut problems = Vec::new();
     let mut components = Vec::new();
     let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
@@ -186,7 +216,7 @@ pub fn read_application(
     if problems.is_empty() {
         Ok(components)
     } else {
-        Err(problems)
+        Err(ApplicationErrors(problems))
     }
 }
 

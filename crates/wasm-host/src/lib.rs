@@ -38,9 +38,10 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `wasm_messages_total` | counter | `component`, `kind`, `outcome` |
+//! | `wasm_messages_total` | counter | `component`, `kind` (`message`, `request`, `callback`), `outcome` (`answered`, `guest-error`, `failed`) |
+//! | `wasm_refused_total` | counter | `component`, `reason` for which its sender was told that a queue is full (`mailbox-messages`, `mailbox-bytes`, `queued-bytes`, `open-requests`) |
 //! | `wasm_wait_seconds`, `wasm_call_seconds` | histogram | `component` |
-//! | `wasm_dead_letters_total` | counter | `component`, `cause` |
+//! | `wasm_dead_letters_total` | counter | `component`, `cause`, as [`DeadLetterCause::as_str`] says |
 //! | `wasm_denied_total` | counter | `component`, `capability` |
 //! | `wasm_failures_total`, `wasm_restarts_total` | counter | `component` |
 
@@ -63,7 +64,7 @@ mod storage;
 mod supervisor;
 mod switchboard;
 
-pub use application::{ApplicationProblem, find_manifests, read_application};
+pub use application::{ApplicationErrors, ApplicationProblem, find_manifests, read_application};
 pub use builder::HostBuilder;
 pub use component::Component;
 pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use wasm_core::{HostServices, ResourceLimits, RestartPolicy};
-use wasm_host::{ApplicationProblem, Component, HostBuilder, read_application};
+use wasm_host::{ApplicationErrors, Component, HostBuilder, read_application};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::{ECHO, INIT_CONFIG};
 
@@ -27,16 +27,16 @@ fn write(folder: &Path, text: &str, wasm: &[u8]) {
     fs::write(folder.join("it.wasm"), wasm).unwrap();
 }
 
-fn read(folder: &Path) -> Result<Vec<Component>, Vec<ApplicationProblem>> {
+fn read(folder: &Path) -> Result<Vec<Component>, ApplicationErrors> {
     read_application(folder, ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES)
 }
 
 /// What was found, without the folder it was found in.
 fn problems(folder: &Path) -> Vec<String> {
     let folder_name = format!("{}/", folder.display());
-    let problems = read(folder).unwrap_err();
-    let texts = problems.iter().map(ToString::to_string);
-    texts.map(|text| text.replace(&folder_name, "")).collect()
+    let errors = read(folder).unwrap_err().to_string();
+    let lines = errors.replace(&folder_name, "");
+    lines.lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -89,13 +89,14 @@ fn every_problem_of_every_manifest_is_told() {
     fs::remove_file(at("f/it.wasm")).unwrap();
     fs::create_dir(at("f/it.wasm")).unwrap();
     let told = problems(folder.path());
-    assert_eq!(told.len(), 5, "{told:#?}");
+    assert_eq!(told.len(), 6, "{told:#?}");
     for (problem, parts) in told.iter().zip([
         [
             "a/Component.toml and b/Component.toml are both demo/a/main",
             "another `id`",
         ],
-        ["c/Component.toml:2:", "typo"],
+        ["c/Component.toml:2:", "`component.id`"],
+        ["c/Component.toml:8:", "typo"],
         ["d/none cannot be read", "No such file"],
         ["e/Component.toml is not UTF-8 text", ""],
         ["f/it.wasm cannot be read", "it is not a regular file"],

@@ -10,3 +10,4 @@ mod permissions;
 mod supervision;
 mod support;
 mod swap;
+mod watching;

@@ -1,0 +1,174 @@
+//! What an operator sees: metrics and spans. Events are looked at everywhere else.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use metrics::Label;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tokio::runtime::Builder;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use wasm_core::Permissions;
+use wasm_testkit::wasm_fixtures::{CALLBACK, COUNTER, ECHO, GUEST_ERROR, SENDER, TRAP};
+
+use crate::support::{SECOND, ask, component, demo, last_callback, load, restarted, told};
+
+/// Runs on this thread alone, where a test's own recorder and subscriber count.
+fn run(test: impl Future<Output = ()>) {
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        run(async {
+            let mut denied = component("denied", SENDER);
+            denied.config.permissions = Permissions::default();
+            let host = load(&[
+                component("asker", CALLBACK),
+                component("echo", ECHO),
+                component("error", GUEST_ERROR),
+                restarted("trap", TRAP),
+                denied,
+            ])
+            .await;
+            told(&host, "asker", "demo/echo/main hello").await;
+            host.drain(SECOND).await.unwrap();
+            ask(&host, "error", "hello").await.unwrap_err();
+            ask(&host, "trap", "poison").await.unwrap_err();
+            assert_eq!(told(&host, "trap", "ok").await, "ok");
+            ask(&host, "denied", "demo/echo/main hi").await.unwrap_err();
+            host.send(&demo("echo"), vec![0; (16 << 20) + 1])
+                .unwrap_err();
+        });
+    });
+    let mut counted = BTreeMap::new();
+    for (key, _, _, value) in snapshots.snapshot().into_vec() {
+        let key = key.key();
+        let labels = key.labels().map(Label::value).collect::<Vec<_>>();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        match value {
+            DebugValue::Counter(0) => {}
+            DebugValue::Counter(count) => drop(counted.insert(name, count)),
+            DebugValue::Histogram(times) => drop(counted.insert(name, times.len() as u64)),
+            DebugValue::Gauge(_) => panic!("{name}"),
+        }
+    }
+    let expected = [
+        ("wasm_messages_total demo/asker/main request answered", 1),
+        ("wasm_messages_total demo/asker/main callback answered", 1),
+        ("wasm_messages_total demo/echo/main request answered", 1),
+        ("wasm_messages_total demo/error/main request guest-error", 1),
+        ("wasm_messages_total demo/trap/main request failed", 1),
+        ("wasm_messages_total demo/trap/main request answered", 1),
+        (
+            "wasm_messages_total demo/denied/main request guest-error",
+            1,
+        ),
+        ("wasm_dead_letters_total demo/trap/main failed", 1),
+        ("wasm_failures_total demo/trap/main", 1),
+        ("wasm_restarts_total demo/trap/main", 1),
+        ("wasm_denied_total demo/denied/main send", 1),
+        ("wasm_refused_total demo/echo/main mailbox-bytes", 1),
+        ("wasm_call_seconds demo/asker/main", 2),
+        ("wasm_wait_seconds demo/trap/main", 2),
+    ];
+    for (name, count) in expected {
+        assert_eq!(counted.get(name), Some(&count), "{name} in {counted:#?}");
+    }
+}
+
+/// A span with its fields, and the number of the one it is within.
+type Made = (String, Option<u64>);
+
+/// Every span, numbered from 1.
+#[derive(Clone, Default)]
+struct Spans {
+    made: Arc<Mutex<Vec<Made>>>,
+    open: Arc<AtomicU64>,
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_span() && metadata.target().starts_with("wasm_host")
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut shown = Shown(span.metadata().name().to_owned());
+        span.record(&mut shown);
+        let mut made = self.made.lock().unwrap();
+        made.push((shown.0, span.parent().map(Id::into_u64)));
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Id::from_u64(made.len() as u64)
+    }
+
+    fn try_close(&self, _: Id) -> bool {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        id.clone()
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Shown(String);
+
+impl Visit for Shown {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push_str(&format!(" {}={value:?}", field.name()));
+    }
+}
+
+#[test]
+fn a_span_leads_from_a_message_to_the_callback() {
+    let spans = Spans::default();
+    let _guard = tracing::subscriber::set_default(spans.clone());
+    run(async {
+        let host = load(&[component("asker", CALLBACK), component("counter", COUNTER)]).await;
+        told(&host, "asker", "demo/counter/main hello").await;
+        host.drain(SECOND).await.unwrap();
+        let made = spans.made.lock().unwrap().clone();
+        let program = "from=host/program/main";
+        let (asker, counter) = ("demo/asker/main", "demo/counter/main");
+        assert_eq!(
+            made,
+            [
+                (
+                    format!("message kind=\"request\" {program} to={asker} bytes=23"),
+                    None
+                ),
+                (
+                    format!("message kind=\"request\" from={asker} to={counter} bytes=5"),
+                    Some(1)
+                ),
+                (
+                    format!("message kind=\"callback\" from={counter} to={asker} bytes=1"),
+                    Some(2)
+                ),
+            ]
+        );
+        // None is kept open when nothing is on its way.
+        assert_eq!(spans.open.load(Ordering::Relaxed), 0);
+        assert!(last_callback(&host, "asker").await.ends_with("|-|1"));
+    });
+}
