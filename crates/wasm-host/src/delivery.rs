@@ -53,7 +53,8 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let Component {
             id, bytes, config, ..
         } = &self.component;
-        let incarnation = self.resident.starts(&config.permissions);
+        // They may have been taken back since it was asked for.
+        let incarnation = self.resident.starts(&self.resident.permissions());
         let load = self
             .engine
             .load_component(id, bytes.clone(), config.clone());

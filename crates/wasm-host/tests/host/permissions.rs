@@ -197,6 +197,17 @@ async fn what_is_revoked_while_a_component_initializes_is_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_revoked_before_a_component_is_there_is_revoked() {
+    let host = load(&[component("sink", COUNTER)]).await;
+    let (loaded, ()) = tokio::join!(host.load(component("first", INIT_SENDS)), async {
+        host.set_permissions(&demo("first"), Permissions::default())
+            .unwrap();
+    });
+    let refused = loaded.unwrap_err().to_string();
+    assert!(refused.contains("delivery-failed"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_of_this_host_may_do_nothing() {
     let host = host();
     let stranger = ComponentHandle::new(demo("stranger"), 1);
