@@ -30,6 +30,10 @@ use crate::{
 /// calls end in [`WasmError::ComponentFailed`] until
 /// [`restart_component`](Self::restart_component).
 ///
+/// *Shutting down.* A request that a component makes during its `shutdown` is
+/// refused with [`MessagingError::InvalidMessage`](crate::MessagingError::InvalidMessage)
+/// and does not reach the router: whoever asked would not be there for the answer.
+///
 /// *Cancellation.* Dropping the future of a call that has begun does no harm: the
 /// call ends in the background within its deadline, its answer is discarded, and
 /// the component stays as that call left it. A call that still waits for its turn

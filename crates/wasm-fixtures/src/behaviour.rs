@@ -269,6 +269,9 @@ pub enum OnShutdown {
     Ok,
     /// Answers `shutdown-failed` with this text.
     Fails(&'static str),
+    /// Requests an answer of `demo/sink/main` within 1,000 ms to `bye`, and answers
+    /// `shutdown-failed` with the name of the case if that is refused, ok otherwise.
+    Requests,
     /// Executes `unreachable`.
     Trap,
     /// Loops forever.

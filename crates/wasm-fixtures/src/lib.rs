@@ -152,6 +152,11 @@ fixtures! {
         shutdown: OnShutdown::Fails("still busy"),
         ..on_message(OnMessage::Nothing)
     });
+    /// `shutdown` makes a request.
+    SHUTDOWN_REQUESTS = "shutdown-requests" => Component(Lifecycle {
+        shutdown: OnShutdown::Requests,
+        ..on_message(OnMessage::Echo)
+    });
     /// `handle-callback` answers with an error.
     CALLBACK_FAILS = "callback-fails" => Component(Lifecycle {
         callback: OnCallback::Fails("unwanted"),

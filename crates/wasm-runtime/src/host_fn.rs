@@ -119,6 +119,11 @@ impl Guest {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError> {
+        if self.shuts_down() {
+            // The answer would come to nobody, or to the instance after a restart.
+            let reason = "a component that shuts down is not there for the answer";
+            return Err(MessagingError::InvalidMessage(reason.to_owned()));
+        }
         self.take_budget(1, &payload)?;
         let message = self.outgoing(target, payload, Capability::Request)?;
         let router = &self.services.router;

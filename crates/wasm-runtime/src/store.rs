@@ -1,6 +1,6 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub(crate) struct Guest {
     pub(crate) lines: LineBudget,
     messages_left: AtomicU32,
     sent_bytes_left: AtomicU64,
+    /// Whether the instance is in its last call.
+    shuts_down: AtomicBool,
 }
 
 impl Guest {
@@ -68,11 +70,16 @@ impl Guest {
             lines: LineBudget::default(),
             messages_left: AtomicU32::new(0),
             sent_bytes_left: AtomicU64::new(0),
+            shuts_down: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn id(&self) -> &ComponentId {
         self.handle.id()
+    }
+
+    pub(crate) fn shuts_down(&self) -> bool {
+        self.shuts_down.load(Ordering::Relaxed)
     }
 
     fn refill(&self) {
@@ -274,6 +281,7 @@ impl StoreManager {
         meters: &Arc<Meters>,
     ) -> Result<Self, WasmError> {
         let mut store = new_store(compiled, guest, meters)?;
+        guest.shuts_down.store(false, Ordering::Relaxed);
         let budget = begin_call(&mut store);
         let deadline = store.data().deadline;
         let outcome = bounded(deadline, async {
@@ -362,6 +370,8 @@ impl StoreManager {
             return Ok(());
         };
         let function = lifecycle.shutdown;
+        let guest = &self.store.data().guest;
+        guest.shuts_down.store(true, Ordering::Relaxed);
         let (outcome,) = self.call("shutdown", function, ()).await?;
         outcome.map_err(|error| WasmError::ShutdownFailed {
             component: self.id(),

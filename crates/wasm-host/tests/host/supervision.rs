@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use wasm_core::{ComponentState, HealthStatus, MessagingError, RestartPolicy, Supervision};
-use wasm_host::{Event, HostError, Phase, RequestError};
+use wasm_host::{Event, HostError, LetterKind, Phase, RequestError};
 use wasm_testkit::wasm_fixtures::{
-    CALLBACK, COUNTER, ECHO, HEALTH, INIT_ONCE, SLEEPER, SPIN, SPIN_IN_HEALTH, STORED_COUNTER,
-    TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
+    CALLBACK, COUNTER, ECHO, HEALTH, INIT_ONCE, SHUTDOWN_REQUESTS, SLEEPER, SPIN, SPIN_IN_HEALTH,
+    STORED_COUNTER, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
 };
 
 use crate::support::{SECOND, ask, causes, component, demo, is, load, restarted, told, until};
@@ -180,6 +180,27 @@ async fn answers_are_not_for_the_next_instance() {
         .await
         .unwrap_err();
     assert!(cancel.to_string().contains("invalid-message"), "{cancel}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_asks_at_its_end_is_not_answered_to_the_next() {
+    let host = load(&[
+        component("it", SHUTDOWN_REQUESTS),
+        component("sink", COUNTER),
+    ])
+    .await;
+    let mut events = host.events();
+    host.restart(&demo("it")).await.unwrap();
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(told(&host, "it", "hello").await, "hello");
+    let seen = until(&mut events, |e| matches!(e, Event::Message { .. })).await;
+    assert!(
+        matches!(&seen[..], [Event::Restarted { .. }, Event::Message { to, kind, .. }]
+            if *to == demo("it") && *kind == LetterKind::Request),
+        "{seen:?}"
+    );
+    assert_eq!(told(&host, "sink", "").await, "1");
+    assert_eq!(causes(&host.dead_letters()), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

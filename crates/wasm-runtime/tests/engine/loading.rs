@@ -152,6 +152,9 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
         OnShutdown::Fails(text) => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
                 error: LifecycleError::ShutdownFailed(said), ..
             }) if said == text)),
+        OnShutdown::Requests => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
+                error: LifecycleError::ShutdownFailed(said), ..
+            }) if said == "invalid-message")),
         OnShutdown::Trap => assert!(
             matches!(shutdown, Err(WasmError::Trapped { trap: Trap::Unreachable, export, .. })
                 if &*export == "shutdown")

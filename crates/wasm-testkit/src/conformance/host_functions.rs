@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use wasm_core::{
     Capability, ComponentHandle, ComponentInfo, ComponentMessage, ComponentState, ComponentStorage,
-    HealthStatus, HostServices, LogLevel, MemoryStorage, MessagingError, Timestamp,
+    HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError, Timestamp,
+    WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
-    SEND_FLOOD, SENDER, STORAGE_FILL, STORE,
+    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, STORAGE_FILL, STORE,
 };
 
 use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
@@ -34,6 +35,12 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Gives up a request of `from`: its callback will not come." => [
             a_request_is_cancelled_in_the_name_of_its_maker,
+        ],
+        "A request that a component makes during its `shutdown` is refused with \
+         `MessagingError::InvalidMessage` and does not reach the router: whoever asked would \
+         not be there for the answer." => [
+            a_request_in_the_shutdown_of_an_unload_is_refused,
+            a_request_in_the_shutdown_of_a_restart_is_refused,
         ],
         "What a component may do. The default grants nothing." => [
             nothing_may_be_sent_by_default,
@@ -282,6 +289,30 @@ async fn a_request_is_cancelled_in_the_name_of_its_maker<E: Engine + ?Sized>(lab
     assert_eq!(host.bench.tell(&maker, "cancel request-1").await, None);
     let told = host.bench.refusal(&maker, "cancel request-1").await;
     assert_eq!(told, "invalid-message", "a second cancellation");
+}
+
+async fn a_request_in_the_shutdown_of_an_unload_is_refused<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let asks = host.bench.load(SHUTDOWN_REQUESTS, permitted()).await;
+    let outcome = host.bench.engine.unload_component(&asks).await;
+    assert!(
+        matches!(&outcome, Err(WasmError::ShutdownFailed {
+            component, error: LifecycleError::ShutdownFailed(case),
+        }) if component == asks.id() && case == "invalid-message"),
+        "{outcome:?}"
+    );
+    assert_eq!(host.router.take_calls(), []);
+}
+
+async fn a_request_in_the_shutdown_of_a_restart_is_refused<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let asks = host.bench.load(SHUTDOWN_REQUESTS, permitted()).await;
+    // The second time it is an instance that came from a restart.
+    for _ in 0..2 {
+        host.bench.restart(&asks).await;
+        assert_eq!(host.router.take_calls(), []);
+        assert_eq!(host.bench.ask(&asks, "hi").await, "hi");
+    }
 }
 
 async fn nothing_may_be_sent_by_default<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -221,6 +221,14 @@ impl Instance {
         Ok(())
     }
 
+    fn is_there_for_an_answer(&self) -> Result<(), MessagingError> {
+        if self.shuts_down {
+            let reason = "a component that shuts down is not there for the answer";
+            return Err(MessagingError::InvalidMessage(reason.to_owned()));
+        }
+        Ok(())
+    }
+
     pub(super) async fn send(
         &mut self,
         target: &Target,
@@ -249,7 +257,8 @@ impl Instance {
         self.consume(HOST_CALL_FUEL)?;
         let (target, guest) = (target.lift()?, Arc::clone(&self.guest));
         let message = self
-            .take_messages(1, &payload)
+            .is_there_for_an_answer()
+            .and_then(|()| self.take_messages(1, &payload))
             .and_then(|()| guest.outgoing(target, payload, Capability::Request));
         let requested = match message {
             Ok(message) => {

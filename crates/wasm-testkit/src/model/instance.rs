@@ -68,6 +68,8 @@ pub(super) struct Instance {
     pub(super) deadline: Instant,
     pub(super) messages_left: u32,
     pub(super) sent_bytes_left: u64,
+    /// Whether it is in its last call.
+    pub(super) shuts_down: bool,
     fuel_consumed: u64,
     memory: Memory,
     messages: u64,
@@ -84,6 +86,7 @@ impl Instance {
             deadline: Instant::now(),
             messages_left: 0,
             sent_bytes_left: 0,
+            shuts_down: false,
             fuel_consumed: 0,
             memory: Memory::new(limit, Arc::clone(&guest.usage)),
             messages: 0,
@@ -314,10 +317,18 @@ impl Instance {
         &mut self,
         lifecycle: Lifecycle,
     ) -> Run<Result<(), LifecycleError>> {
+        self.shuts_down = true;
         self.consume(CALL_FUEL)?;
         match lifecycle.shutdown {
             OnShutdown::Ok => Ok(Ok(())),
-            OnShutdown::Fails(text) => Ok(Err(LifecycleError::ShutdownFailed(text.to_owned()))),
+            OnShutdown::Fails(text) => not_shut_down(text),
+            OnShutdown::Requests => {
+                let bye = Bytes::from_static(b"bye");
+                match self.request(&Target::sink(), bye).await? {
+                    Ok(_) => Ok(Ok(())),
+                    Err(error) => not_shut_down(error.name()),
+                }
+            }
             OnShutdown::Trap => Err(unreachable()),
             OnShutdown::Spin => Err(self.spin().await),
         }
@@ -653,6 +664,10 @@ fn failed(error: &impl Case) -> Run<Answer> {
 
 fn uninitialized(text: &str) -> Run<Result<(), LifecycleError>> {
     Ok(Err(LifecycleError::InitializationFailed(text.to_owned())))
+}
+
+fn not_shut_down(text: &str) -> Run<Result<(), LifecycleError>> {
+    Ok(Err(LifecycleError::ShutdownFailed(text.to_owned())))
 }
 
 fn none_unless(outcome: Result<(), impl Case>) -> Run<Answer> {

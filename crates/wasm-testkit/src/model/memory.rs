@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use wasm_core::ComponentUsage;
-use wasm_fixtures::{Lifecycle, OnInitialize, OnMessage, Otherwise, PAGE_BYTES};
+use wasm_fixtures::{Lifecycle, OnInitialize, OnMessage, OnShutdown, Otherwise, PAGE_BYTES};
 
 use crate::lock::lock;
 
@@ -144,5 +144,6 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
         | OnMessage::OkOr(Otherwise::GrowTableUntilDenied | Otherwise::AskForRandomBytes(_)) => 1,
         _ => 0,
     };
-    of_initialize + of_message
+    let of_shutdown = u64::from(lifecycle.shutdown == OnShutdown::Requests);
+    of_initialize + of_message + of_shutdown
 }

@@ -319,6 +319,10 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
         (OnShutdown::Fails(text), Err(WasmError::ShutdownFailed { error, .. })) => {
             assert_eq!(error, LifecycleError::ShutdownFailed(text.to_owned()));
         }
+        (OnShutdown::Requests, Err(WasmError::ShutdownFailed { error, .. })) => {
+            let refused = "invalid-message".to_owned();
+            assert_eq!(error, LifecycleError::ShutdownFailed(refused));
+        }
         (OnShutdown::Trap, Err(WasmError::Trapped { export, .. })) => {
             assert_eq!(&*export, "shutdown");
         }

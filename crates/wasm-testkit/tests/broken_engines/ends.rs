@@ -14,9 +14,9 @@ use tokio::time::sleep;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentUsage, HostServices, LifecycleError, MessagePayload, WasmError,
+    ComponentUsage, HostServices, LifecycleError, MessagePayload, MessageRouter, WasmError,
 };
-use wasm_fixtures::SHUTDOWN_FAILS;
+use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
 
 use crate::wrapper::{Defect, Inner, Reply};
 
@@ -314,6 +314,49 @@ impl Defect for HeedsShutdown {
             });
         }
         inner.unload_component(handle).await
+    }
+}
+
+/// Lets a component make a request in its `shutdown`.
+pub(crate) struct TakesLastRequests {
+    router: Arc<dyn MessageRouter>,
+}
+
+impl TakesLastRequests {
+    pub(crate) fn new(services: &HostServices) -> Self {
+        Self {
+            router: Arc::clone(&services.router),
+        }
+    }
+
+    /// On behalf of the only fixture that does so.
+    async fn request(&self, inner: &Inner, handle: &ComponentHandle) {
+        if handle.id().name() == SHUTDOWN_REQUESTS.name && inner.usage(handle).await.is_ok() {
+            let sink = ComponentId::new("demo", "sink", "main").unwrap();
+            let bye = ComponentMessage::new(handle.id().clone(), sink, "bye");
+            let request = self.router.request(handle, bye, Duration::from_secs(1));
+            request.await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Defect for TakesLastRequests {
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        self.request(inner, handle).await;
+        match inner.unload_component(handle).await {
+            Err(WasmError::ShutdownFailed { .. })
+                if handle.id().name() == SHUTDOWN_REQUESTS.name =>
+            {
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        self.request(inner, handle).await;
+        inner.restart_component(handle).await
     }
 }
 

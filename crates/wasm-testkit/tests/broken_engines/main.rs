@@ -35,7 +35,7 @@ use ends::{
     CountsAnew, CountsAttempts, FreesNothing, GivesUpRestarting, GivesUpWhenDropped, HeedsShutdown,
     HidesFailedRestarts, Hurries, KeepsState, Misreports, MixesUpAnswers, RestartsOnlyFailed,
     RestartsWithoutShutdown, ShutsDownWhenDropped, StartsOverWhenDropped, StopsWhenDropped,
-    UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNothing,
+    TakesLastRequests, UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNothing,
 };
 use loading::{
     Accepts, Configures, IgnoresIdsOfHandles, InsistsOnALifecycle, LeavesFailedLoadsBehind,
@@ -744,6 +744,14 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             with(services, t, late)
         },
         &["host::what_initialize_sends_comes_from_the_handle_that_is_loaded"],
+    ),
+    (
+        "lets a component make a request in its `shutdown`",
+        |s, t| with(s.clone(), t, TakesLastRequests::new(&s)),
+        &[
+            "host::a_request_in_the_shutdown_of_an_unload_is_refused",
+            "host::a_request_in_the_shutdown_of_a_restart_is_refused",
+        ],
     ),
     (
         "sends a broadcast one by one",
