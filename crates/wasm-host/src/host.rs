@@ -352,7 +352,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
         let board = &self.inner.board;
         ComponentMessage::new(board.program.clone(), to.clone(), payload)
-            .with_timestamp(board.clock.now())
+            .with_timestamp(board.now())
     }
 
     /// Every loaded component, in the order of their ids.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tracing::{Span, info_span};
 use wasm_core::{
     Capability, CapabilityDenied, Clock, ComponentDirectory, ComponentHandle, ComponentId,
     ComponentInfo, ComponentMessage, ComponentPattern, CorrelationId, MessageRouter,
-    MessagingError, Permissions, SecurityValidator,
+    MessagingError, Permissions, SecurityValidator, Timestamp,
 };
 
 use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
@@ -38,7 +39,7 @@ pub(crate) struct Switchboard {
     pub(crate) requests: Requests,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) dead_letters: DeadLetters,
-    pub(crate) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     /// Of the embedder; asked after the host's own.
     validator: Arc<dyn SecurityValidator>,
     residents: RwLock<BTreeMap<ComponentId, Arc<Resident>>>,
@@ -69,6 +70,13 @@ impl Switchboard {
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// By the embedder's clock. One that panics must not take along whoever asks: the
+    /// task that ends overdue requests, or one that is ending already.
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = catch_unwind(AssertUnwindSafe(|| self.clock.now()));
+        now.unwrap_or_default()
     }
 
     pub(crate) fn resident(&self, id: &ComponentId) -> Option<Arc<Resident>> {
@@ -242,7 +250,7 @@ impl Switchboard {
             } => {
                 let envelope = ComponentMessage::new(open.target, resident.id.clone(), "")
                     .with_correlation_id(request)
-                    .with_timestamp(self.clock.now());
+                    .with_timestamp(self.now());
                 let mut callback = match outcome {
                     Ok(reply) => as_callback(envelope, Ok(reply)),
                     Err(error) => as_callback(envelope, Err(&error)),
@@ -303,7 +311,7 @@ impl Switchboard {
             bytes: letter.message.payload.len(),
             cause: cause.clone(),
         });
-        let timestamp = self.clock.now();
+        let timestamp = self.now();
         let dead = DeadLetter::new(letter.message, letter.kind, cause, timestamp);
         self.dead_letters.add(dead);
     }

@@ -10,14 +10,14 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    Clock, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, HealthStatus, HostServices, MessagePayload, RuntimeEngine,
-    WasmError,
+    Timestamp, WasmError,
 };
 use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
-use wasm_testkit::wasm_fixtures::{CALLBACK, ECHO};
+use wasm_testkit::wasm_fixtures::{CALLBACK, ECHO, SLEEPER};
 
-use crate::support::{SECOND, causes, component, demo, until};
+use crate::support::{SECOND, causes, component, demo, start, until};
 
 /// Does with a message what it says: `panic`, `wait`, or `ask` a thousand times.
 struct Obedient {
@@ -136,6 +136,28 @@ async fn an_engine_that_panics_leaves_nobody_waiting() {
     // There is room for another.
     host.load(component("it", ECHO)).await.unwrap();
     host.request(&demo("it"), "ok", SECOND).await.unwrap();
+    host.stop().await;
+}
+
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Timestamp {
+        panic!("there is no time")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_panics_keeps_nobody_waiting() {
+    let host = start(HostBuilder::new().with_clock(Arc::new(NoClock)));
+    host.load(component("sleeper", SLEEPER)).await.unwrap();
+    for _ in 0..2 {
+        let began = Instant::now();
+        let asked = host.request(&demo("sleeper"), "1500", SECOND).await;
+        let error = asked.unwrap_err().to_string();
+        assert!(error.contains("was not answered in time"), "{error}");
+        assert!(began.elapsed() < 2 * SECOND);
+    }
     host.stop().await;
 }
 
