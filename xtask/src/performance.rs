@@ -11,60 +11,92 @@ use serde_json::Value;
 const BEGIN: &str = "<!-- measured by `cargo xtask performance` -->";
 const END: &str = "<!-- end of what was measured -->";
 
-/// What a row says, and where criterion keeps its two figures.
-const ROWS: [(&str, &str, &str); 6] = [
-    (
-        "bytes to first answer (compile, instantiate, call)",
-        "cold/engine",
-        "cold/bare",
-    ),
-    (
-        "fresh instance of a compiled component",
-        "instantiate/engine",
-        "instantiate/bare",
-    ),
-    (
-        "first call of an instance",
-        "first-call/engine",
-        "first-call/bare",
-    ),
-    ("later calls, 0 B", "call/engine/0", "call/bare/0"),
-    ("later calls, 64 B", "call/engine/64", "call/bare/64"),
-    (
-        "later calls, 64 KiB",
-        "call/engine/65536",
-        "call/bare/65536",
-    ),
+/// What is measured beside what.
+struct Table {
+    /// What its figures are of, and what they are compared with.
+    columns: [&'static str; 2],
+    /// What a row says, and where criterion keeps its two figures.
+    rows: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const TABLES: [Table; 2] = [
+    Table {
+        columns: ["engine", "bare wasmtime"],
+        rows: &[
+            (
+                "bytes to first answer (compile, instantiate, call)",
+                "cold/engine",
+                "cold/bare",
+            ),
+            (
+                "fresh instance of a compiled component",
+                "instantiate/engine",
+                "instantiate/bare",
+            ),
+            (
+                "first call of an instance",
+                "first-call/engine",
+                "first-call/bare",
+            ),
+            ("later calls, 0 B", "call/engine/0", "call/bare/0"),
+            ("later calls, 64 B", "call/engine/64", "call/bare/64"),
+            (
+                "later calls, 64 KiB",
+                "call/engine/65536",
+                "call/bare/65536",
+            ),
+        ],
+    },
+    Table {
+        columns: ["host", "engine alone"],
+        rows: &[
+            ("a request and its answer", "request/host", "request/engine"),
+            ("1,000 messages", "messages/host", "messages/engine"),
+        ],
+    },
 ];
 
 /// Runs the benchmarks, writes the table and returns it.
 pub(crate) fn run(root: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["bench", "--package", "wasm-runtime", "--bench", "engine"])
+        .args([
+            "bench",
+            "--workspace",
+            "--bench",
+            "engine",
+            "--bench",
+            "host",
+        ])
         .current_dir(root)
         .status()
         .context("cargo bench could not be started")?;
     ensure!(status.success(), "cargo bench failed");
 
     let measured = root.join("target/criterion");
-    let mut table = String::from("| what | engine | bare wasmtime | ratio |\n|---|---|---|---|\n");
-    for (what, engine, bare) in ROWS {
-        let (engine, bare) = (median(&measured, engine)?, median(&measured, bare)?);
-        let (shown_engine, shown_bare) = (duration(engine), duration(bare));
-        let ratio = engine / bare;
-        table.push_str(&format!(
-            "| {what} | {shown_engine} | {shown_bare} | {ratio:.2} |\n"
-        ));
+    let mut tables = Vec::new();
+    for Table { columns, rows } in TABLES {
+        let [ours, other] = columns;
+        let mut table = format!("| what | {ours} | {other} | ratio |\n|---|---|---|---|\n");
+        for (what, ours, other) in rows {
+            let (ours, other) = (median(&measured, ours)?, median(&measured, other)?);
+            let (shown_ours, shown_other) = (duration(ours), duration(other));
+            let ratio = ours / other;
+            table.push_str(&format!(
+                "| {what} | {shown_ours} | {shown_other} | {ratio:.2} |\n"
+            ));
+        }
+        tables.push(table);
     }
+    let tables = tables.join("\n");
 
     let file = root.join("docs/performance.md");
     let document =
         fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let written = replace_between(&document, &table)
+    let written = replace_between(&document, &tables)
         .with_context(|| format!("{} lacks the lines {BEGIN} and {END}", file.display()))?;
     fs::write(&file, written).with_context(|| format!("writing {}", file.display()))?;
-    Ok(table)
+    Ok(tables)
 }
 
 fn median(measured: &Path, name: &str) -> Result<f64> {
