@@ -10,9 +10,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
 
-use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ResourceLimits, RuntimeEngine,
-};
+use wasm_core::{ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ResourceLimits};
 use wasm_fixtures::ECHO;
 use wasm_host::{Component, Host, HostBuilder};
 use wasm_runtime::{EngineConfig, WasmtimeEngine};

@@ -1,19 +1,20 @@
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::io::{self, Write};
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use wasm_core::text::Quoted;
 use wasm_core::units::{format_bytes, format_duration};
 use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
-    Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Reply, RequestError,
+    Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Phase, Reply, RequestError,
 };
 use wasm_runtime::WasmtimeEngine;
 
@@ -30,6 +31,10 @@ use crate::table;
 pub(crate) const SLOW: Duration = Duration::from_millis(500);
 /// How long the next line waits for what the last one set going.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A failure is told to whoever waits for the answer in less.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// What takes longer to end is named: longer than a host goes on delivering.
+const SLOW_END: Duration = Duration::from_millis(1500);
 /// More would hide the error above them.
 const SHOWN_IDS: usize = 20;
 /// The latest; the table of them is no archive.
@@ -51,6 +56,8 @@ pub(crate) struct Conversation {
     /// What a report has said need not be said by an event.
     reported: Option<Arc<WasmError>>,
     failed: bool,
+    /// So many are being loaded that a line for each would hide what matters.
+    loading_many: bool,
     stopping: bool,
 }
 
@@ -91,6 +98,7 @@ impl Conversation {
             compiling: BTreeMap::new(),
             reported: None,
             failed: false,
+            loading_many: false,
             stopping: false,
         }
     }
@@ -104,6 +112,7 @@ impl Conversation {
     pub(crate) async fn load(&mut self) -> Result<(), Stop> {
         let sources = self.application.sources();
         let components: Vec<Component> = sources.iter().map(|source| source.component()).collect();
+        self.loading_many = sources.len() > SHOWN_IDS;
         let host = self.host.clone();
         let began = Instant::now();
         let mut loading = pin!(host.load_all(components));
@@ -122,24 +131,37 @@ impl Conversation {
         };
         self.show_pending();
         self.compiling.clear();
+        let many = mem::take(&mut self.loading_many);
         let failed = sources.iter().zip(loaded);
         let reports: Vec<Report> = failed
             .filter_map(|(source, loaded)| Some(explain(source, &loaded.err()?)))
             .collect();
-        if reports.is_empty() {
-            return Ok(());
+        if !reports.is_empty() {
+            return Err(Problems::from_iter(reports).into());
         }
-        Err(Problems::from_iter(reports).into())
+        if many {
+            aside(format!("{} components are loaded", sources.len()));
+        }
+        Ok(())
     }
 
     /// Says of what is not loaded yet that it takes its time.
     async fn announce(&mut self, sources: &[Arc<Source>], began: Instant) {
+        let mut waiting = Vec::new();
         for source in sources {
             let status = self.host.component(&source.id).await;
             if status.is_some_and(|status| status.handle.is_none()) {
-                aside(compiling(source));
-                self.compiling.insert(source.id.clone(), began);
+                waiting.push(source);
             }
+        }
+        if waiting.len() > SHOWN_IDS {
+            let (waiting, all) = (waiting.len(), sources.len());
+            aside(format!("compiling {waiting} of {all} components …"));
+            return;
+        }
+        for source in waiting {
+            aside(compiling(source));
+            self.compiling.insert(source.id.clone(), began);
         }
     }
 
@@ -206,11 +228,15 @@ impl Conversation {
                 Done::Well
             }
             Line::DeadLetters => {
-                print(&dead_letters(&self.host.dead_letters()))?;
+                let letters = self.host.dead_letters();
+                if letters.is_empty() {
+                    aside("there are no dead letters");
+                }
+                print(&dead_letters(&letters))?;
                 Done::Well
             }
             Line::Ask(to, text) => self.ask(&to, text).await?,
-            Line::Send(to, text) => self.send(&to, text),
+            Line::Send(to, text) => self.send(&to, text).await,
             Line::Restart(id) => self.restart(&id).await,
         })
     }
@@ -220,31 +246,57 @@ impl Conversation {
             Ok(source) => source,
             Err(report) => return Ok(Done::Badly(report)),
         };
-        let host = self.host.clone();
-        let reply = self.showing(host.request(to, text, self.timeout)).await;
-        match reply {
+        match self.reply(to, text).await {
             Ok(Some(reply)) => print(&reply_line(to, &reply))?,
             Ok(None) => aside(format!("{to} has no reply")),
-            Err(RequestError::Component(error)) => {
-                let report = source.explain(&error);
-                self.reported = Some(error);
-                return Ok(Done::Badly(report));
-            }
+            Err(RequestError::Component(error)) => return Ok(Done::Badly(source.explain(&error))),
             Err(RequestError::Messaging(error)) => {
-                return Ok(Done::Badly(self.not_answered(to, &error)));
+                return Ok(Done::Badly(self.not_answered(to, &error).await));
             }
             Err(error) => return Ok(Done::Badly(Report::error(error.to_string()))),
         }
         Ok(Done::Well)
     }
 
-    fn send(&self, to: &ComponentId, text: Vec<u8>) -> Done {
+    /// Shows what happens in the meantime, but for a failure that is the reply.
+    async fn reply(
+        &mut self,
+        to: &ComponentId,
+        text: Vec<u8>,
+    ) -> Result<Option<MessagePayload>, RequestError> {
+        let host = self.host.clone();
+        let mut reply = pin!(host.request(to, text, self.timeout));
+        loop {
+            let (event, reply) = tokio::select! {
+                biased;
+                reply = &mut reply => (None, Some(reply)),
+                Some(event) = self.events.next() => match &event {
+                    Event::Failed { component, .. } if component == to => {
+                        let reply = timeout(AT_ONCE, &mut reply).await.ok();
+                        (Some(event), reply)
+                    }
+                    _ => (Some(event), None),
+                },
+            };
+            if let Some(Err(RequestError::Component(error))) = &reply {
+                self.reported = Some(Arc::clone(error));
+            }
+            if let Some(event) = event {
+                self.show(&event);
+            }
+            if let Some(reply) = reply {
+                return reply;
+            }
+        }
+    }
+
+    async fn send(&self, to: &ComponentId, text: Vec<u8>) -> Done {
         if let Err(report) = self.addressee(to, &text) {
             return Done::Badly(report);
         }
         match self.host.send(to, text) {
             Ok(()) => Done::Well,
-            Err(error) => Done::Badly(self.not_answered(to, &error)),
+            Err(error) => Done::Badly(self.not_answered(to, &error).await),
         }
     }
 
@@ -254,9 +306,11 @@ impl Conversation {
             Err(report) => return Done::Badly(report),
         };
         let host = self.host.clone();
-        match self.showing(host.restart(id)).await {
-            Ok(()) => Done::Well,
-            Err(error) => Done::Badly(explain(&source, &error)),
+        let restart = timeout(self.timeout, host.restart(id));
+        match self.showing(restart).await {
+            Ok(Ok(())) => Done::Well,
+            Ok(Err(error)) => Done::Badly(explain(&source, &error)),
+            Err(_) => Done::Badly(not_restarted(&source, self.timeout)),
         }
     }
 
@@ -274,7 +328,7 @@ impl Conversation {
         Ok(source)
     }
 
-    fn not_answered(&self, to: &ComponentId, error: &MessagingError) -> Report {
+    async fn not_answered(&self, to: &ComponentId, error: &MessagingError) -> Report {
         match error {
             MessagingError::TargetNotFound(id) => self.not_loaded(id),
             MessagingError::CorrelationTimeout(_) => Report::error(format!(
@@ -286,7 +340,15 @@ impl Conversation {
                 let report = Report::error(format!("{to} has no room for another message"));
                 report.with_help("`mailbox` in [supervision] says how many may wait")
             }
-            error => Report::error(format!("{to} was not reached: {error}")),
+            error => {
+                let report = Report::error(format!("{to} was not reached: {error}"));
+                match self.host.component(to).await {
+                    Some(status) if status.phase == Phase::Quarantined => {
+                        of_quarantine(report, to, status.cause.as_deref())
+                    }
+                    _ => report,
+                }
+            }
         }
     }
 
@@ -317,8 +379,27 @@ impl Conversation {
     pub(crate) async fn stop(&mut self) {
         self.stopping = true;
         let host = self.host.clone();
-        self.showing(host.stop()).await;
+        let mut stop = pin!(host.stop());
+        if timeout(SLOW_END, self.showing(&mut stop)).await.is_err() {
+            self.tell_who_is_busy().await;
+            self.showing(stop).await;
+        }
         self.show_pending();
+    }
+
+    /// A call that is under way is waited for, and may be allowed hours.
+    async fn tell_who_is_busy(&self) {
+        for status in self.host.status().await.iter().take(SHOWN_IDS) {
+            let id = &status.id;
+            let limit = self
+                .application
+                .source(id)
+                .map_or_else(String::new, |source| {
+                    let limit = format_duration(source.config.limits.timeout());
+                    format!(", which has {limit} for a call")
+                });
+            aside(format!("waiting for {id}{limit}; Ctrl-C does not wait"));
+        }
     }
 
     /// Shows what happens in the meantime.
@@ -360,6 +441,9 @@ impl Conversation {
                 let reported = self.reported.as_ref();
                 !reported.is_some_and(|reported| Arc::ptr_eq(reported, error))
             }
+            // Whoever had it loaded has reported why.
+            Event::NotLoaded { .. } => false,
+            Event::Loaded { .. } => !self.loading_many,
             // The log of the component has a line about it.
             Event::Denied { .. } => false,
             Event::Unloaded { error: None, .. } => !self.stopping,
@@ -422,6 +506,26 @@ fn dead_letters(letters: &[DeadLetter]) -> String {
         text += &format!("{kind} from {from} to {to}, {payload}: {}\n", letter.cause);
     }
     text
+}
+
+fn not_restarted(source: &Source, waited: Duration) -> Report {
+    let (id, waited) = (&source.id, format_duration(waited));
+    let limit = format_duration(source.config.limits.timeout());
+    Report::error(format!(
+        "{id} is busy, and was not restarted within {waited}"
+    ))
+    .with_note(format!(
+        "a call of it may take {limit} (`timeout` in [resources])"
+    ))
+    .with_help("--timeout waits longer")
+}
+
+fn of_quarantine(report: Report, id: &ComponentId, cause: Option<&WasmError>) -> Report {
+    let report = report.with_help(format!("`restart {id}` gives it a fresh start"));
+    match cause {
+        Some(cause) => report.with_note(format!("its last failure: {cause}")),
+        None => report,
+    }
 }
 
 fn no_such_component(wanted: &str, loaded: &[String]) -> Report {

@@ -1,4 +1,4 @@
-use std::future::pending;
+use std::future::{Future, pending};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,9 +62,10 @@ In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
 and PEAK the most it has been.
 
 Exit codes:
-  0  ended by the end of its input, `quit`, Ctrl-C or SIGTERM
-  1  ended by the end of its input or `quit`, and a line was not answered well
-  2  bad input: nothing was sent";
+  0    ended by the end of its input, `quit`, Ctrl-C or SIGTERM
+  1    ended by the end of its input or `quit`, and a line was not answered well
+  2    bad input: nothing was sent
+  130  ended by Ctrl-C or SIGTERM while it was starting or stopping";
 
 /// Run all components below a folder, let them talk and talk to them
 ///
@@ -157,7 +158,7 @@ impl Up {
         let manifests = find_manifests(&self.folder)?;
         let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
         let read = Application::read(&manifests, &flags);
-        let application = unless_interrupted(async { Ok(read.await?) }).await?;
+        let application = unless_ended(async { Ok(read.await?) }).await?;
         let application = Arc::new(application);
         let host = self.host()?;
         let interactive = io::stdin().is_terminal();
@@ -168,7 +169,7 @@ impl Up {
             self.verbose,
             interactive,
         );
-        if let Err(stop) = unless_interrupted(conversation.load()).await {
+        if let Err(stop) = unless_ended(conversation.load()).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
             return Err(stop);
@@ -178,13 +179,7 @@ impl Up {
             let reload = Reload::new(host, application, flags);
             tokio::spawn(reload.follow(watch.start()))
         });
-        let talk = async {
-            tokio::select! {
-                outcome = self.talk(&mut conversation) => outcome,
-                () = terminated() => Err(Stop::Interrupted),
-            }
-        };
-        let outcome = unless_interrupted(talk).await;
+        let outcome = unless_ended(self.talk(&mut conversation)).await;
         if let Some(reload) = reload {
             reload.abort();
         }
@@ -195,7 +190,7 @@ impl Up {
             conversation.stop().await;
             Ok(())
         };
-        unless_interrupted(stop).await?;
+        unless_ended(stop).await?;
         match outcome {
             Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
@@ -252,6 +247,17 @@ impl Up {
         conversation.settle().await;
         Ok(())
     }
+}
+
+/// Stops on Ctrl-C and on SIGTERM.
+async fn unless_ended<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let work = async {
+        tokio::select! {
+            outcome = work => outcome,
+            () = terminated() => Err(Stop::Interrupted),
+        }
+    };
+    unless_interrupted(work).await
 }
 
 /// What a service manager or a container runtime ends a program with.

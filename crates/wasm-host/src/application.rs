@@ -22,8 +22,9 @@ const MANIFEST_NAME: &str = "Component.toml";
 /// Deeper than any application is laid out.
 const MAX_DEPTH: usize = 16;
 
-/// Someone who names `/` has made a mistake, and hears of it within seconds.
-const MAX_FOLDERS: usize = 10_000;
+/// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
+/// components in a folder each are an application.
+const MAX_FOLDERS: usize = 50_000;
 
 /// A manifest is written by hand.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;

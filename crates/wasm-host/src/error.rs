@@ -34,7 +34,7 @@ pub enum HostError {
     #[error("{0} cannot be loaded by its id: the host has no loader (HostBuilder::with_loader)")]
     NoLoader(ComponentId),
     /// Still busy when the time was up.
-    #[error("{messages} messages were still on their way when the time was up")]
+    #[error("not drained when the time was up: {messages} still on the way")]
     NotDrained {
         /// How many wait or are being handled.
         messages: u64,

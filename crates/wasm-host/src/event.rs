@@ -193,7 +193,7 @@ impl Display for Event {
             Self::Quarantined { component, .. } => {
                 write!(
                     f,
-                    "{component} is quarantined: it is not restarted any more"
+                    "{component} is quarantined: it has failed and is not restarted"
                 )
             }
             Self::DeadLetter {

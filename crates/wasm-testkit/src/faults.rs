@@ -4,7 +4,6 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,7 +64,8 @@ pub enum Fault<E> {
 /// # }
 /// ```
 ///
-/// In a test that fails, dropping it prints the seed and the latest faults.
+/// One with random faults prints the seed and the latest of them when it is dropped:
+/// what a test prints is shown when it fails.
 pub struct Faulty<S: ?Sized, E> {
     inner: Arc<S>,
     chosen: Vec<Chosen<E>>,
@@ -240,6 +240,9 @@ impl<S: ?Sized, E> Faulty<S, E> {
     fn report(&self) -> Option<String> {
         let random = self.random.as_ref()?;
         let injected = &lock(&self.state).injected;
+        if injected.is_empty() {
+            return None;
+        }
         let last = &injected[injected.len().saturating_sub(REPORTED)..];
         let calls: Vec<String> = last
             .iter()
@@ -256,9 +259,8 @@ impl<S: ?Sized, E> Faulty<S, E> {
 
 impl<S: ?Sized, E> Drop for Faulty<S, E> {
     fn drop(&mut self) {
-        if thread::panicking()
-            && let Some(report) = self.report()
-        {
+        // Not only in a panic: a test may fail by what it returns, or on another thread.
+        if let Some(report) = self.report() {
             eprintln!("{report}");
         }
     }

@@ -600,7 +600,11 @@ impl Script {
     /// If a call was not expected or one that was did not come.
     #[track_caller]
     pub fn verify(self) {
-        drop(self);
+        // Here, so that the panic names the caller's line.
+        let complaint = lock(&self.state).take_complaint();
+        if let Some(complaint) = complaint {
+            panic!("{complaint}");
+        }
     }
 }
 
@@ -620,7 +624,14 @@ impl ScriptState {
         self.unexpected.push(Surprise { came, instead_of });
     }
 
-    /// What went wrong, if anything did.
+    /// What went wrong, if anything did, and forgets it.
+    fn take_complaint(&mut self) -> Option<String> {
+        let complaint = self.complaint();
+        self.unexpected.clear();
+        self.expected.clear();
+        complaint
+    }
+
     fn complaint(&self) -> Option<String> {
         if self.unexpected.is_empty() && self.expected.is_empty() {
             return None;
@@ -642,7 +653,7 @@ impl ScriptState {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        let Some(complaint) = lock(&self.state).complaint() else {
+        let Some(complaint) = lock(&self.state).take_complaint() else {
             return;
         };
         if thread::panicking() {

@@ -229,8 +229,12 @@ fn a_failure_is_reported_and_its_neighbours_go_on() {
         "demo/trap/main was restarted\n",
         "error: demo/error/main answered with an error",
         "demo/fragile/main is quarantined",
+        "its last failure: demo/fragile/main trapped in",
+        "`restart demo/fragile/main` gives it a fresh start",
         "demo/fragile/main was restarted\n",
     ]);
+    // The error has said it.
+    assert!(!ended.stderr.contains("has failed:"), "{}", ended.stderr);
 }
 
 #[test]
@@ -245,7 +249,9 @@ fn a_wrong_line_says_what_is_right() {
             "demo/echo x",
             "pss",
             "restart demo/nobody/main",
-            "demo/sleeper/main 1000",
+            "demo/sleeper/main 4000",
+            "restart demo/sleeper/main",
+            "dead",
             "help",
             "demo/echo/main x",
             "quit",
@@ -273,6 +279,8 @@ fn a_wrong_line_says_what_is_right() {
         "no component demo/nobody/main is loaded",
         "demo/sleeper/main has not answered within 100ms",
         "--timeout waits longer",
+        "demo/sleeper/main is busy, and was not restarted within 100ms",
+        "there are no dead letters",
     ]);
 }
 
@@ -331,15 +339,27 @@ fn all_are_loaded_or_the_program_ends() {
     folder.component("good", wasm_fixtures::ECHO, "");
     folder.component("refuses", wasm_fixtures::INIT_FAILS, "");
     folder.component("lacks", wasm_fixtures::UNKNOWN_IMPORT, "");
-    folder
-        .up(&[], &["demo/good/main x"])
-        .expect(2, "")
-        .complains(&[
-            "error: demo/lacks/main",
-            "acme:db/query@1.0.0",
-            "error: demo/refuses/main",
-            "no configuration",
-        ]);
+    let ended = folder.up(&[], &["demo/good/main x"]).expect(2, "");
+    ended.complains(&[
+        "error: demo/lacks/main",
+        "acme:db/query@1.0.0",
+        "error: demo/refuses/main",
+    ]);
+    let said = ended.stderr.matches("no configuration").count();
+    assert_eq!(said, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn many_are_loaded_in_one_line() {
+    let folder = Folder::new();
+    for i in 0..30 {
+        folder.component(&format!("c{i}"), wasm_fixtures::ECHO, "");
+    }
+    let ended = folder
+        .up(&[], &["demo/c7/main x"])
+        .expect(0, "demo/c7/main: x\n");
+    ended.complains(&["30 components are loaded\n"]);
+    assert!(!ended.stderr.contains("is loaded"), "{}", ended.stderr);
 }
 
 #[test]
@@ -563,21 +583,23 @@ fn a_signal_ends_it_cleanly() {
 
 #[cfg(unix)]
 #[test]
-fn a_second_ctrl_c_waits_for_nothing() {
+fn a_second_signal_waits_for_nothing() {
     let folder = Folder::new();
     folder.component("a", wasm_fixtures::ECHO, "");
     folder.component("sleeper", wasm_fixtures::SLEEPER, "");
     let manifest = fs::read_to_string(folder.path("sleeper/Component.toml")).unwrap();
     folder.write("sleeper/Component.toml", manifest.replace("5s", "1h"));
-    let mut running = folder.start(&["--timeout", "1h"]);
-    running.asks("demo/a/main x", "demo/a/main: x");
-    running.type_line("demo/sleeper/main 3000000");
-    thread::sleep(Duration::from_millis(200));
-    running.signal("-INT");
-    running.says("stopping");
-    thread::sleep(Duration::from_millis(200));
-    running.signal("-INT");
-    running.ends_with(130);
+    for signal in ["-INT", "-TERM"] {
+        let mut running = folder.start(&["--timeout", "1h"]);
+        running.asks("demo/a/main x", "demo/a/main: x");
+        running.type_line("demo/sleeper/main 3000000");
+        thread::sleep(Duration::from_millis(200));
+        running.signal(signal);
+        running.says("stopping");
+        running.says("waiting for demo/sleeper/main, which has 1h for a call");
+        running.signal(signal);
+        running.ends_with(130);
+    }
 }
 
 #[test]
@@ -631,32 +653,39 @@ fn the_examples_are_an_application() {
     );
 }
 
-/// What the README of the cafe says is typed, replied and reported.
+/// What the README of the cafe says is typed, replied, logged and reported, all of it.
 #[test]
 fn a_day_in_the_cafe_is_as_it_is_told() {
     let readme = repository().join("examples/cafe/README.md");
     let readme = fs::read_to_string(readme).unwrap();
-    let (mut typed, mut replies, mut errors) = (Vec::new(), String::new(), Vec::new());
+    let (mut typed, mut replies, mut aside) = (Vec::new(), String::new(), Vec::new());
     for block in readme.split("```text\n").skip(1) {
         let (block, _) = block.split_once("```").unwrap();
-        let lines = block.lines().filter(|line| !line.starts_with("  log "));
-        for line in lines {
+        for line in block.lines() {
             if let Some(line) = line.strip_prefix("> ") {
                 typed.push(line);
-            } else if line.starts_with("error: ") {
-                errors.push(line);
+                continue;
+            }
+            let (to, _) = typed.last().unwrap().split_once(' ').unwrap();
+            if line.starts_with(&format!("{to}: ")) {
+                replies += &format!("{line}\n");
             } else {
-                let (to, _) = typed.last().unwrap().split_once(' ').unwrap();
-                replies += &format!("{to}: {line}\n");
+                aside.push(line);
             }
         }
     }
-    assert!(
-        typed.len() > 10 && errors.len() == 1,
-        "{typed:?} {errors:?}"
-    );
+    assert!(typed.len() > 10 && aside.len() > 10, "{typed:?} {aside:?}");
     let mut input = typed.join("\n");
     input.push('\n');
-    let ended = with_input(["up", &example("cafe")], input.as_bytes());
-    ended.expect(1, &replies).complains(&errors);
+    let ended = with_input(["up", &example("cafe")], input.as_bytes()).expect(1, &replies);
+    // Not what is said at the beginning, and below an error.
+    let is_of_the_day = |line: &&str| {
+        let of_component = !line.starts_with(' ') && line.contains("cafe/");
+        of_component && !line.ends_with(" is loaded") && !line.starts_with("note: ")
+    };
+    let mut said: Vec<&str> = ended.stderr.lines().filter(is_of_the_day).collect();
+    // Components do not wait for each other.
+    said.sort_unstable();
+    aside.sort_unstable();
+    assert_eq!(said, aside);
 }

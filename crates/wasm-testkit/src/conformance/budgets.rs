@@ -5,16 +5,17 @@ use tokio::time::Instant;
 
 use wasm_core::{ComponentConfig, ComponentState, HostServices, Resource, Timestamp, WasmError};
 use wasm_fixtures::{
-    CALLBACK, DIRECTORY, ECHO, Fixture, GROW, GROW_FOREVER, GROW_SURVIVES, MANY_MEMORIES,
-    PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH,
-    SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, STORE, TABLE_BOMB, WASI_SLEEP,
+    CALLBACK, DIRECTORY, ECHO, Fixture, GROW, GROW_FOREVER, GROW_SURVIVES, INIT_SENDS,
+    MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SLEEP_FOREVER, SLEEPER, SPIN,
+    SPIN_IN_HEALTH, SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, STORE, TABLE_BOMB,
+    WASI_SLEEP,
 };
 
 use super::lab::{
     AMPLE, KIB, MIB, SHORT, all_permissions, begin, exceeded, fuelled, limited, timed, timed_out,
     with_memory,
 };
-use super::probes::Stuck;
+use super::probes::{GatedRouter, Stuck};
 use super::{Engine, Feature, Lab};
 use crate::ManualClock;
 use crate::suite::{Case, cases};
@@ -25,6 +26,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          counts from when the guest begins, not while the call waits for its turn." => [
             every_call_starts_with_the_full_time,
             waiting_for_a_turn_takes_no_time,
+            waiting_for_a_turn_takes_no_time_of_any_call,
             every_call_starts_with_the_full_fuel needs Feature::Fuel,
             what_a_failed_instance_consumed_is_not_missing_after_a_restart needs Feature::Fuel,
         ],
@@ -40,6 +42,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             a_post_return_that_spins_is_stopped_at_its_deadline,
             health_that_spins_is_stopped_at_its_deadline,
             a_shutdown_that_spins_is_stopped_at_its_deadline,
+            a_restart_that_is_not_done_is_stopped_at_its_deadline,
             a_shutdown_that_spins_does_not_stop_a_restart,
             a_message_that_spins_runs_out_of_fuel needs Feature::Fuel,
             an_allocation_that_spins_runs_out_of_fuel needs Feature::Fuel,
@@ -54,6 +57,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "`timeout` is wall-clock time per call; `fuel` is per call and roughly one per \
          WebAssembly instruction, `None` only if the operator asked for unmetered execution in \
          so many words." => [
+            a_deadline_comes_when_it_is_due,
             waiting_in_sleep_takes_time,
             waiting_in_a_service_takes_time,
             waiting_in_wasi_takes_time needs Feature::Wasi,
@@ -101,6 +105,43 @@ async fn waiting_for_a_turn_takes_no_time<E: Engine + ?Sized>(lab: Lab<E>) {
         start.elapsed() > limit,
         "four calls take longer than one may"
     );
+}
+
+async fn waiting_for_a_turn_takes_no_time_of_any_call<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let limit = Duration::from_millis(1500);
+    let sleeper = bench.load(SLEEPER, timed(limit)).await;
+    let start = Instant::now();
+    let mut one = Box::pin(bench.send(&sleeper, "900"));
+    let mut two = Box::pin(bench.send(&sleeper, "900"));
+    let mut callback = Box::pin(bench.call_back(&sleeper, ""));
+    let mut health = bench.engine.health(&sleeper);
+    let mut metadata = bench.engine.metadata(&sleeper);
+    let mut restart = bench.engine.restart_component(&sleeper);
+    begin("a sleep", one.as_mut()).await;
+    begin("a sleep behind another", two.as_mut()).await;
+    begin("a callback behind both", callback.as_mut()).await;
+    begin("health behind both", health.as_mut()).await;
+    begin("metadata behind both", metadata.as_mut()).await;
+    begin("a restart behind both", restart.as_mut()).await;
+    let outcomes = tokio::join!(one, two, callback, health, metadata, restart);
+    assert!(
+        start.elapsed() > limit,
+        "two calls take longer than one may"
+    );
+    let (one, two, callback, health, metadata, restart) = outcomes;
+    for outcome in [
+        one.map(drop),
+        two.map(drop),
+        callback,
+        health.map(drop),
+        metadata.map(drop),
+        restart,
+    ] {
+        if let Err(error) = outcome {
+            panic!("a call that had to wait for its turn: {error}");
+        }
+    }
 }
 
 async fn every_call_starts_with_the_full_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -213,6 +254,24 @@ async fn asking_for_memory_without_end_takes_time<E: Engine + ?Sized>(lab: Lab<E
     stopped_at_its_deadline(&lab, GROW_FOREVER).await;
 }
 
+/// What a machine that has much else to do may need to notice a deadline.
+const LATE: Duration = Duration::from_secs(5);
+
+async fn a_deadline_comes_when_it_is_due<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for fixture in [SPIN, SLEEP_FOREVER] {
+        let handle = bench.load(fixture, timed(SHORT)).await;
+        let start = Instant::now();
+        bench.fail(&handle, "go").await;
+        let elapsed = start.elapsed();
+        assert!(
+            (SHORT..SHORT + LATE).contains(&elapsed),
+            "{} was stopped after {elapsed:?} of {SHORT:?}",
+            fixture.name
+        );
+    }
+}
+
 async fn waiting_in_sleep_takes_time<E: Engine + ?Sized>(lab: Lab<E>) {
     stopped_at_its_deadline(&lab, SLEEP_FOREVER).await;
 }
@@ -274,6 +333,27 @@ async fn a_shutdown_that_spins_is_stopped_at_its_deadline<E: Engine + ?Sized>(la
     let config = timed(SHORT);
     let error = shutdown_stops(&lab, config.clone()).await;
     timed_out(&error, &config, "shutdown");
+}
+
+async fn a_restart_that_is_not_done_is_stopped_at_its_deadline<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let config = timed(SHORT).with_permissions(all_permissions());
+    router.gate.open(2);
+    let handle = bench.load(INIT_SENDS, config.clone()).await;
+    // Now the gate is closed.
+    match bench.engine.restart_component(&handle).await {
+        Ok(()) => panic!("an `initialize` that is never done was fine"),
+        Err(error) => timed_out(&error, &config, "initialize"),
+    }
+    let usage = bench.usage(&handle).await;
+    assert_eq!(
+        (usage.state, usage.restarts),
+        (ComponentState::Failed, 0),
+        "state and restarts"
+    );
+    router.gate.open(2);
+    bench.restart(&handle).await;
 }
 
 async fn a_shutdown_that_spins_runs_out_of_fuel<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -2,7 +2,9 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use wasm_core::{ComponentState, WasmError};
-use wasm_fixtures::{CALLBACK, COUNTER, ECHO, SENDER, SLEEP_FOREVER, SLEEPER, SPIN};
+use wasm_fixtures::{
+    CALLBACK, COUNTER, ECHO, SENDER, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH,
+};
 
 use super::lab::{SHORT, begin, config, permitted, poll_once, timed, until};
 use super::probes::GatedRouter;
@@ -20,10 +22,12 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             the_answer_of_a_dropped_call_goes_to_nobody,
             a_dropped_call_that_computes_is_stopped_at_its_deadline,
             a_dropped_call_that_waits_is_stopped_at_its_deadline,
+            a_dropped_health_is_stopped_at_its_deadline,
             a_dropped_call_is_counted,
         ],
         "A call that still waits for its turn is withdrawn, and the guest never sees it." => [
             a_waiting_call_that_is_dropped_is_never_made,
+            a_waiting_call_of_any_kind_that_is_dropped_is_never_made,
             a_call_whose_turn_has_just_come_passes_it_on_when_dropped,
             a_call_that_was_never_polled_is_never_made,
         ],
@@ -31,6 +35,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          polled, its call takes place." => [
             a_running_call_that_is_not_polled_goes_on,
             a_waiting_call_that_is_not_polled_takes_its_turn,
+            waiting_calls_of_all_kinds_that_are_not_polled_take_their_turns,
         ],
         "Dropping the future does not stop it." => [
             a_dropped_restart_goes_on,
@@ -144,6 +149,22 @@ async fn a_dropped_call_that_waits_is_stopped_at_its_deadline<E: Engine + ?Sized
     assert_eq!(bench.usage(&handle).await.timeouts, 1);
 }
 
+async fn a_dropped_health_is_stopped_at_its_deadline<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(SPIN_IN_HEALTH, timed(SHORT)).await;
+    let mut health = bench.engine.health(&handle);
+    begin("a health that never comes", health.as_mut()).await;
+    drop(health);
+    assert_eq!(bench.state(&handle).await, ComponentState::Busy);
+    let error = bench.fail(&handle, "hi").await;
+    assert!(
+        matches!(&error, WasmError::ComponentFailed { source, .. }
+            if matches!(**source, WasmError::Timeout { .. })),
+        "{error}"
+    );
+    assert_eq!(bench.usage(&handle).await.timeouts, 1);
+}
+
 async fn a_dropped_call_is_counted<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let sleeper = bench.load(SLEEPER, config()).await;
@@ -175,6 +196,27 @@ async fn a_waiting_call_that_is_dropped_is_never_made<E: Engine + ?Sized>(lab: L
     assert_eq!(bench.tell(&sender, "demo/a/main last").await, None);
     assert_eq!(router.accepted(), ["0", "3", "last"]);
     assert_eq!(bench.usage(&sender).await.calls, 3);
+}
+
+async fn a_waiting_call_of_any_kind_that_is_dropped_is_never_made<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let callback = bench.load(CALLBACK, permitted()).await;
+    let running = bench.spawn_send(&callback, "demo/a/main question");
+    router.gate.entered(1).await;
+    let mut kept = Box::pin(bench.call_back(&callback, "kept"));
+    begin("a callback behind a call", kept.as_mut()).await;
+    let mut health = bench.engine.health(&callback);
+    begin("health behind a call", health.as_mut()).await;
+    let mut metadata = bench.engine.metadata(&callback);
+    begin("metadata behind a call", metadata.as_mut()).await;
+    drop((metadata, health, kept));
+    router.gate.open(1);
+    let running = running.await;
+    assert!(matches!(running, Ok(Ok(Some(_)))), "{running:?}");
+    // Behind whatever is left.
+    assert_eq!(bench.tell(&callback, "last").await, None);
+    assert_eq!(bench.usage(&callback).await.calls, 2);
 }
 
 async fn a_call_whose_turn_has_just_come_passes_it_on_when_dropped<E: Engine + ?Sized>(
@@ -232,6 +274,34 @@ async fn a_waiting_call_that_is_not_polled_takes_its_turn<E: Engine + ?Sized>(la
     ] {
         assert!(matches!(outcome, Ok(Ok(None))), "{outcome:?}");
     }
+}
+
+async fn waiting_calls_of_all_kinds_that_are_not_polled_take_their_turns<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let callback = bench.load(CALLBACK, permitted()).await;
+    let running = bench.spawn_send(&callback, "demo/a/main question");
+    router.gate.entered(1).await;
+    let mut health = bench.engine.health(&callback);
+    begin("health behind a call", health.as_mut()).await;
+    let mut metadata = bench.engine.metadata(&callback);
+    begin("metadata behind a call", metadata.as_mut()).await;
+    let mut restart = bench.engine.restart_component(&callback);
+    begin("a restart behind a call", restart.as_mut()).await;
+    let mut kept = Box::pin(bench.call_back(&callback, "kept"));
+    begin("a callback behind a restart", kept.as_mut()).await;
+    router.gate.open(1);
+    // Only this one is driven.
+    assert_eq!(bench.ask(&callback, "last").await, "-|-|kept");
+    let usage = bench.usage(&callback).await;
+    assert_eq!((usage.calls, usage.restarts), (5, 1), "calls and restarts");
+    let outcomes = tokio::join!(running, health, metadata, restart, kept);
+    assert!(
+        matches!(&outcomes, (Ok(Ok(Some(_))), Ok(_), Ok(_), Ok(()), Ok(()))),
+        "{outcomes:?}"
+    );
 }
 
 async fn a_call_that_was_never_polled_is_never_made<E: Engine + ?Sized>(lab: Lab<E>) {

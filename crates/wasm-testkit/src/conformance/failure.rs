@@ -7,16 +7,17 @@ use wasm_core::{
     Resource, Trap, WasmError,
 };
 use wasm_fixtures::{
-    BAD_POINTER_REALLOC, BAD_UTF8_RESULT, CALLBACK, COUNTER, ECHO, GROW, GROW_SURVIVES,
-    HUGE_STRING_RESULT, INIT_ONCE, RANDOM_64M, RECURSE_FOREVER, SENDER, SHUTDOWN_FAILS, SPIN,
-    SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK, TRAP_IN_SHUTDOWN,
+    BAD_POINTER_REALLOC, BAD_UTF8_RESULT, CALLBACK, CLOCK, COUNTER, DIRECTORY, ECHO, GROW,
+    GROW_SURVIVES, HUGE_STRING_RESULT, INIT_ONCE, INIT_SENDS, RANDOM_64M, RECURSE_FOREVER, SENDER,
+    SHUTDOWN_FAILS, SPIN, SPIN_IN_SHUTDOWN, STORE, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
+    TRAP_IN_SHUTDOWN,
 };
 
 use super::lab::{
     Bench, KIB, SHORT, begin, config, exceeded, failed_because, fuelled, id, permitted, timed,
     timed_out, until, with_memory,
 };
-use super::probes::{GatedRouter, Panicking};
+use super::probes::{GatedRouter, PANIC, Panicking};
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
 
@@ -28,12 +29,15 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          `WasmError::ComponentFailed` until `restart_component`." => [
             a_trap_fails_the_instance,
             a_trap_in_a_callback_fails_the_instance,
+            metadata_that_cannot_be_read_fails_the_instance,
             an_exhausted_stack_fails_the_instance,
             exhausted_fuel_fails_the_instance needs Feature::Fuel,
             a_passed_deadline_fails_the_instance,
             a_denied_growth_that_was_not_survived_fails_the_instance,
             a_denied_growth_that_was_survived_fails_nothing,
             a_panic_in_a_host_function_fails_the_instance needs Feature::HostPanics,
+            a_panic_in_any_service_fails_the_instance needs Feature::HostPanics,
+            a_panic_while_loading_fails_the_load needs Feature::HostPanics,
             an_answer_that_cannot_be_read_fails_the_instance,
             asking_wasi_for_too_much_fails_the_instance needs Feature::Wasi,
             a_failed_component_answers_nothing_and_says_why,
@@ -60,6 +64,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Takes its turn among the calls." => [
             a_restart_takes_its_turn,
+            a_restart_that_waits_when_the_instance_fails_is_made,
         ],
     ]
 }
@@ -120,6 +125,20 @@ async fn a_trap_in_a_callback_fails_the_instance<E: Engine + ?Sized>(lab: Lab<E>
     assert_eq!(bench.ask(&handle, "hi").await, "hi");
 }
 
+async fn metadata_that_cannot_be_read_fails_the_instance<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(BAD_UTF8_RESULT, config()).await;
+    let cause = match bench.engine.metadata(&handle).await {
+        Ok(metadata) => panic!("what is not UTF-8 was read as {metadata:?}"),
+        Err(error) => error,
+    };
+    assert!(
+        matches!(&cause, WasmError::Trapped { export, .. } if &**export == "metadata"),
+        "{cause}"
+    );
+    has_failed(&bench, &handle, &cause).await;
+}
+
 async fn an_exhausted_stack_fails_the_instance<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let handle = bench.load(RECURSE_FOREVER, config()).await;
@@ -173,17 +192,58 @@ async fn a_denied_growth_that_was_survived_fails_nothing<E: Engine + ?Sized>(lab
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
 }
 
+#[track_caller]
+fn is_host_panic(cause: &WasmError, text: &str) {
+    assert!(
+        matches!(cause, WasmError::Trapped { trap: Trap::HostPanic(message), .. }
+            if message.contains(text)),
+        "{cause}"
+    );
+}
+
 async fn a_panic_in_a_host_function_fails_the_instance<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench_with(HostServices::default().with_router(Arc::new(Panicking)));
     let echo = bench.load(ECHO, config()).await;
     let handle = bench.load(SENDER, permitted()).await;
     let cause = bench.fail(&handle, "demo/a/main a bug in a service").await;
-    assert!(
-        matches!(&cause, WasmError::Trapped { trap: Trap::HostPanic(message), .. }
-            if message.contains("a bug in a service")),
-        "{cause}"
-    );
+    is_host_panic(&cause, "a bug in a service");
     has_failed(&bench, &handle, &cause).await;
+    assert_eq!(bench.ask(&echo, "hi").await, "hi");
+}
+
+async fn a_panic_in_any_service_fails_the_instance<E: Engine + ?Sized>(lab: Lab<E>) {
+    let services = HostServices::default;
+    for (services, fixture, payload) in [
+        (
+            services().with_storage(Arc::new(Panicking)),
+            STORE,
+            "get key",
+        ),
+        (
+            services().with_directory(Arc::new(Panicking)),
+            DIRECTORY,
+            "",
+        ),
+        (services().with_clock(Arc::new(Panicking)), CLOCK, "time"),
+        (
+            services().with_validator(Arc::new(Panicking)),
+            STORE,
+            "get key",
+        ),
+    ] {
+        let bench = lab.bench_with(services);
+        let handle = bench.load(fixture, permitted()).await;
+        let cause = bench.fail(&handle, payload).await;
+        is_host_panic(&cause, PANIC);
+        has_failed(&bench, &handle, &cause).await;
+    }
+}
+
+async fn a_panic_while_loading_fails_the_load<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench_with(HostServices::default().with_router(Arc::new(Panicking)));
+    let cause = bench.not_loaded(INIT_SENDS, permitted()).await;
+    is_host_panic(&cause, "hello");
+    let echo = bench.load(ECHO, config()).await;
     assert_eq!(bench.ask(&echo, "hi").await, "hi");
 }
 
@@ -457,4 +517,32 @@ async fn a_restart_takes_its_turn<E: Engine + ?Sized>(lab: Lab<E>) {
     assert!(matches!(after, Ok(None)), "{after:?}");
     until(async || running.is_finished()).await;
     assert_eq!(bench.usage(&callback).await.restarts, 1);
+}
+
+async fn a_restart_that_waits_when_the_instance_fails_is_made<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let config = timed(SHORT);
+    let handle = bench.load(SPIN, config.clone()).await;
+    let mut running = Box::pin(bench.send(&handle, "go"));
+    begin("a message that is never done", running.as_mut()).await;
+    let mut before = Box::pin(bench.send(&handle, "ok"));
+    begin("a message before a restart", before.as_mut()).await;
+    let mut restart = bench.engine.restart_component(&handle);
+    begin("a restart behind a call", restart.as_mut()).await;
+    let mut after = Box::pin(bench.send(&handle, "ok"));
+    begin("a message after a restart", after.as_mut()).await;
+    let (running, before, restart, after) = tokio::join!(running, before, restart, after);
+    let Err(cause) = running else {
+        panic!("a message that is never done was answered");
+    };
+    timed_out(&cause, &config, "handle-message");
+    match before {
+        Ok(reply) => panic!("a failed instance answered {reply:?}"),
+        Err(error) => failed_because(&error, &cause),
+    }
+    assert!(matches!(restart, Ok(())), "{restart:?}");
+    assert!(
+        matches!(&after, Ok(Some(reply)) if reply == "ok"),
+        "{after:?}"
+    );
 }

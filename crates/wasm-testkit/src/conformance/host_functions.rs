@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use wasm_core::{
     Capability, ComponentHandle, ComponentInfo, ComponentMessage, ComponentState, ComponentStorage,
-    HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError, Timestamp,
-    WasmError,
+    HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError,
+    StorageError, Timestamp, WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
@@ -14,7 +14,10 @@ use wasm_fixtures::{
 use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
-use crate::{ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
+use crate::{
+    Fault, Faulty, ManualClock, MemoryDirectory, Method, RecordingRouter, RecordingValidator,
+    RouterCall,
+};
 
 pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
     cases!["host":
@@ -52,10 +55,12 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          does not object." => [
             the_validator_is_asked_about_what_is_granted,
             the_validator_never_adds,
+            one_recipient_that_was_taken_back_stops_a_broadcast,
         ],
         "The permissions are fixed at load; a validator can take them back while the component \
          runs, never add to them." => [
             the_validator_takes_back_while_the_component_runs,
+            permissions_are_the_same_after_a_restart,
         ],
         "`CapabilityDenied` is told to the component as the error of its call; the component \
          goes on." => [
@@ -72,6 +77,9 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Empty, too long or otherwise unfit." => [
             a_key_that_is_empty_is_invalid,
+        ],
+        "The cases of the contract's `storage-error`." => [
+            what_the_storage_refuses_the_component_is_told,
         ],
         "Instances that share an id share their data." => [
             instances_of_one_id_share_their_data,
@@ -92,6 +100,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             a_component_sees_itself_and_whom_it_may_message,
             a_component_without_permissions_sees_itself_only,
             what_is_hidden_looks_like_what_is_not_there,
+            however_many_are_hidden_the_others_are_seen,
         ],
         "Which component this is an instance of." => [
             a_component_knows_its_own_id,
@@ -424,6 +433,39 @@ async fn the_validator_never_adds<E: Engine + ?Sized>(lab: Lab<E>) {
     );
 }
 
+async fn one_recipient_that_was_taken_back_stops_a_broadcast<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let broadcaster = host.bench.load(BROADCASTER, permitted()).await;
+    let revoked = Capability::Broadcast(id("demo/b/main"));
+    host.validator.revoke(revoked.clone());
+    let told = host
+        .bench
+        .refusal(&broadcaster, "demo/a/main,demo/b/main hi")
+        .await;
+    assert_eq!(told, "delivery-failed");
+    assert_eq!(host.router.take_calls(), []);
+    assert_eq!(host.denied(), [(broadcaster, revoked)]);
+}
+
+async fn permissions_are_the_same_after_a_restart<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let sender = host
+        .bench
+        .load(SENDER, may(|p| p.send = whom("demo/a/*")))
+        .await;
+    let store = host.bench.load(STORE, may(|p| p.storage = Some(10))).await;
+    for _ in 0..2 {
+        assert_eq!(host.bench.tell(&sender, "demo/a/main hi").await, None);
+        let told = host.bench.refusal(&sender, "demo/b/main hi").await;
+        assert_eq!(told, "delivery-failed");
+        assert_eq!(host.bench.tell(&store, "set k 123456789").await, None);
+        let told = host.bench.refusal(&store, "set l ").await;
+        assert_eq!(told, "quota-exceeded");
+        host.bench.restart(&sender).await;
+        host.bench.restart(&store).await;
+    }
+}
+
 async fn the_validator_takes_back_while_the_component_runs<E: Engine + ?Sized>(lab: Lab<E>) {
     let host = Watched::new(&lab);
     let store = host.bench.load(STORE, permitted()).await;
@@ -535,6 +577,29 @@ async fn a_key_that_is_empty_is_invalid<E: Engine + ?Sized>(lab: Lab<E>) {
     for command in ["set  v", "get  ", "exists  ", "delete  "] {
         let told = host.bench.refusal(&store, command).await;
         assert_eq!(told, "invalid-key", "{command:?}");
+    }
+}
+
+async fn what_the_storage_refuses_the_component_is_told<E: Engine + ?Sized>(lab: Lab<E>) {
+    let text = || "as told".to_owned();
+    for (error, case) in [
+        (StorageError::NotFound(text()), "not-found"),
+        (StorageError::AlreadyExists(text()), "already-exists"),
+        (StorageError::QuotaExceeded, "quota-exceeded"),
+        (StorageError::InvalidKey(text()), "invalid-key"),
+        (StorageError::Io(text()), "io-error"),
+    ] {
+        let mut storage = Faulty::new(Arc::new(MemoryStorage::new()));
+        for method in [Method::Set, Method::Get, Method::Delete, Method::ListKeys] {
+            storage = storage.on_every_call(method, Fault::Fail(error.clone()));
+        }
+        let services = HostServices::default().with_storage(Arc::new(storage));
+        let bench = lab.bench_with(services);
+        let store = bench.load(STORE, permitted()).await;
+        for command in ["set a 1", "get a", "delete a", "keys"] {
+            assert_eq!(bench.refusal(&store, command).await, case, "{command}");
+        }
+        assert_eq!(bench.state(&store).await, ComponentState::Ready);
     }
 }
 
@@ -682,6 +747,20 @@ async fn what_is_hidden_looks_like_what_is_not_there<E: Engine + ?Sized>(lab: La
         let told = host.bench.refusal(&directory, other).await;
         assert_eq!(told, "invalid-state", "{other}");
     }
+}
+
+async fn however_many_are_hidden_the_others_are_seen<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    for n in 0..2_000 {
+        let hidden = format!("a-secret/x{n}/main");
+        host.directory.insert(entry(&hidden, HealthStatus::Healthy));
+    }
+    let other = entry("demo/other/main", HealthStatus::Healthy);
+    host.directory.insert(other);
+    let config = may(|p| p.send = whom("demo/*/*"));
+    let directory = host.bench.load(DIRECTORY, config).await;
+    let seen = host.bench.ask(&directory, "").await;
+    assert_eq!(seen, "demo/directory/main\ndemo/other/main\n");
 }
 
 async fn a_component_knows_its_own_id<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -9,14 +9,14 @@ use wasm_core::{
     ResourceLimits, Trap, WasmError,
 };
 use wasm_fixtures::{
-    BIG_INITIAL_MEMORY, CORE_MODULE, COUNTER, ECHO, Fixture, HELLO, INIT_FAILS, MINIMAL,
-    MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SPIN_IN_INITIALIZE, SPIN_IN_START,
-    THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
+    BIG_INITIAL_MEMORY, CORE_MODULE, COUNTER, ECHO, Fixture, GROW_SURVIVES, HELLO, INIT_FAILS,
+    MINIMAL, MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SENDER, SPIN_IN_INITIALIZE,
+    SPIN_IN_START, THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
 };
 
 use super::lab::{
-    KIB, MIB, SHORT, begin, config, exceeded, fuelled, id, id_of, message, poll_once, timed,
-    timed_out, until, with_memory,
+    KIB, MIB, SHORT, begin, config, exceeded, fuelled, id, id_of, message, permitted, poll_once,
+    timed, timed_out, until, with_memory,
 };
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab, Settings};
@@ -28,6 +28,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          own, with a number that the engine never gives again." => [
             a_handle_carries_the_id_that_was_loaded,
             the_same_id_and_bytes_are_two_instances,
+            instances_of_one_id_have_limits_and_permissions_of_their_own,
             numbers_are_never_given_again,
             numbers_are_unique_among_loads_at_once,
         ],
@@ -88,6 +89,24 @@ async fn the_same_id_and_bytes_are_two_instances<E: Engine + ?Sized>(lab: Lab<E>
         "2",
         "after the other was unloaded"
     );
+}
+
+async fn instances_of_one_id_have_limits_and_permissions_of_their_own<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let bench = lab.bench_with(GatedRouter::open().services());
+    let small = bench.load(GROW_SURVIVES, with_memory(512 * KIB)).await;
+    let large = bench.load(GROW_SURVIVES, with_memory(MIB)).await;
+    for (handle, pages) in [(&small, "8"), (&large, "16"), (&small, "8")] {
+        assert_eq!(bench.ask(handle, "").await, pages, "pages of {handle}");
+    }
+    let may = bench.load(SENDER, permitted()).await;
+    let may_not = bench.load(SENDER, config()).await;
+    for _ in 0..2 {
+        assert_eq!(bench.tell(&may, "demo/a/main hi").await, None);
+        let told = bench.refusal(&may_not, "demo/a/main hi").await;
+        assert_eq!(told, "delivery-failed");
+    }
 }
 
 async fn numbers_are_never_given_again<E: Engine + ?Sized>(lab: Lab<E>) {

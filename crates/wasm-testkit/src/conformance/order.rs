@@ -3,11 +3,12 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::Instant;
 
 use wasm_core::{ComponentState, HealthStatus, WasmError};
-use wasm_fixtures::{CALLBACK, COUNTER, SENDER};
+use wasm_fixtures::{CALLBACK, COUNTER, INIT_SENDS, SENDER, SPIN_IN_SHUTDOWN};
 
-use super::lab::{begin, config, id, permitted, until};
+use super::lab::{Bench, SHORT, begin, config, id, permitted, timed, timed_out, until};
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
@@ -26,6 +27,8 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             calls_to_different_components_overlap,
             calls_to_instances_of_one_id_overlap,
             a_component_that_waits_keeps_no_other_from_anything,
+            a_component_that_initializes_keeps_no_other_from_anything,
+            a_component_that_shuts_down_keeps_no_other_from_anything,
         ],
         "Calls `health`: a call like any other, under the limits and in order." => [
             health_waits_for_its_turn,
@@ -203,18 +206,66 @@ async fn a_component_that_waits_keeps_no_other_from_anything<E: Engine + ?Sized>
     let sender = bench.load(SENDER, permitted()).await;
     let running = bench.spawn_send(&sender, "demo/a/main hi");
     router.gate.entered(1).await;
-    let counter = bench.load(COUNTER, config()).await;
-    assert_eq!(bench.ask(&counter, "").await, "1");
-    let health = bench.engine.health(&counter).await;
-    assert!(matches!(health, Ok(HealthStatus::Healthy)), "{health:?}");
-    bench.restart(&counter).await;
-    bench.unload(&counter).await;
+    lives_a_whole_life(&bench).await;
     let again = bench.load(SENDER, config()).await;
     bench.unload(&again).await;
     assert_eq!(bench.state(&sender).await, ComponentState::Busy);
     router.gate.open(1);
     let outcome = running.await;
     assert!(matches!(outcome, Ok(Ok(None))), "{outcome:?}");
+}
+
+/// Does with a component all that can be done with one.
+async fn lives_a_whole_life<E: Engine + ?Sized>(bench: &Bench<E>) {
+    let counter = bench.load(COUNTER, config()).await;
+    assert_eq!(bench.ask(&counter, "").await, "1");
+    let health = bench.engine.health(&counter).await;
+    assert!(matches!(health, Ok(HealthStatus::Healthy)), "{health:?}");
+    bench.restart(&counter).await;
+    bench.unload(&counter).await;
+}
+
+async fn a_component_that_initializes_keeps_no_other_from_anything<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let loading = {
+        let bench = bench.clone();
+        tokio::spawn(async move { bench.load(INIT_SENDS, permitted()).await })
+    };
+    router.gate.entered(1).await;
+    lives_a_whole_life(&bench).await;
+    assert!(!loading.is_finished(), "loaded before it was initialized");
+    // It sends twice.
+    router.gate.open(2);
+    let handle = match loading.await {
+        Ok(handle) => handle,
+        Err(error) => panic!("{error}"),
+    };
+    router.gate.entered(1).await;
+    let mut restart = bench.engine.restart_component(&handle);
+    router.gate.entered_by(restart.as_mut()).await;
+    lives_a_whole_life(&bench).await;
+    router.gate.open(2);
+    let restart = restart.await;
+    assert!(matches!(restart, Ok(())), "{restart:?}");
+}
+
+async fn a_component_that_shuts_down_keeps_no_other_from_anything<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let limits = timed(4 * SHORT);
+    let handle = bench.load(SPIN_IN_SHUTDOWN, limits.clone()).await;
+    let mut unload = bench.engine.unload_component(&handle);
+    begin("a shutdown that is never done", unload.as_mut()).await;
+    let start = Instant::now();
+    lives_a_whole_life(&bench).await;
+    let elapsed = start.elapsed();
+    assert!(elapsed < 4 * SHORT, "the life of another took {elapsed:?}");
+    match unload.await {
+        Ok(()) => panic!("a shutdown that never returns was fine"),
+        Err(error) => timed_out(&error, &limits, "shutdown"),
+    }
 }
 
 async fn health_waits_for_its_turn<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 use wasm_core::{
-    ComponentDirectory, ComponentHandle, ComponentId, ComponentInfo, ComponentMessage,
-    ComponentStorage, CorrelationId, HostServices, MessageRouter, MessagingError, StorageError,
-    StorageUsage,
+    Capability, CapabilityDenied, Clock, ComponentDirectory, ComponentHandle, ComponentId,
+    ComponentInfo, ComponentMessage, ComponentStorage, CorrelationId, HostServices, MessageRouter,
+    MessagingError, SecurityValidator, StorageError, StorageUsage, Timestamp,
 };
 
 use crate::lock::lock;
@@ -222,7 +222,10 @@ impl ComponentDirectory for Stuck {
     }
 }
 
-/// A router with a bug: it panics with the payload as message.
+/// What services with a bug panic with, routers excepted.
+pub(super) const PANIC: &str = "out of paper";
+
+/// Services with a bug: they panic, a router with the payload as message.
 #[derive(Debug)]
 pub(super) struct Panicking;
 
@@ -254,5 +257,57 @@ impl MessageRouter for Panicking {
         _: &CorrelationId,
     ) -> Result<(), MessagingError> {
         Err(MessagingError::QueueFull)
+    }
+}
+
+#[async_trait]
+impl ComponentStorage for Panicking {
+    async fn get(&self, _: &ComponentId, _: &str) -> Result<Option<Bytes>, StorageError> {
+        resume_unwind(Box::new(PANIC))
+    }
+
+    async fn set(&self, _: &ComponentId, _: &str, _: Bytes, _: u64) -> Result<(), StorageError> {
+        resume_unwind(Box::new(PANIC))
+    }
+
+    async fn delete(&self, _: &ComponentId, _: &str) -> Result<(), StorageError> {
+        resume_unwind(Box::new(PANIC))
+    }
+
+    async fn list_keys(
+        &self,
+        _: &ComponentId,
+        _: &str,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        resume_unwind(Box::new(PANIC))
+    }
+
+    async fn usage(&self, _: &ComponentId) -> Result<StorageUsage, StorageError> {
+        resume_unwind(Box::new(PANIC))
+    }
+}
+
+#[async_trait]
+impl ComponentDirectory for Panicking {
+    async fn list(&self, _: Option<&ComponentId>, _: usize) -> Vec<ComponentId> {
+        resume_unwind(Box::new(PANIC))
+    }
+
+    async fn info(&self, _: &ComponentId) -> Option<ComponentInfo> {
+        resume_unwind(Box::new(PANIC))
+    }
+}
+
+impl Clock for Panicking {
+    fn now(&self) -> Timestamp {
+        resume_unwind(Box::new(PANIC))
+    }
+}
+
+impl SecurityValidator for Panicking {
+    fn validate(&self, _: &ComponentHandle, _: &Capability) -> Result<(), CapabilityDenied> {
+        resume_unwind(Box::new(PANIC))
     }
 }

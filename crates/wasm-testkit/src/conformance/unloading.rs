@@ -21,6 +21,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "Lets the running call end, withdraws the waiting ones, calls `shutdown` and frees \
          everything." => [
             unloading_lets_the_running_call_end,
+            unloading_lets_a_dropped_call_end,
             unloading_withdraws_the_waiting_calls,
             unloading_waits_no_longer_than_a_deadline,
             unloading_frees_everything,
@@ -71,6 +72,24 @@ async fn unloading_lets_the_running_call_end<E: Engine + ?Sized>(lab: Lab<E>) {
     assert_eq!(router.accepted(), ["hi"]);
     let running = running.await;
     assert!(matches!(running, Ok(Ok(None))), "{running:?}");
+}
+
+async fn unloading_lets_a_dropped_call_end<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let sender = bench.load(SENDER, permitted()).await;
+    let mut call = Box::pin(bench.send(&sender, "demo/a/main hi"));
+    router.gate.entered_by(call.as_mut()).await;
+    drop(call);
+    let mut unload = bench.engine.unload_component(&sender);
+    for _ in 0..10 {
+        begin("an unload beside a call", unload.as_mut()).await;
+        yield_now().await;
+    }
+    router.gate.open(1);
+    let unloaded = unload.await;
+    assert!(matches!(unloaded, Ok(())), "{unloaded:?}");
+    assert_eq!(router.accepted(), ["hi"]);
 }
 
 async fn unloading_withdraws_the_waiting_calls<E: Engine + ?Sized>(lab: Lab<E>) {

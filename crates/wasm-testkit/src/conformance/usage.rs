@@ -1,11 +1,13 @@
 use wasm_core::{ComponentState, WasmError};
 use wasm_fixtures::{
-    BIG_INITIAL_MEMORY, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR, MANY_MEMORIES, PAGE_BYTES,
-    RECURSE_THEN_HOSTCALL, SENDER, SPIN, TRAP,
+    BAD_UTF8_RESULT, BIG_INITIAL_MEMORY, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR,
+    INIT_SENDS, MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SPIN, SPIN_IN_HEALTH,
+    SPIN_IN_SHUTDOWN, TRAP, TRAP_IN_CALLBACK,
 };
 
 use super::lab::{
-    KIB, SHORT, config, fuelled, not_found, permitted, poll_once, timed, with_memory,
+    KIB, SHORT, all_permissions, config, fuelled, not_found, permitted, poll_once, timed,
+    with_memory,
 };
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
@@ -36,6 +38,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Fuel that all calls consumed, `initialize` and `shutdown` included." => [
             total_fuel_is_the_sum_of_all_calls needs Feature::Fuel,
+            what_shutdown_consumed_is_part_of_the_total needs Feature::Fuel,
         ],
         "Calls that an embedder made and that reached the guest; without `initialize` and \
          `shutdown`." => [
@@ -46,12 +49,14 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "Calls, `initialize` included, that ended in a trap, out of fuel or at the memory \
          limit." => [
             traps_count_as_traps,
+            traps_of_calls_of_every_kind_count,
             the_memory_limit_counts_as_a_trap,
             exhausted_fuel_counts_as_a_trap needs Feature::Fuel,
             an_error_of_the_guest_counts_as_nothing_but_a_call,
         ],
         "Calls, `initialize` included, that were stopped at their deadline." => [
             deadlines_count_as_timeouts,
+            deadlines_of_calls_of_every_kind_count,
         ],
         "Times it was given a fresh instance." => [
             restarts_count,
@@ -205,6 +210,19 @@ async fn total_fuel_is_the_sum_of_all_calls<E: Engine + ?Sized>(lab: Lab<E>) {
     assert!(usage.total_fuel >= total + initialize, "{usage:?}");
 }
 
+async fn what_shutdown_consumed_is_part_of_the_total<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(SPIN_IN_SHUTDOWN, fuelled(300_000)).await;
+    let before = bench.usage(&handle).await;
+    bench.restart(&handle).await;
+    let after = bench.usage(&handle).await;
+    assert_eq!(
+        after.total_fuel,
+        before.total_fuel + 300_000 + after.last_call_fuel,
+        "fuel of all calls: before, of `shutdown` and of `initialize`"
+    );
+}
+
 async fn a_new_component_was_never_called<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let echo = bench.load(ECHO, config()).await;
@@ -261,6 +279,23 @@ async fn traps_count_as_traps<E: Engine + ?Sized>(lab: Lab<E>) {
     }
 }
 
+async fn traps_of_calls_of_every_kind_count<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let callback = bench.load(TRAP_IN_CALLBACK, config()).await;
+    if let Ok(()) = bench.call_back(&callback, "").await {
+        panic!("a callback that traps was fine");
+    }
+    let metadata = bench.load(BAD_UTF8_RESULT, config()).await;
+    if let Ok(metadata) = bench.engine.metadata(&metadata).await {
+        panic!("what is not UTF-8 was read as {metadata:?}");
+    }
+    for handle in [callback, metadata] {
+        let usage = bench.usage(&handle).await;
+        let counted = (usage.calls, usage.traps, usage.timeouts);
+        assert_eq!(counted, (1, 1, 0), "calls, traps and timeouts of {handle}");
+    }
+}
+
 async fn the_memory_limit_counts_as_a_trap<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let grow = bench.load(GROW, with_memory(512 * KIB)).await;
@@ -296,6 +331,31 @@ async fn deadlines_count_as_timeouts<E: Engine + ?Sized>(lab: Lab<E>) {
         let usage = bench.usage(&spin).await;
         assert_eq!((usage.timeouts, usage.traps), (timeouts, 0));
         bench.restart(&spin).await;
+    }
+}
+
+async fn deadlines_of_calls_of_every_kind_count<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let health = bench.load(SPIN_IN_HEALTH, timed(SHORT)).await;
+    if let Ok(health) = bench.engine.health(&health).await {
+        panic!("a health that never comes is {health}");
+    }
+    // Its `initialize` passes the gate once and no more.
+    router.gate.open(2);
+    let config = timed(SHORT).with_permissions(all_permissions());
+    let restart = bench.load(INIT_SENDS, config).await;
+    if let Ok(()) = bench.engine.restart_component(&restart).await {
+        panic!("an `initialize` that is never done was fine");
+    }
+    for (handle, calls) in [(health, 1), (restart, 0)] {
+        let usage = bench.usage(&handle).await;
+        let counted = (usage.calls, usage.timeouts, usage.traps);
+        assert_eq!(
+            counted,
+            (calls, 1, 0),
+            "calls, timeouts and traps of {handle}"
+        );
     }
 }
 

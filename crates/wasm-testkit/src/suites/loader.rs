@@ -146,4 +146,11 @@ async fn what_cannot_be_a_component_is_not_valid(subject: Subject) {
     assert_eq!(subject.defect(b"(component)").await, Some(Defect::Text));
     let module = subject.defect(CORE_MODULE.wasm).await;
     assert_eq!(module, Some(Defect::CoreModule));
+    let script = subject.defect(b"#!/bin/sh").await;
+    assert!(matches!(script, Some(Defect::NotWasm { .. })), "{script:?}");
+    let future = subject.defect(b"\0asm\x0e\0\x01\0").await;
+    assert!(
+        matches!(future, Some(Defect::UnknownVersion { .. })),
+        "{future:?}"
+    );
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Debug};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep};
 
 use wasm_core::{
     ComponentHandle, ComponentId, ComponentMessage, CorrelationId, MessageRouter, MessagingError,
@@ -31,6 +33,11 @@ pub trait RouterBench: Send + Sync {
     /// The callbacks that have come to a component, in order. Asked for only where
     /// [`Feature::Callbacks`] is declared.
     async fn callbacks(&self, of: &ComponentHandle) -> Vec<ComponentMessage>;
+
+    /// Lets the recipient answer a request that was taken, with whatever. Asked for only
+    /// where [`Feature::Callbacks`] is declared; nothing to do, as by default, where
+    /// taking a request answers it.
+    async fn answer(&self, _request: &ComponentMessage) {}
 }
 
 /// What not every router can do.
@@ -78,6 +85,8 @@ pub fn cases() -> Vec<Case<Subject, Feature>> {
         "`MessagingError::QueueFull` when the mailbox is full, at once: a sender is never made \
          to wait for room." => [
             a_full_mailbox_says_so needs Feature::BoundedMailboxes,
+            a_full_mailbox_takes_no_requests_either needs Feature::BoundedMailboxes,
+            there_is_room_again_once_messages_were_taken needs Feature::BoundedMailboxes,
         ],
         "No such component is loaded." => [
             who_is_not_there_is_not_found needs Feature::KnowsWhoIsThere,
@@ -87,6 +96,7 @@ pub fn cases() -> Vec<Case<Subject, Feature>> {
             a_request_arrives_like_a_message,
             requests_have_ids_of_their_own,
             a_request_that_is_not_answered_times_out_once needs Feature::Callbacks,
+            a_request_that_is_answered_has_one_callback needs Feature::Callbacks,
         ],
         "As `send`; then there will be no callback." => [
             a_request_that_is_refused_has_no_callback needs Feature::Callbacks,
@@ -109,6 +119,7 @@ pub fn cases() -> Vec<Case<Subject, Feature>> {
         "Every method may be cancelled by dropping its future: the message is then accepted \
          whole or not at all." => [
             what_was_never_polled_is_not_sent,
+            what_is_dropped_on_its_way_arrives_whole_or_not_at_all,
         ],
     ]
 }
@@ -134,7 +145,16 @@ fn texts(messages: &[ComponentMessage]) -> Vec<String> {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// More messages than any mailbox should have room for.
+const MANY: usize = 100_000;
+
 impl Subject {
+    async fn take_and_answer(&self) {
+        for request in self.0.take(&b()).await {
+            self.0.answer(&request).await;
+        }
+    }
+
     async fn joined(&self) -> ComponentHandle {
         self.0.join(&b()).await;
         self.0.join(&a()).await
@@ -150,6 +170,31 @@ impl Subject {
         match self.0.router().request(from, message, timeout).await {
             Ok(id) => id,
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Sends `0`, `1`, `2` and so on to [`b`] until there is no room, and says how many.
+    async fn fill(&self, from: &ComponentHandle) -> usize {
+        for accepted in 0..MANY {
+            let sent = message(&b(), &accepted.to_string());
+            match self.0.router().send(from, sent).await {
+                Ok(()) => {}
+                Err(MessagingError::QueueFull) => return accepted,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("there was room for {MANY} messages");
+    }
+
+    async fn callback(&self, to: &ComponentHandle) -> ComponentMessage {
+        // Less and less often, so that a hang is found out soon where time is paused.
+        let mut pause = Duration::from_millis(5);
+        loop {
+            if let Some(callback) = self.0.callbacks(to).await.pop() {
+                return callback;
+            }
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 
@@ -213,18 +258,33 @@ async fn a_component_may_message_itself(subject: Subject) {
 
 async fn a_full_mailbox_says_so(subject: Subject) {
     let from = subject.joined().await;
-    let mut accepted = 0;
-    let error = loop {
-        let sent = message(&b(), &accepted.to_string());
-        match subject.0.router().send(&from, sent).await {
-            Ok(()) => accepted += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error, MessagingError::QueueFull);
+    let accepted = subject.fill(&from).await;
     let arrived = texts(&subject.0.take(&b()).await);
-    let expected: Vec<String> = (0..accepted).map(|n: u64| n.to_string()).collect();
+    let expected: Vec<String> = (0..accepted).map(|n| n.to_string()).collect();
     assert_eq!(arrived, expected, "what was accepted before it was full");
+}
+
+async fn a_full_mailbox_takes_no_requests_either(subject: Subject) {
+    let from = subject.joined().await;
+    let accepted = subject.fill(&from).await;
+    let router = subject.0.router();
+    let requested = router.request(&from, message(&b(), "too much"), SECOND);
+    assert_eq!(requested.await, Err(MessagingError::QueueFull));
+    let messages = vec![message(&b(), "too much"), message(&a(), "hello")];
+    let broadcast = router.broadcast(&from, messages).await;
+    assert_eq!(broadcast, Err(MessagingError::QueueFull));
+    assert_eq!(subject.0.take(&b()).await.len(), accepted);
+    assert_eq!(texts(&subject.0.take(&a()).await), ["hello"]);
+}
+
+async fn there_is_room_again_once_messages_were_taken(subject: Subject) {
+    let from = subject.joined().await;
+    for _ in 0..2 {
+        let accepted = subject.fill(&from).await;
+        assert_ne!(accepted, 0, "messages that there was room for");
+        assert_eq!(subject.0.take(&b()).await.len(), accepted);
+    }
+    subject.send(&from, message(&b(), "hello")).await;
 }
 
 async fn who_is_not_there_is_not_found(subject: Subject) {
@@ -265,15 +325,37 @@ async fn requests_have_ids_of_their_own(subject: Subject) {
 
 async fn a_request_that_is_not_answered_times_out_once(subject: Subject) {
     let from = subject.joined().await;
-    let request = subject.request(&from, Duration::from_millis(20)).await;
-    while subject.0.callbacks(&from).await.is_empty() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let other = subject.0.join(&b()).await;
+    let (start, timeout) = (Instant::now(), Duration::from_millis(20));
+    let request = subject.request(&from, timeout).await;
+    subject.callback(&from).await;
+    assert!(start.elapsed() >= timeout, "it had {timeout:?}");
     sleep(Duration::from_millis(60)).await;
     let callbacks = subject.0.callbacks(&from).await;
     assert_eq!(callbacks.len(), 1, "{callbacks:?}");
     assert_eq!(callbacks[0].correlation_id.as_ref(), Some(&request));
+    assert_eq!(subject.0.callbacks(&other).await, []);
     subject.is_no_request(&from, &request).await;
+}
+
+async fn a_request_that_is_answered_has_one_callback(subject: Subject) {
+    let from = subject.joined().await;
+    let (start, timeout) = (Instant::now(), Duration::from_secs(40));
+    let patient = subject.request(&from, timeout).await;
+    subject.take_and_answer().await;
+    let callback = subject.callback(&from).await;
+    assert!(start.elapsed() < timeout, "it came with the timeout");
+    assert_eq!(callback.correlation_id.as_ref(), Some(&patient));
+    subject.is_no_request(&from, &patient).await;
+    // What came is not followed by what would have come otherwise.
+    let hasty = subject.request(&from, Duration::from_millis(50)).await;
+    subject.take_and_answer().await;
+    sleep(Duration::from_millis(150)).await;
+    let callbacks = subject.0.callbacks(&from).await;
+    let requests: Vec<_> = (callbacks.iter())
+        .map(|callback| callback.correlation_id.as_ref())
+        .collect();
+    assert_eq!(requests, [Some(&patient), Some(&hasty)]);
 }
 
 async fn a_request_that_is_refused_has_no_callback(subject: Subject) {
@@ -364,4 +446,25 @@ async fn what_was_never_polled_is_not_sent(subject: Subject) {
     drop(router.request(&from, message(&b(), "hello"), SECOND));
     drop(router.broadcast(&from, vec![message(&b(), "hello")]));
     assert_eq!(subject.0.take(&b()).await, []);
+}
+
+async fn what_is_dropped_on_its_way_arrives_whole_or_not_at_all(subject: Subject) {
+    let from = subject.joined().await;
+    let sent = message(&b(), "hello").with_message_type("text/plain");
+    for polls in 0..5 {
+        let mut send = subject.0.router().send(&from, sent.clone());
+        for _ in 0..polls {
+            let done = poll_fn(|cx| Poll::Ready(send.as_mut().poll(cx).is_ready())).await;
+            if done {
+                break;
+            }
+            yield_now().await;
+        }
+        drop(send);
+        let arrived = subject.0.take(&b()).await;
+        assert!(
+            arrived.is_empty() || arrived == [sent.clone()],
+            "after {polls} polls: {arrived:?}"
+        );
+    }
 }

@@ -28,6 +28,10 @@ pub fn cases() -> Vec<Case<Subject, Infallible>> {
         "Why it is refused, and what would grant it." => [
             a_refusal_says_why,
         ],
+        "Told of every refusal, its own and those by the permissions the component was loaded \
+         with: for an audit." => [
+            whatever_was_refused_it_may_be_told,
+        ],
     ]
 }
 
@@ -90,4 +94,15 @@ async fn a_refusal_says_why(validator: Subject) {
     for denied in answers(&validator, 1).into_iter().filter_map(Result::err) {
         assert!(!denied.reason.trim().is_empty(), "{denied}");
     }
+}
+
+async fn whatever_was_refused_it_may_be_told(validator: Subject) {
+    for capability in capabilities() {
+        let denied = CapabilityDenied::not_granted(capability);
+        for number in [1, u64::MAX] {
+            validator.denied(&handle(number), &denied);
+        }
+    }
+    // It may grow stricter by that, but still answers.
+    assert_eq!(answers(&validator, 1).len(), capabilities().len());
 }

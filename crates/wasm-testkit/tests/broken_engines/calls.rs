@@ -8,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{
     Clock, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, HealthStatus, HostServices, MessagePayload, Resource,
     ResourceLimits, Trap, WasmError,
 };
-use wasm_fixtures::{BROADCAST_STORM, GROW_SURVIVES, TABLE_BOMB};
+use wasm_fixtures::{BROADCAST_STORM, GROW_SURVIVES, SENDER, TABLE_BOMB};
 
 use crate::wrapper::{Defect, Inner, Reply};
 
@@ -768,6 +768,189 @@ impl Defect for SparesTheGreedy {
     ) -> Result<ComponentUsage, WasmError> {
         let mut usage = inner.usage(handle).await?;
         usage.traps -= self.spared.lock().unwrap().get(handle).unwrap_or(&0);
+        Ok(usage)
+    }
+}
+
+/// Does one thing at a time: nobody is sent a message while another is loaded, or
+/// unloaded.
+pub(crate) struct OneThingAtATime {
+    pub(crate) loads: bool,
+    pub(crate) lock: AsyncMutex<()>,
+}
+
+impl OneThingAtATime {
+    pub(crate) fn new(loads: bool) -> Self {
+        let lock = AsyncMutex::default();
+        Self { loads, lock }
+    }
+}
+
+#[async_trait]
+impl Defect for OneThingAtATime {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let held = self.lock.lock().await;
+        if !self.loads {
+            drop(held);
+            return inner.load_component(id, bytes, config).await;
+        }
+        inner.load_component(id, bytes, config).await
+    }
+
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        if self.loads {
+            return inner.unload_component(handle).await;
+        }
+        let _held = self.lock.lock().await;
+        inner.unload_component(handle).await
+    }
+
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        drop(self.lock.lock().await);
+        inner.call_handle_message(handle, message).await
+    }
+}
+
+/// Lets the time for `health` run from when it is asked for.
+#[derive(Default)]
+pub(crate) struct CountsTimeWhileHealthWaits {
+    limits: Limits,
+}
+
+#[async_trait]
+impl Defect for CountsTimeWhileHealthWaits {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        load_noting_limits(&self.limits, inner, id, bytes, config).await
+    }
+
+    async fn health(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<HealthStatus, WasmError> {
+        let limits = self.limits.lock().unwrap().get(handle).copied();
+        let health = inner.health(handle);
+        let Some(limits) = limits else {
+            return health.await;
+        };
+        match timeout(limits.timeout() + Duration::from_millis(1), health).await {
+            Ok(health) => health,
+            Err(_) => Err(out_of_time(handle, limits.timeout())),
+        }
+    }
+}
+
+/// Looks at the time now and then.
+pub(crate) struct StopsLate;
+
+#[async_trait]
+impl Defect for StopsLate {
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        let reply = inner.call_handle_message(handle, message).await;
+        if let Err(WasmError::Timeout { limit, .. }) = &reply {
+            sleep(*limit * 30).await;
+        }
+        reply
+    }
+}
+
+/// Reads metadata as it can.
+pub(crate) struct MakesMetadataUp;
+
+#[async_trait]
+impl Defect for MakesMetadataUp {
+    async fn metadata(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<ComponentMetadata, WasmError> {
+        match inner.metadata(handle).await {
+            Err(WasmError::Trapped { .. }) => Ok(ComponentMetadata::default()),
+            outcome => outcome,
+        }
+    }
+}
+
+/// Catches what a router throws, and no other service.
+pub(crate) fn passes_panics_of_others_on(handle: &ComponentHandle, reply: Reply) -> Reply {
+    match reply {
+        Err(WasmError::Trapped {
+            trap: Trap::HostPanic(message),
+            ..
+        }) if handle.id().name() != SENDER.name => panic!("{message}"),
+        reply => reply,
+    }
+}
+
+/// Counts how messages end, and nothing else.
+#[derive(Default)]
+pub(crate) struct CountsMessagesOnly {
+    others: Mutex<HashMap<ComponentHandle, (u64, u64)>>,
+}
+
+impl CountsMessagesOnly {
+    fn ended<T>(&self, handle: &ComponentHandle, outcome: &Result<T, WasmError>) {
+        let mut others = self.others.lock().unwrap();
+        let (traps, timeouts) = others.entry(handle.clone()).or_default();
+        match outcome {
+            Err(WasmError::Timeout { .. }) => *timeouts += 1,
+            Err(WasmError::Trapped { .. }) => *traps += 1,
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Defect for CountsMessagesOnly {
+    async fn callback(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), WasmError> {
+        let outcome = inner.call_handle_callback(handle, message).await;
+        self.ended(handle, &outcome);
+        outcome
+    }
+
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let outcome = inner.restart_component(handle).await;
+        self.ended(handle, &outcome);
+        outcome
+    }
+
+    async fn usage(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<ComponentUsage, WasmError> {
+        let mut usage = inner.usage(handle).await?;
+        if let Some((traps, timeouts)) = self.others.lock().unwrap().get(handle) {
+            usage.traps -= traps;
+            usage.timeouts -= timeouts;
+        }
         Ok(usage)
     }
 }

@@ -4,17 +4,19 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentUsage, HostServices, LifecycleError, MessagePayload, MessageRouter, WasmError,
+    ComponentUsage, HealthStatus, HostServices, LifecycleError, MessagePayload, MessageRouter,
+    WasmError,
 };
 use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
 
@@ -589,6 +591,161 @@ impl Defect for CountsAttempts {
             .get(handle)
             .copied()
             .unwrap_or(0);
+        Ok(usage)
+    }
+}
+
+/// Gives a component a fresh instance when nobody waits for its health any more.
+pub(crate) struct StartsOverWhenHealthIsDropped;
+
+#[async_trait]
+impl Defect for StartsOverWhenHealthIsDropped {
+    async fn health(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<HealthStatus, WasmError> {
+        let (engine, to) = (inner.clone(), handle.clone());
+        let mut guard = OnDrop(Some(move || {
+            let mut restart = Box::pin(async move { engine.restart_component(&to).await });
+            // Before whatever comes next.
+            let polled = restart
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            drop(polled);
+        }));
+        let health = inner.health(handle).await;
+        guard.0 = None;
+        health
+    }
+}
+
+/// Makes every callback that was ever polled.
+pub(crate) struct WithdrawsNoCallback;
+
+#[async_trait]
+impl Defect for WithdrawsNoCallback {
+    async fn callback(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), WasmError> {
+        let (inner, handle) = (inner.clone(), handle.clone());
+        let call = tokio::spawn(async move { inner.call_handle_callback(&handle, message).await });
+        call.await.unwrap()
+    }
+}
+
+/// Holds a lock across a restart, and goes on with it only while it is polled.
+#[derive(Default)]
+pub(crate) struct RestartsWhilePolled {
+    lock: AsyncMutex<()>,
+}
+
+#[async_trait]
+impl Defect for RestartsWhilePolled {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let _held = self.lock.lock().await;
+        inner.restart_component(handle).await
+    }
+
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        drop(self.lock.lock().await);
+        inner.call_handle_message(handle, message).await
+    }
+}
+
+/// Knows no deadline in a restart.
+pub(crate) struct RestartsForever;
+
+#[async_trait]
+impl Defect for RestartsForever {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        match inner.restart_component(handle).await {
+            Err(WasmError::Timeout { .. }) => pending().await,
+            outcome => outcome,
+        }
+    }
+}
+
+/// Takes a restart that waits for one of the calls that the failure ends.
+pub(crate) struct FailsWaitingRestarts;
+
+#[async_trait]
+impl Defect for FailsWaitingRestarts {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        if inner.usage(handle).await?.state == ComponentState::Busy {
+            until_idle(inner, handle).await;
+            if inner.usage(handle).await?.state == ComponentState::Failed {
+                inner.health(handle).await?;
+            }
+        }
+        inner.restart_component(handle).await
+    }
+}
+
+/// Does not wait for calls that nobody else waits for.
+#[derive(Default)]
+pub(crate) struct UnloadsBesideDroppedCalls {
+    dropped: Arc<Mutex<Vec<ComponentHandle>>>,
+}
+
+#[async_trait]
+impl Defect for UnloadsBesideDroppedCalls {
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        let (dropped, to) = (Arc::clone(&self.dropped), handle.clone());
+        let mut guard = OnDrop(Some(move || dropped.lock().unwrap().push(to)));
+        let reply = inner.call_handle_message(handle, message).await;
+        guard.0 = None;
+        reply
+    }
+
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        if !self.dropped.lock().unwrap().contains(handle) {
+            return inner.unload_component(handle).await;
+        }
+        let (inner, handle) = (inner.clone(), handle.clone());
+        tokio::spawn(async move { inner.unload_component(&handle).await });
+        Ok(())
+    }
+}
+
+/// Does not count what `shutdown` consumes.
+#[derive(Default)]
+pub(crate) struct ShutsDownForFree {
+    consumed: Mutex<HashMap<ComponentHandle, u64>>,
+}
+
+#[async_trait]
+impl Defect for ShutsDownForFree {
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let before = inner.usage(handle).await?;
+        inner.restart_component(handle).await?;
+        let after = inner.usage(handle).await?;
+        let by_shutdown = after.total_fuel - before.total_fuel - after.last_call_fuel;
+        let mut consumed = self.consumed.lock().unwrap();
+        *consumed.entry(handle.clone()).or_default() += by_shutdown;
+        Ok(())
+    }
+
+    async fn usage(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+    ) -> Result<ComponentUsage, WasmError> {
+        let mut usage = inner.usage(handle).await?;
+        usage.total_fuel -= self.consumed.lock().unwrap().get(handle).unwrap_or(&0);
         Ok(usage)
     }
 }

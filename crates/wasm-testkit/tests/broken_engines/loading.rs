@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentUsage, HostServices,
-    MessagePayload, ResourceLimits, WasmError,
+    MessagePayload, ResourceLimits, Trap, WasmError,
 };
 use wasm_fixtures::{COUNTER, HELLO, MANY_MEMORIES, MINIMAL};
 
@@ -366,5 +366,27 @@ impl Defect for LowersIds {
     ) -> Result<ComponentHandle, WasmError> {
         let lower = id.to_string().to_lowercase().parse().unwrap();
         inner.load_component(&lower, bytes, config).await
+    }
+}
+
+/// Lets the panic of a service through while it loads.
+pub(crate) struct PanicsWhileLoading;
+
+#[async_trait]
+impl Defect for PanicsWhileLoading {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        match inner.load_component(id, bytes, config).await {
+            Err(WasmError::Trapped {
+                trap: Trap::HostPanic(message),
+                ..
+            }) => panic!("{message}"),
+            outcome => outcome,
+        }
     }
 }

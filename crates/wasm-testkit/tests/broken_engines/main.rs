@@ -25,27 +25,31 @@ use wasm_testkit::conformance::{Feature, Harness, Lab, Settings, cases};
 use wasm_testkit::{Broken, Conditions, ModelEngine, Time};
 
 use calls::{
-    AddsUpTime, Alters, Answers, CountsNoTables, CountsTimeWhileWaiting, DeliversByRecipient,
-    FollowsTheClock, GuessesHealth, GuessesMetadata, IgnoresCallbacks, KillsWhomItDenies,
-    LeaksFuel, LetsFailedAnswer, Locks, LosesOrder, Poisons, Repeats, SparesTheGreedy, TwoAtOnce,
+    AddsUpTime, Alters, Answers, CountsMessagesOnly, CountsNoTables, CountsTimeWhileHealthWaits,
+    CountsTimeWhileWaiting, DeliversByRecipient, FollowsTheClock, GuessesHealth, GuessesMetadata,
+    IgnoresCallbacks, KillsWhomItDenies, LeaksFuel, LetsFailedAnswer, Locks, LosesOrder,
+    MakesMetadataUp, OneThingAtATime, Poisons, Repeats, SparesTheGreedy, StopsLate, TwoAtOnce,
     counts_broadcasts_once, empty_for_none, gone_is_failed, mixes_up_traps, no_cause,
-    passes_panics_on, up_to_a_zero, without_umlauts,
+    passes_panics_of_others_on, passes_panics_on, up_to_a_zero, without_umlauts,
 };
 use ends::{
-    CountsAnew, CountsAttempts, FreesNothing, GivesUpRestarting, GivesUpWhenDropped, HeedsShutdown,
-    HidesFailedRestarts, Hurries, KeepsState, Misreports, MixesUpAnswers, RestartsOnlyFailed,
-    RestartsWithoutShutdown, ShutsDownWhenDropped, StartsOverWhenDropped, StopsWhenDropped,
-    TakesLastRequests, UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNothing,
+    CountsAnew, CountsAttempts, FailsWaitingRestarts, FreesNothing, GivesUpRestarting,
+    GivesUpWhenDropped, HeedsShutdown, HidesFailedRestarts, Hurries, KeepsState, Misreports,
+    MixesUpAnswers, RestartsForever, RestartsOnlyFailed, RestartsWhilePolled,
+    RestartsWithoutShutdown, ShutsDownForFree, ShutsDownWhenDropped, StartsOverWhenDropped,
+    StartsOverWhenHealthIsDropped, StopsWhenDropped, TakesLastRequests, UnloadsBesideDroppedCalls,
+    UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNoCallback, WithdrawsNothing,
 };
 use loading::{
     Accepts, Configures, IgnoresIdsOfHandles, InsistsOnALifecycle, LeavesFailedLoadsBehind,
-    LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds, ReusesNumbers, VagueRefusals, counts_no_fuel,
-    grants_everything, grants_more_memory, keeps_no_empty_data, knows_no_deadline,
+    LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds, PanicsWhileLoading, ReusesNumbers, VagueRefusals,
+    counts_no_fuel, grants_everything, grants_more_memory, keeps_no_empty_data, knows_no_deadline,
     limits_each_memory, meters_everybody, rounds_memory_up, sorts_the_environment,
 };
 use services::{
-    NamesLate, alters_what_is_sent, broadcasts_one_by_one, grants_a_larger_quota, is_not_granted,
-    shares_storage, tells_of_refusals, waits_longer_for_answers,
+    LooksUpPermissions, NamesLate, alters_what_is_sent, asks_about_the_first,
+    broadcasts_one_by_one, grants_a_larger_quota, is_not_granted, reads_one_page, shares_storage,
+    takes_every_refusal_for_io, tells_of_refusals, waits_longer_for_answers,
 };
 use wrapper::{Defect, With};
 
@@ -929,6 +933,123 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             )
         },
         &["usage::the_same_call_takes_the_same_fuel"],
+    ),
+    (
+        "loads one component at a time",
+        |s, t| with(s, t, OneThingAtATime::new(true)),
+        &["order::a_component_that_initializes_keeps_no_other_from_anything"],
+    ),
+    (
+        "unloads one component at a time",
+        |s, t| with(s, t, OneThingAtATime::new(false)),
+        &["order::a_component_that_shuts_down_keeps_no_other_from_anything"],
+    ),
+    (
+        "counts time while `health` waits for its turn",
+        |s, t| with(s, t, CountsTimeWhileHealthWaits::default()),
+        &["budgets::waiting_for_a_turn_takes_no_time_of_any_call"],
+    ),
+    (
+        "stops a guest late",
+        |s, t| with(s, t, StopsLate),
+        &["budgets::a_deadline_comes_when_it_is_due"],
+    ),
+    (
+        "knows no deadline in a restart",
+        |s, t| with(s, t, RestartsForever),
+        &["budgets::a_restart_that_is_not_done_is_stopped_at_its_deadline"],
+    ),
+    (
+        "withdraws no waiting callback",
+        |s, t| with(s, t, WithdrawsNoCallback),
+        &["cancellation::a_waiting_call_of_any_kind_that_is_dropped_is_never_made"],
+    ),
+    (
+        "goes on with a restart only while it is polled",
+        |s, t| with(s, t, RestartsWhilePolled::default()),
+        &["cancellation::waiting_calls_of_all_kinds_that_are_not_polled_take_their_turns"],
+    ),
+    (
+        "starts a component over when its health is dropped",
+        |s, t| with(s, t, StartsOverWhenHealthIsDropped),
+        &["cancellation::a_dropped_health_is_stopped_at_its_deadline"],
+    ),
+    (
+        "makes up metadata that it cannot read",
+        |s, t| with(s, t, MakesMetadataUp),
+        &["failure::metadata_that_cannot_be_read_fails_the_instance"],
+    ),
+    (
+        "catches the panics of routers only",
+        |s, t| {
+            with(
+                s,
+                t,
+                Answers {
+                    otherwise: passes_panics_of_others_on,
+                },
+            )
+        },
+        &["failure::a_panic_in_any_service_fails_the_instance"],
+    ),
+    (
+        "lets a panic of a service through while it loads",
+        |s, t| with(s, t, PanicsWhileLoading),
+        &["failure::a_panic_while_loading_fails_the_load"],
+    ),
+    (
+        "ends the restart that waits with the calls that do",
+        |s, t| with(s, t, FailsWaitingRestarts),
+        &["failure::a_restart_that_waits_when_the_instance_fails_is_made"],
+    ),
+    (
+        "forgets after a restart what was not granted",
+        |s, t| {
+            let (services, defect) = LooksUpPermissions::until_a_restart(s);
+            with(services, t, defect)
+        },
+        &["host::permissions_are_the_same_after_a_restart"],
+    ),
+    (
+        "keeps permissions by id",
+        |s, t| {
+            let (services, defect) = LooksUpPermissions::by_id(s);
+            with(services, t, defect)
+        },
+        &["loading::instances_of_one_id_have_limits_and_permissions_of_their_own"],
+    ),
+    (
+        "asks the validator about the first recipient of a broadcast",
+        |s, t| model(asks_about_the_first(s), t),
+        &["host::one_recipient_that_was_taken_back_stops_a_broadcast"],
+    ),
+    (
+        "tells of all that a storage refuses in the same way",
+        |s, t| model(takes_every_refusal_for_io(s), t),
+        &["host::what_the_storage_refuses_the_component_is_told"],
+    ),
+    (
+        "looks at the first page of the directory",
+        |s, t| model(reads_one_page(s), t),
+        &["host::however_many_are_hidden_the_others_are_seen"],
+    ),
+    (
+        "counts how messages end, and nothing else",
+        |s, t| with(s, t, CountsMessagesOnly::default()),
+        &[
+            "usage::traps_of_calls_of_every_kind_count",
+            "usage::deadlines_of_calls_of_every_kind_count",
+        ],
+    ),
+    (
+        "does not count what `shutdown` consumes",
+        |s, t| with(s, t, ShutsDownForFree::default()),
+        &["usage::what_shutdown_consumed_is_part_of_the_total"],
+    ),
+    (
+        "unloads beside a call that was dropped",
+        |s, t| with(s, t, UnloadsBesideDroppedCalls::default()),
+        &["unloading::unloading_lets_a_dropped_call_end"],
     ),
     (
         "counts the memory limit as nothing",

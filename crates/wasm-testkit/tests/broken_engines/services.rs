@@ -1,18 +1,21 @@
 //! Engines that serve their components badly.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
-    ComponentStorage, CorrelationId, HostServices, MessageRouter, MessagingError,
-    SecurityValidator, StorageError, StorageUsage, WasmError,
+    Capability, CapabilityDenied, ComponentConfig, ComponentDirectory, ComponentHandle,
+    ComponentId, ComponentInfo, ComponentMessage, ComponentStorage, CorrelationId, HostServices,
+    MessageRouter, MessagingError, Permissions, SecurityValidator, StorageError, StorageUsage,
+    WasmError,
 };
 
+use crate::permissions;
 use crate::wrapper::{Defect, Inner};
 
 /// A router between the engine and the real one.
@@ -280,4 +283,202 @@ pub(crate) fn grants_a_larger_quota(services: HostServices) -> HostServices {
     stores(services, Clone::clone, |quota| {
         quota.saturating_add(1 << 10)
     })
+}
+
+/// What components were loaded with, kept where a validator looks it up.
+#[derive(Default)]
+struct Granted {
+    of_ids: HashMap<ComponentId, Permissions>,
+    restarted: HashSet<ComponentHandle>,
+}
+
+/// Grants everything, and leaves it to a validator to take back what was not granted.
+pub(crate) struct LooksUpPermissions {
+    granted: Arc<Mutex<Granted>>,
+    of_restarted: bool,
+}
+
+impl LooksUpPermissions {
+    /// By id: those that the latest instance was loaded with.
+    pub(crate) fn by_id(services: HostServices) -> (HostServices, Self) {
+        Self::new(services, true)
+    }
+
+    /// Until a restart.
+    pub(crate) fn until_a_restart(services: HostServices) -> (HostServices, Self) {
+        Self::new(services, false)
+    }
+
+    fn new(services: HostServices, of_restarted: bool) -> (HostServices, Self) {
+        let granted = Arc::new(Mutex::new(Granted::default()));
+        let validator = Arc::new(LookedUp {
+            real: services.validator.clone(),
+            granted: granted.clone(),
+        });
+        let defect = Self {
+            granted,
+            of_restarted,
+        };
+        (services.with_validator(validator), defect)
+    }
+}
+
+#[async_trait]
+impl Defect for LooksUpPermissions {
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let own = config.permissions.clone();
+        {
+            let mut granted = self.granted.lock().unwrap();
+            granted.of_ids.insert(id.clone(), own);
+        }
+        let config = config.with_permissions(permissions());
+        inner.load_component(id, bytes, config).await
+    }
+
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        inner.restart_component(handle).await?;
+        if !self.of_restarted {
+            let mut granted = self.granted.lock().unwrap();
+            granted.restarted.insert(handle.clone());
+        }
+        Ok(())
+    }
+}
+
+/// The validator of [`LooksUpPermissions`].
+struct LookedUp {
+    real: Arc<dyn SecurityValidator>,
+    granted: Arc<Mutex<Granted>>,
+}
+
+impl SecurityValidator for LookedUp {
+    fn validate(
+        &self,
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied> {
+        {
+            let granted = self.granted.lock().unwrap();
+            let allows = |own: &Permissions| own.allows(capability);
+            if !granted.restarted.contains(component)
+                && !granted.of_ids.get(component.id()).is_some_and(allows)
+            {
+                return Err(CapabilityDenied::not_granted(capability.clone()));
+            }
+        }
+        self.real.validate(component, capability)
+    }
+
+    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
+        self.real.denied(component, denied);
+    }
+}
+
+/// A validator that is not asked about all.
+struct Spared {
+    real: Arc<dyn SecurityValidator>,
+}
+
+impl SecurityValidator for Spared {
+    fn validate(
+        &self,
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied> {
+        match capability {
+            // Who comes second in the suite.
+            Capability::Broadcast(to) if to.name() == "b" => Ok(()),
+            _ => self.real.validate(component, capability),
+        }
+    }
+
+    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
+        self.real.denied(component, denied);
+    }
+}
+
+/// Asks about the first recipient of a broadcast.
+pub(crate) fn asks_about_the_first(services: HostServices) -> HostServices {
+    let real = services.validator.clone();
+    services.with_validator(Arc::new(Spared { real }))
+}
+
+/// A directory that has one page.
+struct FirstPage {
+    real: Arc<dyn ComponentDirectory>,
+}
+
+#[async_trait]
+impl ComponentDirectory for FirstPage {
+    async fn list(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId> {
+        match after {
+            None => self.real.list(None, limit).await,
+            Some(_) => Vec::new(),
+        }
+    }
+
+    async fn info(&self, id: &ComponentId) -> Option<ComponentInfo> {
+        self.real.info(id).await
+    }
+}
+
+/// Shows what is to be seen of the first page.
+pub(crate) fn reads_one_page(services: HostServices) -> HostServices {
+    let real = services.directory.clone();
+    services.with_directory(Arc::new(FirstPage { real }))
+}
+
+pub(crate) fn takes_every_refusal_for_io(services: HostServices) -> HostServices {
+    let real = services.storage.clone();
+    services.with_storage(Arc::new(Vague { real }))
+}
+
+/// A storage that says only that it went wrong.
+struct Vague {
+    real: Arc<dyn ComponentStorage>,
+}
+
+fn vague<T>(outcome: Result<T, StorageError>) -> Result<T, StorageError> {
+    outcome.map_err(|error| StorageError::Io(error.to_string()))
+}
+
+#[async_trait]
+impl ComponentStorage for Vague {
+    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
+        vague(self.real.get(owner, key).await)
+    }
+
+    async fn set(
+        &self,
+        owner: &ComponentId,
+        key: &str,
+        value: Bytes,
+        quota_bytes: u64,
+    ) -> Result<(), StorageError> {
+        vague(self.real.set(owner, key, value, quota_bytes).await)
+    }
+
+    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
+        vague(self.real.delete(owner, key).await)
+    }
+
+    async fn list_keys(
+        &self,
+        owner: &ComponentId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        vague(self.real.list_keys(owner, prefix, after, limit).await)
+    }
+
+    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
+        vague(self.real.usage(owner).await)
+    }
 }

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod others;
+mod routers;
+
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +18,10 @@ use wasm_core::{
     ComponentDirectory, ComponentId, ComponentInfo, ComponentStorage, StorageError, StorageUsage,
 };
 use wasm_testkit::suites::directory::{self, DirectoryBench};
-use wasm_testkit::suites::storage;
+use wasm_testkit::suites::{router, storage};
 use wasm_testkit::{Case, Conditions, MemoryDirectory, MemoryStorage, Time};
+
+use routers::{ROUTERS, Routing};
 
 /// How a storage goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,8 +356,8 @@ impl DirectoryBench for Directory {
 }
 
 /// What a suite says, by name of the case.
-fn verdict<S: 'static>(
-    cases: Vec<Case<S, Infallible>>,
+fn verdict<S: 'static, F: Copy>(
+    cases: Vec<Case<S, F>>,
     make: impl Fn() -> S + Clone + Send + 'static,
 ) -> BTreeMap<&'static str, String> {
     let conditions = Conditions {
@@ -384,6 +389,37 @@ fn every_broken_storage_is_found_out() {
             assert!(found.contains_key(&*name), "{flaw:?}: {name}, {found:#?}");
         }
     }
+}
+
+/// That each is found out by the cases beside it.
+fn all_are_found_out<W: Copy + Debug, S: 'static, F: Copy, M>(
+    theme: &str,
+    broken: &[(W, &[&str])],
+    cases: fn() -> Vec<Case<S, F>>,
+    with: impl Fn(W) -> M,
+) where
+    M: Fn() -> S + Clone + Send + 'static,
+{
+    for (what, expected) in broken {
+        let found = verdict(cases(), with(*what));
+        for case in *expected {
+            let name = format!("{theme}::{case}");
+            assert!(found.contains_key(&*name), "{what:?}: {name}, {found:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_router_that_does_as_it_should_passes() {
+    let found = verdict(router::cases(), || routers::subject(Routing::AsItShould));
+    assert_eq!(found, BTreeMap::new());
+}
+
+#[test]
+fn every_broken_router_is_found_out() {
+    all_are_found_out("router", ROUTERS, router::cases, |routing| {
+        move || routers::subject(routing)
+    });
 }
 
 #[test]
