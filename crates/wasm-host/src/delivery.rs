@@ -54,14 +54,14 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
             id, bytes, config, ..
         } = &self.component;
         // They may have been taken back since it was asked for.
-        let incarnation = self.resident.starts(&self.resident.permissions());
+        self.resident.starts(&self.resident.permissions());
         let load = self
             .engine
             .load_component(id, bytes.clone(), config.clone());
         let handle = match load.await {
             Ok(handle) => handle,
             Err(error) => {
-                let error = self.not_made(incarnation, error);
+                let error = self.not_made(error);
                 let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
                 self.close(Closed::Unloaded, &cause);
                 // Whoever is told finds room for another.
@@ -96,17 +96,14 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         }
     }
 
-    /// There is no instance any more: nobody is there to be answered.
+    /// There is no instance any more.
     fn instance_is_gone(&self) {
-        if let Some(incarnation) = self.resident.is_gone() {
-            self.board.requests.abandon(&self.resident.id, incarnation);
-        }
+        self.abandon_requests(self.resident.is_gone());
     }
 
-    /// The same of an instance that should have been made.
-    fn not_made(&self, incarnation: u64, error: WasmError) -> Arc<WasmError> {
-        self.resident.did_not_start();
-        self.board.requests.abandon(&self.resident.id, incarnation);
+    /// An instance that should have been made was not.
+    fn not_made(&self, error: WasmError) -> Arc<WasmError> {
+        self.abandon_requests(self.resident.did_not_start());
         let error = kept(error);
         self.board.tell(|| Event::NotLoaded {
             component: self.resident.id.clone(),
@@ -116,15 +113,27 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     }
 }
 
+impl<E: ?Sized> Delivery<E> {
+    /// Nobody is there to be answered.
+    fn abandon_requests(&self, of_instance: Option<u64>) {
+        if let Some(incarnation) = of_instance {
+            self.board.requests.abandon(&self.resident.id, incarnation);
+        }
+    }
+}
+
 /// Whatever ends the task, a panic of the engine included, nobody waits for it in vain.
 impl<E: ?Sized> Drop for Delivery<E> {
     fn drop(&mut self) {
         let resident = &self.resident;
         let waiting = resident.mailbox.close(Closed::Unloaded);
-        if let Some(incarnation) = resident.is_gone() {
-            self.board.requests.abandon(&resident.id, incarnation);
+        let instances = [resident.is_gone(), resident.did_not_start()];
+        if instances.iter().any(Option::is_some) {
             let component = resident.id.clone();
             self.board.tell(|| Event::Abandoned { component });
+        }
+        for instance in instances {
+            self.abandon_requests(instance);
         }
         for letter in self.handling.take().into_iter().chain(waiting) {
             let cause = DeadLetterCause::Abandoned;
@@ -353,7 +362,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         let resident = Arc::clone(&self.task.resident);
         // An instance that has not failed ends here.
         self.task.instance_is_gone();
-        let incarnation = resident.starts(&resident.permissions());
+        resident.starts(&resident.permissions());
         match self.task.engine.restart_component(&self.handle).await {
             Ok(()) => {
                 resident.serves(self.handle.handle_id());
@@ -367,7 +376,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 self.state = State::Serving;
             }
             Err(error) => {
-                let error = self.task.not_made(incarnation, error);
+                let error = self.task.not_made(error);
                 self.fail(error);
             }
         }
@@ -406,7 +415,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         })?;
         let mut before = Phase::Swapping;
         resident.update(|record| mem::swap(&mut record.phase, &mut before));
-        let incarnation = resident.starts(&component.config.permissions);
+        resident.starts(&component.config.permissions);
         let Component {
             id, bytes, config, ..
         } = &component;
@@ -417,7 +426,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         let handle = match load.await {
             Ok(handle) => handle,
             Err(error) => {
-                let error = self.task.not_made(incarnation, error);
+                let error = self.task.not_made(error);
                 resident.update(|record| record.phase = before);
                 return Err(HostError::Engine(error));
             }

@@ -39,6 +39,10 @@ pub enum HostError {
         /// How many wait or are being handled.
         messages: u64,
     },
+    /// Its task has ended while it was loaded or changed: the engine panicked, or the async
+    /// runtime is gone.
+    #[error("the task of {0} has ended before its time")]
+    Abandoned(ComponentId),
     /// The host has stopped or is about to.
     #[error("the host has stopped")]
     Stopped,

@@ -116,11 +116,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::AlreadyLoaded`], [`HostError::Reserved`], [`HostError::Budget`],
     /// [`HostError::Stopped`]; [`HostError::Engine`] with what loading ended in, and
-    /// nothing is left behind then.
+    /// nothing is left behind then; [`HostError::Abandoned`].
     pub async fn load(&self, component: Component) -> Result<ComponentHandle, HostError> {
-        self.begin_load(component)?
-            .await
-            .unwrap_or(Err(HostError::Stopped))
+        self.begin_load(component)?.await
     }
 
     /// Loads components side by side, each of which can be sent messages by the others
@@ -136,7 +134,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let mut loaded = Vec::with_capacity(begun.len());
         for load in begun {
             loaded.push(match load {
-                Ok(load) => load.await.unwrap_or(Err(HostError::Stopped)),
+                Ok(load) => load.await,
                 Err(error) => Err(error),
             });
         }
@@ -162,10 +160,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             .await
     }
 
+    /// What is returned only waits for the loading, which goes on without it.
     fn begin_load(
         &self,
         component: Component,
-    ) -> Result<oneshot::Receiver<Result<ComponentHandle, HostError>>, HostError> {
+    ) -> Result<impl Future<Output = Result<ComponentHandle, HostError>> + use<E>, HostError> {
         let board = &self.inner.board;
         let id = component.id.clone();
         if id == board.program {
@@ -179,7 +178,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             .budget
             .reserve(component.config.limits.memory_bytes());
         let reservation = reserved.map_err(|source| HostError::Budget {
-            component: id,
+            component: id.clone(),
             source,
         })?;
         let (resident, orders) = Resident::new(&component, &board.limits);
@@ -195,7 +194,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         };
         let (loaded, outcome) = oneshot::channel();
         self.inner.runtime.spawn(task.run(loaded));
-        Ok(outcome)
+        Ok(async move { outcome.await.unwrap_or(Err(HostError::Abandoned(id))) })
     }
 
     /// Lets a component end its call, turns what waits for it into dead letters, calls

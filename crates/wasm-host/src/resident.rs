@@ -159,8 +159,8 @@ impl Resident {
     }
 
     /// From now on, host calls of an instance that does not serve are those of a new
-    /// one that is being made with these permissions. Its number.
-    pub(crate) fn starts(&self, permissions: &Permissions) -> u64 {
+    /// one that is being made with these permissions.
+    pub(crate) fn starts(&self, permissions: &Permissions) {
         let incarnation = INCARNATIONS.fetch_add(1, Ordering::Relaxed);
         let mut instances = lock(&self.instances);
         instances.starting = Some(Starting {
@@ -168,12 +168,12 @@ impl Resident {
             seats: Arc::new(Semaphore::new(self.open_requests)),
             permissions: Arc::new(permissions.clone()),
         });
-        incarnation
     }
 
-    /// The instance that was being made did not come to be.
-    pub(crate) fn did_not_start(&self) {
-        lock(&self.instances).starting = None;
+    /// The instance that was being made did not come to be; which it was.
+    pub(crate) fn did_not_start(&self) -> Option<u64> {
+        let starting = lock(&self.instances).starting.take();
+        starting.map(|starting| starting.incarnation)
     }
 
     /// The instance that was being made serves under this number of the engine, with the

@@ -31,8 +31,9 @@ impl RuntimeEngine for Obedient {
         &self,
         id: &ComponentId,
         _: Bytes,
-        _: ComponentConfig,
+        config: ComponentConfig,
     ) -> Result<ComponentHandle, WasmError> {
+        assert!(config.env.is_empty(), "as asked");
         let number = self.handles.fetch_add(1, Ordering::Relaxed);
         Ok(ComponentHandle::new(id.clone(), number))
     }
@@ -145,6 +146,22 @@ impl Clock for NoClock {
     fn now(&self) -> Timestamp {
         panic!("there is no time")
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_panics_while_it_loads_leaves_nothing() {
+    let host = obedient(HostLimits::default().with_components(1), &[]).await;
+    let mut events = host.events();
+    let mut panics = component("it", ECHO);
+    panics.config = panics.config.with_env("PANIC", "1");
+    let (loaded, asked) = tokio::join!(host.load(panics), async {
+        host.request(&demo("it"), "ok", 3_600 * SECOND).await
+    });
+    let error = loaded.unwrap_err().to_string();
+    assert_eq!(error, "the task of demo/it/main has ended before its time");
+    assert!(asked.unwrap_err().to_string().contains("has ended"));
+    until(&mut events, |e| matches!(e, Event::Abandoned { .. })).await;
+    host.load(component("it", ECHO)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
