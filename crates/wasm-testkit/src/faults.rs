@@ -104,8 +104,13 @@ impl<S: ?Sized, E> Faulty<S, E> {
     }
 
     /// Lets the `nth` call of `method` have this fault, counted from 1.
+    ///
+    /// # Panics
+    /// If `nth` is 0: it would never happen.
     #[must_use]
+    #[track_caller]
     pub fn on_call(mut self, method: Method, nth: u64, fault: Fault<E>) -> Self {
+        assert_ne!(nth, 0, "calls are counted from 1");
         let nth = Some(nth);
         self.chosen.push(Chosen { method, nth, fault });
         self
@@ -125,13 +130,21 @@ impl<S: ?Sized, E> Faulty<S, E> {
     ///
     /// What happens to the nth call of a method depends on the seed alone, not on
     /// what else is called meanwhile.
+    ///
+    /// # Panics
+    /// If `probability` is not from 0 to 1.
     #[must_use]
+    #[track_caller]
     pub fn at_random(
         mut self,
         seed: u64,
         probability: f64,
         faults: impl IntoIterator<Item = Fault<E>>,
     ) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "{probability} is not a probability"
+        );
         self.random = Some(Random {
             seed,
             probability,
@@ -604,6 +617,18 @@ mod tests {
         assert_ne!(drawn(8, 0.3, false), some);
         assert_eq!(drawn(0, 0.0, false), []);
         assert_eq!(drawn(0, 1.0, false).len(), 100);
+    }
+
+    #[test]
+    #[should_panic(expected = "calls are counted from 1")]
+    fn no_call_comes_before_the_first() {
+        let _ = storage().on_call(Method::Set, 0, Fault::Hang);
+    }
+
+    #[test]
+    #[should_panic(expected = "30 is not a probability")]
+    fn a_percentage_is_no_probability() {
+        let _ = storage().at_random(1, 30.0, [Fault::Hang]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub fn cases() -> Vec<Case<Subject, Infallible>> {
          order of bytes." => [
             keys_are_listed_in_order_of_bytes,
             keys_are_listed_by_prefix,
+            a_prefix_is_no_pattern,
+            what_was_deleted_is_not_listed,
             keys_are_listed_after_another,
             no_more_keys_are_listed_than_asked_for,
             pages_hold_every_key_once,
@@ -136,7 +138,7 @@ async fn a_key_exists_from_when_it_is_set_until_it_is_deleted(storage: Subject) 
         assert_eq!(storage.exists(&a(), "k").await, Ok(true));
         assert_eq!(storage.delete(&a(), "k").await, Ok(()));
     }
-    assert_eq!(storage.exists(&a(), "k").await, Ok(false));
+    holds(&storage, &a(), "k", None).await;
 }
 
 async fn what_is_stored_is_what_was_set(storage: Subject) {
@@ -310,6 +312,32 @@ async fn keys_are_listed_by_prefix(storage: Subject) {
         let found = keys(&storage, prefix, None, 9).await;
         assert_eq!(found, expected, "keys {prefix:?}");
     }
+}
+
+async fn a_prefix_is_no_pattern(storage: Subject) {
+    // What databases, shells and expressions take for something else.
+    let odd = ["a%b", "a*b", "a.b", "a?b", "a[b", "a\\b", "a_b"];
+    for key in odd.iter().chain(&["aab", "ab"]) {
+        set(&storage, &a(), key, "v").await;
+    }
+    for key in odd {
+        let prefix = &key[..2];
+        assert_eq!(keys(&storage, prefix, None, 99).await, [key], "{prefix:?}");
+    }
+    // Nor is it compared without its case.
+    assert_eq!(keys(&storage, "A", None, 99).await, [""; 0]);
+}
+
+async fn what_was_deleted_is_not_listed(storage: Subject) {
+    with_keys(&storage).await;
+    for key in ["b/1", "é", "B"] {
+        assert_eq!(storage.delete(&a(), key).await, Ok(()));
+    }
+    let left = ["a", "b", "b/10", "b/2", "c"];
+    assert_eq!(keys(&storage, "", None, 9).await, left);
+    // Nor does it take the place of one that is.
+    assert_eq!(keys(&storage, "", None, 2).await, left[..2]);
+    assert_eq!(keys(&storage, "b/", None, 9).await, ["b/10", "b/2"]);
 }
 
 async fn keys_are_listed_after_another(storage: Subject) {

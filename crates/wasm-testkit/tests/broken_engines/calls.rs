@@ -775,8 +775,8 @@ impl Defect for SparesTheGreedy {
 /// Does one thing at a time: nobody is sent a message while another is loaded, or
 /// unloaded.
 pub(crate) struct OneThingAtATime {
-    pub(crate) loads: bool,
-    pub(crate) lock: AsyncMutex<()>,
+    loads: bool,
+    lock: AsyncMutex<()>,
 }
 
 impl OneThingAtATime {

@@ -295,7 +295,7 @@ struct Granted {
 /// Grants everything, and leaves it to a validator to take back what was not granted.
 pub(crate) struct LooksUpPermissions {
     granted: Arc<Mutex<Granted>>,
-    of_restarted: bool,
+    also_of_restarted: bool,
 }
 
 impl LooksUpPermissions {
@@ -309,7 +309,7 @@ impl LooksUpPermissions {
         Self::new(services, false)
     }
 
-    fn new(services: HostServices, of_restarted: bool) -> (HostServices, Self) {
+    fn new(services: HostServices, also_of_restarted: bool) -> (HostServices, Self) {
         let granted = Arc::new(Mutex::new(Granted::default()));
         let validator = Arc::new(LookedUp {
             real: services.validator.clone(),
@@ -317,7 +317,7 @@ impl LooksUpPermissions {
         });
         let defect = Self {
             granted,
-            of_restarted,
+            also_of_restarted,
         };
         (services.with_validator(validator), defect)
     }
@@ -343,7 +343,7 @@ impl Defect for LooksUpPermissions {
 
     async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
         inner.restart_component(handle).await?;
-        if !self.of_restarted {
+        if !self.also_of_restarted {
             let mut granted = self.granted.lock().unwrap();
             granted.restarted.insert(handle.clone());
         }

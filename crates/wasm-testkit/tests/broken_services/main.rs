@@ -5,9 +5,9 @@
 mod others;
 mod routers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,8 @@ enum Flaw {
     ListsFromAfterOn,
     ListsOneMore,
     IgnoresPrefixes,
+    TakesPrefixesForPatterns,
+    ListsWhatWasDeleted,
     TakesAfterForAPage,
     ChecksThenWrites,
     WritesInTwoSteps,
@@ -55,8 +57,8 @@ use Flaw::{
     ChecksThenWrites, CountsCharacters, CountsNoKeys, CountsNoKeysInUsage, CountsWhatIsReplaced,
     DeletesWhatItCannotReplace, EndsValuesAtAZero, ForgetsToDelete, HasOneQuotaForAll,
     IgnoresCaseOfKeys, IgnoresCaseOfOwners, IgnoresPrefixes, IsShared, KeepsTheFirst, KnowsNoQuota,
-    ListsBackwards, ListsFromAfterOn, ListsOneMore, ObjectsToDeletingNothing, TakesAfterForAPage,
-    TakesEmptyForMissing, WritesInTwoSteps,
+    ListsBackwards, ListsFromAfterOn, ListsOneMore, ListsWhatWasDeleted, ObjectsToDeletingNothing,
+    TakesAfterForAPage, TakesEmptyForMissing, TakesPrefixesForPatterns, WritesInTwoSteps,
 };
 
 /// What must be said of each.
@@ -122,6 +124,8 @@ const STORAGES: &[(Flaw, &[&str])] = &[
     (ListsFromAfterOn, &["keys_are_listed_after_another"]),
     (ListsOneMore, &["no_more_keys_are_listed_than_asked_for"]),
     (IgnoresPrefixes, &["keys_are_listed_by_prefix"]),
+    (TakesPrefixesForPatterns, &["a_prefix_is_no_pattern"]),
+    (ListsWhatWasDeleted, &["what_was_deleted_is_not_listed"]),
     (TakesAfterForAPage, &["pages_hold_every_key_once"]),
     (
         ChecksThenWrites,
@@ -137,12 +141,14 @@ const STORAGES: &[(Flaw, &[&str])] = &[
 struct Storage {
     inner: MemoryStorage,
     flaw: Flaw,
+    deleted: Mutex<BTreeSet<String>>,
 }
 
 fn flawed(flaw: Flaw) -> storage::Subject {
     Arc::new(Storage {
         inner: MemoryStorage::new(),
         flaw,
+        deleted: Mutex::default(),
     })
 }
 
@@ -243,7 +249,11 @@ impl ComponentStorage for Storage {
             ObjectsToDeletingNothing if !self.inner.exists(&owner, &key).await? => {
                 Err(StorageError::NotFound(key))
             }
-            _ => self.inner.delete(&owner, &key).await,
+            _ => {
+                self.inner.delete(&owner, &key).await?;
+                self.deleted.lock().unwrap().insert(key);
+                Ok(())
+            }
         }
     }
 
@@ -264,6 +274,22 @@ impl ComponentStorage for Storage {
         let after = after.filter(|_| self.flaw != TakesAfterForAPage);
         let mut keys = self.inner.list_keys(&owner, prefix, after, limit).await?;
         match (self.flaw, after) {
+            (TakesPrefixesForPatterns, _) => {
+                let like = |key: &String| {
+                    let mut characters = key.chars();
+                    prefix.chars().all(|wanted| {
+                        let found = characters.next();
+                        found.is_some() && wanted == '_' || found == Some(wanted)
+                    })
+                };
+                keys = self.inner.list_keys(&owner, "", after, limit).await?;
+                keys.retain(like);
+            }
+            (ListsWhatWasDeleted, None) => {
+                keys.extend(self.deleted.lock().unwrap().iter().cloned());
+                keys.sort();
+                keys.truncate(limit);
+            }
             (ListsBackwards, _) => keys.reverse(),
             (ListsFromAfterOn, Some(after)) if self.inner.exists(&owner, after).await? => {
                 keys.insert(0, after.to_owned());

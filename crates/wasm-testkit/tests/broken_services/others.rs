@@ -92,14 +92,14 @@ fn every_broken_validator_is_found_out() {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Telling {
     AsItShould,
-    SixtyFramesASecond,
+    InNanosecondsOnly,
     OneTimeOnly,
     EachDayTwice,
 }
 
 const CLOCKS: &[(Telling, &[&str])] = &[
     (
-        Telling::SixtyFramesASecond,
+        Telling::InNanosecondsOnly,
         &["nanoseconds_are_less_than_a_second"],
     ),
     (
@@ -119,7 +119,7 @@ impl Clock for Teller {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let (seconds, nanoseconds) = match self.telling {
             Telling::AsItShould => (asked, 999_999_999),
-            Telling::SixtyFramesASecond => (0, 1_000_000_000),
+            Telling::InNanosecondsOnly => (0, 1_000_000_000),
             Telling::OneTimeOnly if asked > 0 => panic!("asked again"),
             Telling::OneTimeOnly => (0, 0),
             Telling::EachDayTwice => (asked * 24 * 60 * 60, 0),
