@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::mem;
-use std::pin::pin;
+use std::panic;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use wasm_core::text::Quoted;
@@ -29,8 +31,11 @@ use crate::table;
 
 /// What takes longer is worth a line, or it looks as if nothing happened.
 pub(crate) const SLOW: Duration = Duration::from_millis(500);
-/// How long the next line waits for what the last one set going.
+/// How long the next line waits for what the last one set going; for its reply too, if
+/// someone types.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Every request has a timeout of its own.
+const UNTIL_ANSWERED: Duration = Duration::MAX;
 /// A failure is told to whoever waits for the answer in less.
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// What takes longer to end is named: longer than a host goes on delivering.
@@ -49,8 +54,10 @@ pub(crate) struct Conversation {
     events: Events,
     timeout: Duration,
     verbose: bool,
-    /// Someone types, and knows which line it was.
+    /// Someone types, knows which line it was, and may wonder why there is no reply.
     interactive: bool,
+    /// What the lines asked for.
+    asked: Asked,
     /// Since when what is announced as being compiled is.
     compiling: BTreeMap<ComponentId, Instant>,
     /// What a report has said need not be said by an event.
@@ -95,6 +102,7 @@ impl Conversation {
             timeout,
             verbose,
             interactive,
+            asked: Asked::default(),
             compiling: BTreeMap::new(),
             reported: None,
             failed: false,
@@ -166,18 +174,14 @@ impl Conversation {
     }
 
     /// Does what the lines say, until they end or one says so. Each is done with before
-    /// the next is looked at.
+    /// the next is looked at, but someone who types need not wait long.
     pub(crate) async fn talk(&mut self, lines: &mut mpsc::Receiver<Typed>) -> Result<(), Stop> {
+        let patience = match self.interactive {
+            true => SETTLE,
+            false => UNTIL_ANSWERED,
+        };
         loop {
-            // In no order: events without end must not keep a line waiting.
-            let line = tokio::select! {
-                Some(event) = self.events.next() => {
-                    self.show(&event);
-                    continue;
-                }
-                line = lines.recv() => line,
-            };
-            let line = match line {
+            let line = match self.showing(lines.recv()).await? {
                 None => return Ok(()),
                 Some(Err(error)) => {
                     let report = Report::error(format!("standard input cannot be read: {error}"));
@@ -190,16 +194,29 @@ impl Conversation {
                     continue;
                 }
             };
-            match self.obey(&line.payload).await? {
+            let waiting = self.asked.of.len();
+            match self.obey(&line).await? {
                 Done::Well => {}
                 Done::Badly(report) => self.complain(report, &line.origin),
                 Done::Last => return Ok(()),
             }
-            // What the line set going comes before the next, if it does not take long.
-            let host = self.host.clone();
-            let _ = self.showing(host.drain(SETTLE)).await;
+            self.answers(waiting, patience).await?;
+            if self.asked.of.is_empty() {
+                let host = self.host.clone();
+                // What does not come to rest goes on beside the next line.
+                let _ = self.showing(host.drain(SETTLE)).await?;
+            } else if let Some([.., id]) = self.asked.of.get(waiting..) {
+                aside(format!("waiting for {id}; other lines are taken"));
+            }
             self.show_pending();
         }
+    }
+
+    /// Waits until no more than `left` of the lines wait for an answer.
+    async fn answers(&mut self, left: usize, patience: Duration) -> Result<(), Stop> {
+        let mut end = pin!(sleep(patience));
+        while self.asked.of.len() > left && self.step(end.as_mut()).await?.is_none() {}
+        Ok(())
     }
 
     fn complain(&mut self, report: Report, origin: &str) {
@@ -211,8 +228,9 @@ impl Conversation {
         }
     }
 
-    async fn obey(&mut self, line: &[u8]) -> Result<Done, Stop> {
-        let line = match Line::parse(line) {
+    async fn obey(&mut self, line: &Message) -> Result<Done, Stop> {
+        let Message { payload, origin } = line;
+        let line = match Line::parse(payload) {
             Ok(line) => line,
             Err(report) => return Ok(Done::Badly(report)),
         };
@@ -235,59 +253,65 @@ impl Conversation {
                 print(&dead_letters(&letters))?;
                 Done::Well
             }
-            Line::Ask(to, text) => self.ask(&to, text).await?,
+            Line::Ask(to, text) => self.ask(&to, text, origin),
             Line::Send(to, text) => self.send(&to, text).await,
-            Line::Restart(id) => self.restart(&id).await,
+            Line::Restart(id) => self.restart(&id, origin),
         })
     }
 
-    async fn ask(&mut self, to: &ComponentId, text: Vec<u8>) -> Result<Done, Stop> {
+    fn ask(&mut self, to: &ComponentId, text: Vec<u8>, origin: &str) -> Done {
         let source = match self.addressee(to, &text) {
             Ok(source) => source,
-            Err(report) => return Ok(Done::Badly(report)),
+            Err(report) => return Done::Badly(report),
         };
-        match self.reply(to, text).await {
-            Ok(Some(reply)) => print(&reply_line(to, &reply))?,
-            Ok(None) => aside(format!("{to} has no reply")),
-            Err(RequestError::Component(error)) => return Ok(Done::Badly(source.explain(&error))),
-            Err(RequestError::Messaging(error)) => {
-                return Ok(Done::Badly(self.not_answered(to, &error).await));
-            }
-            Err(error) => return Ok(Done::Badly(Report::error(error.to_string()))),
-        }
-        Ok(Done::Well)
+        let (host, to, within) = (self.host.clone(), to.clone(), self.timeout);
+        let reply = async move { Outcome::Replied(host.request(&to, text, within).await) };
+        self.asked.begin(source, origin, reply);
+        Done::Well
     }
 
-    /// Shows what happens in the meantime, but for a failure that is the reply.
-    async fn reply(
-        &mut self,
-        to: &ComponentId,
-        text: Vec<u8>,
-    ) -> Result<Option<MessagePayload>, RequestError> {
-        let host = self.host.clone();
-        let mut reply = pin!(host.request(to, text, self.timeout));
-        loop {
-            let (event, reply) = tokio::select! {
-                biased;
-                reply = &mut reply => (None, Some(reply)),
-                Some(event) = self.events.next() => match &event {
-                    Event::Failed { component, .. } if component == to => {
-                        let reply = timeout(AT_ONCE, &mut reply).await.ok();
-                        (Some(event), reply)
-                    }
-                    _ => (Some(event), None),
-                },
-            };
-            if let Some(Err(RequestError::Component(error))) = &reply {
-                self.reported = Some(Arc::clone(error));
+    fn restart(&mut self, id: &ComponentId, origin: &str) -> Done {
+        let source = match self.addressee(id, &[]) {
+            Ok(source) => source,
+            Err(report) => return Done::Badly(report),
+        };
+        let (host, id, within) = (self.host.clone(), id.clone(), self.timeout);
+        let restart = async move {
+            let restarted = timeout(within, host.restart(&id)).await;
+            Outcome::Restarted(restarted.ok())
+        };
+        self.asked.begin(source, origin, restart);
+        Done::Well
+    }
+
+    async fn tell(&mut self, answer: Answer) -> Result<(), Stop> {
+        let Answer {
+            source,
+            origin,
+            outcome,
+        } = answer;
+        let id = &source.id;
+        let report = match outcome {
+            Outcome::Replied(Ok(Some(reply))) => return Ok(print(&reply_line(id, &reply))?),
+            Outcome::Replied(Ok(None)) => {
+                aside(format!("{id} has no reply"));
+                return Ok(());
             }
-            if let Some(event) = event {
-                self.show(&event);
+            Outcome::Replied(Err(RequestError::Component(error))) => {
+                let report = source.explain(&error);
+                self.reported = Some(error);
+                report
             }
-            if let Some(reply) = reply {
-                return reply;
+            Outcome::Replied(Err(RequestError::Messaging(error))) => {
+                self.not_answered(id, &error).await
             }
-        }
+            Outcome::Replied(Err(error)) => Report::error(error.to_string()),
+            Outcome::Restarted(Some(Ok(()))) => return Ok(()),
+            Outcome::Restarted(Some(Err(error))) => explain(&source, &error),
+            Outcome::Restarted(None) => not_restarted(&source, self.timeout),
+        };
+        self.complain(report, &origin);
+        Ok(())
     }
 
     async fn send(&self, to: &ComponentId, text: Vec<u8>) -> Done {
@@ -297,20 +321,6 @@ impl Conversation {
         match self.host.send(to, text) {
             Ok(()) => Done::Well,
             Err(error) => Done::Badly(self.not_answered(to, &error).await),
-        }
-    }
-
-    async fn restart(&mut self, id: &ComponentId) -> Done {
-        let source = match self.addressee(id, &[]) {
-            Ok(source) => source,
-            Err(report) => return Done::Badly(report),
-        };
-        let host = self.host.clone();
-        let restart = timeout(self.timeout, host.restart(id));
-        match self.showing(restart).await {
-            Ok(Ok(())) => Done::Well,
-            Ok(Err(error)) => Done::Badly(explain(&source, &error)),
-            Err(_) => Done::Badly(not_restarted(&source, self.timeout)),
         }
     }
 
@@ -363,28 +373,34 @@ impl Conversation {
     }
 
     /// Waits for what the lines set going, no longer than for a reply.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) -> Result<(), Stop> {
+        self.answers(0, UNTIL_ANSWERED).await?;
         let host = self.host.clone();
-        if let Err(error) = self.showing(host.drain(self.timeout)).await {
+        if let Err(error) = self.showing(host.drain(self.timeout)).await? {
             Report::warning(error.to_string()).print();
         }
+        Ok(())
     }
 
     /// Shows what happens, without end.
-    pub(crate) async fn watch(&mut self) {
-        self.showing::<()>(pending()).await;
+    pub(crate) async fn watch(&mut self) -> Result<(), Stop> {
+        self.showing(pending()).await
     }
 
     /// Ends all components.
-    pub(crate) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) -> Result<(), Stop> {
         self.stopping = true;
+        // Who ends it does not wait for answers.
+        self.asked = Asked::default();
         let host = self.host.clone();
         let mut stop = pin!(host.stop());
-        if timeout(SLOW_END, self.showing(&mut stop)).await.is_err() {
+        let soon = timeout(SLOW_END, &mut stop);
+        if self.showing(soon).await?.is_err() {
             self.tell_who_is_busy().await;
-            self.showing(stop).await;
+            self.showing(stop).await?;
         }
         self.show_pending();
+        Ok(())
     }
 
     /// A call that is under way is waited for, and may be allowed hours.
@@ -403,15 +419,44 @@ impl Conversation {
     }
 
     /// Shows what happens in the meantime.
-    async fn showing<T>(&mut self, work: impl Future<Output = T>) -> T {
+    async fn showing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
         let mut work = pin!(work);
         loop {
-            tokio::select! {
-                biased;
-                outcome = &mut work => return outcome,
-                Some(event) = self.events.next() => self.show(&event),
+            if let Some(outcome) = self.step(work.as_mut()).await? {
+                return Ok(outcome);
             }
         }
+    }
+
+    /// Shows one thing that happens, unless the work is done.
+    async fn step<T>(
+        &mut self,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<Option<T>, Stop> {
+        tokio::select! {
+            biased;
+            outcome = work => return Ok(Some(outcome)),
+            Some(answer) = self.asked.next() => self.tell(answer).await?,
+            Some(event) = self.events.next() => {
+                if let Event::Failed { component, .. } = &event {
+                    self.answer_of(component).await?;
+                }
+                self.show(&event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A failure may be the answer that a line waits for, whose report says more than the
+    /// event.
+    async fn answer_of(&mut self, failed: &ComponentId) -> Result<(), Stop> {
+        while self.asked.of.contains(failed) {
+            match timeout(AT_ONCE, self.asked.next()).await {
+                Ok(Some(answer)) => self.tell(answer).await?,
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     fn show_pending(&mut self) {
@@ -455,6 +500,58 @@ impl Conversation {
     /// A line was this request, and its report says what came of it.
     fn is_asked(&self, from: &ComponentId, kind: LetterKind) -> bool {
         kind == LetterKind::Request && from == self.host.program_id()
+    }
+}
+
+/// What was asked for and is not there yet.
+#[derive(Default)]
+struct Asked {
+    tasks: JoinSet<Answer>,
+    /// Whom, the oldest first.
+    of: Vec<ComponentId>,
+}
+
+struct Answer {
+    source: Arc<Source>,
+    /// The line.
+    origin: String,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Replied(Result<Option<MessagePayload>, RequestError>),
+    /// Or not in time.
+    Restarted(Option<Result<(), HostError>>),
+}
+
+impl Asked {
+    fn begin(
+        &mut self,
+        source: Arc<Source>,
+        origin: &str,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        let origin = origin.to_owned();
+        self.of.push(source.id.clone());
+        self.tasks.spawn(async move {
+            let outcome = work.await;
+            Answer {
+                source,
+                origin,
+                outcome,
+            }
+        });
+    }
+
+    /// `None` if nothing is awaited. May be dropped while it waits.
+    async fn next(&mut self) -> Option<Answer> {
+        let answer = match self.tasks.join_next().await? {
+            Ok(answer) => answer,
+            Err(error) => panic::resume_unwind(error.into_panic()),
+        };
+        let place = self.of.iter().position(|id| *id == answer.source.id);
+        self.of.remove(place.expect("it was begun"));
+        Some(answer)
     }
 }
 

@@ -47,8 +47,8 @@ Each line of standard input is one of these:
 A reply is printed as `namespace/name/instance: REPLY`, further lines of it are
 indented; one that is no text is printed in hexadecimal, as 0x00ff. The next
 line is read once the reply is there and what the message set going has come to
-rest, for which it waits up to a second. What happens besides, and what
-components log, goes to standard error.
+rest, for which it waits up to a second; at a terminal, up to a second for the
+reply too. What happens besides, and what components log, goes to standard error.
 
 Components may send to each other what [permissions] grants them, and are
 restarted as [supervision] says. What they store is lost at the end, or kept
@@ -186,11 +186,7 @@ impl Up {
         if let Err(Stop::Interrupted) = outcome {
             aside("stopping; Ctrl-C again does not wait for it");
         }
-        let stop = async {
-            conversation.stop().await;
-            Ok(())
-        };
-        unless_ended(stop).await?;
+        unless_ended(conversation.stop()).await?;
         match outcome {
             Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
@@ -242,10 +238,9 @@ impl Up {
         let mut lines = typed_lines(self.limits.memory_ceiling);
         conversation.talk(&mut lines).await?;
         if self.stay {
-            conversation.watch().await;
+            conversation.watch().await?;
         }
-        conversation.settle().await;
-        Ok(())
+        conversation.settle().await
     }
 }
 

@@ -39,18 +39,23 @@ impl Folder {
 
     fn start(&self, flags: &[&str]) -> Running {
         let path = self.0.path().display().to_string();
-        let mut child = command([&["up", &path], flags].concat())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Running {
-            stdin: child.stdin.take(),
-            stdout: lines_of(child.stdout.take().unwrap()),
-            stderr: lines_of(child.stderr.take().unwrap()),
-            child,
-        }
+        Running::new(command([&["up", &path], flags].concat()))
+    }
+
+    /// At a terminal, to which standard error goes too.
+    #[cfg(target_os = "linux")]
+    fn start_at_terminal(&self, flags: &[&str]) -> Running {
+        let program = env!("CARGO_BIN_EXE_airssys-wasm");
+        let line = format!(
+            "'{program}' up '{}' {}",
+            self.0.path().display(),
+            flags.join(" ")
+        );
+        let mut command = Command::new("script");
+        command
+            .args(["-qefc", &line, "/dev/null"])
+            .env("NO_COLOR", "1");
+        Running::new(command)
     }
 }
 
@@ -67,6 +72,21 @@ struct Running {
 }
 
 impl Running {
+    fn new(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            stdin: child.stdin.take(),
+            stdout: lines_of(child.stdout.take().unwrap()),
+            stderr: lines_of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
     fn type_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -82,18 +102,14 @@ impl Running {
     /// Waits for a line of standard error.
     #[track_caller]
     fn says(&mut self, part: &str) {
-        let began = Instant::now();
-        let mut said = Vec::new();
-        while let Ok(line) = self
-            .stderr
-            .recv_timeout(LONG.saturating_sub(began.elapsed()))
-        {
-            said.push(line);
-            if said.last().is_some_and(|line| line.contains(part)) {
-                return;
-            }
-        }
-        panic!("{part:?} is not in {said:#?}");
+        wait_for(&self.stderr, part);
+    }
+
+    /// Waits for a line of standard output.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    fn shows(&mut self, part: &str) {
+        wait_for(&self.stdout, part);
     }
 
     #[cfg(unix)]
@@ -117,6 +133,19 @@ impl Running {
         self.child.kill().unwrap();
         panic!("does not end");
     }
+}
+
+#[track_caller]
+fn wait_for(lines: &Receiver<String>, part: &str) {
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    while let Ok(line) = lines.recv_timeout(LONG.saturating_sub(began.elapsed())) {
+        seen.push(line);
+        if seen.last().is_some_and(|line| line.contains(part)) {
+            return;
+        }
+    }
+    panic!("{part:?} is not in {seen:#?}");
 }
 
 fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
@@ -600,6 +629,32 @@ fn a_second_signal_waits_for_nothing() {
         running.signal(signal);
         running.ends_with(130);
     }
+}
+
+/// Whoever types learns how a component is that does not answer, and who does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_waits_for_nobody() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("sleeper", wasm_fixtures::SLEEPER, "");
+    let manifest = fs::read_to_string(folder.path("sleeper/Component.toml")).unwrap();
+    folder.write("sleeper/Component.toml", manifest.replace("5s", "1h"));
+    let mut running = folder.start_at_terminal(&["--timeout", "1h"]);
+    running.shows("`help` shows more");
+    running.type_line("demo/sleeper/main 3000000");
+    running.shows("waiting for demo/sleeper/main; other lines are taken");
+    running.type_line("ps");
+    running.shows("demo/sleeper/main  1.2.3    busy");
+    running.type_line("restart demo/sleeper/main");
+    running.shows("waiting for demo/sleeper/main; other lines are taken");
+    running.type_line("demo/a/main hello");
+    running.shows("demo/a/main: hello");
+    // Ctrl-C, as the terminal has it.
+    running.type_line("\u{3}");
+    running.shows("waiting for demo/sleeper/main, which has 1h for a call");
+    running.type_line("\u{3}");
+    running.ends_with(130);
 }
 
 #[test]
