@@ -33,6 +33,7 @@ use crate::{
 /// *Shutting down.* A request that a component makes during its `shutdown` is
 /// refused with [`MessagingError::InvalidMessage`](crate::MessagingError::InvalidMessage)
 /// and does not reach the router: whoever asked would not be there for the answer.
+/// Whatever else it may do, it may do then too.
 ///
 /// *Cancellation.* Dropping the future of a call that has begun does no harm: the
 /// call ends in the background within its deadline, its answer is discarded, and

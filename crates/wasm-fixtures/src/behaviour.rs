@@ -272,6 +272,9 @@ pub enum OnShutdown {
     /// Requests an answer of `demo/sink/main` within 1,000 ms to `bye`, and answers
     /// `shutdown-failed` with the name of the case if that is refused, ok otherwise.
     Requests,
+    /// Sends `bye` to `demo/sink/main`, and answers `shutdown-failed` with the name of the
+    /// case if that is refused, ok otherwise.
+    Sends,
     /// Executes `unreachable`.
     Trap,
     /// Loops forever.

@@ -157,6 +157,11 @@ fixtures! {
         shutdown: OnShutdown::Requests,
         ..on_message(OnMessage::Echo)
     });
+    /// `shutdown` sends a message.
+    SHUTDOWN_SENDS = "shutdown-sends" => Component(Lifecycle {
+        shutdown: OnShutdown::Sends,
+        ..on_message(OnMessage::Echo)
+    });
     /// `handle-callback` answers with an error.
     CALLBACK_FAILS = "callback-fails" => Component(Lifecycle {
         callback: OnCallback::Fails("unwanted"),

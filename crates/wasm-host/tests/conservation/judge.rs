@@ -141,6 +141,10 @@ impl<'a> Judge<'a> {
                 self.wrong.push(format!("accepted for nobody: {what}"));
             }
             self.count(format!("{}: {:?}", sent.kind, sent.accepted));
+            // What fixtures say in their shutdown.
+            if sent.payload.as_bytes() == b"bye" {
+                self.count(format!("last word: {:?}", sent.accepted));
+            }
             if count.handled == 1 {
                 self.count(format!("handled: {}", sent.kind));
             }

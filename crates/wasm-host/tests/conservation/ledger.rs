@@ -46,6 +46,8 @@ pub(crate) struct Book {
     handles: HashMap<ComponentId, ComponentHandle>,
     /// By number of the engine.
     living: HashMap<u64, usize>,
+    /// What instances asked in their `initialize`.
+    first_asked: HashMap<u64, Vec<CorrelationId>>,
     busy: HashMap<u64, &'static str>,
     broken: HashSet<u64>,
 }
@@ -72,7 +74,7 @@ pub(crate) struct Asked {
     pub(crate) letter: Moment,
     pub(crate) of: ComponentId,
     pub(crate) requester: ComponentId,
-    /// The life in which it was made.
+    /// The life in which it was made, for which its `initialize` counts.
     pub(crate) life: Option<usize>,
     pub(crate) deadline: Instant,
     pub(crate) cancelled: Option<Moment>,
@@ -161,6 +163,12 @@ impl Ledger {
         book.lives.push(Life { ended: None });
         let life = book.lives.len() - 1;
         book.living.insert(handle.handle_id(), life);
+        for request in book.first_asked(handle) {
+            book.count("request: in initialize");
+            if let Some(asked) = book.requests.get_mut(&request) {
+                asked.life = Some(life);
+            }
+        }
         book.handles.insert(handle.id().clone(), handle.clone());
         book.broken.remove(&handle.handle_id());
     }
@@ -169,6 +177,7 @@ impl Ledger {
     pub(crate) fn dies(&self, handle: &ComponentHandle) {
         let ended = Some((self.next(), Instant::now()));
         let mut book = self.book();
+        book.first_asked(handle);
         if let Some(life) = book.living.remove(&handle.handle_id()) {
             book.lives[life].ended = ended;
         }
@@ -266,6 +275,10 @@ impl Ledger {
             cancelled: None,
             not_cancelled: Vec::new(),
         };
+        if asked.life.is_none() {
+            let first = book.first_asked.entry(from.handle_id()).or_default();
+            first.push(request.clone());
+        }
         if book.requests.insert(request.clone(), asked).is_some() {
             book.wrong.push(format!("{request} is given twice"));
         }
@@ -303,6 +316,10 @@ impl Call {
 }
 
 impl Book {
+    fn first_asked(&mut self, of: &ComponentHandle) -> Vec<CorrelationId> {
+        self.first_asked.remove(&of.handle_id()).unwrap_or_default()
+    }
+
     pub(crate) fn count(&mut self, what: &str) {
         *self.tally.entry(what.to_owned()).or_default() += 1;
     }

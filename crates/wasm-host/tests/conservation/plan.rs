@@ -10,17 +10,17 @@ use wasm_core::{
 use wasm_host::{Component, HostLimits};
 use wasm_testkit::wasm_fixtures::{
     BROADCASTER, CALLBACK, CALLBACK_FAILS, COUNTER, ECHO, Fixture, GUEST_ERROR, HELLO, INIT_FAILS,
-    SENDER, SHUTDOWN_FAILS, SLEEP_FOREVER, SLEEPER, SPIN, SPIN_IN_HEALTH, SPIN_IN_INITIALIZE,
-    SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK, TRAP_IN_INITIALIZE,
-    TRAP_IN_SHUTDOWN, TRUNCATED,
+    INIT_SENDS, SENDER, SHUTDOWN_FAILS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS, SLEEP_FOREVER, SLEEPER,
+    SPIN, SPIN_IN_HEALTH, SPIN_IN_INITIALIZE, SPIN_IN_SHUTDOWN, TRAP, TRAP_EVERY_THIRD,
+    TRAP_IN_CALLBACK, TRAP_IN_INITIALIZE, TRAP_IN_SHUTDOWN, TRUNCATED,
 };
 
 use super::random::Random;
 
 const MIB: u64 = 1 << 20;
 
-/// The one that is never loaded comes last.
-const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "nobody"];
+/// The first is whom some send to by themselves; the one that is never loaded comes last.
+const NAMES: [&str; 7] = ["sink", "a", "b", "c", "d", "e", "nobody"];
 
 pub(crate) const NOBODY: usize = NAMES.len() - 1;
 
@@ -412,6 +412,9 @@ const FIXTURES: &[(u64, Fixture)] = &[
     (1, SPIN_IN_HEALTH),
     (1, HELLO),
     (1, INIT_FAILS),
+    (2, INIT_SENDS),
+    (2, SHUTDOWN_SENDS),
+    (1, SHUTDOWN_REQUESTS),
 ];
 
 const NEXT: &[(u64, Step)] = &[

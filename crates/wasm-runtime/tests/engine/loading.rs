@@ -155,6 +155,10 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
         OnShutdown::Requests => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
                 error: LifecycleError::ShutdownFailed(said), ..
             }) if said == "invalid-message")),
+        // It is not permitted.
+        OnShutdown::Sends => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
+                error: LifecycleError::ShutdownFailed(said), ..
+            }) if said == "delivery-failed")),
         OnShutdown::Trap => assert!(
             matches!(shutdown, Err(WasmError::Trapped { trap: Trap::Unreachable, export, .. })
                 if &*export == "shutdown")

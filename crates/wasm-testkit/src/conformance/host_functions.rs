@@ -8,7 +8,7 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
-    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, STORAGE_FILL, STORE,
+    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS, STORAGE_FILL, STORE,
 };
 
 use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
@@ -44,6 +44,9 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
          not be there for the answer." => [
             a_request_in_the_shutdown_of_an_unload_is_refused,
             a_request_in_the_shutdown_of_a_restart_is_refused,
+        ],
+        "Whatever else it may do, it may do then too." => [
+            what_a_component_sends_in_its_shutdown_is_sent,
         ],
         "What a component may do. The default grants nothing." => [
             nothing_may_be_sent_by_default,
@@ -322,6 +325,19 @@ async fn a_request_in_the_shutdown_of_a_restart_is_refused<E: Engine + ?Sized>(l
         assert_eq!(host.router.take_calls(), []);
         assert_eq!(host.bench.ask(&asks, "hi").await, "hi");
     }
+}
+
+async fn what_a_component_sends_in_its_shutdown_is_sent<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let from = host.bench.load(SHUTDOWN_SENDS, permitted()).await;
+    let bye = [RouterCall::Send {
+        from: from.clone(),
+        message: outgoing(&from, "demo/sink/main", "bye"),
+    }];
+    host.bench.restart(&from).await;
+    assert_eq!(host.router.take_calls(), bye, "in a restart");
+    host.bench.unload(&from).await;
+    assert_eq!(host.router.take_calls(), bye, "in an unload");
 }
 
 async fn nothing_may_be_sent_by_default<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -329,6 +329,13 @@ impl Instance {
                     Err(error) => not_shut_down(error.name()),
                 }
             }
+            OnShutdown::Sends => {
+                let bye = Bytes::from_static(b"bye");
+                match self.send(&Target::sink(), bye).await? {
+                    Ok(()) => Ok(Ok(())),
+                    Err(error) => not_shut_down(error.name()),
+                }
+            }
             OnShutdown::Trap => Err(unreachable()),
             OnShutdown::Spin => Err(self.spin().await),
         }

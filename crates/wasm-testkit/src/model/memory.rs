@@ -144,6 +144,9 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
         | OnMessage::OkOr(Otherwise::GrowTableUntilDenied | Otherwise::AskForRandomBytes(_)) => 1,
         _ => 0,
     };
-    let of_shutdown = u64::from(lifecycle.shutdown == OnShutdown::Requests);
+    let of_shutdown = match lifecycle.shutdown {
+        OnShutdown::Requests | OnShutdown::Sends => 1,
+        _ => 0,
+    };
     of_initialize + of_message + of_shutdown
 }

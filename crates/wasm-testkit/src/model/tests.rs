@@ -323,6 +323,10 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
             let refused = "invalid-message".to_owned();
             assert_eq!(error, LifecycleError::ShutdownFailed(refused));
         }
+        (OnShutdown::Sends, Err(WasmError::ShutdownFailed { error, .. })) => {
+            let not_permitted = "delivery-failed".to_owned();
+            assert_eq!(error, LifecycleError::ShutdownFailed(not_permitted));
+        }
         (OnShutdown::Trap, Err(WasmError::Trapped { export, .. })) => {
             assert_eq!(&*export, "shutdown");
         }

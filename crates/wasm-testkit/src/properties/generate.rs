@@ -252,7 +252,7 @@ fn end(fixture: &Fixture) -> Option<End> {
 fn talks(fixture: &Fixture) -> bool {
     lifecycle(fixture).is_some_and(|lifecycle| {
         lifecycle.initialize == OnInitialize::Sends
-            || lifecycle.shutdown == OnShutdown::Requests
+            || matches!(lifecycle.shutdown, OnShutdown::Requests | OnShutdown::Sends)
             || matches!(
                 lifecycle.message,
                 OnMessage::Send | OnMessage::SendBack | OnMessage::Broadcast | OnMessage::Request

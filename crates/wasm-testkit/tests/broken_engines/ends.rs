@@ -1,7 +1,7 @@
 //! Engines that go wrong when something ends: a call that is dropped, a restart, an
 //! unload.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentUsage, HealthStatus, HostServices, LifecycleError, MessagePayload, MessageRouter,
-    WasmError,
+    ComponentUsage, CorrelationId, HealthStatus, HostServices, LifecycleError, MessagePayload,
+    MessageRouter, MessagingError, WasmError,
 };
 use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
 
@@ -359,6 +359,75 @@ impl Defect for TakesLastRequests {
     async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
         self.request(inner, handle).await;
         inner.restart_component(handle).await
+    }
+}
+
+/// Takes no message from a component that shuts down.
+pub(crate) struct TakesNoLastWord {
+    ending: Arc<Mutex<HashSet<ComponentHandle>>>,
+}
+
+impl TakesNoLastWord {
+    pub(crate) fn new(services: HostServices) -> (HostServices, Self) {
+        let ending = Arc::new(Mutex::default());
+        let router = Arc::new(Hurried {
+            real: services.router.clone(),
+            ending: Arc::clone(&ending),
+        });
+        (services.with_router(router), Self { ending })
+    }
+}
+
+#[async_trait]
+impl Defect for TakesNoLastWord {
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        self.ending.lock().unwrap().insert(handle.clone());
+        inner.unload_component(handle).await
+    }
+}
+
+/// The router of [`TakesNoLastWord`].
+struct Hurried {
+    real: Arc<dyn MessageRouter>,
+    ending: Arc<Mutex<HashSet<ComponentHandle>>>,
+}
+
+#[async_trait]
+impl MessageRouter for Hurried {
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        if self.ending.lock().unwrap().contains(from) {
+            return Err(MessagingError::InvalidMessage("too late".to_owned()));
+        }
+        self.real.send(from, message).await
+    }
+
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        self.real.request(from, message, timeout).await
+    }
+
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        self.real.cancel_request(from, request).await
+    }
+
+    async fn broadcast(
+        &self,
+        from: &ComponentHandle,
+        messages: Vec<ComponentMessage>,
+    ) -> Result<(), MessagingError> {
+        self.real.broadcast(from, messages).await
     }
 }
 

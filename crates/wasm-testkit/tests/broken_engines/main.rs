@@ -37,8 +37,9 @@ use ends::{
     GivesUpWhenDropped, HeedsShutdown, HidesFailedRestarts, Hurries, KeepsState, Misreports,
     MixesUpAnswers, RestartsForever, RestartsOnlyFailed, RestartsWhilePolled,
     RestartsWithoutShutdown, ShutsDownForFree, ShutsDownWhenDropped, StartsOverWhenDropped,
-    StartsOverWhenHealthIsDropped, StopsWhenDropped, TakesLastRequests, UnloadsBesideDroppedCalls,
-    UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere, WithdrawsNoCallback, WithdrawsNothing,
+    StartsOverWhenHealthIsDropped, StopsWhenDropped, TakesLastRequests, TakesNoLastWord,
+    UnloadsBesideDroppedCalls, UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere,
+    WithdrawsNoCallback, WithdrawsNothing,
 };
 use loading::{
     Accepts, Configures, IgnoresIdsOfHandles, InsistsOnALifecycle, LeavesFailedLoadsBehind,
@@ -748,6 +749,14 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             with(services, t, late)
         },
         &["host::what_initialize_sends_comes_from_the_handle_that_is_loaded"],
+    ),
+    (
+        "takes no message from a component that shuts down",
+        |s, t| {
+            let (services, no_last_word) = TakesNoLastWord::new(s);
+            with(services, t, no_last_word)
+        },
+        &["host::what_a_component_sends_in_its_shutdown_is_sent"],
     ),
     (
         "lets a component make a request in its `shutdown`",
