@@ -142,8 +142,8 @@ pub struct MockHandle {
 }
 
 impl MockHandle {
-    /// Waits for the next call; `None` when there will be none, because the engine
-    /// is gone.
+    /// Waits for the next call, without end if none comes; `None` when there will be
+    /// none, because the engine is gone.
     pub async fn next_call(&mut self) -> Option<Call> {
         self.calls.recv().await
     }

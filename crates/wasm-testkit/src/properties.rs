@@ -55,7 +55,9 @@ mod generate;
 mod post;
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt::{self, Debug, Display, Write};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -121,14 +123,14 @@ impl Plan {
     /// [`OPERATIONS_VARIABLE`] say.
     ///
     /// # Panics
-    /// If one of them is not a number.
+    /// If one of them is not a number, or there is nothing to run.
     #[must_use]
     pub fn from_env() -> Self {
         let default = Self::default();
         Self {
-            cases: variable(CASES_VARIABLE).unwrap_or(default.cases),
+            cases: variable(CASES_VARIABLE).map_or(default.cases, NonZeroU32::get),
             seed: variable(SEED_VARIABLE).unwrap_or(default.seed),
-            operations: variable(OPERATIONS_VARIABLE).unwrap_or(default.operations),
+            operations: variable(OPERATIONS_VARIABLE).map_or(default.operations, NonZeroUsize::get),
         }
     }
 
@@ -194,9 +196,12 @@ impl Plan {
 }
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
-    let value = env::var_os(name)?;
+    env::var_os(name).map(|value| number(name, &value))
+}
+
+fn number<T: FromStr>(name: &str, value: &OsStr) -> T {
     let number = value.to_str().and_then(|text| text.parse().ok());
-    Some(number.unwrap_or_else(|| panic!("{name} is not a number that fits: {value:?}")))
+    number.unwrap_or_else(|| panic!("{name} is not a number that fits: {value:?}"))
 }
 
 /// A sequence in which an engine is not like the model; prints as a test.
@@ -643,5 +648,22 @@ impl Display for Code<'_, ComponentConfig> {
             write!(f, ".with_permissions(everything({quota}))")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_taken_as_it_is() {
+        assert_eq!(number::<NonZeroU32>(CASES_VARIABLE, "7".as_ref()).get(), 7);
+        assert_eq!(number::<u64>(SEED_VARIABLE, "0".as_ref()), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "WASM_TESTKIT_CASES is not a number that fits: \"0\"")]
+    fn no_sequences_prove_nothing() {
+        number::<NonZeroU32>(CASES_VARIABLE, "0".as_ref());
     }
 }
