@@ -148,14 +148,18 @@ impl Guest {
     }
 
     /// `None` for what is not there and for what is not to be seen.
-    async fn component_info(&self, id: ComponentId) -> Option<ComponentInfo> {
+    async fn component_info(&self, id: ComponentId) -> Result<ComponentInfo, String> {
+        let not_found = || format!("no component {id} is loaded");
         if !self.may_see(&id) {
-            return None;
+            return Err(not_found());
         }
         if let Some(info) = self.services.directory.info(&id).await {
-            return Some(info);
+            return Ok(info);
         }
-        (id == *self.id()).then(|| ComponentInfo {
+        if id != *self.id() {
+            return Err(not_found());
+        }
+        Ok(ComponentInfo {
             name: id.name().to_owned(),
             version: String::new(),
             health: HealthStatus::Unknown,
@@ -356,10 +360,14 @@ impl Instance {
         let guest = Arc::clone(&self.guest);
         let info = match target.lift()? {
             Ok(id) => self.host(guest.component_info(id)).await?,
-            Err(_) => None,
+            Err(error) => Err(error),
         };
-        let Some(info) = info else {
-            return Ok(Err("invalid-state"));
+        let info = match info {
+            Ok(info) => info,
+            Err(text) => {
+                self.allocate(1, text.len())?;
+                return Ok(Err("invalid-state"));
+            }
         };
         self.lower_id(&info.id)?;
         for text in [&info.name, &info.version, &info.health.to_string()] {

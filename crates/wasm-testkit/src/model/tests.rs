@@ -1238,6 +1238,12 @@ async fn a_component_sees_itself_and_whom_it_may_message() {
     for other in ["secret/x/main", "demo/nobody/main", "demo/../main"] {
         assert_eq!(host.refusal(&directory, other).await, "invalid-state");
     }
+    // What is wrong with this name fits in no page that it left.
+    let (page, table) = (64 << 10, 16);
+    let name = "\0".repeat(4 * page - 5_300);
+    assert_eq!(host.refusal(&directory, &name).await, "invalid-state");
+    let memory_bytes = usage(&host.engine, &directory).await.memory_bytes;
+    assert_eq!(memory_bytes, 5 * page as u64 + table);
 }
 
 #[tokio::test]
