@@ -1,15 +1,14 @@
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, Write};
 use std::mem;
-use std::panic;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use wasm_core::text::Quoted;
@@ -194,18 +193,19 @@ impl Conversation {
                     continue;
                 }
             };
-            let waiting = self.asked.of.len();
+            let waiting = self.asked.0.len();
             match self.obey(&line).await? {
                 Done::Well => {}
                 Done::Badly(report) => self.complain(report, &line.origin),
                 Done::Last => return Ok(()),
             }
             self.answers(waiting, patience).await?;
-            if self.asked.of.is_empty() {
+            if self.asked.0.is_empty() {
                 let host = self.host.clone();
                 // What does not come to rest goes on beside the next line.
                 let _ = self.showing(host.drain(SETTLE)).await?;
-            } else if let Some([.., id]) = self.asked.of.get(waiting..) {
+            } else if let Some([.., last]) = self.asked.0.get(waiting..) {
+                let id = &last.source.id;
                 aside(format!("waiting for {id}; other lines are taken"));
             }
             self.show_pending();
@@ -215,7 +215,7 @@ impl Conversation {
     /// Waits until no more than `left` of the lines wait for an answer.
     async fn answers(&mut self, left: usize, patience: Duration) -> Result<(), Stop> {
         let mut end = pin!(sleep(patience));
-        while self.asked.of.len() > left && self.step(end.as_mut()).await?.is_none() {}
+        while self.asked.0.len() > left && self.step(end.as_mut()).await?.is_none() {}
         Ok(())
     }
 
@@ -450,7 +450,7 @@ impl Conversation {
     /// A failure may be the answer that a line waits for, whose report says more than the
     /// event.
     async fn answer_of(&mut self, failed: &ComponentId) -> Result<(), Stop> {
-        while self.asked.of.contains(failed) {
+        while self.asked.of(failed) {
             match timeout(AT_ONCE, self.asked.next()).await {
                 Ok(Some(answer)) => self.tell(answer).await?,
                 _ => break,
@@ -503,17 +503,19 @@ impl Conversation {
     }
 }
 
-/// What was asked for and is not there yet.
+/// What was asked for and is not there yet, the oldest first.
 #[derive(Default)]
-struct Asked {
-    tasks: JoinSet<Answer>,
-    /// Whom, the oldest first.
-    of: Vec<ComponentId>,
+struct Asked(Vec<Question>);
+
+struct Question {
+    source: Arc<Source>,
+    /// The line.
+    origin: String,
+    outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
 }
 
 struct Answer {
     source: Arc<Source>,
-    /// The line.
     origin: String,
     outcome: Outcome,
 }
@@ -529,29 +531,43 @@ impl Asked {
         &mut self,
         source: Arc<Source>,
         origin: &str,
-        work: impl Future<Output = Outcome> + Send + 'static,
+        outcome: impl Future<Output = Outcome> + Send + 'static,
     ) {
-        let origin = origin.to_owned();
-        self.of.push(source.id.clone());
-        self.tasks.spawn(async move {
-            let outcome = work.await;
-            Answer {
-                source,
-                origin,
-                outcome,
-            }
+        self.0.push(Question {
+            source,
+            origin: origin.to_owned(),
+            outcome: Box::pin(outcome),
         });
+    }
+
+    fn of(&self, component: &ComponentId) -> bool {
+        self.0
+            .iter()
+            .any(|question| question.source.id == *component)
     }
 
     /// `None` if nothing is awaited. May be dropped while it waits.
     async fn next(&mut self) -> Option<Answer> {
-        let answer = match self.tasks.join_next().await? {
-            Ok(answer) => answer,
-            Err(error) => panic::resume_unwind(error.into_panic()),
-        };
-        let place = self.of.iter().position(|id| *id == answer.source.id);
-        self.of.remove(place.expect("it was begun"));
-        Some(answer)
+        if self.0.is_empty() {
+            return None;
+        }
+        let (place, outcome) = poll_fn(|cx| {
+            let polled =
+                self.0.iter_mut().enumerate().find_map(|(place, question)| {
+                    match question.outcome.as_mut().poll(cx) {
+                        Poll::Ready(outcome) => Some((place, outcome)),
+                        Poll::Pending => None,
+                    }
+                });
+            polled.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        let Question { source, origin, .. } = self.0.remove(place);
+        Some(Answer {
+            source,
+            origin,
+            outcome,
+        })
     }
 }
 
