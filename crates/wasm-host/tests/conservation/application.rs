@@ -387,11 +387,15 @@ impl Application {
         self.doing = "to send once more".to_owned();
         self.weather.calms_down();
         for status in self.host().status().await {
-            if status.phase != Phase::Ready || status.waiting > 0 {
-                continue;
-            }
-            if self.send(slice::from_ref(&status.id), "ok") != Accepted::Yes {
-                self.wrong(format!("no room for a message to {}", status.id));
+            // As it is now: one that is restarted over such a message may send to others.
+            let id = status.id;
+            let is_free = self
+                .host()
+                .component(&id)
+                .await
+                .is_some_and(|status| status.phase == Phase::Ready && status.waiting == 0);
+            if is_free && self.send(slice::from_ref(&id), "ok") != Accepted::Yes {
+                self.wrong(format!("no room for a message to {id}"));
             }
             self.drain().await;
         }
