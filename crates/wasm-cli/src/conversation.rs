@@ -1,14 +1,14 @@
-use std::collections::BTreeMap;
-use std::future::{Future, pending, poll_fn};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, pending};
 use std::io::{self, Write};
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
+use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 
 use wasm_core::text::Quoted;
@@ -20,6 +20,7 @@ use wasm_host::{
 use wasm_runtime::WasmtimeEngine;
 
 use crate::application::Application;
+use crate::asked::{Answer, Asked, Number, Outcome};
 use crate::line::{HELP, Line};
 use crate::message::{Lines, Message, TooLong};
 use crate::outcome::Stop;
@@ -39,6 +40,10 @@ const UNTIL_ANSWERED: Duration = Duration::MAX;
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// What takes longer to end is named: longer than a host goes on delivering.
 const SLOW_END: Duration = Duration::from_millis(1500);
+/// As many as a host keeps.
+const KEPT_EVENTS: usize = 1024;
+/// An event comes soon after the answer that told of it, or never.
+const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.
 const SHOWN_IDS: usize = 20;
 /// The latest; the table of them is no archive.
@@ -60,7 +65,7 @@ pub(crate) struct Conversation {
     /// Since when what is announced as being compiled is.
     compiling: BTreeMap<ComponentId, Instant>,
     /// What a report has said need not be said by an event.
-    reported: Option<Arc<WasmError>>,
+    reported: VecDeque<Arc<WasmError>>,
     failed: bool,
     /// So many are being loaded that a line for each would hide what matters.
     loading_many: bool,
@@ -103,7 +108,7 @@ impl Conversation {
             interactive,
             asked: Asked::default(),
             compiling: BTreeMap::new(),
-            reported: None,
+            reported: VecDeque::new(),
             failed: false,
             loading_many: false,
             stopping: false,
@@ -136,7 +141,7 @@ impl Conversation {
                 }
             }
         };
-        self.show_pending();
+        self.show_pending().await;
         self.compiling.clear();
         let many = mem::take(&mut self.loading_many);
         let failed = sources.iter().zip(loaded);
@@ -174,14 +179,14 @@ impl Conversation {
 
     /// Does what the lines say, until they end or one says so. Each is done with before
     /// the next is looked at, but someone who types need not wait long.
-    pub(crate) async fn talk(&mut self, lines: &mut mpsc::Receiver<Typed>) -> Result<(), Stop> {
+    pub(crate) async fn talk(&mut self, lines: &mut mpsc::Receiver<Typed>) -> Result<End, Stop> {
         let patience = match self.interactive {
             true => SETTLE,
             false => UNTIL_ANSWERED,
         };
         loop {
             let line = match self.showing(lines.recv()).await? {
-                None => return Ok(()),
+                None => return Ok(End::OfInput),
                 Some(Err(error)) => {
                     let report = Report::error(format!("standard input cannot be read: {error}"));
                     return Err(report.into());
@@ -189,47 +194,51 @@ impl Conversation {
                 Some(Ok(Ok(line))) => line,
                 Some(Ok(Err(TooLong { line }))) => {
                     let report = Report::error("a line is longer than any message can be");
-                    self.complain(report, &format!("line {line} of standard input"));
+                    self.complain(report, &format!("line {line} of standard input"), false);
                     continue;
                 }
             };
-            let waiting = self.asked.0.len();
             match self.obey(&line).await? {
                 Done::Well => {}
-                Done::Badly(report) => self.complain(report, &line.origin),
-                Done::Last => return Ok(()),
+                Done::Badly(report) => self.complain(report, &line.origin, false),
+                Done::Asked(number) => self.answer(number, patience).await?,
+                Done::Last => return Ok(End::Asked),
             }
-            self.answers(waiting, patience).await?;
-            if self.asked.0.is_empty() {
+            if self.asked.is_empty() {
                 let host = self.host.clone();
                 // What does not come to rest goes on beside the next line.
                 let _ = self.showing(host.drain(SETTLE)).await?;
-            } else if let Some([.., last]) = self.asked.0.get(waiting..) {
-                let id = &last.source.id;
-                aside(format!("waiting for {id}; other lines are taken"));
             }
-            self.show_pending();
+            self.show_pending().await;
         }
     }
 
-    /// Waits until no more than `left` of the lines wait for an answer.
-    async fn answers(&mut self, left: usize, patience: Duration) -> Result<(), Stop> {
+    /// Waits for the answer to a line.
+    async fn answer(&mut self, to: Number, patience: Duration) -> Result<(), Stop> {
         let mut end = pin!(sleep(patience));
-        while self.asked.0.len() > left && self.step(end.as_mut()).await?.is_none() {}
+        while self.asked.is_waiting(to) && self.step(end.as_mut()).await?.is_none() {}
+        if let Some(id) = self.asked.is_late(to) {
+            aside(format!("waiting for {id}; other lines are taken"));
+        }
         Ok(())
     }
 
-    fn complain(&mut self, report: Report, origin: &str) {
+    fn complain(&mut self, report: Report, line: &str, is_late: bool) {
         self.failed = true;
-        if self.interactive {
+        // Who types sees the line above, unless others came in between.
+        if self.interactive && !is_late {
             report.print();
         } else {
-            report.with_note(format!("this was {origin}")).print();
+            report.with_note(format!("this was {line}")).print();
         }
     }
 
     async fn obey(&mut self, line: &Message) -> Result<Done, Stop> {
         let Message { payload, origin } = line;
+        let origin = match self.interactive {
+            true => Quoted::new(&String::from_utf8_lossy(payload)).to_string(),
+            false => origin.clone(),
+        };
         let line = match Line::parse(payload) {
             Ok(line) => line,
             Err(report) => return Ok(Done::Badly(report)),
@@ -259,18 +268,17 @@ impl Conversation {
         })
     }
 
-    fn ask(&mut self, to: &ComponentId, text: Vec<u8>, origin: &str) -> Done {
+    fn ask(&mut self, to: &ComponentId, text: Vec<u8>, line: String) -> Done {
         let source = match self.addressee(to, &text) {
             Ok(source) => source,
             Err(report) => return Done::Badly(report),
         };
         let (host, to, within) = (self.host.clone(), to.clone(), self.timeout);
         let reply = async move { Outcome::Replied(host.request(&to, text, within).await) };
-        self.asked.begin(source, origin, reply);
-        Done::Well
+        Done::Asked(self.asked.begin(source, line, reply))
     }
 
-    fn restart(&mut self, id: &ComponentId, origin: &str) -> Done {
+    fn restart(&mut self, id: &ComponentId, line: String) -> Done {
         let source = match self.addressee(id, &[]) {
             Ok(source) => source,
             Err(report) => return Done::Badly(report),
@@ -280,18 +288,13 @@ impl Conversation {
             let restarted = timeout(within, host.restart(&id)).await;
             Outcome::Restarted(restarted.ok())
         };
-        self.asked.begin(source, origin, restart);
-        Done::Well
+        Done::Asked(self.asked.begin(source, line, restart))
     }
 
     async fn tell(&mut self, answer: Answer) -> Result<(), Stop> {
-        let Answer {
-            source,
-            origin,
-            outcome,
-        } = answer;
+        let source = answer.source;
         let id = &source.id;
-        let report = match outcome {
+        let report = match answer.outcome {
             Outcome::Replied(Ok(Some(reply))) => return Ok(print(&reply_line(id, &reply))?),
             Outcome::Replied(Ok(None)) => {
                 aside(format!("{id} has no reply"));
@@ -299,7 +302,7 @@ impl Conversation {
             }
             Outcome::Replied(Err(RequestError::Component(error))) => {
                 let report = source.explain(&error);
-                self.reported = Some(error);
+                self.reports(error);
                 report
             }
             Outcome::Replied(Err(RequestError::Messaging(error))) => {
@@ -307,11 +310,31 @@ impl Conversation {
             }
             Outcome::Replied(Err(error)) => Report::error(error.to_string()),
             Outcome::Restarted(Some(Ok(()))) => return Ok(()),
-            Outcome::Restarted(Some(Err(error))) => explain(&source, &error),
+            Outcome::Restarted(Some(Err(error))) => {
+                let report = explain(&source, &error);
+                if let HostError::Engine(error) = error {
+                    self.reports(error);
+                }
+                report
+            }
             Outcome::Restarted(None) => not_restarted(&source, self.timeout),
         };
-        self.complain(report, &origin);
+        self.complain(report, &answer.line, answer.is_late);
         Ok(())
+    }
+
+    /// An event need not tell of it again.
+    fn reports(&mut self, error: Arc<WasmError>) {
+        if self.reported.len() == KEPT_REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back(error);
+    }
+
+    fn is_reported(&self, error: &Arc<WasmError>) -> bool {
+        self.reported
+            .iter()
+            .any(|reported| Arc::ptr_eq(reported, error))
     }
 
     async fn send(&self, to: &ComponentId, text: Vec<u8>) -> Done {
@@ -372,11 +395,26 @@ impl Conversation {
         no_such_component(id.as_str(), &loaded)
     }
 
-    /// Waits for what the lines set going, no longer than for a reply.
+    /// Waits for what the lines set going, no longer than for a reply. Who types has
+    /// seen what came of it, or goes without.
     pub(crate) async fn settle(&mut self) -> Result<(), Stop> {
-        self.answers(0, UNTIL_ANSWERED).await?;
+        if self.interactive {
+            return Ok(());
+        }
         let host = self.host.clone();
-        if let Err(error) = self.showing(host.drain(self.timeout)).await? {
+        let mut rest = pin!(host.drain(self.timeout));
+        let soon = timeout(SLOW_END, &mut rest);
+        let rested = match self.showing(soon).await? {
+            Ok(rested) => rested,
+            Err(_) => {
+                let limit = format_duration(self.timeout);
+                aside(format!(
+                    "waiting up to {limit} for what is on its way; Ctrl-C does not wait"
+                ));
+                self.showing(rest).await?
+            }
+        };
+        if let Err(error) = rested {
             Report::warning(error.to_string()).print();
         }
         Ok(())
@@ -387,11 +425,13 @@ impl Conversation {
         self.showing(pending()).await
     }
 
-    /// Ends all components.
+    /// Ends all components, and does not wait for answers.
     pub(crate) async fn stop(&mut self) -> Result<(), Stop> {
         self.stopping = true;
-        // Who ends it does not wait for answers.
-        self.asked = Asked::default();
+        for id in self.asked.abandon() {
+            self.failed = true;
+            aside(format!("{id} has not answered"));
+        }
         let host = self.host.clone();
         let mut stop = pin!(host.stop());
         let soon = timeout(SLOW_END, &mut stop);
@@ -399,7 +439,7 @@ impl Conversation {
             self.tell_who_is_busy().await;
             self.showing(stop).await?;
         }
-        self.show_pending();
+        self.show_pending().await;
         Ok(())
     }
 
@@ -438,10 +478,11 @@ impl Conversation {
             outcome = work => return Ok(Some(outcome)),
             Some(answer) = self.asked.next() => self.tell(answer).await?,
             Some(event) = self.events.next() => {
-                if let Event::Failed { component, .. } = &event {
-                    self.answer_of(component).await?;
+                if let Event::Failed { component, error } = &event {
+                    self.answer_of(component, error).await?;
                 }
                 self.show(&event);
+                consume_budget().await;
             }
         }
         Ok(None)
@@ -449,8 +490,8 @@ impl Conversation {
 
     /// A failure may be the answer that a line waits for, whose report says more than the
     /// event.
-    async fn answer_of(&mut self, failed: &ComponentId) -> Result<(), Stop> {
-        while self.asked.of(failed) {
+    async fn answer_of(&mut self, id: &ComponentId, failed: &Arc<WasmError>) -> Result<(), Stop> {
+        while self.asked.is_about(id) && !self.is_reported(failed) {
             match timeout(AT_ONCE, self.asked.next()).await {
                 Ok(Some(answer)) => self.tell(answer).await?,
                 _ => break,
@@ -459,9 +500,15 @@ impl Conversation {
         Ok(())
     }
 
-    fn show_pending(&mut self) {
-        while let Some(event) = self.events.try_next() {
+    /// Shows what has happened, as far as it is kept. What happens meanwhile can wait:
+    /// components are faster than a terminal, and Ctrl-C is to be heard.
+    async fn show_pending(&mut self) {
+        for _ in 0..KEPT_EVENTS {
+            let Some(event) = self.events.try_next() else {
+                return;
+            };
             self.show(&event);
+            consume_budget().await;
         }
     }
 
@@ -482,10 +529,7 @@ impl Conversation {
                 from, kind, reply, ..
             } => matches!(reply, Reply::Error(_)) && !self.is_asked(from, *kind),
             Event::DeadLetter { from, kind, .. } => !self.is_asked(from, *kind),
-            Event::Failed { error, .. } => {
-                let reported = self.reported.as_ref();
-                !reported.is_some_and(|reported| Arc::ptr_eq(reported, error))
-            }
+            Event::Failed { error, .. } => !self.is_reported(error),
             // Whoever had it loaded has reported why.
             Event::NotLoaded { .. } => false,
             Event::Loaded { .. } => !self.loading_many,
@@ -503,78 +547,19 @@ impl Conversation {
     }
 }
 
-/// What was asked for and is not there yet, the oldest first.
-#[derive(Default)]
-struct Asked(Vec<Question>);
-
-struct Question {
-    source: Arc<Source>,
-    /// The line.
-    origin: String,
-    outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
-}
-
-struct Answer {
-    source: Arc<Source>,
-    origin: String,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Replied(Result<Option<MessagePayload>, RequestError>),
-    /// Or not in time.
-    Restarted(Option<Result<(), HostError>>),
-}
-
-impl Asked {
-    fn begin(
-        &mut self,
-        source: Arc<Source>,
-        origin: &str,
-        outcome: impl Future<Output = Outcome> + Send + 'static,
-    ) {
-        self.0.push(Question {
-            source,
-            origin: origin.to_owned(),
-            outcome: Box::pin(outcome),
-        });
-    }
-
-    fn of(&self, component: &ComponentId) -> bool {
-        self.0
-            .iter()
-            .any(|question| question.source.id == *component)
-    }
-
-    /// `None` if nothing is awaited. May be dropped while it waits.
-    async fn next(&mut self) -> Option<Answer> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let (place, outcome) = poll_fn(|cx| {
-            let polled =
-                self.0.iter_mut().enumerate().find_map(|(place, question)| {
-                    match question.outcome.as_mut().poll(cx) {
-                        Poll::Ready(outcome) => Some((place, outcome)),
-                        Poll::Pending => None,
-                    }
-                });
-            polled.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
-        let Question { source, origin, .. } = self.0.remove(place);
-        Some(Answer {
-            source,
-            origin,
-            outcome,
-        })
-    }
+/// What ended the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    OfInput,
+    /// One of them.
+    Asked,
 }
 
 /// How it went with a line.
 enum Done {
     Well,
     Badly(Report),
+    Asked(Number),
     Last,
 }
 

@@ -5,6 +5,7 @@
 
 mod anatomy;
 mod application;
+mod asked;
 mod call;
 mod check;
 mod conversation;

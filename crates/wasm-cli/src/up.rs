@@ -16,7 +16,7 @@ use wasm_host::{Host, HostBuilder, HostLimits, RedbStorage};
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::application::{Application, find_manifests};
-use crate::conversation::{Conversation, typed_lines};
+use crate::conversation::{Conversation, End, typed_lines};
 use crate::flags::{Flags, parse_ceiling};
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reload::Reload;
@@ -236,8 +236,8 @@ impl Up {
 
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
         let mut lines = typed_lines(self.limits.memory_ceiling);
-        conversation.talk(&mut lines).await?;
-        if self.stay {
+        let end = conversation.talk(&mut lines).await?;
+        if self.stay && end == End::OfInput {
             conversation.watch().await?;
         }
         conversation.settle().await

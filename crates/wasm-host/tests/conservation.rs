@@ -39,6 +39,7 @@ const HAPPENS: &[&str] = &[
     "last word: Yes",
     "request: No",
     "request: abandoned",
+    "request: in a failed initialize",
     "request: in initialize",
     "restarted",
     "swap: engine",

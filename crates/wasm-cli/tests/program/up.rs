@@ -657,6 +657,52 @@ fn a_terminal_waits_for_nobody() {
     running.ends_with(130);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_late_at_a_terminal_names_its_line() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::COUNTER, "");
+    folder.component("sleeper", wasm_fixtures::SLEEPER, "");
+    let mut running = folder.start_at_terminal(&["--timeout", "2s"]);
+    running.shows("`help` shows more");
+    running.type_line("demo/sleeper/main 3000");
+    running.shows("waiting for demo/sleeper/main; other lines are taken");
+    running.type_line("demo/counter/main a\nsend demo/counter/main b\ndemo/counter/main c");
+    running.shows("demo/counter/main: 1");
+    running.shows("demo/counter/main: 3");
+    running.shows("demo/sleeper/main has not answered within 2s");
+    running.shows("this was \"demo/sleeper/main 3000\"");
+    // What is not there by then is not waited for.
+    running.type_line("demo/sleeper/main 4000");
+    running.shows("waiting for demo/sleeper/main; other lines are taken");
+    running.type_line("quit");
+    running.shows("demo/sleeper/main has not answered");
+    running.ends_with(1);
+}
+
+#[test]
+fn a_restart_that_fails_is_reported_once() {
+    let folder = Folder::new();
+    folder.component("once", wasm_fixtures::INIT_ONCE, STORES);
+    let ended = folder.up(&[], &["restart demo/once/main"]).expect(1, "");
+    ended.complains(&[
+        "error: demo/once/main did not initialize",
+        "demo/once/main is quarantined",
+        "this was line 1 of standard input",
+    ]);
+    let told = ended.stderr.matches("did not initialize").count();
+    assert_eq!(told, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn quit_ends_what_would_stay() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder
+        .up(&["--stay"], &["demo/a/main x", "quit"])
+        .expect(0, "demo/a/main: x\n");
+}
+
 #[test]
 fn the_end_of_input_waits_for_what_is_on_its_way() {
     let folder = Folder::new();

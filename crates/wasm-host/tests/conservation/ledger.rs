@@ -46,8 +46,8 @@ pub(crate) struct Book {
     handles: HashMap<ComponentId, ComponentHandle>,
     /// By number of the engine.
     living: HashMap<u64, usize>,
-    /// What instances asked in their `initialize`.
-    first_asked: HashMap<u64, Vec<CorrelationId>>,
+    /// What instances asked in their `initialize`, until that ends.
+    first_asked: HashMap<ComponentHandle, Vec<CorrelationId>>,
     busy: HashMap<u64, &'static str>,
     broken: HashSet<u64>,
 }
@@ -173,6 +173,24 @@ impl Ledger {
         book.broken.remove(&handle.handle_id());
     }
 
+    /// An instance that was to be made ended in its `initialize`.
+    pub(crate) fn is_stillborn(&self, id: &ComponentId) {
+        let ended = Some((self.next(), Instant::now()));
+        let mut book = self.book();
+        book.lives.push(Life { ended });
+        let life = book.lives.len() - 1;
+        let (its, others) = mem::take(&mut book.first_asked)
+            .into_iter()
+            .partition(|(of, _)| of.id() == id);
+        book.first_asked = others;
+        for request in HashMap::into_values(its).flatten() {
+            book.count("request: in a failed initialize");
+            if let Some(asked) = book.requests.get_mut(&request) {
+                asked.life = Some(life);
+            }
+        }
+    }
+
     /// It is gone.
     pub(crate) fn dies(&self, handle: &ComponentHandle) {
         let ended = Some((self.next(), Instant::now()));
@@ -276,7 +294,7 @@ impl Ledger {
             not_cancelled: Vec::new(),
         };
         if asked.life.is_none() {
-            let first = book.first_asked.entry(from.handle_id()).or_default();
+            let first = book.first_asked.entry(from.clone()).or_default();
             first.push(request.clone());
         }
         if book.requests.insert(request.clone(), asked).is_some() {
@@ -317,7 +335,7 @@ impl Call {
 
 impl Book {
     fn first_asked(&mut self, of: &ComponentHandle) -> Vec<CorrelationId> {
-        self.first_asked.remove(&of.handle_id()).unwrap_or_default()
+        self.first_asked.remove(of).unwrap_or_default()
     }
 
     pub(crate) fn count(&mut self, what: &str) {

@@ -142,9 +142,20 @@ impl RuntimeEngine for WatchedEngine {
         if self.weather.strikes(faults.trap) {
             return Err(trapped(id, "initialize"));
         }
-        let handle = self.inner.load_component(id, bytes, config).await?;
-        self.ledger.lives(&handle);
-        Ok(handle)
+        let loaded = self.inner.load_component(id, bytes, config).await;
+        match &loaded {
+            // As if it had trapped at the end of its `initialize`.
+            Ok(handle) if self.weather.strikes(faults.trap) => {
+                self.ledger.is_stillborn(id);
+                self.ledger.breaks(handle);
+                // Whatever its shutdown says.
+                let _ = self.inner.unload_component(handle).await;
+                return Err(trapped(id, "initialize"));
+            }
+            Ok(handle) => self.ledger.lives(handle),
+            Err(_) => self.ledger.is_stillborn(id),
+        }
+        loaded
     }
 
     async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
@@ -194,10 +205,19 @@ impl RuntimeEngine for WatchedEngine {
         if self.weather.strikes(faults.trap) {
             return Err(trapped(handle.id(), "initialize"));
         }
-        self.inner.restart_component(handle).await?;
-        self.ledger.lives(handle);
-        self.ledger.count("restarted");
-        Ok(())
+        let restarted = self.inner.restart_component(handle).await;
+        match &restarted {
+            Ok(()) if self.weather.strikes(faults.trap) => {
+                self.ledger.is_stillborn(handle.id());
+                return Err(trapped(handle.id(), "initialize"));
+            }
+            Ok(()) => {
+                self.ledger.lives(handle);
+                self.ledger.count("restarted");
+            }
+            Err(_) => self.ledger.is_stillborn(handle.id()),
+        }
+        restarted
     }
 
     async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use wasm_core::{MessagingError, WasmError};
+use wasm_core::{ComponentMessage, MessagingError, WasmError};
 use wasm_host::{DeadLetterCause, HostError, HostLimits, LetterKind, RequestError};
 use wasm_testkit::wasm_fixtures::{
-    CALLBACK, COUNTER, ECHO, ENVELOPE, GUEST_ERROR, HELLO, SENDER, SLEEP_FOREVER, SLEEPER, TRAP,
+    CALLBACK, COUNTER, ECHO, ENVELOPE, GUEST_ERROR, HELLO, INIT_SENDS, SENDER, SLEEP_FOREVER,
+    SLEEPER, TRAP,
 };
 
 use crate::support::{
@@ -222,6 +223,25 @@ async fn a_component_has_so_many_open_requests_at_the_most() {
     let third = told(&host, "asker", "demo/sleeper/main 0").await;
     assert!(last_callback(&host, "asker").await.starts_with(&third));
     told(&host, "asker", "demo/sleeper/main 0").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_in_initialize_counts_as_an_open_request() {
+    let host = host_with(HostLimits::default().with_open_requests(1));
+    host.load(component("sink", SLEEP_FOREVER)).await.unwrap();
+    let first = host.load(component("first", INIT_SENDS)).await.unwrap();
+    let another = || {
+        let message = ComponentMessage::new(demo("first"), demo("sink"), "more");
+        host.services().router.request(&first, message, SECOND)
+    };
+    assert_eq!(another().await, Err(MessagingError::QueueFull));
+    // By then it has timed out.
+    sleep(2 * SECOND).await;
+    another().await.unwrap();
+    let none = host_with(HostLimits::default().with_open_requests(0));
+    none.load(component("sink", SLEEP_FOREVER)).await.unwrap();
+    let refused = none.load(component("first", INIT_SENDS)).await.unwrap_err();
+    assert!(refused.to_string().contains("queue-full"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::runtime::Builder;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use wasm_core::Permissions;
 use wasm_testkit::wasm_fixtures::{CALLBACK, COUNTER, ECHO, GUEST_ERROR, SENDER, TRAP};
@@ -142,6 +142,9 @@ impl Visit for Shown {
 #[test]
 fn a_span_leads_from_a_message_to_the_callback() {
     let spans = Spans::default();
+    // As long as there is one dispatcher only, it is the thread that comes first to a span
+    // who decides for all whether anybody wants it, and the other tests want none.
+    let _another = Dispatch::new(spans.clone());
     let _guard = tracing::subscriber::set_default(spans.clone());
     run(async {
         let host = load(&[component("asker", CALLBACK), component("counter", COUNTER)]).await;
