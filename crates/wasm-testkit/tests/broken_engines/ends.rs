@@ -18,7 +18,7 @@ use wasm_core::{
     ComponentUsage, CorrelationId, HealthStatus, HostServices, LifecycleError, MessagePayload,
     MessageRouter, MessagingError, WasmError,
 };
-use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
+use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS};
 
 use crate::wrapper::{Defect, Inner, Reply};
 
@@ -362,27 +362,41 @@ impl Defect for TakesLastRequests {
     }
 }
 
-/// Takes no message from a component that shuts down.
+/// Takes no message from a component that shuts down, in a restart or else in an unload.
 pub(crate) struct TakesNoLastWord {
+    in_restart: bool,
     ending: Arc<Mutex<HashSet<ComponentHandle>>>,
 }
 
 impl TakesNoLastWord {
-    pub(crate) fn new(services: HostServices) -> (HostServices, Self) {
+    pub(crate) fn new(services: HostServices, in_restart: bool) -> (HostServices, Self) {
         let ending = Arc::new(Mutex::default());
         let router = Arc::new(Hurried {
             real: services.router.clone(),
             ending: Arc::clone(&ending),
         });
-        (services.with_router(router), Self { ending })
+        let defect = Self { in_restart, ending };
+        (services.with_router(router), defect)
     }
 }
 
 #[async_trait]
 impl Defect for TakesNoLastWord {
     async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        self.ending.lock().unwrap().insert(handle.clone());
+        if !self.in_restart {
+            self.ending.lock().unwrap().insert(handle.clone());
+        }
         inner.unload_component(handle).await
+    }
+
+    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        // It has no other word than its last.
+        if self.in_restart && handle.id().name() == SHUTDOWN_SENDS.name {
+            self.ending.lock().unwrap().insert(handle.clone());
+        }
+        let restarted = inner.restart_component(handle).await;
+        self.ending.lock().unwrap().remove(handle);
+        restarted
     }
 }
 

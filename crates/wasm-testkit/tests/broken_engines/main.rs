@@ -751,9 +751,17 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
         &["host::what_initialize_sends_comes_from_the_handle_that_is_loaded"],
     ),
     (
-        "takes no message from a component that shuts down",
+        "takes no message from a component that is unloaded",
         |s, t| {
-            let (services, no_last_word) = TakesNoLastWord::new(s);
+            let (services, no_last_word) = TakesNoLastWord::new(s, false);
+            with(services, t, no_last_word)
+        },
+        &["host::what_a_component_sends_in_its_shutdown_is_sent"],
+    ),
+    (
+        "takes no message from a component that ends in a restart",
+        |s, t| {
+            let (services, no_last_word) = TakesNoLastWord::new(s, true);
             with(services, t, no_last_word)
         },
         &["host::what_a_component_sends_in_its_shutdown_is_sent"],
