@@ -275,6 +275,9 @@ pub enum OnShutdown {
     /// Sends `bye` to `demo/sink/main`, and answers `shutdown-failed` with the name of the
     /// case if that is refused, ok otherwise.
     Sends,
+    /// Stores `bye` under `ended`, and answers `shutdown-failed` with the name of the case
+    /// if that is refused, ok otherwise.
+    Stores,
     /// Executes `unreachable`.
     Trap,
     /// Loops forever.

@@ -162,6 +162,11 @@ fixtures! {
         shutdown: OnShutdown::Sends,
         ..on_message(OnMessage::Echo)
     });
+    /// `shutdown` stores something.
+    SHUTDOWN_STORES = "shutdown-stores" => Component(Lifecycle {
+        shutdown: OnShutdown::Stores,
+        ..on_message(OnMessage::Echo)
+    });
     /// `handle-callback` answers with an error.
     CALLBACK_FAILS = "callback-fails" => Component(Lifecycle {
         callback: OnCallback::Fails("unwanted"),

@@ -155,7 +155,10 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
         OnShutdown::Requests => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
                 error: LifecycleError::ShutdownFailed(said), ..
             }) if said == "invalid-message")),
-        // It is not permitted.
+        // Neither is permitted.
+        OnShutdown::Stores => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
+                error: LifecycleError::ShutdownFailed(said), ..
+            }) if said == "io-error")),
         OnShutdown::Sends => assert!(matches!(shutdown, Err(WasmError::ShutdownFailed {
                 error: LifecycleError::ShutdownFailed(said), ..
             }) if said == "delivery-failed")),

@@ -8,7 +8,7 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
-    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS, STORAGE_FILL, STORE,
+    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS, SHUTDOWN_STORES, STORAGE_FILL, STORE,
 };
 
 use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
@@ -47,6 +47,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Whatever else it may do, it may do then too." => [
             what_a_component_sends_in_its_shutdown_is_sent,
+            what_a_component_stores_in_its_shutdown_is_stored,
         ],
         "What a component may do. The default grants nothing." => [
             nothing_may_be_sent_by_default,
@@ -338,6 +339,17 @@ async fn what_a_component_sends_in_its_shutdown_is_sent<E: Engine + ?Sized>(lab:
     assert_eq!(host.router.take_calls(), bye, "in a restart");
     host.bench.unload(&from).await;
     assert_eq!(host.router.take_calls(), bye, "in an unload");
+}
+
+async fn what_a_component_stores_in_its_shutdown_is_stored<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let store = host.bench.load(SHUTDOWN_STORES, permitted()).await;
+    let owner = store.id().to_string();
+    host.bench.restart(&store).await;
+    assert_eq!(host.stored(&owner, "ended").await.as_deref(), Some("bye"));
+    assert_eq!(host.storage.delete(store.id(), "ended").await, Ok(()));
+    host.bench.unload(&store).await;
+    assert_eq!(host.stored(&owner, "ended").await.as_deref(), Some("bye"));
 }
 
 async fn nothing_may_be_sent_by_default<E: Engine + ?Sized>(lab: Lab<E>) {

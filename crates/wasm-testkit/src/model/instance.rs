@@ -336,6 +336,13 @@ impl Instance {
                     Err(error) => not_shut_down(error.name()),
                 }
             }
+            OnShutdown::Stores => {
+                let bye = Bytes::from_static(b"bye");
+                match self.storage_set(b"ended", bye).await? {
+                    Ok(()) => Ok(Ok(())),
+                    Err(error) => not_shut_down(error.name()),
+                }
+            }
             OnShutdown::Trap => Err(unreachable()),
             OnShutdown::Spin => Err(self.spin().await),
         }

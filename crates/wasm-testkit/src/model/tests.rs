@@ -327,6 +327,10 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
             let not_permitted = "delivery-failed".to_owned();
             assert_eq!(error, LifecycleError::ShutdownFailed(not_permitted));
         }
+        (OnShutdown::Stores, Err(WasmError::ShutdownFailed { error, .. })) => {
+            let not_permitted = "io-error".to_owned();
+            assert_eq!(error, LifecycleError::ShutdownFailed(not_permitted));
+        }
         (OnShutdown::Trap, Err(WasmError::Trapped { export, .. })) => {
             assert_eq!(&*export, "shutdown");
         }

@@ -263,6 +263,7 @@ fn talks(fixture: &Fixture) -> bool {
 fn stores(fixture: &Fixture) -> bool {
     lifecycle(fixture).is_some_and(|lifecycle| {
         matches!(lifecycle.initialize, OnInitialize::FailsAgain(_))
+            || lifecycle.shutdown == OnShutdown::Stores
             || matches!(
                 lifecycle.message,
                 OnMessage::CountInStorage | OnMessage::Store | OnMessage::FillStorage

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentUsage, CorrelationId, HealthStatus, HostServices, LifecycleError, MessagePayload,
-    MessageRouter, MessagingError, WasmError,
+    ComponentStorage, ComponentUsage, CorrelationId, HealthStatus, HostServices, LifecycleError,
+    MessagePayload, MessageRouter, MessagingError, WasmError,
 };
 use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS};
 
@@ -359,6 +359,29 @@ impl Defect for TakesLastRequests {
     async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
         self.request(inner, handle).await;
         inner.restart_component(handle).await
+    }
+}
+
+/// Undoes what a component stores in its `shutdown`.
+pub(crate) struct ForgetsTheEnd {
+    storage: Arc<dyn ComponentStorage>,
+}
+
+impl ForgetsTheEnd {
+    pub(crate) fn new(services: &HostServices) -> Self {
+        Self {
+            storage: Arc::clone(&services.storage),
+        }
+    }
+}
+
+#[async_trait]
+impl Defect for ForgetsTheEnd {
+    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let unloaded = inner.unload_component(handle).await;
+        // Under the key of the only fixture that does so.
+        self.storage.delete(handle.id(), "ended").await.unwrap();
+        unloaded
     }
 }
 

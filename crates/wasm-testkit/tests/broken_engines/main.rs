@@ -33,9 +33,9 @@ use calls::{
     passes_panics_of_others_on, passes_panics_on, up_to_a_zero, without_umlauts,
 };
 use ends::{
-    CountsAnew, CountsAttempts, FailsWaitingRestarts, FreesNothing, GivesUpRestarting,
-    GivesUpWhenDropped, HeedsShutdown, HidesFailedRestarts, Hurries, KeepsState, Misreports,
-    MixesUpAnswers, RestartsForever, RestartsOnlyFailed, RestartsWhilePolled,
+    CountsAnew, CountsAttempts, FailsWaitingRestarts, ForgetsTheEnd, FreesNothing,
+    GivesUpRestarting, GivesUpWhenDropped, HeedsShutdown, HidesFailedRestarts, Hurries, KeepsState,
+    Misreports, MixesUpAnswers, RestartsForever, RestartsOnlyFailed, RestartsWhilePolled,
     RestartsWithoutShutdown, ShutsDownForFree, ShutsDownWhenDropped, StartsOverWhenDropped,
     StartsOverWhenHealthIsDropped, StopsWhenDropped, TakesLastRequests, TakesNoLastWord,
     UnloadsBesideDroppedCalls, UnloadsLast, UnloadsLater, UnloadsOnlyWhatIsThere,
@@ -765,6 +765,11 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             with(services, t, no_last_word)
         },
         &["host::what_a_component_sends_in_its_shutdown_is_sent"],
+    ),
+    (
+        "undoes what a component stores in its `shutdown`",
+        |s, t| with(s.clone(), t, ForgetsTheEnd::new(&s)),
+        &["host::what_a_component_stores_in_its_shutdown_is_stored"],
     ),
     (
         "lets a component make a request in its `shutdown`",
