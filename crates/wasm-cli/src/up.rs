@@ -48,7 +48,8 @@ A reply is printed as `namespace/name/instance: REPLY`, further lines of it are
 indented; one that is no text is printed in hexadecimal, as 0x00ff. The next
 line is read once the reply is there and what the message set going has come to
 rest, for which it waits up to a second; at a terminal, up to a second for the
-reply too. What happens besides, and what components log, goes to standard error.
+reply too. What happens besides, and what components log, goes to standard
+error.
 
 Components may send to each other what [permissions] grants them, and are
 restarted as [supervision] says. What they store is lost at the end, or kept
