@@ -14,9 +14,9 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentStorage, ComponentUsage, CorrelationId, HealthStatus, HostServices, LifecycleError,
-    MessagePayload, MessageRouter, MessagingError, WasmError,
+    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
+    ComponentState, ComponentStorage, ComponentUsage, HealthStatus, HostServices, LifecycleError,
+    MessagePayload, MessageRouter, SecurityValidator, WasmError,
 };
 use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS};
 
@@ -394,12 +394,12 @@ pub(crate) struct TakesNoLastWord {
 impl TakesNoLastWord {
     pub(crate) fn new(services: HostServices, in_restart: bool) -> (HostServices, Self) {
         let ending = Arc::new(Mutex::default());
-        let router = Arc::new(Hurried {
-            real: services.router.clone(),
+        let validator = Arc::new(Hurried {
+            real: services.validator.clone(),
             ending: Arc::clone(&ending),
         });
         let defect = Self { in_restart, ending };
-        (services.with_router(router), defect)
+        (services.with_validator(validator), defect)
     }
 }
 
@@ -423,48 +423,23 @@ impl Defect for TakesNoLastWord {
     }
 }
 
-/// The router of [`TakesNoLastWord`].
+/// The validator of [`TakesNoLastWord`].
 struct Hurried {
-    real: Arc<dyn MessageRouter>,
+    real: Arc<dyn SecurityValidator>,
     ending: Arc<Mutex<HashSet<ComponentHandle>>>,
 }
 
-#[async_trait]
-impl MessageRouter for Hurried {
-    async fn send(
+impl SecurityValidator for Hurried {
+    fn validate(
         &self,
-        from: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Result<(), MessagingError> {
-        if self.ending.lock().unwrap().contains(from) {
-            return Err(MessagingError::InvalidMessage("too late".to_owned()));
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied> {
+        let is_ending = self.ending.lock().unwrap().contains(component);
+        if is_ending && matches!(capability, Capability::Send(_)) {
+            return Err(CapabilityDenied::not_granted(capability.clone()));
         }
-        self.real.send(from, message).await
-    }
-
-    async fn request(
-        &self,
-        from: &ComponentHandle,
-        message: ComponentMessage,
-        timeout: Duration,
-    ) -> Result<CorrelationId, MessagingError> {
-        self.real.request(from, message, timeout).await
-    }
-
-    async fn cancel_request(
-        &self,
-        from: &ComponentHandle,
-        request: &CorrelationId,
-    ) -> Result<(), MessagingError> {
-        self.real.cancel_request(from, request).await
-    }
-
-    async fn broadcast(
-        &self,
-        from: &ComponentHandle,
-        messages: Vec<ComponentMessage>,
-    ) -> Result<(), MessagingError> {
-        self.real.broadcast(from, messages).await
+        self.real.validate(component, capability)
     }
 }
 
