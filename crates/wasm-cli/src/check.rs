@@ -69,8 +69,8 @@ impl Check {
         let place = Place::of(path)?;
         let source = Source::read_unlimited(place, &self.flags).await?;
         let engine = source.engine()?;
-        engine
-            .validate(&source.id, source.bytes.clone(), &source.config)
+        let _prepared = engine
+            .prepare_component(&source.id, source.bytes.clone(), &source.config)
             .await
             .map_err(|error| source.explain(&error))?;
         for grant in &source.config.permissions.wasi {

@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use crate::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, HealthStatus, MessagePayload, WasmError,
+    ComponentUsage, HealthStatus, MessagePayload, PreparedComponent, WasmError,
 };
 
 /// Runs components.
@@ -45,6 +45,25 @@ use crate::{
 /// for [`unload_component`](Self::unload_component).
 #[async_trait]
 pub trait RuntimeEngine: Send + Sync {
+    /// Does ahead of time what loading does before it runs any of the component. While
+    /// what is returned is held, loads of the same bytes need not do it again,
+    /// whatever their ids and configurations.
+    ///
+    /// So a new version can be compiled while the old one serves. An engine that has
+    /// nothing to do ahead of time need not implement it.
+    ///
+    /// # Errors
+    /// The one that [`load_component`](Self::load_component) would end in, where that
+    /// is known without running the component.
+    async fn prepare_component(
+        &self,
+        _id: &ComponentId,
+        _bytes: Bytes,
+        _config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        Ok(PreparedComponent::default())
+    }
+
     /// Validates, links, instantiates and calls `initialize`, all under the limits.
     ///
     /// The same id and bytes may be loaded any number of times; each is an instance

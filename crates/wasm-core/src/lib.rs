@@ -35,6 +35,7 @@ mod message;
 mod permissions;
 #[cfg(test)]
 mod poll;
+mod prepared;
 mod router;
 mod security;
 mod services;
@@ -58,6 +59,7 @@ pub use message::{ComponentMessage, CorrelationId, MessagePayload};
 pub use permissions::{
     Capability, ComponentPattern, DirAccess, InvalidPattern, Permissions, WasiGrant,
 };
+pub use prepared::PreparedComponent;
 pub use router::{MessageRouter, MessagingError, NoOtherComponents};
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;

@@ -104,12 +104,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     /// An instance that should have been made was not.
     fn not_made(&self, error: WasmError) -> Arc<WasmError> {
         self.abandon_requests(self.resident.did_not_start());
-        let error = kept(error);
-        self.board.tell(|| Event::NotLoaded {
-            component: self.resident.id.clone(),
-            error: Arc::clone(&error),
-        });
-        error
+        self.board.tell_not_loaded(&self.resident, error)
     }
 }
 

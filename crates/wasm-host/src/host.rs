@@ -4,12 +4,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
-    HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, Supervision,
+    HostServices, MessagePayload, MessagingError, Permissions, PreparedComponent, RuntimeEngine,
+    Supervision,
 };
 
 use crate::component::Component;
@@ -204,28 +205,58 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what `shutdown` ended in,
     /// and the component is unloaded all the same.
     pub async fn unload(&self, id: &ComponentId) -> Result<(), HostError> {
-        let gone = || HostError::NotLoaded(id.clone());
-        let resident = self.inner.board.resident(id).ok_or_else(gone)?;
+        let resident = self.resident(id)?;
         let (reply, left) = oneshot::channel();
-        // Once it is gone, its task is too.
         let leaving = Leaving::Unloaded(reply);
-        resident.leaving.send(leaving).map_err(|_| gone())?;
-        left.await.map_err(|_| gone())?
+        let sent = resident.leaving.send(leaving);
+        sent.map_err(|_| gone(&resident))?;
+        left.await.map_err(|_| gone(&resident))?
     }
 
-    /// Replaces a component by another of its id while messages arrive. The old one ends
-    /// its call; the new one is loaded and initialized; the old one's `shutdown` is
-    /// called; what waits is delivered to the new one, in order. Requests that the old
-    /// one made are not answered to the new one, which does not know them.
+    /// Replaces a component by another of its id while messages arrive. The old one goes
+    /// on while the engine prepares the new one, then ends its call; the new one is
+    /// loaded and initialized; the old one's `shutdown` is called; what waits is
+    /// delivered to the new one, in order. Requests that the old one made are not
+    /// answered to the new one, which does not know them. Swaps of one component take
+    /// effect in the order in which they were asked for.
     ///
     /// # Errors
     /// [`HostError::NotLoaded`], [`HostError::Budget`]: for a moment there are both;
-    /// [`HostError::Engine`] with what loading ended in: then the old one stays, as it
-    /// was.
+    /// [`HostError::Engine`] with what preparing or loading ended in: then the old one
+    /// stays, as it was.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
-        let id = component.id.clone();
-        self.command(&id, |reply| Command::Swap(Box::new(component), reply))
+        let resident = self.resident(&component.id)?;
+        let _turn = resident.swapping.lock().await;
+        let _prepared = self.prepare(&resident, &component).await?;
+        self.command(&resident, |reply| Command::Swap(Box::new(component), reply))
             .await?
+    }
+
+    /// Until the component is gone at the latest, as when the host stops.
+    async fn prepare(
+        &self,
+        resident: &Resident,
+        component: &Component,
+    ) -> Result<PreparedComponent, HostError> {
+        let engine = Arc::clone(&self.inner.engine);
+        let id = component.id.clone();
+        let (bytes, config) = (component.bytes.clone(), component.config.clone());
+        let prepare = async move { engine.prepare_component(&id, bytes, &config).await };
+        // What does not outlive whoever waits for it.
+        let mut task = JoinSet::new();
+        task.spawn_on(prepare, &self.inner.runtime);
+        let prepared = tokio::select! {
+            () = resident.commands.closed() => return Err(gone(resident)),
+            prepared = task.join_next() => prepared,
+        };
+        match prepared {
+            Some(Ok(Ok(prepared))) => Ok(prepared),
+            Some(Ok(Err(error))) => {
+                let error = self.inner.board.tell_not_loaded(resident, error);
+                Err(HostError::Engine(error))
+            }
+            Some(Err(_)) | None => Err(HostError::Abandoned(resident.id.clone())),
+        }
     }
 
     /// Gives a component a fresh instance, in quarantine or not, and forgets how often
@@ -234,7 +265,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the restart ended in.
     pub async fn restart(&self, id: &ComponentId) -> Result<(), HostError> {
-        self.command(id, Command::Restart).await?
+        let resident = self.resident(id)?;
+        self.command(&resident, Command::Restart).await?
     }
 
     /// Asks a component how it is, between two messages. What it says is shown to other
@@ -243,7 +275,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the call ended in.
     pub async fn health(&self, id: &ComponentId) -> Result<HealthStatus, HostError> {
-        self.command(id, Command::Health).await?
+        let resident = self.resident(id)?;
+        self.command(&resident, Command::Health).await?
     }
 
     /// Replaces what a component may do, from its next host call on. It never gets more
@@ -257,12 +290,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         id: &ComponentId,
         permissions: Permissions,
     ) -> Result<(), HostError> {
-        let board = &self.inner.board;
-        let resident = board.resident(id);
-        let resident = resident.ok_or_else(|| HostError::NotLoaded(id.clone()))?;
-        resident.set_permissions(permissions);
+        self.resident(id)?.set_permissions(permissions);
         let component = id.clone();
-        board.tell(|| Event::PermissionsChanged { component });
+        self.inner
+            .board
+            .tell(|| Event::PermissionsChanged { component });
         Ok(())
     }
 
@@ -272,22 +304,23 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         Some(resident.permissions())
     }
 
+    fn resident(&self, id: &ComponentId) -> Result<Arc<Resident>, HostError> {
+        let resident = self.inner.board.resident(id);
+        resident.ok_or_else(|| HostError::NotLoaded(id.clone()))
+    }
+
     async fn command<T>(
         &self,
-        id: &ComponentId,
+        resident: &Resident,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
-        let board = &self.inner.board;
-        let gone = || HostError::NotLoaded(id.clone());
-        let resident = board.resident(id).ok_or_else(gone)?;
-        if board.is_stopping() {
+        if self.inner.board.is_stopping() {
             return Err(HostError::Stopped);
         }
         let (reply, answer) = oneshot::channel();
-        // Once it is gone, its task is too.
         let sent = resident.commands.send(command(reply)).await;
-        sent.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        sent.map_err(|_| gone(resident))?;
+        answer.await.map_err(|_| gone(resident))
     }
 
     /// Sends a message on behalf of the program. Permissions do not apply to it.
@@ -446,6 +479,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         // Not by whoever is the first to stop, who may not stay until the end.
         board.tell_stopped();
     }
+}
+
+/// Once a component is gone, its task is too.
+fn gone(resident: &Resident) -> HostError {
+    HostError::NotLoaded(resident.id.clone())
 }
 
 /// Runs when it is dropped.

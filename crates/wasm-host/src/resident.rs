@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -56,6 +56,8 @@ pub(crate) struct Resident {
     pub(crate) mailbox: Mailbox,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
+    /// Held from the preparation of a new version until it is in place.
+    pub(crate) swapping: AsyncMutex<()>,
     pub(crate) meters: Meters,
     instances: Mutex<Instances>,
     permissions: RwLock<Permissions>,
@@ -139,6 +141,7 @@ impl Resident {
             mailbox: Mailbox::new(mailbox, limits.mailbox_bytes),
             commands: command,
             leaving: leave,
+            swapping: AsyncMutex::default(),
             meters: Meters::new(&component.id),
             instances: Mutex::default(),
             permissions: RwLock::new(component.config.permissions.clone()),

@@ -16,11 +16,11 @@ use tracing::{Span, info_span};
 use wasm_core::{
     Capability, CapabilityDenied, Clock, ComponentDirectory, ComponentHandle, ComponentId,
     ComponentInfo, ComponentMessage, ComponentPattern, CorrelationId, MessageRouter,
-    MessagingError, Permissions, SecurityValidator, Timestamp,
+    MessagingError, Permissions, SecurityValidator, Timestamp, WasmError,
 };
 
 use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
-use crate::error::HostError;
+use crate::error::{HostError, kept};
 use crate::event::{Event, Events, KEPT_EVENTS};
 use crate::limits::HostLimits;
 use crate::lock::{read, write};
@@ -142,6 +142,16 @@ impl Switchboard {
             // It fails when the last reader has gone since.
             let _ = self.events.send(event());
         }
+    }
+
+    /// Tells that an instance could not be made; of what.
+    pub(crate) fn tell_not_loaded(&self, resident: &Resident, error: WasmError) -> Arc<WasmError> {
+        let error = kept(error);
+        self.tell(|| Event::NotLoaded {
+            component: resident.id.clone(),
+            error: Arc::clone(&error),
+        });
+        error
     }
 
     /// Accepts a message of the program.

@@ -422,6 +422,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::sleep;
+    use wasm_core::PreparedComponent;
     use wasm_fixtures::HELLO;
 
     use super::*;
@@ -470,6 +471,20 @@ mod tests {
             sleep(Duration::from_millis(1)).await;
         }
         assert!(Arc::ptr_eq(&setting.compiled().await, &entry));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_not_compiled_again() {
+        let setting = Setting::new();
+        let prepared = PreparedComponent::new(setting.compiled().await);
+        let entry = Arc::downgrade(&setting.entry());
+        assert!(Weak::ptr_eq(
+            &entry,
+            &Arc::downgrade(&setting.compiled().await)
+        ));
+        drop(prepared);
+        assert!(entry.upgrade().is_none(), "what nobody holds is let go of");
+        assert_eq!(lock(&setting.cache.entries).len(), 0);
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use wasmtime::{Config, Engine};
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, MessagePayload,
-    RuntimeEngine, Trap, WasmError,
+    PreparedComponent, RuntimeEngine, Trap, WasmError,
 };
 
 use crate::call::{Caller, Detached};
@@ -120,18 +120,18 @@ impl WasmtimeEngine {
         Arc::make_mut(&mut self.linker)
     }
 
-    /// Does everything that loading does before it runs any of the component.
+    /// See [`RuntimeEngine::prepare_component`].
     ///
     /// # Errors
-    /// As [`load_component`](RuntimeEngine::load_component), but for instantiation
-    /// and `initialize`.
-    pub async fn validate(
+    /// As documented there: all but those of instantiation and `initialize` are known.
+    pub async fn prepare_component(
         &self,
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<(), WasmError> {
-        self.compile(id, bytes, config).await.map(drop)
+    ) -> Result<PreparedComponent, WasmError> {
+        let compiled = self.compile(id, bytes, config).await?;
+        Ok(PreparedComponent::new(compiled))
     }
 
     /// See [`RuntimeEngine::load_component`].
@@ -583,6 +583,15 @@ impl Debug for WasmtimeEngine {
 
 #[async_trait]
 impl RuntimeEngine for WasmtimeEngine {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        Self::prepare_component(self, id, bytes, config).await
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,

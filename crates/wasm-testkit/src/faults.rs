@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage,
     ComponentMetadata, ComponentStorage, ComponentUsage, CorrelationId, HealthStatus,
-    MessagePayload, MessageRouter, MessagingError, RuntimeEngine, StorageError, StorageUsage,
-    WasmError,
+    MessagePayload, MessageRouter, MessagingError, PreparedComponent, RuntimeEngine, StorageError,
+    StorageUsage, WasmError,
 };
 
 use crate::Method;
@@ -281,6 +281,16 @@ impl<S: ?Sized, E> Drop for Faulty<S, E> {
 
 #[async_trait]
 impl<S: RuntimeEngine + ?Sized> RuntimeEngine for Faulty<S, WasmError> {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        let call = self.inner.prepare_component(id, bytes, config);
+        self.call(Method::PrepareComponent, call).await
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is documented at its trait")]
 pub enum Method {
+    PrepareComponent,
     LoadComponent,
     UnloadComponent,
     CallHandleMessage,
@@ -29,6 +30,7 @@ pub enum Method {
 impl Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::PrepareComponent => "prepare_component",
             Self::LoadComponent => "load_component",
             Self::UnloadComponent => "unload_component",
             Self::CallHandleMessage => "call_handle_message",

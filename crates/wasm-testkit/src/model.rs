@@ -23,7 +23,7 @@ use tokio::task::coop::{consume_budget, unconstrained};
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
-    MessagePayload, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
+    MessagePayload, PreparedComponent, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
 };
 use wasm_fixtures::{ALL, Behaviour, Lifecycle, Refusal};
 
@@ -539,6 +539,16 @@ impl Debug for ModelEngine {
 
 #[async_trait]
 impl RuntimeEngine for ModelEngine {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        self.validate(id, &bytes, config)?;
+        Ok(PreparedComponent::default())
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,

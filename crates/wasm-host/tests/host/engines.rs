@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{
     Clock, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentState, ComponentUsage, HealthStatus, HostServices, MessagePayload, RuntimeEngine,
-    Timestamp, WasmError,
+    ComponentState, ComponentUsage, HealthStatus, HostServices, MessagePayload, PreparedComponent,
+    RuntimeEngine, Timestamp, WasmError,
 };
 use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
 use wasm_testkit::wasm_fixtures::{CALLBACK, ECHO, SLEEPER};
@@ -27,6 +27,16 @@ struct Obedient {
 
 #[async_trait]
 impl RuntimeEngine for Obedient {
+    async fn prepare_component(
+        &self,
+        _: &ComponentId,
+        _: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        assert!(config.config_data.is_none(), "as asked");
+        Ok(PreparedComponent::default())
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,
@@ -138,6 +148,17 @@ async fn an_engine_that_panics_leaves_nobody_waiting() {
     host.load(component("it", ECHO)).await.unwrap();
     host.request(&demo("it"), "ok", SECOND).await.unwrap();
     host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_panics_over_a_new_version_leaves_the_old_one() {
+    let host = obedient(HostLimits::default(), &["it"]).await;
+    let mut panics = component("it", ECHO);
+    panics.config = panics.config.with_config_data("panic");
+    let error = host.swap(panics).await.unwrap_err().to_string();
+    assert_eq!(error, "the task of demo/it/main has ended before its time");
+    host.request(&demo("it"), "ok", SECOND).await.unwrap();
+    host.swap(component("it", ECHO)).await.unwrap();
 }
 
 struct NoClock;

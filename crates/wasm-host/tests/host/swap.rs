@@ -1,12 +1,17 @@
 //! Replacing a component while messages arrive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use wasm_core::Permissions;
-use wasm_host::{Event, HostError, HostLimits, Phase};
+use tokio::time::{Instant, sleep};
+
+use wasm_core::{Permissions, WasmError};
+use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
 use wasm_testkit::wasm_fixtures::{
-    CALLBACK, COUNTER, ECHO, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER, STORED_COUNTER, TRAP,
+    CALLBACK, CORE_MODULE, COUNTER, ECHO, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER,
+    STORED_COUNTER, TRAP,
 };
+use wasm_testkit::{Fault, Faulty, Method, ModelEngine};
 
 use crate::support::{SECOND, ask, component, demo, host_with, is, load, told, until};
 
@@ -34,6 +39,80 @@ async fn what_waits_is_delivered_to_the_new_one() {
     assert_eq!(host.dead_letters().len(), 0);
 }
 
+/// With an engine that takes an hour for what it prepares first.
+fn slow_to_prepare() -> Host<Faulty<ModelEngine, WasmError>> {
+    let slow = Fault::Delay(3_600 * SECOND);
+    let engine = move |services| {
+        let engine = Faulty::new(Arc::new(ModelEngine::new(services)));
+        Ok::<_, String>(Arc::new(engine.on_call(Method::PrepareComponent, 1, slow)))
+    };
+    HostBuilder::new().start(engine).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_one_serves_while_the_new_one_is_prepared() {
+    let host = slow_to_prepare();
+    host.load(component("it", COUNTER)).await.unwrap();
+    let swapping = {
+        let host = host.clone();
+        tokio::spawn(async move { host.swap(component("it", ECHO)).await })
+    };
+    for count in 1..=10 {
+        let told = host.request(&demo("it"), "hello", SECOND).await.unwrap();
+        assert_eq!(told, Some(count.to_string().into()));
+        sleep(60 * SECOND).await;
+    }
+    swapping.await.unwrap().unwrap();
+    let told = host.request(&demo("it"), "hello", SECOND).await.unwrap();
+    assert_eq!(told, Some("hello".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_version_that_came_last_stays_however_long_the_one_before_takes() {
+    let host = slow_to_prepare();
+    host.load(component("it", COUNTER)).await.unwrap();
+    let version = |version: &str| component("it", ECHO).with_version(version);
+    let (first, second) = tokio::join!(host.swap(version("1")), host.swap(version("2")));
+    first.unwrap();
+    second.unwrap();
+    let status = host.component(&demo("it")).await.unwrap();
+    assert_eq!((status.version.as_deref(), status.swaps), (Some("2"), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preparation_holds_nobody_up_who_leaves() {
+    for stops in [false, true] {
+        let host = slow_to_prepare();
+        host.load(component("it", COUNTER)).await.unwrap();
+        let began = Instant::now();
+        let (swapped, ()) = tokio::join!(host.swap(component("it", ECHO)), async {
+            if stops {
+                host.stop().await;
+            } else {
+                host.unload(&demo("it")).await.unwrap();
+            }
+        });
+        let error = swapped.unwrap_err();
+        assert!(matches!(error, HostError::NotLoaded(_)), "{error}");
+        assert!(began.elapsed() <= SECOND, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_prepared_leaves_the_old_one_as_it_was() {
+    let host = load(&[component("it", COUNTER)]).await;
+    let mut events = host.events();
+    assert_eq!(told(&host, "it", "").await, "1");
+    let refused = host.swap(component("it", CORE_MODULE)).await.unwrap_err();
+    assert!(
+        matches!(&refused, HostError::Engine(error) if error.is_load_error()),
+        "{refused}"
+    );
+    until(&mut events, |e| matches!(e, Event::NotLoaded { .. })).await;
+    assert_eq!(told(&host, "it", "").await, "2");
+    host.swap(component("it", ECHO)).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_message_is_lost_or_answered_twice_under_load() {
     const SENDERS: usize = 4;
@@ -46,7 +125,7 @@ async fn no_message_is_lost_or_answered_twice_under_load() {
                 let mut answers = Vec::new();
                 for _ in 0..EACH {
                     answers.push(told(&host, "it", "").await.parse::<usize>().unwrap());
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    sleep(Duration::from_millis(1)).await;
                 }
                 answers
             })
@@ -56,7 +135,7 @@ async fn no_message_is_lost_or_answered_twice_under_load() {
     while !senders.iter().all(tokio::task::JoinHandle::is_finished) {
         host.swap(component("it", STORED_COUNTER)).await.unwrap();
         swaps += 1;
-        tokio::time::sleep(Duration::from_millis(7)).await;
+        sleep(Duration::from_millis(7)).await;
     }
     assert!(swaps > 10, "{swaps}");
     let mut all = Vec::new();

@@ -10,7 +10,9 @@ use crate::support::{config, engine, id, with_memory, within};
 
 async fn validate(engine: &WasmtimeEngine, wasm: impl Into<Bytes>) -> Result<(), WasmError> {
     let config = with_memory(2 << 20);
-    within(engine.validate(&id("demo/complex/main"), wasm.into(), &config)).await
+    let id = id("demo/complex/main");
+    let prepared = within(engine.prepare_component(&id, wasm.into(), &config)).await;
+    prepared.map(drop)
 }
 
 /// What there is too much of, and how much.

@@ -299,13 +299,14 @@ async fn each_refusal_says_what_is_at_fault_in_words() {
 }
 
 #[tokio::test]
-async fn validating_finds_what_loading_would_without_running_anything() {
+async fn preparing_finds_what_loading_would_without_running_anything() {
     let engine = engine();
     for fixture in ALL {
         let bytes = Bytes::from_static(fixture.wasm);
         let outcome = engine
-            .validate(&id_of(*fixture), bytes, &fuelled(FUEL))
-            .await;
+            .prepare_component(&id_of(*fixture), bytes, &fuelled(FUEL))
+            .await
+            .map(drop);
         match fixture.behaviour {
             Behaviour::Refused(refusal) => {
                 let error = outcome.unwrap_err();

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentPattern,
     ComponentState, ComponentUsage, GuestError, HostServices, LogLevel, MessagePayload,
-    Permissions, Resource, ResourceLimits, RuntimeEngine, WasmError,
+    Permissions, PreparedComponent, Resource, ResourceLimits, RuntimeEngine, WasmError,
 };
 use wasm_fixtures::Fixture;
 
@@ -171,6 +171,18 @@ impl<E: Engine + ?Sized> Bench<E> {
         match self.try_load(fixture, config).await {
             Ok(handle) => panic!("{} was loaded as {handle}", fixture.name),
             Err(error) => error,
+        }
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        fixture: Fixture,
+        config: ComponentConfig,
+    ) -> PreparedComponent {
+        let (id, engine) = (id_of(fixture), &self.engine);
+        match engine.prepare_component(&id, bytes(fixture), &config).await {
+            Ok(prepared) => prepared,
+            Err(error) => panic!("{} was not prepared: {error}", fixture.name),
         }
     }
 

@@ -10,13 +10,13 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BIG_INITIAL_MEMORY, CORE_MODULE, COUNTER, ECHO, Fixture, GROW_SURVIVES, HELLO, INIT_FAILS,
-    MINIMAL, MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SENDER, SPIN_IN_INITIALIZE,
+    INIT_SENDS, MINIMAL, MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SENDER, SPIN_IN_INITIALIZE,
     SPIN_IN_START, THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
 };
 
 use super::lab::{
-    KIB, MIB, SHORT, begin, config, exceeded, fuelled, id, id_of, message, permitted, poll_once,
-    timed, timed_out, until, with_memory,
+    KIB, MIB, SHORT, begin, bytes, config, exceeded, fuelled, id, id_of, message, permitted,
+    poll_once, timed, timed_out, until, with_memory,
 };
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab, Settings};
@@ -53,6 +53,18 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             an_initialize_that_traps_fails_the_load,
             every_refusal_is_a_load_error_of_the_component,
             an_initial_memory_over_the_limit_is_refused_with_its_size,
+        ],
+        "Does ahead of time what loading does before it runs any of the component." => [
+            preparing_runs_nothing_of_a_component,
+            preparing_loads_nothing_and_changes_nothing_that_is_loaded,
+        ],
+        "While what is returned is held, loads of the same bytes need not do it again, whatever \
+         their ids and configurations." => [
+            what_is_prepared_is_loaded_under_any_id_and_configuration,
+        ],
+        "The one that `load_component` would end in, where that is known without running the \
+         component." => [
+            preparing_refuses_with_the_words_of_loading,
         ],
         "4 MiB: what an engine grants at the most, unless its operator raised the ceiling." => [
             memory_limits_reach_up_to_the_ceiling,
@@ -222,6 +234,81 @@ async fn a_load_that_is_dropped_leaves_nothing_behind<E: Engine + ?Sized>(lab: L
         ..=before.handle_id().max(after.handle_id()).saturating_add(20);
     for fixture in [SPIN_IN_INITIALIZE, COUNTER] {
         bench.knows_none_of(&id_of(fixture), numbers.clone()).await;
+    }
+}
+
+/// What fails when it is run, and only then.
+const FAILS_WHEN_RUN: [Fixture; 4] = [
+    INIT_FAILS,
+    TRAP_IN_INITIALIZE,
+    SPIN_IN_INITIALIZE,
+    SPIN_IN_START,
+];
+
+async fn preparing_runs_nothing_of_a_component<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::open();
+    let bench = lab.bench_with(router.services());
+    for fixture in FAILS_WHEN_RUN {
+        // Held until something else is prepared.
+        let _prepared = bench.prepare(fixture, config()).await;
+    }
+    let _prepared = bench.prepare(INIT_SENDS, permitted()).await;
+    assert_eq!(router.accepted(), Vec::<String>::new(), "what was sent");
+}
+
+async fn preparing_loads_nothing_and_changes_nothing_that_is_loaded<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let bench = lab.bench();
+    let loaded = bench.load(COUNTER, config()).await;
+    assert_eq!(bench.ask(&loaded, "").await, "1");
+    let prepared = bench.prepare(COUNTER, config()).await;
+    let number = loaded.handle_id();
+    bench
+        .knows_none_of(&id_of(COUNTER), number + 1..=number + 20)
+        .await;
+    assert_eq!(bench.ask(&loaded, "").await, "2", "while it is prepared");
+    drop(prepared);
+    assert_eq!(bench.ask(&loaded, "").await, "3", "afterwards");
+}
+
+async fn what_is_prepared_is_loaded_under_any_id_and_configuration<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let bench = lab.bench();
+    let prepared = bench.prepare(GROW_SURVIVES, with_memory(2 * MIB)).await;
+    let small = with_memory(512 * KIB);
+    let other = bench
+        .load_as(&id("demo/other/main"), GROW_SURVIVES, small)
+        .await;
+    let large = bench.load(GROW_SURVIVES, with_memory(MIB)).await;
+    for (handle, pages) in [(&other, "8"), (&large, "16")] {
+        assert_eq!(bench.ask(handle, "").await, pages, "pages of {handle}");
+    }
+    drop(prepared);
+    let later = bench.load(GROW_SURVIVES, with_memory(MIB)).await;
+    for handle in [&later, &large] {
+        assert_eq!(bench.ask(handle, "").await, "16", "pages of {handle}");
+    }
+}
+
+async fn preparing_refuses_with_the_words_of_loading<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let too_much = with_memory(64 * MIB);
+    let bad = BAD.map(|fixture| (fixture, config()));
+    for (fixture, config) in bad.into_iter().chain([(ECHO, too_much)]) {
+        let loading = bench.not_loaded(fixture, config.clone()).await;
+        let id = id_of(fixture);
+        let preparing = bench.engine.prepare_component(&id, bytes(fixture), &config);
+        // Not all is known before it is run.
+        if let Err(preparing) = preparing.await {
+            assert_eq!(
+                preparing.to_string(),
+                loading.to_string(),
+                "preparing {} and loading it",
+                fixture.name
+            );
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentUsage, HostServices,
-    MessagePayload, ResourceLimits, Trap, WasmError,
+    MessagePayload, PreparedComponent, ResourceLimits, Trap, WasmError,
 };
 use wasm_fixtures::{COUNTER, HELLO, MANY_MEMORIES, MINIMAL};
 
@@ -388,5 +388,99 @@ impl Defect for PanicsWhileLoading {
             }) => panic!("{message}"),
             outcome => outcome,
         }
+    }
+}
+
+/// Prepares a component by loading it.
+pub(crate) struct PreparesByLoading {
+    /// Whether it is unloaded again.
+    pub(crate) unloads: bool,
+}
+
+#[async_trait]
+impl Defect for PreparesByLoading {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        // What cannot be run is said to be prepared, so that the loads are not found out
+        // by how they end.
+        if let Ok(handle) = inner.load_component(id, bytes, config.clone()).await
+            && self.unloads
+        {
+            inner.unload_component(&handle).await?;
+        }
+        Ok(PreparedComponent::default())
+    }
+}
+
+/// Runs `initialize` ahead of time, and refuses what does not come through it.
+pub(crate) struct InitializesAheadOfTime;
+
+#[async_trait]
+impl Defect for InitializesAheadOfTime {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        let handle = inner.load_component(id, bytes, config.clone()).await?;
+        inner.unload_component(&handle).await?;
+        Ok(PreparedComponent::default())
+    }
+}
+
+/// Loads with the configuration with which the bytes were prepared.
+#[derive(Default)]
+pub(crate) struct ConfiguresWhatIsPrepared {
+    prepared: Mutex<HashMap<Bytes, ComponentConfig>>,
+}
+
+#[async_trait]
+impl Defect for ConfiguresWhatIsPrepared {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        let (key, then) = (bytes.clone(), config.clone());
+        self.prepared.lock().unwrap().insert(key, then);
+        inner.prepare_component(id, bytes, config).await
+    }
+
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        let prepared = self.prepared.lock().unwrap().get(&bytes).cloned();
+        let config = prepared.unwrap_or(config);
+        inner.load_component(id, bytes, config).await
+    }
+}
+
+/// Refuses to prepare what it refuses, in words of its own.
+pub(crate) struct PreparesVaguely;
+
+#[async_trait]
+impl Defect for PreparesVaguely {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        let prepared = inner.prepare_component(id, bytes, config).await;
+        prepared.map_err(|_| instantiation_failed(id, "it was not prepared"))
     }
 }

@@ -42,8 +42,9 @@ use ends::{
     WithdrawsNoCallback, WithdrawsNothing,
 };
 use loading::{
-    Accepts, Configures, IgnoresIdsOfHandles, InsistsOnALifecycle, LeavesFailedLoadsBehind,
-    LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds, PanicsWhileLoading, ReusesNumbers, VagueRefusals,
+    Accepts, Configures, ConfiguresWhatIsPrepared, IgnoresIdsOfHandles, InitializesAheadOfTime,
+    InsistsOnALifecycle, LeavesFailedLoadsBehind, LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds,
+    PanicsWhileLoading, PreparesByLoading, PreparesVaguely, ReusesNumbers, VagueRefusals,
     counts_no_fuel, grants_everything, grants_more_memory, keeps_no_empty_data, knows_no_deadline,
     limits_each_memory, meters_everybody, rounds_memory_up, sorts_the_environment,
 };
@@ -148,6 +149,31 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
             with(s, t, Accepts { refused })
         },
         &["loading::an_incomplete_lifecycle_is_named"],
+    ),
+    (
+        "prepares a component by loading it",
+        |s, t| with(s, t, PreparesByLoading { unloads: false }),
+        &["loading::preparing_loads_nothing_and_changes_nothing_that_is_loaded"],
+    ),
+    (
+        "prepares a component by loading and unloading it",
+        |s, t| with(s, t, PreparesByLoading { unloads: true }),
+        &["loading::preparing_runs_nothing_of_a_component"],
+    ),
+    (
+        "runs `initialize` ahead of time",
+        |s, t| with(s, t, InitializesAheadOfTime),
+        &["loading::preparing_runs_nothing_of_a_component"],
+    ),
+    (
+        "loads what was prepared with the configuration of then",
+        |s, t| with(s, t, ConfiguresWhatIsPrepared::default()),
+        &["loading::what_is_prepared_is_loaded_under_any_id_and_configuration"],
+    ),
+    (
+        "refuses to prepare in words of its own",
+        |s, t| with(s, t, PreparesVaguely),
+        &["loading::preparing_refuses_with_the_words_of_loading"],
     ),
     (
         "ignores what `initialize` answers",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, HealthStatus, MessagePayload, RuntimeEngine, WasmError,
+    ComponentUsage, HealthStatus, MessagePayload, PreparedComponent, RuntimeEngine, WasmError,
 };
 
 pub(crate) type Inner = Arc<dyn RuntimeEngine>;
@@ -16,6 +16,16 @@ pub(crate) type Reply = Result<Option<MessagePayload>, WasmError>;
 /// What a broken engine does otherwise; whatever is not overridden is done right.
 #[async_trait]
 pub(crate) trait Defect: Send + Sync + 'static {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        inner.prepare_component(id, bytes, config).await
+    }
+
     async fn load(
         &self,
         inner: &Inner,
@@ -84,6 +94,15 @@ pub(crate) struct With<D> {
 
 #[async_trait]
 impl<D: Defect> RuntimeEngine for With<D> {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<PreparedComponent, WasmError> {
+        self.defect.prepare(&self.inner, id, bytes, config).await
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,
