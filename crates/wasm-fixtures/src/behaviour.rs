@@ -275,6 +275,11 @@ pub enum OnShutdown {
     /// Sends `bye` to `demo/sink/main`, and answers `shutdown-failed` with the name of the
     /// case if that is refused, ok otherwise.
     Sends,
+    /// Broadcasts `bye` to `demo/sink/main` and `demo/drain/main`, and answers
+    /// `shutdown-failed` with the name of the case if that is refused, ok otherwise.
+    Broadcasts,
+    /// Logs `bye` at the level info, and answers ok.
+    Logs,
     /// Stores `bye` under `ended`, and answers `shutdown-failed` with the name of the case
     /// if that is refused, ok otherwise.
     Stores,

@@ -162,6 +162,16 @@ fixtures! {
         shutdown: OnShutdown::Sends,
         ..on_message(OnMessage::Echo)
     });
+    /// `shutdown` sends a message to two components at once.
+    SHUTDOWN_BROADCASTS = "shutdown-broadcasts" => Component(Lifecycle {
+        shutdown: OnShutdown::Broadcasts,
+        ..on_message(OnMessage::Echo)
+    });
+    /// `shutdown` logs a line.
+    SHUTDOWN_LOGS = "shutdown-logs" => Component(Lifecycle {
+        shutdown: OnShutdown::Logs,
+        ..on_message(OnMessage::Echo)
+    });
     /// `shutdown` stores something.
     SHUTDOWN_STORES = "shutdown-stores" => Component(Lifecycle {
         shutdown: OnShutdown::Stores,

@@ -8,7 +8,8 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
-    SEND_FLOOD, SENDER, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS, SHUTDOWN_STORES, STORAGE_FILL, STORE,
+    SEND_FLOOD, SENDER, SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS,
+    SHUTDOWN_STORES, STORAGE_FILL, STORE,
 };
 
 use super::lab::{Bench, all_permissions, config, id, may, message, permitted, whom};
@@ -47,6 +48,8 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "Whatever else it may do, it may do then too." => [
             what_a_component_sends_in_its_shutdown_is_sent,
+            what_a_component_broadcasts_in_its_shutdown_is_broadcast,
+            what_a_component_logs_in_its_shutdown_is_logged,
             what_a_component_stores_in_its_shutdown_is_stored,
         ],
         "What a component may do. The default grants nothing." => [
@@ -339,6 +342,32 @@ async fn what_a_component_sends_in_its_shutdown_is_sent<E: Engine + ?Sized>(lab:
     assert_eq!(host.router.take_calls(), bye, "in a restart");
     host.bench.unload(&from).await;
     assert_eq!(host.router.take_calls(), bye, "in an unload");
+}
+
+async fn what_a_component_broadcasts_in_its_shutdown_is_broadcast<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let from = host.bench.load(SHUTDOWN_BROADCASTS, permitted()).await;
+    let bye = [RouterCall::Broadcast {
+        from: from.clone(),
+        messages: ["demo/sink/main", "demo/drain/main"]
+            .map(|to| outgoing(&from, to, "bye"))
+            .into(),
+    }];
+    host.bench.restart(&from).await;
+    assert_eq!(host.router.take_calls(), bye, "in a restart");
+    host.bench.unload(&from).await;
+    assert_eq!(host.router.take_calls(), bye, "in an unload");
+}
+
+/// As far as the validator can tell.
+async fn what_a_component_logs_in_its_shutdown_is_logged<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let from = host.bench.load(SHUTDOWN_LOGS, permitted()).await;
+    let bye = [(from.clone(), Capability::Log(LogLevel::Info))];
+    host.bench.restart(&from).await;
+    assert_eq!(host.validator.take_questions(), bye, "in a restart");
+    host.bench.unload(&from).await;
+    assert_eq!(host.validator.take_questions(), bye, "in an unload");
 }
 
 async fn what_a_component_stores_in_its_shutdown_is_stored<E: Engine + ?Sized>(lab: Lab<E>) {

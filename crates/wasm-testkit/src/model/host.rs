@@ -74,9 +74,14 @@ impl Target {
 
     /// `demo/sink/main`.
     pub(super) fn sink() -> Self {
+        Self::demo(b"sink")
+    }
+
+    /// `demo/NAME/main`.
+    pub(super) fn demo(name: &'static [u8]) -> Self {
         Self {
             namespace: Bytes::from_static(b"demo"),
-            name: Bytes::from_static(b"sink"),
+            name: Bytes::from_static(name),
             instance: Bytes::from_static(b"main"),
         }
     }

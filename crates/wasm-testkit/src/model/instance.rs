@@ -336,6 +336,18 @@ impl Instance {
                     Err(error) => not_shut_down(error.name()),
                 }
             }
+            OnShutdown::Broadcasts => {
+                let bye = Bytes::from_static(b"bye");
+                let targets = [Target::sink(), Target::demo(b"drain")];
+                match self.broadcast(&targets, bye).await? {
+                    Ok(()) => Ok(Ok(())),
+                    Err(error) => not_shut_down(error.name()),
+                }
+            }
+            OnShutdown::Logs => {
+                self.log(LogLevel::Info, b"bye")?;
+                Ok(Ok(()))
+            }
             OnShutdown::Stores => {
                 let bye = Bytes::from_static(b"bye");
                 match self.storage_set(b"ended", bye).await? {

@@ -145,7 +145,11 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
         _ => 0,
     };
     let of_shutdown = match lifecycle.shutdown {
-        OnShutdown::Requests | OnShutdown::Sends | OnShutdown::Stores => 1,
+        OnShutdown::Requests
+        | OnShutdown::Sends
+        | OnShutdown::Broadcasts
+        | OnShutdown::Logs
+        | OnShutdown::Stores => 1,
         _ => 0,
     };
     of_initialize + of_message + of_shutdown

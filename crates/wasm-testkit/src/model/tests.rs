@@ -317,7 +317,7 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
     }
     let shutdown = engine.unload_component(handle).await;
     match (lifecycle.shutdown, shutdown) {
-        (OnShutdown::Ok, Ok(())) => {}
+        (OnShutdown::Ok | OnShutdown::Logs, Ok(())) => {}
         (OnShutdown::Fails(text), Err(WasmError::ShutdownFailed { error, .. })) => {
             assert_eq!(error, LifecycleError::ShutdownFailed(text.to_owned()));
         }
@@ -325,7 +325,10 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
             let refused = "invalid-message".to_owned();
             assert_eq!(error, LifecycleError::ShutdownFailed(refused));
         }
-        (OnShutdown::Sends, Err(WasmError::ShutdownFailed { error, .. })) => {
+        (
+            OnShutdown::Sends | OnShutdown::Broadcasts,
+            Err(WasmError::ShutdownFailed { error, .. }),
+        ) => {
             let not_permitted = "delivery-failed".to_owned();
             assert_eq!(error, LifecycleError::ShutdownFailed(not_permitted));
         }

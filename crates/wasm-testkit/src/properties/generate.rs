@@ -252,7 +252,10 @@ fn end(fixture: &Fixture) -> Option<End> {
 fn talks(fixture: &Fixture) -> bool {
     lifecycle(fixture).is_some_and(|lifecycle| {
         lifecycle.initialize == OnInitialize::Sends
-            || matches!(lifecycle.shutdown, OnShutdown::Requests | OnShutdown::Sends)
+            || matches!(
+                lifecycle.shutdown,
+                OnShutdown::Requests | OnShutdown::Sends | OnShutdown::Broadcasts
+            )
             || matches!(
                 lifecycle.message,
                 OnMessage::Send | OnMessage::SendBack | OnMessage::Broadcast | OnMessage::Request

@@ -18,7 +18,7 @@ use wasm_core::{
     ComponentState, ComponentStorage, ComponentUsage, HealthStatus, HostServices, LifecycleError,
     MessagePayload, MessageRouter, SecurityValidator, WasmError,
 };
-use wasm_fixtures::{SHUTDOWN_FAILS, SHUTDOWN_REQUESTS, SHUTDOWN_SENDS};
+use wasm_fixtures::{Fixture, SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
 
 use crate::wrapper::{Defect, Inner, Reply};
 
@@ -385,20 +385,29 @@ impl Defect for ForgetsTheEnd {
     }
 }
 
-/// Takes no message from a component that shuts down, in a restart or else in an unload.
+/// Refuses a component everything while it shuts down, in a restart or else in an unload.
 pub(crate) struct TakesNoLastWord {
+    from: Fixture,
     in_restart: bool,
     ending: Arc<Mutex<HashSet<ComponentHandle>>>,
 }
 
 impl TakesNoLastWord {
-    pub(crate) fn new(services: HostServices, in_restart: bool) -> (HostServices, Self) {
+    pub(crate) fn new(
+        services: HostServices,
+        from: Fixture,
+        in_restart: bool,
+    ) -> (HostServices, Self) {
         let ending = Arc::new(Mutex::default());
         let validator = Arc::new(Hurried {
             real: services.validator.clone(),
             ending: Arc::clone(&ending),
         });
-        let defect = Self { in_restart, ending };
+        let defect = Self {
+            from,
+            in_restart,
+            ending,
+        };
         (services.with_validator(validator), defect)
     }
 }
@@ -406,7 +415,7 @@ impl TakesNoLastWord {
 #[async_trait]
 impl Defect for TakesNoLastWord {
     async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if !self.in_restart {
+        if !self.in_restart && handle.id().name() == self.from.name {
             self.ending.lock().unwrap().insert(handle.clone());
         }
         inner.unload_component(handle).await
@@ -414,7 +423,7 @@ impl Defect for TakesNoLastWord {
 
     async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
         // It has no other word than its last.
-        if self.in_restart && handle.id().name() == SHUTDOWN_SENDS.name {
+        if self.in_restart && handle.id().name() == self.from.name {
             self.ending.lock().unwrap().insert(handle.clone());
         }
         let restarted = inner.restart_component(handle).await;
@@ -436,7 +445,7 @@ impl SecurityValidator for Hurried {
         capability: &Capability,
     ) -> Result<(), CapabilityDenied> {
         let is_ending = self.ending.lock().unwrap().contains(component);
-        if is_ending && matches!(capability, Capability::Send(_)) {
+        if is_ending {
             return Err(CapabilityDenied::not_granted(capability.clone()));
         }
         self.real.validate(component, capability)

@@ -21,6 +21,7 @@ use wasm_core::{
     ComponentState, Defect as Flaw, HostServices, LogLevel, Permissions, PermissionsOnly,
     RuntimeEngine, SystemClock, WasmError,
 };
+use wasm_fixtures::{SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_SENDS};
 use wasm_testkit::conformance::{Feature, Harness, Lab, Settings, cases};
 use wasm_testkit::{Broken, Conditions, ModelEngine, Time};
 
@@ -779,7 +780,7 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
     (
         "takes no message from a component that is unloaded",
         |s, t| {
-            let (services, no_last_word) = TakesNoLastWord::new(s, false);
+            let (services, no_last_word) = TakesNoLastWord::new(s, SHUTDOWN_SENDS, false);
             with(services, t, no_last_word)
         },
         &["host::what_a_component_sends_in_its_shutdown_is_sent"],
@@ -787,10 +788,26 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
     (
         "takes no message from a component that ends in a restart",
         |s, t| {
-            let (services, no_last_word) = TakesNoLastWord::new(s, true);
+            let (services, no_last_word) = TakesNoLastWord::new(s, SHUTDOWN_SENDS, true);
             with(services, t, no_last_word)
         },
         &["host::what_a_component_sends_in_its_shutdown_is_sent"],
+    ),
+    (
+        "takes no broadcast from a component that is unloaded",
+        |s, t| {
+            let (services, no_last_word) = TakesNoLastWord::new(s, SHUTDOWN_BROADCASTS, false);
+            with(services, t, no_last_word)
+        },
+        &["host::what_a_component_broadcasts_in_its_shutdown_is_broadcast"],
+    ),
+    (
+        "logs nothing of a component that ends in a restart",
+        |s, t| {
+            let (services, no_last_word) = TakesNoLastWord::new(s, SHUTDOWN_LOGS, true);
+            with(services, t, no_last_word)
+        },
+        &["host::what_a_component_logs_in_its_shutdown_is_logged"],
     ),
     (
         "undoes what a component stores in its `shutdown`",
