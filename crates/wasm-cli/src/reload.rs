@@ -71,7 +71,9 @@ impl Reload {
         let id = before.as_ref().map(|source| &source.id);
         if let Err(problems) = self.load(manifest, id).await {
             problems.print();
-            if let Some(id) = id {
+            if let Some(id) = id
+                && self.host.component(id).await.is_some()
+            {
                 Report::note(format!("{id} goes on as it was")).print();
             }
         }

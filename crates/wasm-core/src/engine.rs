@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use crate::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, HealthStatus, MessagePayload, PreparedComponent, WasmError,
+    ComponentUsage, HealthStatus, MessagePayload, Preparation, WasmError,
 };
 
 /// Runs components.
@@ -46,11 +46,12 @@ use crate::{
 #[async_trait]
 pub trait RuntimeEngine: Send + Sync {
     /// Does ahead of time what loading does before it runs any of the component. While
-    /// what is returned is held, loads of the same bytes need not do it again,
-    /// whatever their ids and configurations.
+    /// what is returned is held, loads of the same bytes skip that, whatever their ids
+    /// and configurations. So a new version can be compiled while the old one serves.
     ///
-    /// So a new version can be compiled while the old one serves. An engine that has
-    /// nothing to do ahead of time need not implement it.
+    /// Calls and loads go on meanwhile. Dropping the future leaves nothing behind. An
+    /// engine that has nothing to do ahead of time need not implement this; one that
+    /// wraps another forwards it.
     ///
     /// # Errors
     /// The one that [`load_component`](Self::load_component) would end in, where that
@@ -60,8 +61,8 @@ pub trait RuntimeEngine: Send + Sync {
         _id: &ComponentId,
         _bytes: Bytes,
         _config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
-        Ok(PreparedComponent::default())
+    ) -> Result<Preparation, WasmError> {
+        Ok(Preparation::default())
     }
 
     /// Validates, links, instantiates and calls `initialize`, all under the limits.

@@ -35,7 +35,7 @@ mod message;
 mod permissions;
 #[cfg(test)]
 mod poll;
-mod prepared;
+mod preparation;
 mod router;
 mod security;
 mod services;
@@ -59,7 +59,7 @@ pub use message::{ComponentMessage, CorrelationId, MessagePayload};
 pub use permissions::{
     Capability, ComponentPattern, DirAccess, InvalidPattern, Permissions, WasiGrant,
 };
-pub use prepared::PreparedComponent;
+pub use preparation::Preparation;
 pub use router::{MessageRouter, MessagingError, NoOtherComponents};
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;

@@ -6,11 +6,14 @@ use std::mem;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, WasmError};
+use wasm_core::{
+    ComponentHandle, HealthStatus, MessagePayload, Preparation, RuntimeEngine, WasmError,
+};
 
 use crate::component::Component;
 use crate::dead_letter::{DeadLetterCause, LetterKind};
@@ -20,7 +23,7 @@ use crate::limits::Reservation;
 use crate::mailbox::{Closed, Letter};
 use crate::metrics::Handling;
 use crate::request::RequestError;
-use crate::resident::{Command, Leaving, Orders, Record, Resident};
+use crate::resident::{Command, Leaving, Orders, Record, Resident, Swap};
 use crate::status::Phase;
 use crate::supervisor::Restarts;
 use crate::switchboard::Switchboard;
@@ -53,8 +56,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let Component {
             id, bytes, config, ..
         } = &self.component;
-        // They may have been taken back since it was asked for.
-        self.resident.starts(&self.resident.permissions());
+        self.resident.starts();
         let load = self
             .engine
             .load_component(id, bytes.clone(), config.clone());
@@ -81,6 +83,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let _ = loaded.send(Ok(handle.clone()));
         Serving {
             restarts: Restarts::default(),
+            swap: None,
             state: State::Serving,
             handle,
             task: self,
@@ -146,7 +149,11 @@ struct Serving<E: ?Sized> {
     handle: ComponentHandle,
     state: State,
     restarts: Restarts,
+    /// The new version, which the engine prepares while this one serves.
+    swap: Option<Swap>,
 }
+
+type Prepared = Result<Result<Preparation, WasmError>, JoinError>;
 
 /// What comes next.
 enum Next {
@@ -154,6 +161,7 @@ enum Next {
     Obey(Command),
     Deliver(Letter),
     Restart,
+    Replace(Prepared),
     TellDenials,
 }
 
@@ -182,6 +190,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                     consume_budget().await;
                 }
                 Next::Restart => self.restart().await,
+                Next::Replace(prepared) => self.replace(prepared).await,
                 Next::TellDenials => self.task.board.tell_denials(&self.task.resident),
             }
         }
@@ -201,6 +210,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             biased;
             leaving = orders.leaving.recv() => Next::Leave(leaving.unwrap_or(Leaving::Abandoned)),
             Some(command) = orders.commands.recv() => Next::Obey(command),
+            prepared = prepared(&mut self.swap) => Next::Replace(prepared),
             () = until(denials_due) => Next::TellDenials,
             () = until(restart_at) => Next::Restart,
             letter = resident.mailbox.next(), if serves => Next::Deliver(letter),
@@ -212,13 +222,16 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             Command::Restart(reply) if !reply.is_closed() => {
                 let _ = reply.send(self.restart_by_hand().await);
             }
-            Command::Swap(component, reply) if !reply.is_closed() => {
-                let _ = reply.send(self.swap(*component).await);
+            Command::Swap(swap) if !swap.reply.is_closed() => {
+                if let Some(earlier) = self.swap.replace(*swap) {
+                    let id = earlier.component.id;
+                    let _ = earlier.reply.send(Err(HostError::Superseded(id)));
+                }
             }
             Command::Health(reply) if !reply.is_closed() => {
                 let _ = reply.send(self.health().await);
             }
-            Command::Restart(_) | Command::Swap(..) | Command::Health(_) => {}
+            Command::Restart(_) | Command::Swap(_) | Command::Health(_) => {}
         }
     }
 
@@ -357,7 +370,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         let resident = Arc::clone(&self.task.resident);
         // An instance that has not failed ends here.
         self.task.instance_is_gone();
-        resident.starts(&resident.permissions());
+        resident.starts();
         match self.task.engine.restart_component(&self.handle).await {
             Ok(()) => {
                 resident.serves(self.handle.handle_id());
@@ -395,22 +408,42 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
+    async fn replace(&mut self, prepared: Prepared) {
+        let Some(swap) = self.swap.take() else {
+            return;
+        };
+        let prepared = prepared.unwrap_or_else(|error| {
+            Err(WasmError::InstantiationFailed {
+                component: swap.component.id.clone(),
+                reason: format!("the engine did not finish preparing it: {error}"),
+                source: Some(Arc::new(error)),
+            })
+        });
+        let swapped = match prepared {
+            Ok(_prepared) => {
+                let set = swap.permissions_set;
+                self.swap(swap.component, set, swap.reservation).await
+            }
+            Err(error) => {
+                let (board, resident) = (&self.task.board, &self.task.resident);
+                Err(HostError::Engine(board.tell_not_loaded(resident, error)))
+            }
+        };
+        let _ = swap.reply.send(swapped);
+    }
+
     /// The old instance has ended its call and is idle while the new one is made. Until
     /// that is done, it can go on.
-    async fn swap(&mut self, component: Component) -> Result<(), HostError> {
+    async fn swap(
+        &mut self,
+        component: Component,
+        permissions_set: u64,
+        reservation: Reservation,
+    ) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
-        let memory_bytes = component.config.limits.memory_bytes();
-        let reserved = match &self.task.reservation {
-            Some(reservation) => reservation.another(memory_bytes),
-            None => return Err(HostError::NotLoaded(resident.id.clone())),
-        };
-        let reservation = reserved.map_err(|source| HostError::Budget {
-            component: resident.id.clone(),
-            source,
-        })?;
         let mut before = Phase::Swapping;
         resident.update(|record| mem::swap(&mut record.phase, &mut before));
-        resident.starts(&component.config.permissions);
+        resident.starts_as(&component.config.permissions, permissions_set);
         let Component {
             id, bytes, config, ..
         } = &component;
@@ -469,10 +502,26 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
-    async fn unload(self, closed: Closed, cause: DeadLetterCause) -> Result<(), HostError> {
+    /// Ends what is being prepared, and waits until it has.
+    async fn prepare_nothing(&mut self) {
+        let commands = &mut self.task.orders.commands;
+        commands.close();
+        let mut swaps: Vec<Swap> = self.swap.take().into_iter().collect();
+        while let Some(command) = commands.recv().await {
+            if let Command::Swap(swap) = command {
+                swaps.push(*swap);
+            }
+        }
+        for mut swap in swaps {
+            swap.preparing.shutdown().await;
+        }
+    }
+
+    async fn unload(mut self, closed: Closed, cause: DeadLetterCause) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
         resident.update(|record| record.phase = Phase::Unloading);
         self.task.close(closed, &cause);
+        self.prepare_nothing().await;
         let shutdown = self.task.engine.unload_component(&self.handle).await;
         self.task.instance_is_gone();
         let error = shutdown.err().map(kept);
@@ -484,6 +533,18 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         // Whoever is told finds room for another.
         drop(self);
         error.map_or(Ok(()), |error| Err(HostError::Engine(error)))
+    }
+}
+
+/// Never, when nothing is being prepared.
+async fn prepared(swap: &mut Option<Swap>) -> Prepared {
+    let ended = match swap {
+        Some(swap) => swap.preparing.join_next().await,
+        None => None,
+    };
+    match ended {
+        Some(prepared) => prepared,
+        None => pending().await,
     }
 }
 

@@ -43,6 +43,10 @@ pub enum HostError {
     /// runtime is gone.
     #[error("the task of {0} has ended before its time")]
     Abandoned(ComponentId),
+    /// While the new version was prepared, another swap was asked for, which takes its
+    /// place.
+    #[error("the swap of {0} was superseded by a later one")]
+    Superseded(ComponentId),
     /// The host has stopped or is about to.
     #[error("the host has stopped")]
     Stopped,

@@ -27,7 +27,7 @@ pub enum Event {
     NotLoaded {
         /// Which.
         component: ComponentId,
-        /// What loading ended in.
+        /// What preparing or loading it ended in.
         error: Arc<WasmError>,
     },
     /// A component has handled a message; one that it failed over is a

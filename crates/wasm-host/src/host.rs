@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
-    HostServices, MessagePayload, MessagingError, Permissions, PreparedComponent, RuntimeEngine,
-    Supervision,
+    HostServices, MessagePayload, MessagingError, Permissions, Preparation, RuntimeEngine,
+    Supervision, WasmError,
 };
 
 use crate::component::Component;
@@ -18,9 +18,9 @@ use crate::dead_letter::DeadLetter;
 use crate::delivery::Delivery;
 use crate::error::HostError;
 use crate::event::{Event, Events};
-use crate::limits::Budget;
+use crate::limits::{Budget, Reservation};
 use crate::request::{RequestError, Requester};
-use crate::resident::{Command, Leaving, Resident};
+use crate::resident::{Command, Leaving, Resident, Swap};
 use crate::status::ComponentStatus;
 use crate::switchboard::Switchboard;
 
@@ -174,14 +174,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         if board.resident(&id).is_some() {
             return Err(HostError::AlreadyLoaded(id));
         }
-        let reserved = self
-            .inner
-            .budget
-            .reserve(component.config.limits.memory_bytes());
-        let reservation = reserved.map_err(|source| HostError::Budget {
-            component: id.clone(),
-            source,
-        })?;
+        let reservation = self.reserve(&component)?;
         let (resident, orders) = Resident::new(&component, &board.limits);
         board.admit(Arc::clone(&resident))?;
         let task = Delivery {
@@ -217,46 +210,52 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// on while the engine prepares the new one, then ends its call; the new one is
     /// loaded and initialized; the old one's `shutdown` is called; what waits is
     /// delivered to the new one, in order. Requests that the old one made are not
-    /// answered to the new one, which does not know them. Swaps of one component take
-    /// effect in the order in which they were asked for.
+    /// answered to the new one, which does not know them.
+    ///
+    /// The new one has permissions of its own; if they are
+    /// [set](Self::set_permissions) while the swap is under way, those that were set.
     ///
     /// # Errors
-    /// [`HostError::NotLoaded`], [`HostError::Budget`]: for a moment there are both;
-    /// [`HostError::Engine`] with what preparing or loading ended in: then the old one
-    /// stays, as it was.
+    /// [`HostError::NotLoaded`], [`HostError::Stopped`]; [`HostError::Budget`], because
+    /// for a while there are both; [`HostError::Engine`] with what preparing or loading
+    /// ended in; [`HostError::Superseded`] when another swap of this component is asked
+    /// for while this one is prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
-        let resident = self.resident(&component.id)?;
-        let _turn = resident.swapping.lock().await;
-        let _prepared = self.prepare(&resident, &component).await?;
-        self.command(&resident, |reply| Command::Swap(Box::new(component), reply))
-            .await?
+        let resident = self.changeable(&component.id)?;
+        let reservation = self.reserve(&component)?;
+        let permissions_set = resident.permissions_set();
+        let preparing = self.prepare(&component);
+        let swap = |reply| {
+            Command::Swap(Box::new(Swap {
+                component,
+                permissions_set,
+                reservation,
+                preparing,
+                reply,
+            }))
+        };
+        self.command(&resident, swap).await?
     }
 
-    /// Until the component is gone at the latest, as when the host stops.
-    async fn prepare(
-        &self,
-        resident: &Resident,
-        component: &Component,
-    ) -> Result<PreparedComponent, HostError> {
+    fn reserve(&self, component: &Component) -> Result<Reservation, HostError> {
+        let memory_bytes = component.config.limits.memory_bytes();
+        let reserved = self.inner.budget.reserve(memory_bytes);
+        reserved.map_err(|source| HostError::Budget {
+            component: component.id.clone(),
+            source,
+        })
+    }
+
+    /// Ends when what is returned is dropped.
+    fn prepare(&self, component: &Component) -> JoinSet<Result<Preparation, WasmError>> {
         let engine = Arc::clone(&self.inner.engine);
-        let id = component.id.clone();
-        let (bytes, config) = (component.bytes.clone(), component.config.clone());
+        let Component {
+            id, bytes, config, ..
+        } = component.clone();
         let prepare = async move { engine.prepare_component(&id, bytes, &config).await };
-        // What does not outlive whoever waits for it.
         let mut task = JoinSet::new();
         task.spawn_on(prepare, &self.inner.runtime);
-        let prepared = tokio::select! {
-            () = resident.commands.closed() => return Err(gone(resident)),
-            prepared = task.join_next() => prepared,
-        };
-        match prepared {
-            Some(Ok(Ok(prepared))) => Ok(prepared),
-            Some(Ok(Err(error))) => {
-                let error = self.inner.board.tell_not_loaded(resident, error);
-                Err(HostError::Engine(error))
-            }
-            Some(Err(_)) | None => Err(HostError::Abandoned(resident.id.clone())),
-        }
+        task
     }
 
     /// Gives a component a fresh instance, in quarantine or not, and forgets how often
@@ -265,7 +264,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the restart ended in.
     pub async fn restart(&self, id: &ComponentId) -> Result<(), HostError> {
-        let resident = self.resident(id)?;
+        let resident = self.changeable(id)?;
         self.command(&resident, Command::Restart).await?
     }
 
@@ -275,7 +274,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the call ended in.
     pub async fn health(&self, id: &ComponentId) -> Result<HealthStatus, HostError> {
-        let resident = self.resident(id)?;
+        let resident = self.changeable(id)?;
         self.command(&resident, Command::Health).await?
     }
 
@@ -309,18 +308,27 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         resident.ok_or_else(|| HostError::NotLoaded(id.clone()))
     }
 
+    fn changeable(&self, id: &ComponentId) -> Result<Arc<Resident>, HostError> {
+        let resident = self.resident(id)?;
+        match self.inner.board.is_stopping() {
+            true => Err(HostError::Stopped),
+            false => Ok(resident),
+        }
+    }
+
     async fn command<T>(
         &self,
         resident: &Resident,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
-        if self.inner.board.is_stopping() {
-            return Err(HostError::Stopped);
-        }
         let (reply, answer) = oneshot::channel();
+        let gone = || match self.inner.board.is_stopping() {
+            true => HostError::Stopped,
+            false => gone(resident),
+        };
         let sent = resident.commands.send(command(reply)).await;
-        sent.map_err(|_| gone(resident))?;
-        answer.await.map_err(|_| gone(resident))
+        sent.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
     }
 
     /// Sends a message on behalf of the program. Permissions do not apply to it.

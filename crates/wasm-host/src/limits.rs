@@ -187,13 +187,6 @@ impl Budget {
     }
 }
 
-impl Reservation {
-    /// Another one of the same budget.
-    pub(crate) fn another(&self, memory_bytes: u64) -> Result<Self, BudgetExceeded> {
-        self.budget.reserve(memory_bytes)
-    }
-}
-
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut used = lock(&self.budget.used);

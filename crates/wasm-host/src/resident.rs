@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Span;
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
-    Supervision, WasmError,
+    Preparation, Supervision, WasmError,
 };
 
 use crate::component::Component;
 use crate::error::HostError;
-use crate::limits::HostLimits;
+use crate::limits::{HostLimits, Reservation};
 use crate::lock::{lock, read, write};
 use crate::mailbox::Mailbox;
 use crate::metrics::Meters;
@@ -27,8 +28,21 @@ use crate::status::Phase;
 #[derive(Debug)]
 pub(crate) enum Command {
     Restart(oneshot::Sender<Result<(), HostError>>),
-    Swap(Box<Component>, oneshot::Sender<Result<(), HostError>>),
+    Swap(Box<Swap>),
     Health(oneshot::Sender<Result<HealthStatus, HostError>>),
+}
+
+/// A new version for a component.
+#[derive(Debug)]
+pub(crate) struct Swap {
+    pub(crate) component: Component,
+    /// How often permissions had been set when it was asked for.
+    pub(crate) permissions_set: u64,
+    /// From now on there are both.
+    pub(crate) reservation: Reservation,
+    /// Holds one task, which ends with it.
+    pub(crate) preparing: JoinSet<Result<Preparation, WasmError>>,
+    pub(crate) reply: oneshot::Sender<Result<(), HostError>>,
 }
 
 /// What ends a delivery task, before all commands that still wait.
@@ -56,8 +70,6 @@ pub(crate) struct Resident {
     pub(crate) mailbox: Mailbox,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
-    /// Held from the preparation of a new version until it is in place.
-    pub(crate) swapping: AsyncMutex<()>,
     pub(crate) meters: Meters,
     instances: Mutex<Instances>,
     permissions: RwLock<Permissions>,
@@ -80,6 +92,8 @@ struct Instances {
     serving: Option<Serving>,
     /// Being made: its number in the engine is not known yet, if it will have one.
     starting: Option<Starting>,
+    /// How often permissions were replaced.
+    permissions_set: u64,
 }
 
 #[derive(Debug)]
@@ -141,7 +155,6 @@ impl Resident {
             mailbox: Mailbox::new(mailbox, limits.mailbox_bytes),
             commands: command,
             leaving: leave,
-            swapping: AsyncMutex::default(),
             meters: Meters::new(&component.id),
             instances: Mutex::default(),
             permissions: RwLock::new(component.config.permissions.clone()),
@@ -162,15 +175,29 @@ impl Resident {
     }
 
     /// From now on, host calls of an instance that does not serve are those of a new
-    /// one that is being made with these permissions.
-    pub(crate) fn starts(&self, permissions: &Permissions) {
-        let incarnation = INCARNATIONS.fetch_add(1, Ordering::Relaxed);
+    /// one that is being made.
+    pub(crate) fn starts(&self) {
         let mut instances = lock(&self.instances);
-        instances.starting = Some(Starting {
-            incarnation,
+        instances.starting = Some(self.starting(self.permissions()));
+    }
+
+    /// The same of a new version, with permissions of its own unless others have been
+    /// set since they had been set so often.
+    pub(crate) fn starts_as(&self, permissions: &Permissions, permissions_set: u64) {
+        let mut instances = lock(&self.instances);
+        let permissions = match instances.permissions_set == permissions_set {
+            true => permissions.clone(),
+            false => self.permissions(),
+        };
+        instances.starting = Some(self.starting(permissions));
+    }
+
+    fn starting(&self, permissions: Permissions) -> Starting {
+        Starting {
+            incarnation: INCARNATIONS.fetch_add(1, Ordering::Relaxed),
             seats: Arc::new(Semaphore::new(self.open_requests)),
-            permissions: Arc::new(permissions.clone()),
-        });
+            permissions: Arc::new(permissions),
+        }
     }
 
     /// The instance that was being made did not come to be; which it was.
@@ -251,6 +278,12 @@ impl Resident {
             starting.permissions = Arc::new(permissions.clone());
         }
         *write(&self.permissions) = permissions;
+        instances.permissions_set += 1;
+    }
+
+    /// How often they were replaced.
+    pub(crate) fn permissions_set(&self) -> u64 {
+        lock(&self.instances).permissions_set
     }
 
     pub(crate) fn permissions(&self) -> Permissions {

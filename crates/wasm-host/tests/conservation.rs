@@ -44,6 +44,7 @@ const HAPPENS: &[&str] = &[
     "restarted",
     "swap: engine",
     "swap: ok",
+    "swap: superseded",
     "unload: engine",
 ];
 

@@ -422,7 +422,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::sleep;
-    use wasm_core::PreparedComponent;
+    use wasm_core::Preparation;
     use wasm_fixtures::HELLO;
 
     use super::*;
@@ -476,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_held_is_not_compiled_again() {
         let setting = Setting::new();
-        let prepared = PreparedComponent::new(setting.compiled().await);
+        let prepared = Preparation::new(setting.compiled().await);
         let entry = Arc::downgrade(&setting.entry());
         assert!(Weak::ptr_eq(
             &entry,

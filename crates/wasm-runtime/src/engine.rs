@@ -20,7 +20,7 @@ use wasmtime::{Config, Engine};
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, MessagePayload,
-    PreparedComponent, RuntimeEngine, Trap, WasmError,
+    Preparation, RuntimeEngine, Trap, WasmError,
 };
 
 use crate::call::{Caller, Detached};
@@ -129,9 +129,9 @@ impl WasmtimeEngine {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         let compiled = self.compile(id, bytes, config).await?;
-        Ok(PreparedComponent::new(compiled))
+        Ok(Preparation::new(compiled))
     }
 
     /// See [`RuntimeEngine::load_component`].
@@ -588,7 +588,7 @@ impl RuntimeEngine for WasmtimeEngine {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         Self::prepare_component(self, id, bytes, config).await
     }
 

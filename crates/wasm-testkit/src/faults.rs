@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage,
     ComponentMetadata, ComponentStorage, ComponentUsage, CorrelationId, HealthStatus,
-    MessagePayload, MessageRouter, MessagingError, PreparedComponent, RuntimeEngine, StorageError,
+    MessagePayload, MessageRouter, MessagingError, Preparation, RuntimeEngine, StorageError,
     StorageUsage, WasmError,
 };
 
@@ -286,7 +286,7 @@ impl<S: RuntimeEngine + ?Sized> RuntimeEngine for Faulty<S, WasmError> {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         let call = self.inner.prepare_component(id, bytes, config);
         self.call(Method::PrepareComponent, call).await
     }

@@ -5,7 +5,6 @@ use std::fmt::{self, Display};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is documented at its trait")]
 pub enum Method {
-    PrepareComponent,
     LoadComponent,
     UnloadComponent,
     CallHandleMessage,
@@ -25,12 +24,12 @@ pub enum Method {
     Exists,
     ListKeys,
     LoadBytes,
+    PrepareComponent,
 }
 
 impl Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::PrepareComponent => "prepare_component",
             Self::LoadComponent => "load_component",
             Self::UnloadComponent => "unload_component",
             Self::CallHandleMessage => "call_handle_message",
@@ -49,6 +48,7 @@ impl Display for Method {
             Self::Exists => "exists",
             Self::ListKeys => "list_keys",
             Self::LoadBytes => "load_bytes",
+            Self::PrepareComponent => "prepare_component",
         })
     }
 }

@@ -96,7 +96,8 @@ pub fn scripted(expectations: impl IntoIterator<Item = Expectation>) -> (MockEng
 /// An engine without any components, made by [`pair`] or [`scripted`].
 ///
 /// A call that nobody answers, because its [`Responder`] or the [`MockHandle`] is
-/// gone or the script does not have it, ends in [`WasmError::Unsupported`].
+/// gone or the script does not have it, ends in [`WasmError::Unsupported`]. Preparing a
+/// component is not among the calls: there is nothing to do ahead of time here.
 #[derive(Debug)]
 pub struct MockEngine {
     answerer: Answerer,

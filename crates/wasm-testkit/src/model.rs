@@ -23,7 +23,7 @@ use tokio::task::coop::{consume_budget, unconstrained};
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
-    MessagePayload, PreparedComponent, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
+    MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
 };
 use wasm_fixtures::{ALL, Behaviour, Lifecycle, Refusal};
 
@@ -544,9 +544,9 @@ impl RuntimeEngine for ModelEngine {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         self.validate(id, &bytes, config)?;
-        Ok(PreparedComponent::default())
+        Ok(Preparation::default())
     }
 
     async fn load_component(

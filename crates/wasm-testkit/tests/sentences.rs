@@ -17,7 +17,8 @@ const NOTHING_TO_PROVE: [&str; 5] = [
     "`WasmError::Unsupported` where the engine cannot run.",
     "As `call_handle_message`.",
     "So a new version can be compiled while the old one serves.",
-    "An engine that has nothing to do ahead of time need not implement it.",
+    "An engine that has nothing to do ahead of time need not implement this; one that wraps \
+     another forwards it.",
 ];
 
 /// The documentation in a source file, one string for each run of comment lines,

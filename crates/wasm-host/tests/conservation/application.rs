@@ -545,6 +545,7 @@ fn of<T>(what: &str, outcome: &Result<T, HostError>) -> String {
         Err(HostError::NotLoaded(_)) => "not loaded",
         Err(HostError::Budget { .. }) => "budget",
         Err(HostError::Engine(_)) => "engine",
+        Err(HostError::Superseded(_)) => "superseded",
         Err(HostError::Stopped) => "stopped",
         Err(_) => "other",
     };

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentUsage, CorrelationId, HealthStatus, MessagePayload, MessageRouter, MessagingError,
-    RuntimeEngine, WasmError,
+    Preparation, RuntimeEngine, WasmError,
 };
 
 /// What is wrong with a router.
@@ -172,6 +172,15 @@ impl BrokenEngine {
 
 #[async_trait]
 impl RuntimeEngine for BrokenEngine {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        self.inner.prepare_component(id, bytes, config).await
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,

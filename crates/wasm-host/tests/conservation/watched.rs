@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentUsage, CorrelationId, HealthStatus, MessagePayload, MessageRouter, MessagingError,
-    RuntimeEngine, Trap, WasmError,
+    Preparation, RuntimeEngine, Trap, WasmError,
 };
 use wasm_host::LetterKind;
 
@@ -131,6 +131,20 @@ impl WatchedEngine {
 
 #[async_trait]
 impl RuntimeEngine for WatchedEngine {
+    async fn prepare_component(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        let faults = &self.weather.faults;
+        self.weather.delays(faults.delay).await;
+        if self.weather.strikes(faults.trap) {
+            return Err(trapped(id, "instantiate"));
+        }
+        self.inner.prepare_component(id, bytes, config).await
+    }
+
     async fn load_component(
         &self,
         id: &ComponentId,

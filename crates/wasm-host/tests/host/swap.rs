@@ -1,9 +1,10 @@
 //! Replacing a component while messages arrive.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{Permissions, WasmError};
 use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
@@ -68,15 +69,63 @@ async fn the_old_one_serves_while_the_new_one_is_prepared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_version_that_came_last_stays_however_long_the_one_before_takes() {
+async fn a_later_swap_takes_the_place_of_one_that_is_prepared() {
     let host = slow_to_prepare();
     host.load(component("it", COUNTER)).await.unwrap();
+    let began = Instant::now();
     let version = |version: &str| component("it", ECHO).with_version(version);
-    let (first, second) = tokio::join!(host.swap(version("1")), host.swap(version("2")));
-    first.unwrap();
+    let (first, second) = tokio::join!(host.swap(version("1")), async {
+        sleep(SECOND).await;
+        host.swap(version("2")).await
+    });
+    let error = first.unwrap_err();
+    assert!(matches!(error, HostError::Superseded(_)), "{error}");
     second.unwrap();
     let status = host.component(&demo("it")).await.unwrap();
-    assert_eq!((status.version.as_deref(), status.swaps), (Some("2"), 2));
+    assert_eq!((status.version.as_deref(), status.swaps), (Some("2"), 1));
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_that_nobody_waits_for_takes_place() {
+    let host = slow_to_prepare();
+    host.load(component("it", COUNTER)).await.unwrap();
+    let mut kept = pin!(host.swap(component("it", ECHO).with_version("1")));
+    timeout(SECOND, &mut kept).await.unwrap_err();
+    sleep(3_600 * SECOND).await;
+    let version = host.component(&demo("it")).await.unwrap().version;
+    assert_eq!(version.as_deref(), Some("1"), "kept without being polled");
+    for later in ["2", "3"] {
+        let swap = host.swap(component("it", ECHO).with_version(later));
+        swap.await.unwrap();
+    }
+    let host = slow_to_prepare();
+    host.load(component("it", COUNTER)).await.unwrap();
+    let dropped = host.swap(component("it", ECHO).with_version("1"));
+    timeout(SECOND, dropped).await.unwrap_err();
+    sleep(3_600 * SECOND).await;
+    let version = host.component(&demo("it")).await.unwrap().version;
+    assert_eq!(version.as_deref(), Some("1"), "dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_while_a_version_is_prepared_stays_so() {
+    let host = slow_to_prepare();
+    for loaded in [component("it", SENDER), component("sink", COUNTER)] {
+        host.load(loaded).await.unwrap();
+    }
+    for revoked in [true, false] {
+        let (swapped, ()) = tokio::join!(host.swap(component("it", SENDER)), async {
+            if revoked {
+                sleep(SECOND).await;
+                let nothing = Permissions::default();
+                host.set_permissions(&demo("it"), nothing).unwrap();
+            }
+        });
+        swapped.unwrap();
+        let sent = ask(&host, "it", "demo/sink/main hi").await;
+        assert_eq!(sent.is_err(), revoked, "{sent:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,6 +133,7 @@ async fn a_preparation_holds_nobody_up_who_leaves() {
     for stops in [false, true] {
         let host = slow_to_prepare();
         host.load(component("it", COUNTER)).await.unwrap();
+        let engine = Arc::downgrade(host.engine());
         let began = Instant::now();
         let (swapped, ()) = tokio::join!(host.swap(component("it", ECHO)), async {
             if stops {
@@ -93,8 +143,16 @@ async fn a_preparation_holds_nobody_up_who_leaves() {
             }
         });
         let error = swapped.unwrap_err();
-        assert!(matches!(error, HostError::NotLoaded(_)), "{error}");
+        let is_right = match stops {
+            true => matches!(error, HostError::Stopped),
+            false => matches!(error, HostError::NotLoaded(_)),
+        };
+        assert!(is_right, "{error}");
         assert!(began.elapsed() <= SECOND, "{:?}", began.elapsed());
+        drop(host);
+        if stops {
+            assert!(engine.upgrade().is_none(), "a task has outlived the host");
+        }
     }
 }
 
@@ -204,6 +262,9 @@ async fn answers_to_the_old_version_are_not_for_the_new_one() {
 async fn for_a_moment_there_are_both() {
     let host = host_with(HostLimits::default().with_components(1));
     host.load(component("it", ECHO)).await.unwrap();
+    // Before anything is prepared: that would be refused for another reason.
+    let refused = host.swap(component("it", CORE_MODULE)).await.unwrap_err();
+    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
     let refused = host.swap(component("it", ECHO)).await.unwrap_err();
     assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
     let host = host_with(HostLimits::default().with_components(2));

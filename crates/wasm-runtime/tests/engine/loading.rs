@@ -149,11 +149,11 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
     let shutdown = engine.unload_component(handle).await;
     match lifecycle.shutdown {
         OnShutdown::Ok | OnShutdown::Logs => shutdown.unwrap(),
-        OnShutdown::Fails(text) => not_shut_down(shutdown, text),
-        OnShutdown::Requests => not_shut_down(shutdown, "invalid-message"),
+        OnShutdown::Fails(text) => not_shut_down(&shutdown, text),
+        OnShutdown::Requests => not_shut_down(&shutdown, "invalid-message"),
         // None of these is permitted.
-        OnShutdown::Stores => not_shut_down(shutdown, "io-error"),
-        OnShutdown::Sends | OnShutdown::Broadcasts => not_shut_down(shutdown, "delivery-failed"),
+        OnShutdown::Stores => not_shut_down(&shutdown, "io-error"),
+        OnShutdown::Sends | OnShutdown::Broadcasts => not_shut_down(&shutdown, "delivery-failed"),
         OnShutdown::Trap => assert!(
             matches!(shutdown, Err(WasmError::Trapped { trap: Trap::Unreachable, export, .. })
                 if &*export == "shutdown")
@@ -166,9 +166,9 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
 }
 
 #[track_caller]
-fn not_shut_down(outcome: Result<(), WasmError>, text: &str) {
+fn not_shut_down(outcome: &Result<(), WasmError>, text: &str) {
     assert!(
-        matches!(&outcome, Err(WasmError::ShutdownFailed {
+        matches!(outcome, Err(WasmError::ShutdownFailed {
             error: LifecycleError::ShutdownFailed(said), ..
         }) if said == text),
         "{outcome:?}"

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentPattern,
     ComponentState, ComponentUsage, GuestError, HostServices, LogLevel, MessagePayload,
-    Permissions, PreparedComponent, Resource, ResourceLimits, RuntimeEngine, WasmError,
+    Permissions, Preparation, Resource, ResourceLimits, RuntimeEngine, WasmError,
 };
 use wasm_fixtures::Fixture;
 
@@ -174,11 +174,7 @@ impl<E: Engine + ?Sized> Bench<E> {
         }
     }
 
-    pub(super) async fn prepare(
-        &self,
-        fixture: Fixture,
-        config: ComponentConfig,
-    ) -> PreparedComponent {
+    pub(super) async fn prepare(&self, fixture: Fixture, config: ComponentConfig) -> Preparation {
         let (id, engine) = (id_of(fixture), &self.engine);
         match engine.prepare_component(&id, bytes(fixture), &config).await {
             Ok(prepared) => prepared,

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 
 use wasm_core::{
     ComponentHandle, ComponentId, Defect, HostServices, LifecycleError, LimitsError, Resource,
@@ -10,12 +11,13 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BIG_INITIAL_MEMORY, CORE_MODULE, COUNTER, ECHO, Fixture, GROW_SURVIVES, HELLO, INIT_FAILS,
-    INIT_SENDS, MINIMAL, MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SENDER, SPIN_IN_INITIALIZE,
-    SPIN_IN_START, THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED, UNKNOWN_IMPORT, WRONG_TYPE,
+    INIT_SENDS, MINIMAL, MISSING_EXPORT, NESTED_INSTANCES, OTHER_WORLD, SELF_ID, SENDER,
+    SPIN_IN_INITIALIZE, SPIN_IN_START, THOUSAND_MODULES, TRAP_IN_INITIALIZE, TRUNCATED,
+    UNKNOWN_IMPORT, WRONG_TYPE,
 };
 
 use super::lab::{
-    KIB, MIB, SHORT, begin, bytes, config, exceeded, fuelled, id, id_of, message, permitted,
+    AMPLE, KIB, MIB, SHORT, begin, bytes, config, exceeded, fuelled, id, id_of, message, permitted,
     poll_once, timed, timed_out, until, with_memory,
 };
 use super::probes::GatedRouter;
@@ -58,13 +60,20 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             preparing_runs_nothing_of_a_component,
             preparing_loads_nothing_and_changes_nothing_that_is_loaded,
         ],
-        "While what is returned is held, loads of the same bytes need not do it again, whatever \
-         their ids and configurations." => [
+        "While what is returned is held, loads of the same bytes skip that, whatever their ids \
+         and configurations." => [
             what_is_prepared_is_loaded_under_any_id_and_configuration,
+        ],
+        "Calls and loads go on meanwhile." => [
+            calls_and_loads_go_on_while_a_component_is_prepared,
+        ],
+        "Dropping the future leaves nothing behind." => [
+            a_preparation_that_is_dropped_leaves_nothing_behind,
         ],
         "The one that `load_component` would end in, where that is known without running the \
          component." => [
             preparing_refuses_with_the_words_of_loading,
+            what_is_refused_with_one_configuration_is_loaded_with_another,
         ],
         "4 MiB: what an engine grants at the most, unless its operator raised the ceiling." => [
             memory_limits_reach_up_to_the_ceiling,
@@ -249,8 +258,14 @@ async fn preparing_runs_nothing_of_a_component<E: Engine + ?Sized>(lab: Lab<E>) 
     let router = GatedRouter::open();
     let bench = lab.bench_with(router.services());
     for fixture in FAILS_WHEN_RUN {
-        // Held until something else is prepared.
-        let _prepared = bench.prepare(fixture, config()).await;
+        // Two of them would take all of it.
+        let day = timed(ResourceLimits::MAX_TIMEOUT);
+        let prepared = timeout(AMPLE, bench.prepare(fixture, day)).await;
+        assert!(
+            prepared.map(drop).is_ok(),
+            "{} was run for {AMPLE:?}",
+            fixture.name
+        );
     }
     let _prepared = bench.prepare(INIT_SENDS, permitted()).await;
     assert_eq!(router.accepted(), Vec::<String>::new(), "what was sent");
@@ -310,6 +325,61 @@ async fn preparing_refuses_with_the_words_of_loading<E: Engine + ?Sized>(lab: La
             );
         }
     }
+}
+
+async fn what_is_refused_with_one_configuration_is_loaded_with_another<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let bench = lab.bench();
+    let (id, too_much) = (id_of(ECHO), with_memory(64 * MIB));
+    for _ in 0..2 {
+        let refused = bench.engine.prepare_component(&id, bytes(ECHO), &too_much);
+        // Or found out when it is loaded.
+        drop(refused.await);
+        bench.not_loaded(ECHO, too_much.clone()).await;
+        let echo = bench.load(ECHO, config()).await;
+        assert_eq!(bench.ask(&echo, "hi").await, "hi");
+    }
+}
+
+async fn calls_and_loads_go_on_while_a_component_is_prepared<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let counter = bench.load(COUNTER, config()).await;
+    let mut preparing = Box::pin(bench.prepare(ECHO, config()));
+    // Some engines are done at once.
+    let mut prepared = poll_once(preparing.as_mut()).await;
+    assert_eq!(bench.ask(&counter, "").await, "1");
+    let other = bench.load(SELF_ID, config()).await;
+    assert_eq!(bench.ask(&other, "").await, "demo/self-id/main");
+    if prepared.is_none() {
+        prepared = Some(preparing.await);
+    }
+    let echo = bench.load(ECHO, config()).await;
+    assert_eq!(bench.ask(&echo, "hi").await, "hi");
+    drop(prepared);
+}
+
+async fn a_preparation_that_is_dropped_leaves_nothing_behind<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let counter = bench.load(COUNTER, config()).await;
+    let alone = Arc::strong_count(&router);
+    // Dropped after so many polls: somewhere between the first step and the last.
+    for polls in 0..20 {
+        let mut preparing = Box::pin(bench.prepare(ECHO, config()));
+        for _ in 0..polls {
+            if poll_once(preparing.as_mut()).await.is_some() {
+                break;
+            }
+            yield_now().await;
+        }
+        drop(preparing);
+        until(async || Arc::strong_count(&router) == alone).await;
+    }
+    let _prepared = bench.prepare(ECHO, config()).await;
+    let echo = bench.load(ECHO, config()).await;
+    assert_eq!(bench.ask(&echo, "hi").await, "hi");
+    assert_eq!(bench.ask(&counter, "").await, "1");
 }
 
 async fn defect<E: Engine + ?Sized>(lab: &Lab<E>, bytes: &'static [u8]) -> Defect {

@@ -175,11 +175,21 @@ impl Subject {
 
     /// Sends `0`, `1`, `2` and so on to [`b`] until there is no room, and says how many.
     async fn fill(&self, from: &ComponentHandle) -> usize {
-        for accepted in 0..MANY {
+        let mut accepted = 0;
+        let mut was_full = false;
+        while accepted < MANY {
             let sent = message(&b(), &accepted.to_string());
             match self.0.router().send(from, sent).await {
-                Ok(()) => {}
-                Err(MessagingError::QueueFull) => return accepted,
+                Ok(()) => {
+                    accepted += 1;
+                    was_full = false;
+                }
+                Err(MessagingError::QueueFull) if was_full => return accepted,
+                Err(MessagingError::QueueFull) => {
+                    // The recipient may be about to take the first one out.
+                    sleep(Duration::from_millis(20)).await;
+                    was_full = true;
+                }
                 Err(error) => panic!("{error}"),
             }
         }

@@ -1,17 +1,22 @@
 //! Engines that load what they should not, or otherwise than they should.
 
 use std::collections::{HashMap, HashSet};
+use std::future::pending;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentUsage, HostServices,
-    MessagePayload, PreparedComponent, ResourceLimits, Trap, WasmError,
+    MessagePayload, Permissions, Preparation, ResourceLimits, Trap, WasmError,
 };
-use wasm_fixtures::{COUNTER, HELLO, MANY_MEMORIES, MINIMAL};
+use wasm_fixtures::{COUNTER, ECHO, HELLO, MANY_MEMORIES, MINIMAL};
 
 use crate::permissions;
 use crate::wrapper::{Defect, Inner, Reply};
@@ -391,10 +396,12 @@ impl Defect for PanicsWhileLoading {
     }
 }
 
-/// Prepares a component by loading it.
+/// Prepares a component by loading it, in secret.
 pub(crate) struct PreparesByLoading {
     /// Whether it is unloaded again.
     pub(crate) unloads: bool,
+    /// Whether it has the permissions that it will be loaded with.
+    pub(crate) permits: bool,
 }
 
 #[async_trait]
@@ -405,15 +412,121 @@ impl Defect for PreparesByLoading {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
-        // What cannot be run is said to be prepared, so that the loads are not found out
-        // by how they end.
-        if let Ok(handle) = inner.load_component(id, bytes, config.clone()).await
+    ) -> Result<Preparation, WasmError> {
+        let mut config = config.clone();
+        if !self.permits {
+            config.permissions = Permissions::default();
+        }
+        // What cannot be run is said to be prepared all the same.
+        if let Ok(handle) = inner.load_component(id, bytes, config).await
             && self.unloads
         {
             inner.unload_component(&handle).await?;
         }
-        Ok(PreparedComponent::default())
+        Ok(Preparation::default())
+    }
+}
+
+/// Refuses for good what it refused once.
+#[derive(Default)]
+pub(crate) struct RefusesForGood {
+    refused: Mutex<HashSet<Bytes>>,
+}
+
+#[async_trait]
+impl Defect for RefusesForGood {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        let prepared = inner.prepare_component(id, bytes.clone(), config).await;
+        if prepared.is_err() {
+            self.refused.lock().unwrap().insert(bytes);
+        }
+        prepared
+    }
+
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        if self.refused.lock().unwrap().contains(&bytes) {
+            return Err(instantiation_failed(id, "it was refused before"));
+        }
+        inner.load_component(id, bytes, config).await
+    }
+}
+
+/// Does nothing else while it prepares a component.
+#[derive(Default)]
+pub(crate) struct StopsTheWorld {
+    preparing: AsyncMutex<()>,
+}
+
+#[async_trait]
+impl Defect for StopsTheWorld {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        let _alone = self.preparing.lock().await;
+        sleep(Duration::from_millis(1)).await;
+        inner.prepare_component(id, bytes, config).await
+    }
+
+    async fn message(
+        &self,
+        inner: &Inner,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Reply {
+        let _alone = self.preparing.lock().await;
+        inner.call_handle_message(handle, message).await
+    }
+}
+
+/// Loads nothing any more when the preparation of it was dropped.
+#[derive(Default)]
+pub(crate) struct WaitsForWhatWasDropped {
+    preparing: AtomicUsize,
+}
+
+#[async_trait]
+impl Defect for WaitsForWhatWasDropped {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        self.preparing.fetch_add(1, Ordering::SeqCst);
+        yield_now().await;
+        let prepared = inner.prepare_component(id, bytes, config).await;
+        self.preparing.fetch_sub(1, Ordering::SeqCst);
+        prepared
+    }
+
+    async fn load(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: ComponentConfig,
+    ) -> Result<ComponentHandle, WasmError> {
+        if bytes == ECHO.wasm && self.preparing.load(Ordering::SeqCst) > 0 {
+            pending::<()>().await;
+        }
+        inner.load_component(id, bytes, config).await
     }
 }
 
@@ -428,10 +541,10 @@ impl Defect for InitializesAheadOfTime {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         let handle = inner.load_component(id, bytes, config.clone()).await?;
         inner.unload_component(&handle).await?;
-        Ok(PreparedComponent::default())
+        Ok(Preparation::default())
     }
 }
 
@@ -449,7 +562,7 @@ impl Defect for ConfiguresWhatIsPrepared {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         let (key, then) = (bytes.clone(), config.clone());
         self.prepared.lock().unwrap().insert(key, then);
         inner.prepare_component(id, bytes, config).await
@@ -479,7 +592,7 @@ impl Defect for PreparesVaguely {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         let prepared = inner.prepare_component(id, bytes, config).await;
         prepared.map_err(|_| instantiation_failed(id, "it was not prepared"))
     }

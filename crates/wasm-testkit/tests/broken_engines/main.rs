@@ -45,9 +45,10 @@ use ends::{
 use loading::{
     Accepts, Configures, ConfiguresWhatIsPrepared, IgnoresIdsOfHandles, InitializesAheadOfTime,
     InsistsOnALifecycle, LeavesFailedLoadsBehind, LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds,
-    PanicsWhileLoading, PreparesByLoading, PreparesVaguely, ReusesNumbers, VagueRefusals,
-    counts_no_fuel, grants_everything, grants_more_memory, keeps_no_empty_data, knows_no_deadline,
-    limits_each_memory, meters_everybody, rounds_memory_up, sorts_the_environment,
+    PanicsWhileLoading, PreparesByLoading, PreparesVaguely, RefusesForGood, ReusesNumbers,
+    StopsTheWorld, VagueRefusals, WaitsForWhatWasDropped, counts_no_fuel, grants_everything,
+    grants_more_memory, keeps_no_empty_data, knows_no_deadline, limits_each_memory,
+    meters_everybody, rounds_memory_up, sorts_the_environment,
 };
 use services::{
     LooksUpPermissions, NamesLate, alters_what_is_sent, asks_about_the_first,
@@ -153,13 +154,54 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
     ),
     (
         "prepares a component by loading it",
-        |s, t| with(s, t, PreparesByLoading { unloads: false }),
-        &["loading::preparing_loads_nothing_and_changes_nothing_that_is_loaded"],
+        |s, t| {
+            let secretly = PreparesByLoading {
+                unloads: false,
+                permits: true,
+            };
+            with(s, t, secretly)
+        },
+        &[
+            "loading::preparing_loads_nothing_and_changes_nothing_that_is_loaded",
+            "loading::a_preparation_that_is_dropped_leaves_nothing_behind",
+        ],
     ),
     (
         "prepares a component by loading and unloading it",
-        |s, t| with(s, t, PreparesByLoading { unloads: true }),
+        |s, t| {
+            let secretly = PreparesByLoading {
+                unloads: true,
+                permits: true,
+            };
+            with(s, t, secretly)
+        },
         &["loading::preparing_runs_nothing_of_a_component"],
+    ),
+    (
+        "prepares a component by loading and unloading it without permissions",
+        |s, t| {
+            let secretly = PreparesByLoading {
+                unloads: true,
+                permits: false,
+            };
+            with(s, t, secretly)
+        },
+        &["loading::preparing_runs_nothing_of_a_component"],
+    ),
+    (
+        "refuses for good what it refused to prepare once",
+        |s, t| with(s, t, RefusesForGood::default()),
+        &["loading::what_is_refused_with_one_configuration_is_loaded_with_another"],
+    ),
+    (
+        "calls nobody while it prepares a component",
+        |s, t| with(s, t, StopsTheWorld::default()),
+        &["loading::calls_and_loads_go_on_while_a_component_is_prepared"],
+    ),
+    (
+        "waits for preparations that were dropped",
+        |s, t| with(s, t, WaitsForWhatWasDropped::default()),
+        &["loading::a_preparation_that_is_dropped_leaves_nothing_behind"],
     ),
     (
         "runs `initialize` ahead of time",

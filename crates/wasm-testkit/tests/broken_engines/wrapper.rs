@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, HealthStatus, MessagePayload, PreparedComponent, RuntimeEngine, WasmError,
+    ComponentUsage, HealthStatus, MessagePayload, Preparation, RuntimeEngine, WasmError,
 };
 
 pub(crate) type Inner = Arc<dyn RuntimeEngine>;
@@ -22,7 +22,7 @@ pub(crate) trait Defect: Send + Sync + 'static {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         inner.prepare_component(id, bytes, config).await
     }
 
@@ -99,7 +99,7 @@ impl<D: Defect> RuntimeEngine for With<D> {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<PreparedComponent, WasmError> {
+    ) -> Result<Preparation, WasmError> {
         self.defect.prepare(&self.inner, id, bytes, config).await
     }
 
