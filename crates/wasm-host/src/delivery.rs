@@ -224,8 +224,8 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             }
             Command::Swap(swap) if !swap.reply.is_closed() => {
                 if let Some(earlier) = self.swap.replace(*swap) {
-                    let id = earlier.component.id;
-                    let _ = earlier.reply.send(Err(HostError::Superseded(id)));
+                    let id = earlier.component.id.clone();
+                    earlier.fail(HostError::Superseded(id));
                 }
             }
             Command::Health(reply) if !reply.is_closed() => {
@@ -419,17 +419,17 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 source: Some(Arc::new(error)),
             })
         });
-        let swapped = match prepared {
+        match prepared {
             Ok(_prepared) => {
                 let set = swap.permissions_set;
-                self.swap(swap.component, set, swap.reservation).await
+                let swapped = self.swap(swap.component, set, swap.reservation).await;
+                let _ = swap.reply.send(swapped);
             }
             Err(error) => {
-                let (board, resident) = (&self.task.board, &self.task.resident);
-                Err(HostError::Engine(board.tell_not_loaded(resident, error)))
+                let error = self.task.board.tell_not_loaded(&self.task.resident, error);
+                swap.fail(HostError::Engine(error));
             }
-        };
-        let _ = swap.reply.send(swapped);
+        }
     }
 
     /// The old instance has ended its call and is idle while the new one is made. Until

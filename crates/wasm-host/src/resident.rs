@@ -45,6 +45,14 @@ pub(crate) struct Swap {
     pub(crate) reply: oneshot::Sender<Result<(), HostError>>,
 }
 
+impl Swap {
+    pub(crate) fn fail(self, error: HostError) {
+        // Whoever is told finds room for another.
+        drop(self.reservation);
+        let _ = self.reply.send(Err(error));
+    }
+}
+
 /// What ends a delivery task, before all commands that still wait.
 #[derive(Debug)]
 pub(crate) enum Leaving {
