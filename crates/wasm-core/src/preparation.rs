@@ -22,3 +22,32 @@ impl Debug for Preparation {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_was_prepared_is_kept_until_it_is_dropped() {
+        let kept = Arc::new(());
+        let preparation = Preparation::new(Arc::clone(&kept));
+        assert_eq!(Arc::strong_count(&kept), 2);
+        drop(preparation);
+        assert_eq!(Arc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn it_says_whether_it_keeps_something() {
+        let texts = [Preparation::default(), Preparation::new("compiled")]
+            .map(|preparation| format!("{preparation:?}"));
+        assert_eq!(
+            texts,
+            [
+                "Preparation { keeps_something: false }",
+                "Preparation { keeps_something: true }"
+            ]
+        );
+    }
+}

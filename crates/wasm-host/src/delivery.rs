@@ -6,14 +6,11 @@ use std::mem;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use wasm_core::{
-    ComponentHandle, HealthStatus, MessagePayload, Preparation, RuntimeEngine, WasmError,
-};
+use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, WasmError};
 
 use crate::component::Component;
 use crate::dead_letter::{DeadLetterCause, LetterKind};
@@ -23,9 +20,10 @@ use crate::limits::Reservation;
 use crate::mailbox::{Closed, Letter};
 use crate::metrics::Handling;
 use crate::request::RequestError;
-use crate::resident::{Command, Leaving, Orders, Record, Resident, Swap};
+use crate::resident::{Command, Leaving, Orders, Record, Resident};
 use crate::status::Phase;
 use crate::supervisor::Restarts;
+use crate::swap::{Prepared, Swap};
 use crate::switchboard::Switchboard;
 
 pub(crate) struct Delivery<E: ?Sized> {
@@ -66,8 +64,10 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
                 let error = self.not_made(error);
                 let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
                 self.close(Closed::Unloaded, &cause);
+                let swap = self.resident.swaps.close().await;
                 // Whoever is told finds room for another.
                 drop(self);
+                drop(swap);
                 // Whoever loaded it may be gone; there is nobody else to tell.
                 let _ = loaded.send(Err(HostError::Engine(error)));
                 return;
@@ -83,7 +83,6 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let _ = loaded.send(Ok(handle.clone()));
         Serving {
             restarts: Restarts::default(),
-            swap: None,
             state: State::Serving,
             handle,
             task: self,
@@ -124,6 +123,7 @@ impl<E: ?Sized> Delivery<E> {
 impl<E: ?Sized> Drop for Delivery<E> {
     fn drop(&mut self) {
         let resident = &self.resident;
+        let _swap = resident.swaps.close_now();
         let waiting = resident.mailbox.close(Closed::Unloaded);
         let instances = [resident.is_gone(), resident.did_not_start()];
         if instances.iter().any(Option::is_some) {
@@ -149,11 +149,7 @@ struct Serving<E: ?Sized> {
     handle: ComponentHandle,
     state: State,
     restarts: Restarts,
-    /// The new version, which the engine prepares while this one serves.
-    swap: Option<Swap>,
 }
-
-type Prepared = Result<Result<Preparation, WasmError>, JoinError>;
 
 /// What comes next.
 enum Next {
@@ -161,7 +157,7 @@ enum Next {
     Obey(Command),
     Deliver(Letter),
     Restart,
-    Replace(Prepared),
+    Swap(Box<Swap>, Prepared),
     TellDenials,
 }
 
@@ -190,7 +186,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                     consume_budget().await;
                 }
                 Next::Restart => self.restart().await,
-                Next::Replace(prepared) => self.replace(prepared).await,
+                Next::Swap(swap, prepared) => self.swap(*swap, prepared).await,
                 Next::TellDenials => self.task.board.tell_denials(&self.task.resident),
             }
         }
@@ -210,7 +206,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             biased;
             leaving = orders.leaving.recv() => Next::Leave(leaving.unwrap_or(Leaving::Abandoned)),
             Some(command) = orders.commands.recv() => Next::Obey(command),
-            prepared = prepared(&mut self.swap) => Next::Replace(prepared),
+            (swap, prepared) = resident.swaps.prepared() => Next::Swap(Box::new(swap), prepared),
             () = until(denials_due) => Next::TellDenials,
             () = until(restart_at) => Next::Restart,
             letter = resident.mailbox.next(), if serves => Next::Deliver(letter),
@@ -222,16 +218,10 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             Command::Restart(reply) if !reply.is_closed() => {
                 let _ = reply.send(self.restart_by_hand().await);
             }
-            Command::Swap(swap) if !swap.reply.is_closed() => {
-                if let Some(earlier) = self.swap.replace(*swap) {
-                    let id = earlier.component.id.clone();
-                    earlier.fail(HostError::Superseded(id));
-                }
-            }
             Command::Health(reply) if !reply.is_closed() => {
                 let _ = reply.send(self.health().await);
             }
-            Command::Restart(_) | Command::Swap(_) | Command::Health(_) => {}
+            Command::Restart(_) | Command::Health(_) => {}
         }
     }
 
@@ -408,22 +398,12 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
-    async fn replace(&mut self, prepared: Prepared) {
-        let Some(swap) = self.swap.take() else {
-            return;
-        };
-        let prepared = prepared.unwrap_or_else(|error| {
-            Err(WasmError::InstantiationFailed {
-                component: swap.component.id.clone(),
-                reason: format!("the engine did not finish preparing it: {error}"),
-                source: Some(Arc::new(error)),
-            })
-        });
+    async fn swap(&mut self, swap: Swap, prepared: Prepared) {
         match prepared {
             Ok(_prepared) => {
                 let set = swap.permissions_set;
-                let swapped = self.swap(swap.component, set, swap.reservation).await;
-                let _ = swap.reply.send(swapped);
+                let replaced = self.replace(swap.component, set, swap.reservation).await;
+                let _ = swap.reply.send(replaced);
             }
             Err(error) => {
                 let error = self.task.board.tell_not_loaded(&self.task.resident, error);
@@ -434,7 +414,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
 
     /// The old instance has ended its call and is idle while the new one is made. Until
     /// that is done, it can go on.
-    async fn swap(
+    async fn replace(
         &mut self,
         component: Component,
         permissions_set: u64,
@@ -502,26 +482,11 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
-    /// Ends what is being prepared, and waits until it has.
-    async fn prepare_nothing(&mut self) {
-        let commands = &mut self.task.orders.commands;
-        commands.close();
-        let mut swaps: Vec<Swap> = self.swap.take().into_iter().collect();
-        while let Some(command) = commands.recv().await {
-            if let Command::Swap(swap) = command {
-                swaps.push(*swap);
-            }
-        }
-        for mut swap in swaps {
-            swap.preparing.shutdown().await;
-        }
-    }
-
-    async fn unload(mut self, closed: Closed, cause: DeadLetterCause) -> Result<(), HostError> {
+    async fn unload(self, closed: Closed, cause: DeadLetterCause) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
         resident.update(|record| record.phase = Phase::Unloading);
         self.task.close(closed, &cause);
-        self.prepare_nothing().await;
+        let swap = resident.swaps.close().await;
         let shutdown = self.task.engine.unload_component(&self.handle).await;
         self.task.instance_is_gone();
         let error = shutdown.err().map(kept);
@@ -532,19 +497,8 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         });
         // Whoever is told finds room for another.
         drop(self);
+        drop(swap);
         error.map_or(Ok(()), |error| Err(HostError::Engine(error)))
-    }
-}
-
-/// Never, when nothing is being prepared.
-async fn prepared(swap: &mut Option<Swap>) -> Prepared {
-    let ended = match swap {
-        Some(swap) => swap.preparing.join_next().await,
-        None => None,
-    };
-    match ended {
-        Some(prepared) => prepared,
-        None => pending().await,
     }
 }
 

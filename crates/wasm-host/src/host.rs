@@ -4,13 +4,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
-    HostServices, MessagePayload, MessagingError, Permissions, Preparation, RuntimeEngine,
-    Supervision, WasmError,
+    HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, Supervision,
 };
 
 use crate::component::Component;
@@ -18,9 +17,9 @@ use crate::dead_letter::DeadLetter;
 use crate::delivery::Delivery;
 use crate::error::HostError;
 use crate::event::{Event, Events};
-use crate::limits::{Budget, Reservation};
+use crate::limits::Budget;
 use crate::request::{RequestError, Requester};
-use crate::resident::{Command, Leaving, Resident, Swap};
+use crate::resident::{Command, Leaving, Resident};
 use crate::status::ComponentStatus;
 use crate::switchboard::Switchboard;
 
@@ -174,7 +173,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         if board.resident(&id).is_some() {
             return Err(HostError::AlreadyLoaded(id));
         }
-        let reservation = self.reserve(&component)?;
+        let reserved = self
+            .inner
+            .budget
+            .reserve(component.config.limits.memory_bytes());
+        let reservation = reserved.map_err(|source| HostError::Budget {
+            component: id.clone(),
+            source,
+        })?;
         let (resident, orders) = Resident::new(&component, &board.limits);
         board.admit(Arc::clone(&resident))?;
         let task = Delivery {
@@ -202,8 +208,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let (reply, left) = oneshot::channel();
         let leaving = Leaving::Unloaded(reply);
         let sent = resident.leaving.send(leaving);
-        sent.map_err(|_| gone(&resident))?;
-        left.await.map_err(|_| gone(&resident))?
+        // Once it is gone, its task is too.
+        sent.map_err(|_| HostError::NotLoaded(id.clone()))?;
+        left.await.map_err(|_| HostError::NotLoaded(id.clone()))?
     }
 
     /// Replaces a component by another of its id while messages arrive. The old one goes
@@ -222,40 +229,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// for while this one is prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
         let resident = self.changeable(&component.id)?;
-        let reservation = self.reserve(&component)?;
-        let permissions_set = resident.permissions_set();
-        let preparing = self.prepare(&component);
-        let swap = |reply| {
-            Command::Swap(Box::new(Swap {
-                component,
-                permissions_set,
-                reservation,
-                preparing,
-                reply,
-            }))
-        };
-        self.command(&resident, swap).await?
-    }
-
-    fn reserve(&self, component: &Component) -> Result<Reservation, HostError> {
-        let memory_bytes = component.config.limits.memory_bytes();
-        let reserved = self.inner.budget.reserve(memory_bytes);
-        reserved.map_err(|source| HostError::Budget {
-            component: component.id.clone(),
-            source,
-        })
-    }
-
-    /// Ends when what is returned is dropped.
-    fn prepare(&self, component: &Component) -> JoinSet<Result<Preparation, WasmError>> {
-        let engine = Arc::clone(&self.inner.engine);
-        let Component {
-            id, bytes, config, ..
-        } = component.clone();
-        let prepare = async move { engine.prepare_component(&id, bytes, &config).await };
-        let mut task = JoinSet::new();
-        task.spawn_on(prepare, &self.inner.runtime);
-        task
+        let inner = &self.inner;
+        let swapped = resident.swaps.begin(
+            component,
+            resident.permissions_set(),
+            &inner.budget,
+            Arc::clone(&inner.engine),
+            &inner.runtime,
+        )?;
+        swapped.await.map_err(|_| self.gone(&resident))?
     }
 
     /// Gives a component a fresh instance, in quarantine or not, and forgets how often
@@ -322,13 +304,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
         let (reply, answer) = oneshot::channel();
-        let gone = || match self.inner.board.is_stopping() {
-            true => HostError::Stopped,
-            false => gone(resident),
-        };
         let sent = resident.commands.send(command(reply)).await;
-        sent.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        sent.map_err(|_| self.gone(resident))?;
+        answer.await.map_err(|_| self.gone(resident))
+    }
+
+    /// What is told of a component whose task has ended.
+    fn gone(&self, resident: &Resident) -> HostError {
+        match self.inner.board.is_stopping() {
+            true => HostError::Stopped,
+            false => HostError::NotLoaded(resident.id.clone()),
+        }
     }
 
     /// Sends a message on behalf of the program. Permissions do not apply to it.
@@ -487,11 +473,6 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         // Not by whoever is the first to stop, who may not stay until the end.
         board.tell_stopped();
     }
-}
-
-/// Once a component is gone, its task is too.
-fn gone(resident: &Resident) -> HostError {
-    HostError::NotLoaded(resident.id.clone())
 }
 
 /// Runs when it is dropped.

@@ -62,6 +62,7 @@ mod resident;
 mod status;
 mod storage;
 mod supervisor;
+mod swap;
 mod switchboard;
 
 pub use application::{ApplicationErrors, ApplicationProblem, find_manifests, read_application};

@@ -171,19 +171,35 @@ impl Budget {
             let limit = self.components;
             return Err(BudgetExceeded::Components { limit });
         }
-        if memory_bytes > self.memory_bytes.saturating_sub(used.memory_bytes) {
-            return Err(BudgetExceeded::Memory {
-                requested: memory_bytes,
-                in_use: used.memory_bytes,
-                limit: self.memory_bytes,
-            });
-        }
+        used.memory_bytes = self.with_memory(used.memory_bytes, memory_bytes)?;
         used.components += 1;
-        used.memory_bytes += memory_bytes;
         Ok(Reservation {
             budget: Arc::clone(self),
             memory_bytes,
         })
+    }
+
+    fn with_memory(&self, in_use: u64, requested: u64) -> Result<u64, BudgetExceeded> {
+        let limit = self.memory_bytes;
+        if requested > limit.saturating_sub(in_use) {
+            return Err(BudgetExceeded::Memory {
+                requested,
+                in_use,
+                limit,
+            });
+        }
+        Ok(in_use + requested)
+    }
+}
+
+impl Reservation {
+    /// The same share with another memory; on an error it is as it was.
+    pub(crate) fn resize(&mut self, memory_bytes: u64) -> Result<(), BudgetExceeded> {
+        let mut used = lock(&self.budget.used);
+        let in_use = used.memory_bytes - self.memory_bytes;
+        used.memory_bytes = self.budget.with_memory(in_use, memory_bytes)?;
+        self.memory_bytes = memory_bytes;
+        Ok(())
     }
 }
 

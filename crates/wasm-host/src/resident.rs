@@ -6,51 +6,29 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Span;
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
-    Preparation, Supervision, WasmError,
+    Supervision, WasmError,
 };
 
 use crate::component::Component;
 use crate::error::HostError;
-use crate::limits::{HostLimits, Reservation};
+use crate::limits::HostLimits;
 use crate::lock::{lock, read, write};
 use crate::mailbox::Mailbox;
 use crate::metrics::Meters;
 use crate::status::Phase;
+use crate::swap::Swaps;
 
 /// What a delivery task is told between two messages. One that nobody waits for any more
 /// when its turn comes is not done.
 #[derive(Debug)]
 pub(crate) enum Command {
     Restart(oneshot::Sender<Result<(), HostError>>),
-    Swap(Box<Swap>),
     Health(oneshot::Sender<Result<HealthStatus, HostError>>),
-}
-
-/// A new version for a component.
-#[derive(Debug)]
-pub(crate) struct Swap {
-    pub(crate) component: Component,
-    /// How often permissions had been set when it was asked for.
-    pub(crate) permissions_set: u64,
-    /// From now on there are both.
-    pub(crate) reservation: Reservation,
-    /// Holds one task, which ends with it.
-    pub(crate) preparing: JoinSet<Result<Preparation, WasmError>>,
-    pub(crate) reply: oneshot::Sender<Result<(), HostError>>,
-}
-
-impl Swap {
-    pub(crate) fn fail(self, error: HostError) {
-        // Whoever is told finds room for another.
-        drop(self.reservation);
-        let _ = self.reply.send(Err(error));
-    }
 }
 
 /// What ends a delivery task, before all commands that still wait.
@@ -78,6 +56,7 @@ pub(crate) struct Resident {
     pub(crate) mailbox: Mailbox,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
+    pub(crate) swaps: Swaps,
     pub(crate) meters: Meters,
     instances: Mutex<Instances>,
     permissions: RwLock<Permissions>,
@@ -163,6 +142,7 @@ impl Resident {
             mailbox: Mailbox::new(mailbox, limits.mailbox_bytes),
             commands: command,
             leaving: leave,
+            swaps: Swaps::default(),
             meters: Meters::new(&component.id),
             instances: Mutex::default(),
             permissions: RwLock::new(component.config.permissions.clone()),

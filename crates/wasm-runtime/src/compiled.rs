@@ -234,7 +234,7 @@ impl ExportFinder<'_> {
     }
 }
 
-/// Compiles the same bytes once for as long as any instance of them is loaded.
+/// Compiles the same bytes once for as long as they are loaded or prepared.
 ///
 /// Keyed by the bytes themselves: a digest short enough to be quick could be made
 /// to collide by the author of a component.
@@ -291,7 +291,7 @@ impl CacheEntry {
     }
 }
 
-/// Lets go of the bytes of what is no longer loaded, or never was.
+/// Lets go of the bytes of what is neither loaded nor prepared any more.
 impl Drop for CacheEntry {
     fn drop(&mut self) {
         if let Some(entries) = self.entries.upgrade() {

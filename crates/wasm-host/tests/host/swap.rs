@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{Permissions, WasmError};
+use wasm_core::{Permissions, ResourceLimits, WasmError};
 use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
 use wasm_testkit::wasm_fixtures::{
     CALLBACK, CORE_MODULE, COUNTER, ECHO, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER,
@@ -42,12 +42,20 @@ async fn what_waits_is_delivered_to_the_new_one() {
 
 /// With an engine that takes an hour for what it prepares first.
 fn slow_to_prepare() -> Host<Faulty<ModelEngine, WasmError>> {
-    let slow = Fault::Delay(3_600 * SECOND);
+    slow(Method::PrepareComponent, HostLimits::default())
+}
+
+/// The same for the first call of any method.
+fn slow(method: Method, limits: HostLimits) -> Host<Faulty<ModelEngine, WasmError>> {
+    let hour = Fault::Delay(3_600 * SECOND);
     let engine = move |services| {
         let engine = Faulty::new(Arc::new(ModelEngine::new(services)));
-        Ok::<_, String>(Arc::new(engine.on_call(Method::PrepareComponent, 1, slow)))
+        Ok::<_, String>(Arc::new(engine.on_call(method, 1, hour)))
     };
-    HostBuilder::new().start(engine).unwrap()
+    HostBuilder::new()
+        .with_limits(limits)
+        .start(engine)
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,6 +92,65 @@ async fn a_later_swap_takes_the_place_of_one_that_is_prepared() {
     let status = host.component(&demo("it")).await.unwrap();
     assert_eq!((status.version.as_deref(), status.swaps), (Some("2"), 1));
     assert_eq!(began.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_swap_takes_the_room_of_the_one_before() {
+    let limits = HostLimits::default().with_components(2);
+    let host = slow(Method::PrepareComponent, limits.with_memory_bytes(4 << 20));
+    let sized = |memory_bytes| {
+        let mut sized = component("it", ECHO);
+        sized.config.limits = ResourceLimits::new(memory_bytes, SECOND, None).unwrap();
+        sized
+    };
+    host.load(sized(1 << 20)).await.unwrap();
+    let mut first = pin!(host.swap(sized(2 << 20)));
+    timeout(SECOND, &mut first).await.unwrap_err();
+    let refused = host.swap(sized(4 << 20)).await.unwrap_err();
+    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    // That has not harmed the one before.
+    timeout(SECOND, &mut first).await.unwrap_err();
+    host.swap(sized(3 << 20)).await.unwrap();
+    let error = first.await.unwrap_err();
+    assert!(matches!(error, HostError::Superseded(_)), "{error}");
+    // The room of both is free again.
+    let mut other = component("other", ECHO);
+    other.config.limits = ResourceLimits::new(1 << 20, SECOND, None).unwrap();
+    host.load(other).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn swaps_that_wait_for_a_call_take_the_room_of_one() {
+    let limits = HostLimits::default().with_components(3);
+    let host = slow(Method::CallHandleMessage, limits);
+    host.load(component("it", COUNTER)).await.unwrap();
+    host.send(&demo("it"), "").unwrap();
+    sleep(SECOND).await;
+    for _ in 0..20 {
+        let given_up = host.swap(component("it", ECHO));
+        timeout(SECOND, given_up).await.unwrap_err();
+    }
+    host.load(component("other", ECHO)).await.unwrap();
+    host.drain(3_600 * SECOND).await.unwrap();
+    sleep(SECOND).await;
+    let status = host.component(&demo("it")).await.unwrap();
+    assert_eq!(status.swaps, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_that_a_component_is_gone_can_load_it_again() {
+    let host = slow(Method::UnloadComponent, HostLimits::default());
+    host.load(component("it", SLEEPER)).await.unwrap();
+    host.send(&demo("it"), "1000").unwrap();
+    sleep(SECOND / 2).await;
+    let it = demo("it");
+    let (unloaded, loaded) = tokio::join!(host.unload(&it), async {
+        let swapped = host.swap(component("it", ECHO)).await.unwrap_err();
+        assert!(matches!(swapped, HostError::NotLoaded(_)), "{swapped}");
+        host.load(component("it", COUNTER)).await
+    });
+    unloaded.unwrap();
+    loaded.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,6 @@
 //! What the cases have in common: loading, sending, and reading what comes of it.
 
 use std::future::poll_fn;
-use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -325,7 +324,11 @@ impl<E: Engine + ?Sized> Bench<E> {
     }
 
     /// That nothing is found under this id and these numbers.
-    pub(super) async fn knows_none_of(&self, id: &ComponentId, numbers: RangeInclusive<u64>) {
+    pub(super) async fn knows_none_of(
+        &self,
+        id: &ComponentId,
+        numbers: impl IntoIterator<Item = u64>,
+    ) {
         for number in numbers {
             let guessed = ComponentHandle::new(id.clone(), number);
             match self.engine.usage(&guessed).await {

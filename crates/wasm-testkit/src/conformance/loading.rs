@@ -279,9 +279,13 @@ async fn preparing_loads_nothing_and_changes_nothing_that_is_loaded<E: Engine + 
     assert_eq!(bench.ask(&loaded, "").await, "1");
     let prepared = bench.prepare(COUNTER, config()).await;
     let number = loaded.handle_id();
-    bench
-        .knows_none_of(&id_of(COUNTER), number + 1..=number + 20)
-        .await;
+    for around in [
+        number.saturating_sub(20)..=number.saturating_sub(1),
+        number.saturating_add(1)..=number.saturating_add(20),
+    ] {
+        let around = around.filter(|near| *near != number);
+        bench.knows_none_of(&id_of(COUNTER), around).await;
+    }
     assert_eq!(bench.ask(&loaded, "").await, "2", "while it is prepared");
     drop(prepared);
     assert_eq!(bench.ask(&loaded, "").await, "3", "afterwards");
@@ -312,6 +316,12 @@ async fn preparing_refuses_with_the_words_of_loading<E: Engine + ?Sized>(lab: La
     let too_much = with_memory(64 * MIB);
     let bad = BAD.map(|fixture| (fixture, config()));
     for (fixture, config) in bad.into_iter().chain([(ECHO, too_much)]) {
+        // Whose name is not in what the next one is told.
+        let other = id("demo/other/main");
+        let preparing = bench
+            .engine
+            .prepare_component(&other, bytes(fixture), &config);
+        drop(preparing.await);
         let loading = bench.not_loaded(fixture, config.clone()).await;
         let id = id_of(fixture);
         let preparing = bench.engine.prepare_component(&id, bytes(fixture), &config);
@@ -323,6 +333,7 @@ async fn preparing_refuses_with_the_words_of_loading<E: Engine + ?Sized>(lab: La
                 "preparing {} and loading it",
                 fixture.name
             );
+            assert_eq!(preparing.component(), Some(&id), "who is refused");
         }
     }
 }

@@ -597,3 +597,28 @@ impl Defect for PreparesVaguely {
         prepared.map_err(|_| instantiation_failed(id, "it was not prepared"))
     }
 }
+
+/// Tells everyone what it told the first who asked for the same bytes.
+#[derive(Default)]
+pub(crate) struct RepeatsRefusals {
+    refused: Mutex<HashMap<Bytes, WasmError>>,
+}
+
+#[async_trait]
+impl Defect for RepeatsRefusals {
+    async fn prepare(
+        &self,
+        inner: &Inner,
+        id: &ComponentId,
+        bytes: Bytes,
+        config: &ComponentConfig,
+    ) -> Result<Preparation, WasmError> {
+        if let Some(refusal) = self.refused.lock().unwrap().get(&bytes) {
+            return Err(refusal.clone());
+        }
+        let prepared = inner.prepare_component(id, bytes.clone(), config).await;
+        prepared.inspect_err(|refusal| {
+            self.refused.lock().unwrap().insert(bytes, refusal.clone());
+        })
+    }
+}

@@ -45,10 +45,10 @@ use ends::{
 use loading::{
     Accepts, Configures, ConfiguresWhatIsPrepared, IgnoresIdsOfHandles, InitializesAheadOfTime,
     InsistsOnALifecycle, LeavesFailedLoadsBehind, LoadsAnIdOnce, LoadsOnWhenDropped, LowersIds,
-    PanicsWhileLoading, PreparesByLoading, PreparesVaguely, RefusesForGood, ReusesNumbers,
-    StopsTheWorld, VagueRefusals, WaitsForWhatWasDropped, counts_no_fuel, grants_everything,
-    grants_more_memory, keeps_no_empty_data, knows_no_deadline, limits_each_memory,
-    meters_everybody, rounds_memory_up, sorts_the_environment,
+    PanicsWhileLoading, PreparesByLoading, PreparesVaguely, RefusesForGood, RepeatsRefusals,
+    ReusesNumbers, StopsTheWorld, VagueRefusals, WaitsForWhatWasDropped, counts_no_fuel,
+    grants_everything, grants_more_memory, keeps_no_empty_data, knows_no_deadline,
+    limits_each_memory, meters_everybody, rounds_memory_up, sorts_the_environment,
 };
 use services::{
     LooksUpPermissions, NamesLate, alters_what_is_sent, asks_about_the_first,
@@ -192,6 +192,11 @@ const BROKEN: &[(&str, Make, &[&str])] = &[
         "refuses for good what it refused to prepare once",
         |s, t| with(s, t, RefusesForGood::default()),
         &["loading::what_is_refused_with_one_configuration_is_loaded_with_another"],
+    ),
+    (
+        "tells everyone what it told the first who prepared the same bytes",
+        |s, t| with(s, t, RepeatsRefusals::default()),
+        &["loading::preparing_refuses_with_the_words_of_loading"],
     ),
     (
         "calls nobody while it prepares a component",

@@ -1,0 +1,163 @@
+//! The new version of a component, which the engine prepares while the old one serves.
+
+use std::future::poll_fn;
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use wasm_core::{ComponentId, Preparation, RuntimeEngine, WasmError};
+
+use crate::component::Component;
+use crate::error::HostError;
+use crate::limits::{Budget, Reservation};
+use crate::lock::lock;
+
+pub(crate) type Prepared = Result<Preparation, WasmError>;
+
+#[derive(Debug)]
+pub(crate) struct Swap {
+    pub(crate) component: Component,
+    /// How often permissions had been set when it was asked for.
+    pub(crate) permissions_set: u64,
+    /// Until it is in its place, there are both.
+    pub(crate) reservation: Reservation,
+    pub(crate) reply: oneshot::Sender<Result<(), HostError>>,
+    preparation: Id,
+}
+
+impl Swap {
+    pub(crate) fn fail(self, error: HostError) {
+        // Whoever is told finds room for another.
+        drop(self.reservation);
+        // Unless nobody waits for it any more.
+        let _ = self.reply.send(Err(error));
+    }
+
+    fn supersede(self) -> Reservation {
+        let superseded = HostError::Superseded(self.component.id);
+        let _ = self.reply.send(Err(superseded));
+        self.reservation
+    }
+}
+
+/// The swaps of one component, of which the latest counts.
+#[derive(Debug, Default)]
+pub(crate) struct Swaps {
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    latest: Option<Swap>,
+    /// Of the latest one, and of earlier ones as long as they take to end.
+    preparations: JoinSet<Prepared>,
+    /// Whom to tell of the next one.
+    waker: Option<Waker>,
+    is_closed: bool,
+}
+
+impl Swaps {
+    /// Puts a swap in the place of an earlier one, together with its reservation; if
+    /// that is too small and there is no room for more, the earlier one stays.
+    pub(crate) fn begin<E: RuntimeEngine + ?Sized + 'static>(
+        &self,
+        component: Component,
+        permissions_set: u64,
+        budget: &Arc<Budget>,
+        engine: Arc<E>,
+        runtime: &Handle,
+    ) -> Result<oneshot::Receiver<Result<(), HostError>>, HostError> {
+        let memory_bytes = component.config.limits.memory_bytes();
+        let mut slot = lock(&self.slot);
+        if slot.is_closed {
+            return Err(HostError::NotLoaded(component.id));
+        }
+        let exceeded = |source| HostError::Budget {
+            component: component.id.clone(),
+            source,
+        };
+        if let Some(earlier) = &mut slot.latest {
+            let resized = earlier.reservation.resize(memory_bytes);
+            resized.map_err(exceeded)?;
+        }
+        let reservation = match slot.latest.take() {
+            Some(earlier) => {
+                slot.preparations.abort_all();
+                earlier.supersede()
+            }
+            None => budget.reserve(memory_bytes).map_err(exceeded)?,
+        };
+        let Component {
+            id, bytes, config, ..
+        } = component.clone();
+        let prepare = async move { engine.prepare_component(&id, bytes, &config).await };
+        let preparation = slot.preparations.spawn_on(prepare, runtime).id();
+        let (reply, answer) = oneshot::channel();
+        slot.latest = Some(Swap {
+            component,
+            permissions_set,
+            reservation,
+            reply,
+            preparation,
+        });
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+        Ok(answer)
+    }
+
+    /// Waits for the latest one to be prepared, or for what that ends in. Nothing is lost
+    /// when the future is dropped.
+    pub(crate) async fn prepared(&self) -> (Swap, Prepared) {
+        poll_fn(|cx| self.poll_prepared(cx)).await
+    }
+
+    fn poll_prepared(&self, cx: &mut Context<'_>) -> Poll<(Swap, Prepared)> {
+        let mut slot = lock(&self.slot);
+        while let Some(ended) = ready!(slot.preparations.poll_join_next_with_id(cx)) {
+            let task = match &ended {
+                Ok((task, _)) => *task,
+                Err(error) => error.id(),
+            };
+            let latest = slot.latest.take_if(|latest| latest.preparation == task);
+            if let Some(swap) = latest {
+                let prepared = match ended {
+                    Ok((_, prepared)) => prepared,
+                    Err(error) => Err(unfinished(&swap.component.id, error)),
+                };
+                return Poll::Ready((swap, prepared));
+            }
+        }
+        // There is nothing that could wake.
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Takes no more of them, and waits until nothing is prepared any more; the one that
+    /// will not take place, whose asker is told when it is dropped.
+    pub(crate) async fn close(&self) -> Option<Swap> {
+        let (latest, mut preparations) = self.close_now();
+        preparations.shutdown().await;
+        latest
+    }
+
+    /// The same without waiting.
+    pub(crate) fn close_now(&self) -> (Option<Swap>, JoinSet<Prepared>) {
+        let mut slot = lock(&self.slot);
+        slot.is_closed = true;
+        (slot.latest.take(), mem::take(&mut slot.preparations))
+    }
+}
+
+/// By a panic of the engine.
+fn unfinished(component: &ComponentId, error: JoinError) -> WasmError {
+    WasmError::InstantiationFailed {
+        component: component.clone(),
+        reason: format!("the engine did not finish preparing it: {error}"),
+        source: Some(Arc::new(error)),
+    }
+}
