@@ -11,6 +11,8 @@ use wasm_core::{
     ComponentId, ComponentPattern, DirAccess, LogLevel, Permissions, ResourceLimits, WasiGrant,
 };
 
+use crate::compiler::CompilerFlags;
+
 const PERMISSIONS: &str = "\
 Permission to grant (repeatable)
 
@@ -70,6 +72,9 @@ pub(crate) struct Flags {
     )]
     pub(crate) memory_ceiling: u64,
 
+    #[command(flatten)]
+    pub(crate) compiler: CompilerFlags,
+
     /// Whether the command has the flags that replace a limit of the manifest.
     #[arg(skip = true)]
     pub(crate) replace_limits: bool,
@@ -77,7 +82,7 @@ pub(crate) struct Flags {
 
 impl Flags {
     /// Of a command that runs many components, each with the limits of its manifest.
-    pub(crate) fn of_many(memory_ceiling: u64) -> Self {
+    pub(crate) fn of_many(memory_ceiling: u64, compiler: CompilerFlags) -> Self {
         Self {
             memory: None,
             fuel: None,
@@ -87,6 +92,7 @@ impl Flags {
             config: None,
             id: None,
             memory_ceiling,
+            compiler,
             replace_limits: false,
         }
     }

@@ -8,6 +8,7 @@ mod application;
 mod asked;
 mod call;
 mod check;
+mod compiler;
 mod conversation;
 mod flags;
 mod guest_log;
@@ -67,6 +68,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = compiler::compile_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
     guest_log::show_on_stderr();
     let outcome = match cli.command {

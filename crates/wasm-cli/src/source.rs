@@ -182,7 +182,8 @@ impl Source {
 
     /// An engine that may give the component its limits.
     pub(crate) fn engine(&self) -> Result<WasmtimeEngine, Report> {
-        let config = EngineConfig::default().with_memory_ceiling_bytes(self.flags.memory_ceiling);
+        let ceiling = self.flags.memory_ceiling;
+        let config = self.flags.compiler.engine_config(ceiling)?;
         WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))
     }

@@ -13,9 +13,10 @@ use tokio::time::timeout;
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
 use wasm_host::{Host, HostBuilder, HostLimits, RedbStorage};
-use wasm_runtime::{EngineConfig, WasmtimeEngine};
+use wasm_runtime::WasmtimeEngine;
 
 use crate::application::{Application, find_manifests};
+use crate::compiler::CompilerFlags;
 use crate::conversation::{Conversation, End, typed_lines};
 use crate::flags::{Flags, parse_ceiling};
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
@@ -147,6 +148,9 @@ struct Limits {
         value_parser = parse_ceiling
     )]
     memory_ceiling: u64,
+
+    #[command(flatten)]
+    compiler: CompilerFlags,
 }
 
 impl Up {
@@ -155,7 +159,8 @@ impl Up {
     }
 
     async fn run(self) -> Result<ExitCode, Stop> {
-        let flags = Flags::of_many(self.limits.memory_ceiling);
+        let compiler = self.limits.compiler.clone();
+        let flags = Flags::of_many(self.limits.memory_ceiling, compiler);
         let manifests = find_manifests(&self.folder)?;
         let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
         let read = Application::read(&manifests, &flags);
@@ -211,7 +216,8 @@ impl Up {
             })?;
             builder = builder.with_storage(Arc::new(storage));
         }
-        let config = EngineConfig::default().with_memory_ceiling_bytes(self.limits.memory_ceiling);
+        let ceiling = self.limits.memory_ceiling;
+        let config = self.limits.compiler.engine_config(ceiling)?;
         builder
             .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
             .map_err(|error| Report::error(error.to_string()))
@@ -277,6 +283,8 @@ fn sender() -> ComponentId {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+
+    use wasm_runtime::EngineConfig;
 
     use crate::line::HELP;
 

@@ -47,6 +47,24 @@ pub enum Defect {
         /// What differs.
         reason: String,
     },
+    /// Takes more to compile than its compiler has.
+    CostlyToCompile {
+        /// What there was not enough of.
+        what: &'static str,
+        /// How much of it there was, as people write it.
+        limit: String,
+        /// The setting that changes it: a field of the engine's limits for compilers, and
+        /// after `--compile-` a flag of the program.
+        setting: &'static str,
+    },
+    /// Would keep more of the host's memory as long as it is loaded than it may: compiled
+    /// code, data, types and names.
+    HostMemory {
+        /// What it would keep, in bytes, as far as that is known.
+        bytes: Option<u64>,
+        /// The most that is accepted.
+        limit: u64,
+    },
     /// Needs more of something than the engine gives to one component.
     TooComplex {
         /// What there is too much of, in the plural.
@@ -168,6 +186,28 @@ impl Display for Defect {
                 Escaped::new(export),
                 Escaped::new(reason)
             ),
+            Self::CostlyToCompile {
+                what,
+                limit,
+                setting,
+            } => write!(
+                f,
+                "compiling it takes more than {limit} of {what} \
+                 (`{setting}` of the compiler's limits, `--compile-{setting}`)"
+            ),
+            Self::HostMemory { bytes, limit } => {
+                f.write_str("as long as it is loaded it would keep ")?;
+                match bytes {
+                    Some(bytes) => write!(f, "{} of the host's memory, ", format_bytes(*bytes))?,
+                    None => f.write_str("too much of the host's memory, ")?,
+                }
+                write!(
+                    f,
+                    "more than the {} that one component may keep (`max_host_bytes` in \
+                     EngineConfig, `--max-host-memory`)",
+                    format_bytes(*limit)
+                )
+            }
             Self::TooComplex { what, found, limit } => {
                 write!(f, "it needs {found} {what}; at most {limit} are accepted")
             }

@@ -3,20 +3,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
-use tokio::task::JoinError;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower,
 };
 use wasmtime::{Engine, Error};
 
-use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
+use wasm_core::{Cause, ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
 
 use crate::call::Caller;
-use crate::complexity::{self, Rejection};
+use crate::compiler::Failure;
+use crate::config::EngineConfig;
 use crate::error::{cause, chain};
 use crate::store::{
     CallbackFunc, HandleFunc, HealthFunc, HostState, InitializeFunc, MetadataFunc, ShutdownFunc,
@@ -51,22 +52,36 @@ pub(crate) struct Compiled {
     pub(crate) pre: InstancePre<HostState>,
     /// `None` for a component that takes no messages.
     pub(crate) lifecycle: Option<LifecycleExports>,
+    /// Host memory that it keeps, in bytes.
+    pub(crate) host_bytes: u64,
 }
 
 impl Compiled {
     /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
-    pub(crate) fn new(
+    fn new(
         id: &ComponentId,
         bytes: &[u8],
         linker: &Linker<HostState>,
+        config: &EngineConfig,
     ) -> Result<Self, WasmError> {
         let engine = linker.engine();
-        complexity::check(bytes).map_err(|rejection| match rejection {
-            Rejection::Invalid(error) => malformed(id, error.into()),
-            Rejection::TooComplex(defect) => invalid(id, defect, None),
+        let host_limit = config.max_host_bytes();
+        let compilation = config
+            .compiler()
+            .compile(engine, bytes, host_limit)
+            .map_err(|failure| uncompiled(id, failure))?;
+        let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
+        if host_bytes > host_limit {
+            let defect = Defect::HostMemory {
+                bytes: Some(host_bytes),
+                limit: host_limit,
+            };
+            return Err(WasmError::invalid_component(id, defect));
+        }
+        let component = compilation.artifact.load(engine).map_err(|error| {
+            let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
+            not_compiled(id, reason, Some(cause(error)))
         })?;
-        let component =
-            Component::from_binary(engine, bytes).map_err(|error| malformed(id, error))?;
         let pre =
             linker
                 .instantiate_pre(&component)
@@ -76,7 +91,11 @@ impl Compiled {
                     source: Some(cause(error)),
                 })?;
         let lifecycle = lifecycle_exports(id, &component, &pre)?;
-        Ok(Self { pre, lifecycle })
+        Ok(Self {
+            pre,
+            lifecycle,
+            host_bytes,
+        })
     }
 
     pub(crate) fn component(&self) -> &Component {
@@ -92,11 +111,21 @@ fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError
     }
 }
 
-fn malformed(id: &ComponentId, error: Error) -> WasmError {
-    let defect = Defect::Malformed {
-        reason: chain(&error),
-    };
-    invalid(id, defect, Some(error))
+fn uncompiled(id: &ComponentId, failure: Failure) -> WasmError {
+    match failure {
+        Failure::Component(defect) => WasmError::invalid_component(id, defect),
+        Failure::OutOfMemory => not_compiled(id, "there is no memory to compile it", None),
+        Failure::Compiler(reason) => not_compiled(id, reason, None),
+    }
+}
+
+/// For reasons that are not the component's.
+fn not_compiled(id: &ComponentId, reason: impl Into<String>, source: Option<Cause>) -> WasmError {
+    WasmError::InstantiationFailed {
+        component: id.clone(),
+        reason: reason.into(),
+        source,
+    }
 }
 
 /// The first import that the linker has nothing for.
@@ -240,40 +269,16 @@ impl ExportFinder<'_> {
 /// to collide by the author of a component.
 pub(crate) struct CompileCache {
     entries: Arc<CacheEntries>,
-    compiler: Arc<Semaphore>,
+    config: EngineConfig,
+    /// As many as may be compiled at a time.
+    permits: Arc<Semaphore>,
 }
 
 type CacheEntries = Mutex<HashMap<Bytes, Weak<CacheEntry>>>;
 
-/// Why there is nothing compiled.
-enum CompileError {
-    Component(WasmError),
-    Unfinished(JoinError),
-}
-
-impl CompileError {
-    fn of(self, component: &ComponentId) -> WasmError {
-        match self {
-            Self::Component(error) => error,
-            Self::Unfinished(error) => WasmError::InstantiationFailed {
-                component: component.clone(),
-                reason: format!("the compiler did not finish: {error}"),
-                source: Some(Arc::new(error)),
-            },
-        }
-    }
-}
-
-impl From<WasmError> for CompileError {
-    fn from(error: WasmError) -> Self {
-        Self::Component(error)
-    }
-}
-
-impl From<JoinError> for CompileError {
-    fn from(error: JoinError) -> Self {
-        Self::Unfinished(error)
-    }
+fn unfinished(id: &ComponentId, error: Cause) -> WasmError {
+    let reason = format!("the compiler did not finish: {error}");
+    not_compiled(id, reason, Some(error))
 }
 
 /// Holding it keeps the compiled component in the cache.
@@ -304,18 +309,16 @@ fn lock(entries: &CacheEntries) -> MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Default for CompileCache {
-    fn default() -> Self {
+impl CompileCache {
+    pub(crate) fn new(config: EngineConfig) -> Self {
+        let permits = Semaphore::new(config.compiler().processes());
         Self {
             entries: Arc::default(),
-            // One compilation takes all processors already; more at a time would only
-            // take more memory.
-            compiler: Arc::new(Semaphore::new(1)),
+            config,
+            permits: Arc::new(permits),
         }
     }
-}
 
-impl CompileCache {
     /// Loads of the same bytes at the same time wait for one compilation. One that has
     /// begun cannot be stopped: it goes on without whoever asked for it, for the next
     /// to ask.
@@ -331,32 +334,41 @@ impl CompileCache {
         }
         let caller = Caller::default();
         let watch = caller.watch();
-        let compiler = Arc::clone(&self.compiler);
+        let (permits, config) = (Arc::clone(&self.permits), self.config.clone());
         let (owned_id, linker, filled) = (id.clone(), Arc::clone(linker), Arc::clone(&entry));
         // A task of its own, because a load that is kept without being polled would
         // keep the compiler from everyone else once its turn came.
+        let task_id = id.clone();
         let compilation = tokio::spawn(async move {
             let turn = Arc::clone(&filled.compiling).lock_owned().await;
-            let permit = compiler.acquire_owned().await;
+            let permit = permits.acquire_owned().await;
             if filled.get().is_some() || watch.is_gone() {
                 return Ok(());
             }
+            let (done, compiled) = oneshot::channel();
             let compile = move || {
                 // Until the processors and the memory are free again, whatever became
                 // of who waits for it and of the runtime on which it does.
                 let _held = (turn, permit);
-                let compiled = Compiled::new(&owned_id, &bytes, &linker)?;
+                let compiled = Compiled::new(&owned_id, &bytes, &linker, &config);
                 // Nobody else had the turn.
-                let _ = filled.compiled.set(compiled);
-                Ok::<(), CompileError>(())
+                let filled = compiled.map(|compiled| drop(filled.compiled.set(compiled)));
+                // Unless nobody waits for it any more.
+                let _ = done.send(filled);
             };
-            tokio::task::spawn_blocking(compile).await?
+            // A thread of its own: those that a runtime has for what blocks may all be
+            // taken, and a compiler is ended with the thread that started it.
+            thread::Builder::new()
+                .name("wasm-compile".to_owned())
+                .spawn(compile)
+                .map_err(|error| unfinished(&task_id, Arc::new(error)))?;
+            compiled
+                .await
+                .unwrap_or_else(|error| Err(unfinished(&task_id, Arc::new(error))))
         });
         compilation
             .await
-            .map_err(CompileError::from)
-            .and_then(|compiled| compiled)
-            .map_err(|error| error.of(id))?;
+            .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))?;
         Ok(entry)
     }
 
@@ -426,6 +438,7 @@ mod tests {
     use wasm_fixtures::HELLO;
 
     use super::*;
+    use crate::engine::wasmtime_config;
 
     struct Setting {
         cache: CompileCache,
@@ -436,8 +449,8 @@ mod tests {
     impl Setting {
         fn new() -> Self {
             Self {
-                cache: CompileCache::default(),
-                linker: Arc::new(Linker::new(&Engine::default())),
+                cache: CompileCache::new(EngineConfig::default()),
+                linker: Arc::new(Linker::new(&Engine::new(&wasmtime_config()).unwrap())),
                 bytes: Bytes::from_static(HELLO.wasm),
             }
         }
@@ -462,7 +475,7 @@ mod tests {
             let first = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx)));
             assert!(first.await.is_pending());
             let entry = setting.entry();
-            while entry.get().is_none() && setting.cache.compiler.available_permits() == 1 {
+            while entry.get().is_none() && setting.cache.permits.available_permits() == 1 {
                 sleep(Duration::from_millis(1)).await;
             }
             entry
@@ -490,7 +503,7 @@ mod tests {
     #[tokio::test]
     async fn compilations_wait_for_each_other() {
         let setting = Setting::new();
-        let other = setting.cache.compiler.acquire().await.unwrap();
+        let other = setting.cache.permits.acquire().await.unwrap();
         let mut waiting = std::pin::pin!(setting.compiled());
         tokio::select! {
             biased;

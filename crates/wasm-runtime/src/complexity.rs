@@ -141,6 +141,36 @@ const VALUE_BYTES: u64 = 16;
 /// A function that can be referred to, or an import: up to four pointers.
 const REFERENCE_BYTES: u64 = 32;
 
+static LIMITS: [&Limit; 21] = [
+    &CORE_INSTANCES,
+    &MEMORIES,
+    &TABLES,
+    &COMPONENT_INSTANCES,
+    &DEFINITIONS,
+    &HOST_BYTES,
+    &LEVELS,
+    &MODULES,
+    &FUNCTIONS,
+    &TYPES,
+    &IMPORTS_AND_EXPORTS,
+    &GLOBALS,
+    &ELEMENT_SEGMENTS,
+    &ELEMENTS,
+    &TABLE_ELEMENTS,
+    &DATA_SEGMENTS,
+    &IMAGE_BYTES,
+    &INSTRUCTIONS,
+    &KEPT_VALUES,
+    &FUNCTION_INSTRUCTIONS,
+    &FUNCTION_BLOCKS,
+];
+
+/// The defect that another process found, by the name of the limit.
+pub(crate) fn excess(what: &str, found: u64) -> Option<Defect> {
+    let limit = LIMITS.iter().find(|limit| limit.what == what)?;
+    limit.check(found).err()
+}
+
 /// Why a component is not compiled.
 #[derive(Debug)]
 pub(crate) enum Rejection {

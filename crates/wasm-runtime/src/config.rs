@@ -1,19 +1,26 @@
 use wasm_core::ResourceLimits;
 
+use crate::compiler::Compiler;
+
 /// How an engine is set up; the same for all components it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
     memory_ceiling_bytes: u64,
     max_component_bytes: u64,
+    max_host_bytes: u64,
+    compiler: Compiler,
 }
 
 impl Default for EngineConfig {
-    /// A memory ceiling of 4 MiB and components of up to 64 MiB, three times a
-    /// component that carries a whole Python interpreter.
+    /// A memory ceiling of 4 MiB; components of up to 32 MiB, half as much again as one that
+    /// carries a whole Python interpreter; 256 MiB of host memory for each, three times
+    /// what that keeps; compiled in this process.
     fn default() -> Self {
         Self {
             memory_ceiling_bytes: ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
-            max_component_bytes: 64 << 20,
+            max_component_bytes: 32 << 20,
+            max_host_bytes: 256 << 20,
+            compiler: Compiler::default(),
         }
     }
 }
@@ -35,6 +42,23 @@ impl EngineConfig {
         self
     }
 
+    /// The most host memory that a component may keep as long as it is loaded, in bytes:
+    /// the component itself, its compiled code and data, and what is known of its types,
+    /// exports and names. What its instances take is limited by the memory limit.
+    #[must_use]
+    pub fn with_max_host_bytes(mut self, bytes: u64) -> Self {
+        self.max_host_bytes = bytes;
+        self
+    }
+
+    /// Where components are compiled. Whoever loads components that nobody vouches for
+    /// chooses [`Compiler::Process`].
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
+        self
+    }
+
     /// The largest memory limit with which a component may be loaded, in bytes.
     pub fn memory_ceiling_bytes(&self) -> u64 {
         self.memory_ceiling_bytes
@@ -43,5 +67,15 @@ impl EngineConfig {
     /// The largest component that is parsed and compiled, in bytes.
     pub fn max_component_bytes(&self) -> u64 {
         self.max_component_bytes
+    }
+
+    /// The most host memory that a component may keep as long as it is loaded, in bytes.
+    pub fn max_host_bytes(&self) -> u64 {
+        self.max_host_bytes
+    }
+
+    /// Where components are compiled.
+    pub fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 }

@@ -91,10 +91,10 @@ impl WasmtimeEngine {
         register_host_functions(&mut linker)
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {
+            compiled: CompileCache::new(config.clone()),
             config,
             linker: Arc::new(linker),
             services,
-            compiled: CompileCache::default(),
             slots: RwLock::default(),
         })
     }
@@ -528,7 +528,8 @@ fn abandoned(component: &ComponentId) -> WasmError {
     }
 }
 
-fn wasmtime_config() -> Config {
+/// The same in a compiler of its own, or its code would not be taken back.
+pub(crate) fn wasmtime_config() -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)

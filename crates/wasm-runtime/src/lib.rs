@@ -28,6 +28,7 @@
 mod abi;
 mod call;
 mod compiled;
+mod compiler;
 mod complexity;
 mod config;
 mod engine;
@@ -39,6 +40,8 @@ mod loader;
 mod store;
 mod wasi;
 
+pub use compiler::child::compile_for_parent;
+pub use compiler::{Compiler, CompilerLimits, CompilerProcess};
 pub use config::EngineConfig;
 pub use engine::WasmtimeEngine;
 pub use loader::{FileComponentLoader, read_component};

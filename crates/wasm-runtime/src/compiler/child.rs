@@ -1,0 +1,164 @@
+//! The compiler's own side: a process that reads one component, writes what it compiled
+//! it to, and ends.
+
+use std::ffi::OsString;
+use std::fmt::{self, Display};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use wasmtime::Engine;
+
+use wasm_core::Defect;
+
+use crate::compiler::{Failure, compile};
+use crate::complexity;
+use crate::engine::wasmtime_config;
+use crate::error::chain;
+
+/// What the engine tells a compiler on its command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu_seconds: u64,
+    pub(crate) max_artifact_bytes: u64,
+    /// The engine's process.
+    pub(crate) parent: u32,
+}
+
+impl Settings {
+    pub(crate) fn to_arguments(self) -> [String; 4] {
+        [
+            self.memory_bytes.to_string(),
+            self.cpu_seconds.to_string(),
+            self.max_artifact_bytes.to_string(),
+            self.parent.to_string(),
+        ]
+    }
+
+    fn parse(arguments: impl IntoIterator<Item = OsString>) -> Option<Self> {
+        let mut numbers = arguments.into_iter().map(|argument| {
+            let number = argument.to_str()?.parse::<u64>();
+            number.ok()
+        });
+        let settings = Self {
+            memory_bytes: numbers.next()??,
+            cpu_seconds: numbers.next()??,
+            max_artifact_bytes: numbers.next()??,
+            parent: u32::try_from(numbers.next()??).ok()?,
+        };
+        numbers.next().is_none().then_some(settings)
+    }
+}
+
+/// What a compiler tells the engine, each on a line of its standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// What it is not confined by.
+    Unconfined(String),
+    /// The component cannot be compiled.
+    Defect(Defect),
+    OutOfMemory,
+    /// What it made is written.
+    Compiled {
+        metadata_bytes: u64,
+    },
+}
+
+impl Report {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        Some(match word {
+            "unconfined" => Self::Unconfined(rest.to_owned()),
+            "malformed" => Self::Defect(Defect::Malformed {
+                reason: rest.to_owned(),
+            }),
+            "too-complex" => {
+                let (found, what) = rest.split_once(' ')?;
+                let defect = complexity::excess(what, found.parse().ok()?)?;
+                Self::Defect(defect)
+            }
+            "out-of-memory" => Self::OutOfMemory,
+            "compiled" => Self::Compiled {
+                metadata_bytes: rest.parse().ok()?,
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unconfined(what) => write!(f, "unconfined {what}"),
+            Self::Defect(Defect::TooComplex { what, found, .. }) => {
+                write!(f, "too-complex {found} {what}")
+            }
+            Self::Defect(Defect::Malformed { reason }) => {
+                write!(f, "malformed {}", reason.replace(['\n', '\r'], " "))
+            }
+            Self::Defect(other) => write!(f, "malformed {other}"),
+            Self::OutOfMemory => f.write_str("out-of-memory"),
+            Self::Compiled { metadata_bytes } => write!(f, "compiled {metadata_bytes}"),
+        }
+    }
+}
+
+/// Serves as the compiler of an engine that is set up with
+/// [`CompilerProcess`](crate::CompilerProcess): reads a component from standard input,
+/// writes what it compiled it to to standard output, and says on standard error how that
+/// went.
+///
+/// `arguments` are those that the engine gave the process, after any of
+/// [`CompilerProcess::with_argument`](crate::CompilerProcess::with_argument). To be called
+/// before the process has started any thread or opened any file, because it first gives up
+/// everything that it does not need: on Linux, access to files and the network and all
+/// system calls but a few.
+pub fn compile_for_parent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Some(settings) = Settings::parse(arguments) else {
+        eprintln!("this compiles a component for an engine, which starts it by itself");
+        return ExitCode::FAILURE;
+    };
+    confine(&settings);
+    match serve() {
+        Ok(metadata_bytes) => {
+            say(&Report::Compiled { metadata_bytes });
+            return ExitCode::SUCCESS;
+        }
+        Err(Failure::Component(defect)) => say(&Report::Defect(defect)),
+        // Where it is refused in single pieces, the process is ended instead.
+        Err(Failure::OutOfMemory) => say(&Report::OutOfMemory),
+        Err(Failure::Compiler(text)) => eprintln!("{text}"),
+    }
+    ExitCode::FAILURE
+}
+
+/// Gives the size of the metadata in what it wrote.
+fn serve() -> Result<u64, Failure> {
+    let stopped = |error: io::Error| Failure::Compiler(error.to_string());
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(stopped)?;
+    let engine = Engine::new(&wasmtime_config());
+    let engine = engine.map_err(|error| Failure::Compiler(chain(&error)))?;
+    let (code, metadata_bytes) = compile(&engine, &bytes)?;
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(&code).and_then(|()| stdout.flush());
+    written.map_err(stopped)?;
+    Ok(metadata_bytes)
+}
+
+fn say(report: &Report) {
+    eprintln!("{report}");
+}
+
+fn confine(settings: &Settings) {
+    #[cfg(target_os = "linux")]
+    for missing in crate::compiler::sandbox::enter(settings) {
+        say(&Report::Unconfined(missing));
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = settings;
+        let missing = "limits of memory and processor time and without a sandbox";
+        say(&Report::Unconfined(missing.to_owned()));
+    }
+}

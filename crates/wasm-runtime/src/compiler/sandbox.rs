@@ -1,0 +1,190 @@
+//! What a compiler gives up before it reads anything: on Linux, all that a flaw in it
+//! could be used for.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::io;
+use std::process;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, getppid, nice, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
+
+use crate::compiler::child::Settings;
+
+/// Files that a compiler has open: three, and some that its runtime tries to look at.
+const MAX_OPEN_FILES: u64 = 16;
+
+/// What a compiler is willing to wait: the engine's own threads come first.
+const NICENESS: i32 = 10;
+
+/// The release of Landlock that is asked for; older kernels do what they can.
+const LANDLOCK: ABI = ABI::V6;
+
+/// Confines the process for as long as it lives, and says what this kernel cannot do.
+pub(crate) fn enter(settings: &Settings) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut need = |what: &str, done: io::Result<()>| {
+        if let Err(error) = done {
+            missing.push(format!("{what} ({error})"));
+        }
+    };
+    need("an end with its engine", end_with(settings.parent));
+    need("a limit of memory", limit(Resource::Data, settings.memory_bytes));
+    need("a limit of processor time", limit_cpu(settings.cpu_seconds));
+    // A component that compiles to more than may be kept is not written in full.
+    need(
+        "a limit of what it writes",
+        limit(Resource::Fsize, settings.max_artifact_bytes),
+    );
+    need("a limit of open files", limit(Resource::Nofile, MAX_OPEN_FILES));
+    // Its memory is of no use to anybody, and has a stranger's bytes in it.
+    need("keeping its memory to itself", keep_memory());
+    need("a lower priority", nice(NICENESS).map(drop).map_err(Into::into));
+    need("Landlock, which keeps it from files and the network", landlock());
+    need("seccomp, which keeps it from system calls", seccomp());
+    missing
+}
+
+/// Has the kernel end this process when the thread that started it ends.
+fn end_with(parent: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // If it ended before, the kernel has given this process another parent.
+    let still_there = getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent as i32);
+    if !still_there {
+        process::exit(1);
+    }
+    Ok(())
+}
+
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// The first limit ends the process with a signal that tells why, the second with one that
+/// does not.
+fn limit_cpu(seconds: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(seconds),
+        maximum: Some(seconds.saturating_add(1)),
+    };
+    Ok(setrlimit(Resource::Cpu, limit)?)
+}
+
+fn keep_memory() -> io::Result<()> {
+    limit(Resource::Core, 0)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+fn landlock() -> io::Result<()> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(LANDLOCK)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(LANDLOCK)))
+        .and_then(Ruleset::create)
+        .and_then(|ruleset| ruleset.no_new_privs(true).restrict_self());
+    match ruleset {
+        Ok(status) if status.ruleset != RulesetStatus::NotEnforced => Ok(()),
+        Ok(_) => Err(io::ErrorKind::Unsupported.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// Memory, threads, the end, and reading and writing what is open. Everything else fails
+/// as if it were forbidden to this user.
+fn seccomp() -> io::Result<()> {
+    let allowed = [
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_close,
+        libc::SYS_fstat,
+        libc::SYS_lseek,
+        libc::SYS_poll,
+        libc::SYS_brk,
+        libc::SYS_mmap,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        libc::SYS_futex,
+        libc::SYS_set_robust_list,
+        libc::SYS_rseq,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sigaltstack,
+        libc::SYS_restart_syscall,
+        libc::SYS_gettid,
+        libc::SYS_getpid,
+        libc::SYS_tgkill,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_nanosleep,
+        libc::SYS_getrandom,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        allowed.into_iter().map(|call| (call, vec![])).collect();
+    rules.insert(libc::SYS_clone, vec![new_thread()?]);
+    rules.insert(libc::SYS_prctl, vec![name_of_thread()?]);
+    // Its flags are out of a filter's reach. Told that the kernel has no such call, the C
+    // library uses `clone`, whose flags are not.
+    apply(
+        BTreeMap::from([(libc::SYS_clone3, vec![])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+    )?;
+    rules.insert(libc::SYS_clone3, vec![]);
+    apply(
+        rules,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+    )
+}
+
+/// A thread of this process, not a process.
+fn new_thread() -> io::Result<SeccompRule> {
+    let thread = libc::CLONE_THREAD as u64;
+    rule(0, SeccompCmpOp::MaskedEq(thread), thread)
+}
+
+fn name_of_thread() -> io::Result<SeccompRule> {
+    rule(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)
+}
+
+fn rule(argument: u8, comparison: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
+    let condition =
+        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, comparison, value);
+    let rule = condition.and_then(|condition| SeccompRule::new(vec![condition]));
+    rule.map_err(io::Error::other)
+}
+
+fn apply(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    on_match: SeccompAction,
+) -> io::Result<()> {
+    let architecture = ARCH.try_into().map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(rules, otherwise, on_match, architecture);
+    let filter = filter.map_err(io::Error::other)?;
+    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    apply_filter(&program).map_err(io::Error::other)
+}
