@@ -3,12 +3,12 @@ use wasm_core::units::format_count;
 use wasm_host::ComponentStatus;
 
 /// A terminal that is wider shows no more.
-const WIDTH: usize = 100;
+const WIDTH: usize = 111;
 /// What an id should have, whatever the other columns need.
 const MIN_ID: usize = 16;
 /// Versions are short unless someone is joking.
 const MAX_VERSION: usize = 10;
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 12;
 
 const HEADER: [&str; COLUMNS] = [
     "COMPONENT",
@@ -22,12 +22,13 @@ const HEADER: [&str; COLUMNS] = [
     "LAST",
     "MEMORY",
     "PEAK",
+    "HOST",
 ];
 /// Texts, which begin on the left; numbers end on the right.
 const TEXTS: usize = 3;
 
 /// Components at one moment, one on a line. FUEL is that of all calls, LAST that of the
-/// last one, MEMORY is now, PEAK the most it has been.
+/// last one, MEMORY is now, PEAK the most it has been, HOST what is kept for it besides.
 pub(crate) fn components(status: &[ComponentStatus]) -> String {
     let rows: Vec<[String; COLUMNS]> = status.iter().map(row).collect();
     table(&rows)
@@ -51,6 +52,7 @@ fn row(status: &ComponentStatus) -> [String; COLUMNS] {
         number(usage.map(|usage| usage.last_call_fuel), short_count),
         number(usage.map(|usage| usage.memory_bytes), short_size),
         number(usage.map(|usage| usage.peak_memory_bytes), short_size),
+        number(usage.map(|usage| usage.kept.bytes), short_size),
     ]
 }
 
@@ -152,7 +154,7 @@ mod tests {
             cells(
                 "demo/counter/main",
                 [
-                    "1.0.0", "ready", "3", "0", "0", "0", "1204", "301", "64KiB", "64KiB",
+                    "1.0.0", "ready", "3", "0", "0", "0", "1204", "301", "64KiB", "64KiB", "200KiB",
                 ],
             ),
             cells(
@@ -168,15 +170,16 @@ mod tests {
                     "9",
                     "0KiB",
                     "128KiB",
+                    "1.3MiB",
                 ],
             ),
         ];
         assert_eq!(
             table(&rows),
             "\
-COMPONENT          VERSION  STATE        HANDLED  WAIT  FAIL  RESTART  FUEL  LAST  MEMORY    PEAK
-demo/counter/main  1.0.0    ready              3     0     0        0  1204   301   64KiB   64KiB
-demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     9    0KiB  128KiB
+COMPONENT          VERSION  STATE        HANDLED  WAIT  FAIL  RESTART  FUEL  LAST  MEMORY    PEAK    HOST
+demo/counter/main  1.0.0    ready              3     0     0        0  1204   301   64KiB   64KiB  200KiB
+demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     9    0KiB  128KiB  1.3MiB
 "
         );
     }
@@ -195,8 +198,9 @@ demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     
             "999.9k",
             "4096.0MiB",
             "4096.0MiB",
+            "4096.0MiB",
         ];
-        let narrow = ["-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB"];
+        let narrow = ["-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB", "64KiB"];
         for rest in [narrow, wide] {
             let text = table(&[cells(&id, rest)]);
             let last = text.lines().last().unwrap();

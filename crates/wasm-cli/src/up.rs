@@ -61,7 +61,7 @@ replaced while messages arrive: the old one ends what it is doing, and stays if
 the new one cannot be loaded. Components come and go with their Component.toml.
 
 In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
-and PEAK the most it has been.
+PEAK the most it has been, and HOST what is kept for it besides: code and types.
 
 Exit codes:
   0    ended by the end of its input, `quit`, Ctrl-C or SIGTERM

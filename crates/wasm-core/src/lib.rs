@@ -65,7 +65,7 @@ pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
 pub use supervision::{RestartPolicy, Supervision};
-pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus};
+pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus, KeptMemory};
 
 /// The interfaces between component and host, in the component model's own
 /// language: what a component author generates bindings from.

@@ -46,6 +46,20 @@ pub struct ComponentUsage {
     pub timeouts: u64,
     /// Times it was given a fresh instance.
     pub restarts: u64,
+    /// Host memory that is kept for it besides its instance.
+    pub kept: KeptMemory,
+}
+
+/// Host memory that an engine keeps as long as a component is loaded, whether or not it has
+/// an instance: the component itself, compiled code and data, and what is known of types,
+/// exports and names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeptMemory {
+    /// How much it is, in bytes; zero for an engine that does not tell.
+    pub bytes: u64,
+    /// Components that were loaded from the same bytes share what is kept, and have the same
+    /// number here. Zero is nobody's: such memory is not shared.
+    pub shared_as: u64,
 }
 
 impl ComponentUsage {
@@ -61,6 +75,7 @@ impl ComponentUsage {
             traps: 0,
             timeouts: 0,
             restarts: 0,
+            kept: KeptMemory::default(),
         }
     }
 }
@@ -145,6 +160,7 @@ mod tests {
             traps: 0,
             timeouts: 0,
             restarts: 0,
+            kept: KeptMemory::default(),
         };
         assert_eq!(usage, expected);
     }

@@ -50,26 +50,29 @@ enum State {
 
 impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     /// Loads the component and serves it until it is unloaded.
-    pub(crate) async fn run(self, loaded: oneshot::Sender<Result<ComponentHandle, HostError>>) {
-        let Component {
-            id, bytes, config, ..
-        } = &self.component;
+    pub(crate) async fn run(
+        mut self,
+        loaded: oneshot::Sender<Result<ComponentHandle, HostError>>,
+    ) {
         self.resident.starts();
-        let load = self
-            .engine
-            .load_component(id, bytes.clone(), config.clone());
-        let handle = match load.await {
+        let component = self.component.clone();
+        let mut reservation = self.reservation.take();
+        let made = self.make(&component, reservation.as_mut()).await;
+        self.reservation = reservation;
+        let handle = match made {
             Ok(handle) => handle,
             Err(error) => {
-                let error = self.not_made(error);
-                let cause = DeadLetterCause::NotLoaded(Arc::clone(&error));
+                let cause = match &error {
+                    HostError::Engine(error) => DeadLetterCause::NotLoaded(Arc::clone(error)),
+                    _ => DeadLetterCause::Unloaded,
+                };
                 self.close(Closed::Unloaded, &cause);
                 let swap = self.resident.swaps.close().await;
                 // Whoever is told finds room for another.
                 drop(self);
                 drop(swap);
                 // Whoever loaded it may be gone; there is nobody else to tell.
-                let _ = loaded.send(Err(HostError::Engine(error)));
+                let _ = loaded.send(Err(error));
                 return;
             }
         };
@@ -78,7 +81,7 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
             record.handle = Some(handle.clone());
             record.phase = Phase::Ready;
         });
-        let component = id.clone();
+        let component = component.id;
         self.board.tell(|| Event::Loaded { component });
         let _ = loaded.send(Ok(handle.clone()));
         Serving {
@@ -89,6 +92,35 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         }
         .run()
         .await;
+    }
+
+    /// Loads an instance that nothing is delivered to yet, and charges the reservation with
+    /// what the engine keeps for it.
+    async fn make(
+        &self,
+        component: &Component,
+        reservation: Option<&mut Reservation>,
+    ) -> Result<ComponentHandle, HostError> {
+        let Component {
+            id, bytes, config, ..
+        } = component;
+        let load = self.engine.load_component(id, bytes.clone(), config.clone());
+        let handle = load
+            .await
+            .map_err(|error| HostError::Engine(self.not_made(error)))?;
+        let usage = self.engine.usage(&handle).await;
+        let kept = usage.map(|usage| usage.kept).unwrap_or_default();
+        let charged = reservation.map_or(Ok(()), |reservation| reservation.keep(kept));
+        if let Err(source) = charged {
+            // Why is known already.
+            let _ = self.engine.unload_component(&handle).await;
+            self.abandon_requests(self.resident.did_not_start());
+            return Err(HostError::Budget {
+                component: id.clone(),
+                source,
+            });
+        }
+        Ok(handle)
     }
 
     /// What waits becomes dead letters, and nothing more is taken.
@@ -418,27 +450,16 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         &mut self,
         component: Component,
         permissions_set: u64,
-        reservation: Reservation,
+        mut reservation: Reservation,
     ) -> Result<(), HostError> {
         let resident = Arc::clone(&self.task.resident);
         let mut before = Phase::Swapping;
         resident.update(|record| mem::swap(&mut record.phase, &mut before));
         resident.starts_as(&component.config.permissions, permissions_set);
-        let Component {
-            id, bytes, config, ..
-        } = &component;
-        let load = self
-            .task
-            .engine
-            .load_component(id, bytes.clone(), config.clone());
-        let handle = match load.await {
-            Ok(handle) => handle,
-            Err(error) => {
-                let error = self.task.not_made(error);
-                resident.update(|record| record.phase = before);
-                return Err(HostError::Engine(error));
-            }
-        };
+        let made = self.task.make(&component, Some(&mut reservation)).await;
+        let handle = made.inspect_err(|_| {
+            resident.update(|record| record.phase = before);
+        })?;
         let old = mem::replace(&mut self.handle, handle);
         // Its last words are said as the old one, with the old one's permissions.
         let shutdown = self.task.engine.unload_component(&old).await;

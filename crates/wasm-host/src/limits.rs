@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
 
+use wasm_core::KeptMemory;
 use wasm_core::units::{format_bytes, format_count};
 
 use crate::lock::lock;
@@ -12,7 +14,8 @@ use crate::lock::lock;
 pub struct HostLimits {
     /// Components loaded at a time; one that is being swapped counts twice.
     pub components: u64,
-    /// The memory limits of all loaded components added up, in bytes.
+    /// The memory limits of all loaded components added up, in bytes, together with what the
+    /// engine keeps for each of them, counted once for those that share it.
     pub memory_bytes: u64,
     /// Payloads that wait in one mailbox, in bytes. How many messages may wait is
     /// said by the component's [`Supervision`](wasm_core::Supervision).
@@ -130,6 +133,22 @@ pub enum BudgetExceeded {
         /// What all may have together, in bytes.
         limit: u64,
     },
+    /// [`HostLimits::memory_bytes`], which what the engine keeps for a component counts
+    /// against too.
+    #[error(
+        "the {} that are kept for its code and types do not fit: {} of {} are given to the \
+         components that are loaded (`memory_bytes` in HostLimits, `--max-memory`)",
+        format_bytes(*requested), format_bytes(*in_use), format_bytes(*limit)
+    )]
+    Kept {
+        /// What the engine keeps, in bytes.
+        requested: u64,
+        /// What the components that are loaded have, in bytes, this one's memory limit
+        /// included.
+        in_use: u64,
+        /// What all may have together, in bytes.
+        limit: u64,
+    },
 }
 
 /// What is given to the components that are loaded.
@@ -144,6 +163,36 @@ pub(crate) struct Budget {
 struct Used {
     components: u64,
     memory_bytes: u64,
+    /// How many components share what is kept, by its number.
+    sharers: HashMap<u64, u64>,
+}
+
+impl Used {
+    /// What is kept that nobody has been charged for yet.
+    fn uncharged(&self, kept: KeptMemory) -> u64 {
+        match self.sharers.contains_key(&kept.shared_as) {
+            true => 0,
+            false => kept.bytes,
+        }
+    }
+
+    fn charge(&mut self, kept: KeptMemory) {
+        self.memory_bytes += self.uncharged(kept);
+        if kept.shared_as != 0 {
+            *self.sharers.entry(kept.shared_as).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, kept: KeptMemory) {
+        if let Some(sharers) = self.sharers.get_mut(&kept.shared_as) {
+            *sharers -= 1;
+            if *sharers > 0 {
+                return;
+            }
+            self.sharers.remove(&kept.shared_as);
+        }
+        self.memory_bytes -= kept.bytes;
+    }
 }
 
 /// The share of one component, given back when this is dropped.
@@ -151,6 +200,7 @@ struct Used {
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
     memory_bytes: u64,
+    kept: KeptMemory,
 }
 
 impl Budget {
@@ -176,6 +226,7 @@ impl Budget {
         Ok(Reservation {
             budget: Arc::clone(self),
             memory_bytes,
+            kept: KeptMemory::default(),
         })
     }
 
@@ -201,6 +252,24 @@ impl Reservation {
         self.memory_bytes = memory_bytes;
         Ok(())
     }
+
+    /// Adds what the engine keeps for the component, which is known once it is loaded; on an
+    /// error it is as it was.
+    pub(crate) fn keep(&mut self, kept: KeptMemory) -> Result<(), BudgetExceeded> {
+        let mut used = lock(&self.budget.used);
+        let (requested, in_use) = (used.uncharged(kept), used.memory_bytes);
+        let limit = self.budget.memory_bytes;
+        if requested > limit.saturating_sub(in_use) {
+            return Err(BudgetExceeded::Kept {
+                requested,
+                in_use,
+                limit,
+            });
+        }
+        used.charge(kept);
+        self.kept = kept;
+        Ok(())
+    }
 }
 
 impl Drop for Reservation {
@@ -208,6 +277,7 @@ impl Drop for Reservation {
         let mut used = lock(&self.budget.used);
         used.components -= 1;
         used.memory_bytes -= self.memory_bytes;
+        used.give_back(self.kept);
     }
 }
 
@@ -240,5 +310,33 @@ mod tests {
         drop((second, third));
         assert_eq!(lock(&budget.used).components, 0);
         assert_eq!(lock(&budget.used).memory_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_charged_once_for_all_that_share_it() {
+        let limits = HostLimits::default().with_memory_bytes(100);
+        let budget = Budget::new(&limits);
+        let kept = |bytes, shared_as| KeptMemory { bytes, shared_as };
+        let in_use = || lock(&budget.used).memory_bytes;
+        let mut first = budget.reserve(10).unwrap();
+        let mut second = budget.reserve(10).unwrap();
+        first.keep(kept(30, 7)).unwrap();
+        second.keep(kept(30, 7)).unwrap();
+        assert_eq!(in_use(), 50);
+        let mut third = budget.reserve(10).unwrap();
+        let error = third.keep(kept(41, 8)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the 41B that are kept for its code and types do not fit: 60B of 100B are given to \
+             the components that are loaded (`memory_bytes` in HostLimits, `--max-memory`)"
+        );
+        third.keep(kept(20, 0)).unwrap();
+        let mut fourth = budget.reserve(0).unwrap();
+        fourth.keep(kept(20, 0)).unwrap();
+        assert_eq!(in_use(), 100, "what has no number is not shared");
+        drop((first, third, fourth));
+        assert_eq!(in_use(), 40, "the second one still has it");
+        drop(second);
+        assert_eq!(in_use(), 0);
     }
 }

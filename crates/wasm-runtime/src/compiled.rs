@@ -2,6 +2,7 @@
 //! of a component without running any of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
@@ -13,7 +14,7 @@ use wasmtime::component::{
 };
 use wasmtime::{Engine, Error};
 
-use wasm_core::{Cause, ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
+use wasm_core::{Cause, ComponentId, Defect, KeptMemory, LIFECYCLE_INTERFACE, WasmError};
 
 use crate::call::Caller;
 use crate::compiler::Failure;
@@ -52,9 +53,11 @@ pub(crate) struct Compiled {
     pub(crate) pre: InstancePre<HostState>,
     /// `None` for a component that takes no messages.
     pub(crate) lifecycle: Option<LifecycleExports>,
-    /// Host memory that it keeps, in bytes.
-    pub(crate) host_bytes: u64,
+    pub(crate) kept: KeptMemory,
 }
+
+/// What is shared is shared within one engine only.
+static NEXT_COMPILED: AtomicU64 = AtomicU64::new(1);
 
 impl Compiled {
     /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
@@ -94,7 +97,10 @@ impl Compiled {
         Ok(Self {
             pre,
             lifecycle,
-            host_bytes,
+            kept: KeptMemory {
+                bytes: host_bytes,
+                shared_as: NEXT_COMPILED.fetch_add(1, Ordering::Relaxed),
+            },
         })
     }
 

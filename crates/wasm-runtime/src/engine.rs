@@ -250,7 +250,10 @@ impl WasmtimeEngine {
     /// # Errors
     /// [`WasmError::ComponentNotFound`].
     pub fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
-        Ok(self.slot(handle)?.meters.usage())
+        let slot = self.slot(handle)?;
+        let mut usage = slot.meters.usage();
+        usage.kept = slot.compiled()?.kept;
+        Ok(usage)
     }
 
     /// Full names of the functions that a component exports: `function` or

@@ -39,7 +39,7 @@ fn component(module: &str, instances: usize) -> String {
 }
 
 /// A function with a parameter and locals that are all needed in the end.
-fn function(locals: usize, body: &str) -> String {
+pub(crate) fn function(locals: usize, body: &str) -> String {
     let declared = "i32 ".repeat(locals);
     let mut text = format!("(func (param i32) (result i32) (local {declared})");
     for local in 1..=locals {

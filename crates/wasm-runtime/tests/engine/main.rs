@@ -7,6 +7,7 @@
 
 mod abuse;
 mod cancellation;
+mod compiler;
 mod complexity;
 mod concurrency;
 mod embedding;

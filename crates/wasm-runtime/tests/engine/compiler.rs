@@ -1,0 +1,238 @@
+//! Compiling in a process of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wasm_core::{Defect, HostServices, WasmError};
+use wasm_fixtures::{ALL, ECHO};
+use wasm_runtime::{Compiler, CompilerLimits, CompilerProcess, EngineConfig, WasmtimeEngine};
+
+use crate::complexity::function;
+use crate::support::{config, engine, id, message, within};
+
+fn process() -> CompilerProcess {
+    CompilerProcess::new(env!("CARGO_BIN_EXE_airssys-wasm-compiler"))
+}
+
+fn engine_of(process: CompilerProcess) -> WasmtimeEngine {
+    let config = EngineConfig::default().with_compiler(Compiler::Process(process));
+    WasmtimeEngine::new(config, HostServices::default()).unwrap()
+}
+
+async fn outcome(engine: &WasmtimeEngine, wasm: Vec<u8>) -> Result<(), WasmError> {
+    let id = id("demo/stranger/main");
+    let prepared = within(engine.prepare_component(&id, wasm.into(), &config())).await;
+    prepared.map(drop)
+}
+
+async fn defect(engine: &WasmtimeEngine, wasm: Vec<u8>) -> Defect {
+    match outcome(engine, wasm).await {
+        Err(WasmError::InvalidComponent { defect, .. }) => defect,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn failure(engine: &WasmtimeEngine) -> String {
+    match outcome(engine, ECHO.wasm.to_vec()).await {
+        Err(WasmError::InstantiationFailed { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What takes seconds and hundreds of megabytes to compile: functions with almost as many
+/// values to keep across branches as are accepted.
+fn slow() -> Vec<u8> {
+    let body = function(900, &" loop local.get 0 br_if 0 end".repeat(900));
+    let module = body.repeat(6);
+    wat::parse_str(format!("(component (core module {module}))")).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_process_compiles_runs() {
+    let engine = engine_of(process());
+    let id = id("demo/echo/main");
+    let load = engine.load_component(&id, ECHO.wasm.into(), config());
+    let echo = within(load).await.unwrap();
+    let reply = engine.call_handle_message(&echo, message(&echo, "hello"));
+    assert_eq!(within(reply).await.unwrap(), Some("hello".into()));
+}
+
+#[tokio::test]
+async fn it_says_of_every_fixture_what_this_process_says() {
+    let (inside, outside) = (engine(), engine_of(process()));
+    for fixture in ALL {
+        let said = |outcome: Result<(), WasmError>| outcome.map_err(|error| error.to_string());
+        let expected = said(outcome(&inside, fixture.wasm.to_vec()).await);
+        let found = said(outcome(&outside, fixture.wasm.to_vec()).await);
+        assert_eq!(found, expected, "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_takes_too_much_memory_is_refused() {
+    let limits = CompilerLimits::default().with_memory_bytes(48 << 20);
+    let engine = engine_of(process().with_limits(limits));
+    let found = defect(&engine, slow()).await;
+    let expected = Defect::CostlyToCompile {
+        what: "memory",
+        limit: "48MiB".into(),
+        setting: "memory",
+    };
+    assert_eq!(found, expected);
+    assert_eq!(outcome(&engine, ECHO.wasm.to_vec()).await.map_err(|e| e.to_string()), Ok(()));
+}
+
+#[tokio::test]
+async fn a_component_that_takes_too_long_is_refused() {
+    let limits = CompilerLimits::default().with_timeout(Duration::from_millis(1));
+    let engine = engine_of(process().with_limits(limits));
+    let expected = Defect::CostlyToCompile {
+        what: "time",
+        limit: "1ms".into(),
+        setting: "timeout",
+    };
+    assert_eq!(defect(&engine, slow()).await, expected);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_component_that_takes_too_much_of_the_processor_is_refused() {
+    let limits = CompilerLimits::default().with_cpu(Duration::from_secs(1));
+    let engine = engine_of(process().with_limits(limits));
+    let expected = Defect::CostlyToCompile {
+        what: "processor time",
+        limit: "1s".into(),
+        setting: "cpu",
+    };
+    assert_eq!(defect(&engine, slow()).await, expected);
+}
+
+#[tokio::test]
+async fn what_would_be_kept_is_bounded() {
+    let config = |bytes| {
+        EngineConfig::default()
+            .with_max_host_bytes(bytes)
+            .with_compiler(Compiler::Process(process()))
+    };
+    let engine = |bytes| WasmtimeEngine::new(config(bytes), HostServices::default()).unwrap();
+    let Defect::HostMemory {
+        bytes: Some(bytes),
+        limit,
+    } = defect(&engine(100 << 10), ECHO.wasm.to_vec()).await
+    else {
+        panic!("it is not refused for what it keeps");
+    };
+    assert!(bytes > limit, "{bytes}");
+    let exactly = outcome(&engine(bytes), ECHO.wasm.to_vec()).await;
+    assert_eq!(exactly.map_err(|error| error.to_string()), Ok(()));
+    let less = defect(&engine(bytes - 1), ECHO.wasm.to_vec()).await;
+    let limit = bytes - 1;
+    let bytes = Some(bytes);
+    assert_eq!(less, Defect::HostMemory { bytes, limit });
+    // So much is not even written.
+    let unwritten = defect(&engine(1 << 10), ECHO.wasm.to_vec()).await;
+    let limit = 1 << 10;
+    assert_eq!(unwritten, Defect::HostMemory { bytes: None, limit });
+}
+
+#[tokio::test]
+async fn a_compiler_that_is_none_is_named() {
+    let missing = failure(&engine_of(CompilerProcess::new("no/such/compiler"))).await;
+    assert!(
+        missing.starts_with("the compiler no/such/compiler could not be started: ")
+            && missing.ends_with("(`with_compiler` in EngineConfig)"),
+        "{missing}"
+    );
+    let silent = failure(&engine_of(CompilerProcess::new("true"))).await;
+    assert_eq!(
+        silent,
+        "the compiler ended without a result (exit status: 0)"
+    );
+    let talks = CompilerProcess::new("sh").with_argument("-c");
+    let talks = talks.with_argument("printf 'compiled 1\\nhm\\n' >&2; exit 3");
+    let talks = failure(&engine_of(talks)).await;
+    assert_eq!(
+        talks,
+        "the compiler ended without a result (exit status: 3): compiled 1\\u{a}hm"
+    );
+    let lies = CompilerProcess::new("sh").with_argument("-c");
+    let lies = lies.with_argument("echo no code; echo compiled 1 >&2");
+    let lies = failure(&engine_of(lies)).await;
+    assert!(
+        lies.starts_with("what the compiler made cannot be loaded: "),
+        "{lies}"
+    );
+}
+
+/// As a user who types its name finds out.
+#[test]
+fn a_compiler_without_an_engine_says_what_it_is_for() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_airssys-wasm-compiler"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("an engine, which starts it"), "{said}");
+}
+
+/// Three that take long, of four that may be compiled at a time, hold up nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_behind_a_component_that_takes_long() {
+    let engine = engine_of(process().with_processes(4));
+    let slow = slow();
+    let long: Vec<_> = (0..3)
+        .map(|i| {
+            // Each with bytes of its own, or they would wait for one compilation.
+            let mut wasm = slow.clone();
+            wasm.extend([0, 3, 1, b'n', i]);
+            let engine = &engine;
+            async move { outcome(engine, wasm).await }
+        })
+        .collect();
+    let echo = outcome(&engine, ECHO.wasm.to_vec());
+    tokio::select! {
+        biased;
+        () = async {
+            let [a, b, c] = long.try_into().ok().unwrap();
+            tokio::select! { _ = a => {}, _ = b => {}, _ = c => {} }
+        } => panic!("what takes long was done first"),
+        done = echo => assert_eq!(done.map_err(|error| error.to_string()), Ok(())),
+    }
+}
+
+/// The tests of what a compiler gives up, which the kernel has to support.
+#[cfg(target_os = "linux")]
+mod confined {
+    use super::*;
+
+    fn children() -> Vec<u32> {
+        let own = PathBuf::from("/proc/self/task");
+        let tasks = std::fs::read_dir(own).unwrap();
+        let children = tasks.map(|task| {
+            let file = task.unwrap().path().join("children");
+            std::fs::read_to_string(file).unwrap_or_default()
+        });
+        let text: String = children.collect();
+        text.split_whitespace()
+            .map(|child| child.parse().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_compiler() {
+        let limits = CompilerLimits::default().with_timeout(Duration::from_millis(200));
+        let engine = engine_of(process().with_limits(limits));
+        let what = defect(&engine, slow()).await;
+        assert!(matches!(what, Defect::CostlyToCompile { .. }), "{what:?}");
+        // Those of other tests, which end by themselves.
+        let left = async {
+            while children().iter().any(|child| {
+                let command = std::fs::read_to_string(format!("/proc/{child}/cmdline"));
+                command.is_ok_and(|command| command.contains("wasm-compiler"))
+            }) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(left).await;
+    }
+}
