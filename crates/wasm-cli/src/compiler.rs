@@ -49,7 +49,7 @@ pub(crate) struct CompilerFlags {
     #[arg(
         long,
         value_name = "DURATION",
-        default_value = "120s",
+        default_value = "5min",
         value_parser = parse_duration,
         hide_short_help = true
     )]

@@ -200,7 +200,9 @@ demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     
             "4096.0MiB",
             "4096.0MiB",
         ];
-        let narrow = ["-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB", "64KiB"];
+        let narrow = [
+            "-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB", "64KiB",
+        ];
         for rest in [narrow, wide] {
             let text = table(&[cells(&id, rest)]);
             let last = text.lines().last().unwrap();

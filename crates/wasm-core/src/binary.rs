@@ -69,7 +69,7 @@ pub enum Defect {
     TooComplex {
         /// What there is too much of, in the plural.
         what: &'static str,
-        /// How many it needs.
+        /// How many were found, which need not be all.
         found: u64,
         /// The most that is accepted.
         limit: u64,
@@ -208,8 +208,12 @@ impl Display for Defect {
                     format_bytes(*limit)
                 )
             }
-            Self::TooComplex { what, found, limit } => {
-                write!(f, "it needs {found} {what}; at most {limit} are accepted")
+            // Counting stops where there are too many, so `found` may not be all.
+            Self::TooComplex { what, limit, .. } => {
+                write!(
+                    f,
+                    "it needs more than {limit} {what}, the most that is accepted"
+                )
             }
         }
     }

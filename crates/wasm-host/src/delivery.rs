@@ -50,10 +50,7 @@ enum State {
 
 impl<E: RuntimeEngine + ?Sized> Delivery<E> {
     /// Loads the component and serves it until it is unloaded.
-    pub(crate) async fn run(
-        mut self,
-        loaded: oneshot::Sender<Result<ComponentHandle, HostError>>,
-    ) {
+    pub(crate) async fn run(mut self, loaded: oneshot::Sender<Result<ComponentHandle, HostError>>) {
         self.resident.starts();
         let component = self.component.clone();
         let mut reservation = self.reservation.take();
@@ -104,7 +101,9 @@ impl<E: RuntimeEngine + ?Sized> Delivery<E> {
         let Component {
             id, bytes, config, ..
         } = component;
-        let load = self.engine.load_component(id, bytes.clone(), config.clone());
+        let load = self
+            .engine
+            .load_component(id, bytes.clone(), config.clone());
         let handle = load
             .await
             .map_err(|error| HostError::Engine(self.not_made(error)))?;

@@ -125,13 +125,13 @@ pub struct CompilerLimits {
 }
 
 impl Default for CompilerLimits {
-    /// 1 GiB, 60 s of processor time and 120 s in all. A Python interpreter of 19 MB, the
+    /// 1 GiB, 60 s of processor time and 5 min in all. A Python interpreter of 19 MB, the
     /// largest component measured, takes 0.4 GiB and, on a slow machine, 24 s.
     fn default() -> Self {
         Self {
             memory_bytes: 1 << 30,
             cpu: Duration::from_secs(60),
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_secs(300),
         }
     }
 }

@@ -1,23 +1,30 @@
-//! What compiling and instantiating a component will cost the host, found by one
-//! linear pass before wasmtime sees it.
+//! What compiling and instantiating a component will cost the host, found before wasmtime
+//! sees it: by one linear pass that counts what there is, and a second one, of what is
+//! little enough to be validated, that looks at functions and types.
 //!
 //! No limit of a guest's applies while its component is compiled, and a compiler's
 //! time and memory grow faster than its input. Every limit here has room above the
 //! largest of the components that were measured: C, Rust and Go programs, QuickJS,
 //! SpiderMonkey (12 to 14 MB) and a Python interpreter (19 MB).
 
+mod sizes;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use wasmparser::component_types::ComponentFuncTypeId;
+use wasmparser::types::TypesRef;
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, DataKind, DataSectionReader, ElementItems, ElementKind, Encoding,
-    FuncToValidate, FuncValidatorAllocations, FunctionBody, Instance, MemoryType, Operator, Parser,
-    Payload, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance,
+    ComponentOuterAliasKind, ComponentTypeRef, DataKind, DataSectionReader, ElementItems,
+    ElementKind, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Instance,
+    MemoryType, Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
+    WasmFeatures,
 };
 
 use wasm_core::Defect;
 
+use crate::complexity::sizes::TypeSizes;
 use crate::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
 /// What there may be how much of.
@@ -107,12 +114,22 @@ const KEPT_VALUES: Limit = Limit::of("values kept across branches", 1 << 25);
 /// Python has one of 167,000. Each takes up to 2.5 KiB to compile.
 const FUNCTION_INSTRUCTIONS: Limit = Limit::of("instructions in one function", 1 << 18);
 
-/// Python has one of 780. Time grows with the square.
-const FUNCTION_BLOCKS: Limit = Limit::of("blocks within each other in one function", 2_000);
+/// Python has one of 780; a switch of 3,457 cases, which a compiler written in Go has, is as
+/// many blocks. Stacks of the compiler grow with it, and time with the square.
+const FUNCTION_BLOCKS: Limit = Limit::of("blocks within each other in one function", 8_000);
 
 /// SpiderMonkey has one of 820,000. A million takes half a second and 150 MB.
 const FUNCTION_KEPT_VALUES: Limit =
     Limit::of("values kept across branches in one function", 1 << 21);
+
+// Of types, with all that they refer to written out.
+
+/// Python has 9,000. Each takes about a KiB while it is compiled.
+const INSTANCE_ITEMS: Limit = Limit::of("items of component instances", 1 << 17);
+
+/// A component of all interfaces of WASI has 700. Each takes up to 3 KiB while it is
+/// compiled.
+const EXPORTED_ITEMS: Limit = Limit::of("items of exports", 1 << 14);
 
 /// Nobody can tell what they cost, and no toolchain makes any.
 const HANDED: Limit = Limit::of("instances of what a component is handed", 0);
@@ -120,6 +137,10 @@ const HANDED: Limit = Limit::of("instances of what a component is handed", 0);
 /// What counts as so many instructions: a call of the host, with registers to save,
 /// or a check with code of its own.
 const HEAVY: u64 = 10;
+
+/// What a byte of a constant expression counts as: where it cannot be evaluated in advance,
+/// each instruction becomes several.
+const EXPRESSION: u64 = 4;
 
 /// Branches so far that cost as much as a value that is kept: what a compiler does
 /// for a block takes longer the more blocks there are.
@@ -141,7 +162,7 @@ const VALUE_BYTES: u64 = 16;
 /// A function that can be referred to, or an import: up to four pointers.
 const REFERENCE_BYTES: u64 = 32;
 
-static LIMITS: [&Limit; 21] = [
+static LIMITS: [&Limit; 25] = [
     &CORE_INSTANCES,
     &MEMORIES,
     &TABLES,
@@ -163,6 +184,10 @@ static LIMITS: [&Limit; 21] = [
     &KEPT_VALUES,
     &FUNCTION_INSTRUCTIONS,
     &FUNCTION_BLOCKS,
+    &FUNCTION_KEPT_VALUES,
+    &INSTANCE_ITEMS,
+    &EXPORTED_ITEMS,
+    &HANDED,
 ];
 
 /// The defect that another process found, by the name of the limit.
@@ -190,23 +215,47 @@ impl From<Defect> for Rejection {
     }
 }
 
-/// Validates as it goes: counting by index means nothing in a component that is not
-/// valid. What wasmtime does not support, it has to say itself.
+/// What wasmtime does not support, it has to say itself.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
+    let counted = count(bytes)?;
+    let mut inspection = Inspection::new(counted.instructions);
     let mut validator = Validator::new_with_features(WasmFeatures::all());
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
+            inspection.function(function, &body)?;
+        }
+        if let Some(types) = validator.types(0) {
+            inspection.section(&payload, types)?;
+        }
+    }
+    // An index that means nothing is known now to be no accident.
+    HANDED.check(counted.handed)?;
+    Ok(())
+}
+
+/// Takes no memory for what it counts, valid or not, so that a validator is not given what
+/// it would take much for.
+fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
     let mut survey = Survey::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
-        // Before the validator, which takes memory for each.
         if let Payload::Version { .. } = payload {
             LEVELS.check(survey.levels.len() as u64)?;
         }
-        match validator.payload(&payload)? {
-            ValidPayload::Func(function, body) => survey.function(function, &body)?,
-            _ => survey.payload(payload)?,
-        }
+        survey.payload(payload)?;
     }
-    Ok(())
+    Ok(Counted {
+        instructions: survey.instructions,
+        handed: survey.handed,
+    })
+}
+
+/// What is left to say once everything is counted.
+struct Counted {
+    instructions: Tally,
+    /// Instances of what nobody knows.
+    handed: u64,
 }
 
 /// How much of something was found so far.
@@ -316,8 +365,7 @@ struct Survey {
     data_segments: Tally,
     image_bytes: Tally,
     instructions: Tally,
-    kept_values: Tally,
-    allocations: FuncValidatorAllocations,
+    handed: u64,
 }
 
 impl Survey {
@@ -335,8 +383,7 @@ impl Survey {
             data_segments: Tally::of(&DATA_SEGMENTS),
             image_bytes: Tally::of(&IMAGE_BYTES),
             instructions: Tally::of(&INSTRUCTIONS),
-            kept_values: Tally::of(&KEPT_VALUES),
-            allocations: FuncValidatorAllocations::default(),
+            handed: 0,
         }
     }
 
@@ -394,7 +441,8 @@ impl Survey {
             Payload::TypeSection(types) => {
                 self.types.add(types.count().into())?;
                 // Calls in and out of the module convert parameters one by one.
-                self.instructions.add(length(&types.range()))?;
+                let bytes = length(&types.range());
+                self.instructions.add(bytes.saturating_mul(HEAVY))?;
             }
             Payload::ExportSection(exports) => {
                 self.imports_and_exports.add(exports.count().into())?;
@@ -430,7 +478,9 @@ impl Survey {
                 let count = globals.count().into();
                 self.globals.add(count)?;
                 // Those that are not constants become a function, as elements do.
-                FUNCTION_INSTRUCTIONS.check(length(&globals.range()))?;
+                let bytes = length(&globals.range());
+                FUNCTION_INSTRUCTIONS.check(bytes)?;
+                self.instructions.add(bytes.saturating_mul(EXPRESSION))?;
                 needs.add_host_bytes(count, VALUE_BYTES);
             }
             Payload::ElementSection(segments) => {
@@ -448,12 +498,15 @@ impl Survey {
                     }
                 }
                 FUNCTION_INSTRUCTIONS.check(section_bytes)?;
+                self.instructions.add(section_bytes)?;
             }
             Payload::DataSection(segments) => {
                 let count = u64::from(segments.count());
                 self.data_segments.add(count)?;
                 let layout = layout(segments, &module.memory_bytes)?;
                 self.image_bytes.add(layout.image_bytes)?;
+                self.instructions
+                    .add(layout.offset_bytes.saturating_mul(EXPRESSION))?;
                 if layout.copied {
                     let instructions = count.saturating_mul(HEAVY) + layout.offset_bytes;
                     FUNCTION_INSTRUCTIONS.check(instructions)?;
@@ -463,6 +516,114 @@ impl Survey {
             _ => {}
         }
         Ok(())
+    }
+
+    fn component_section(&mut self, payload: Payload<'_>) -> Result<(), Rejection> {
+        let outermost = self.levels.len() == 1;
+        let Some((Level::Component(scope), outer)) = self.levels.split_last_mut() else {
+            return Ok(());
+        };
+        self.handed += scope.section(payload, outer, outermost)?;
+        // What double instances double is refused before it is all read.
+        scope.needs.check()?;
+        Ok(())
+    }
+}
+
+/// Of what is little enough to be validated, what only a validator knows: the operands of
+/// instructions, and which types are which.
+struct Inspection {
+    instructions: Tally,
+    kept_values: Tally,
+    instance_items: Tally,
+    exported_items: Tally,
+    sizes: TypeSizes,
+    allocations: FuncValidatorAllocations,
+}
+
+impl Inspection {
+    fn new(instructions: Tally) -> Self {
+        Self {
+            instructions,
+            kept_values: Tally::of(&KEPT_VALUES),
+            instance_items: Tally::of(&INSTANCE_ITEMS),
+            exported_items: Tally::of(&EXPORTED_ITEMS),
+            sizes: TypeSizes::default(),
+            allocations: FuncValidatorAllocations::default(),
+        }
+    }
+
+    /// A section that was just validated, with the types known since.
+    fn section(&mut self, payload: &Payload<'_>, types: TypesRef<'_>) -> Result<(), Rejection> {
+        match payload {
+            // Each that was made, imported or named once more is the last of its kind so far.
+            Payload::ComponentInstanceSection(section) => {
+                self.instances(types, section.count())?;
+            }
+            Payload::ComponentImportSection(section) => {
+                let mut imported = 0;
+                for import in section.clone() {
+                    imported += u32::from(matches!(import?.ty, ComponentTypeRef::Instance(_)));
+                }
+                self.instances(types, imported)?;
+            }
+            Payload::ComponentAliasSection(section) => {
+                let mut named = 0;
+                for alias in section.clone() {
+                    let kind = ComponentExternalKind::Instance;
+                    let is_instance = matches!(alias?,
+                        ComponentAlias::InstanceExport { kind: found, .. } if found == kind);
+                    named += u32::from(is_instance);
+                }
+                self.instances(types, named)?;
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let item = types.component_item_for_export(export?.name.name);
+                    let items = item.map_or(1, |item| self.sizes.exported(types, &item.ty));
+                    self.exported_items.add(items)?;
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                let mut lifted = 0;
+                for function in section.clone() {
+                    match function? {
+                        // An adapter converts every value in every case of its own.
+                        CanonicalFunction::Lower { func_index, .. } => {
+                            self.conversion(types, types.component_function_at(func_index))?;
+                        }
+                        CanonicalFunction::Lift { .. } => lifted += 1,
+                        _ => {}
+                    }
+                }
+                let count = types.component_function_count();
+                for index in count.saturating_sub(lifted)..count {
+                    self.conversion(types, types.component_function_at(index))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The latest instances.
+    fn instances(&mut self, types: TypesRef<'_>, latest: u32) -> Result<(), Defect> {
+        let count = types.component_instance_count();
+        for index in count.saturating_sub(latest)..count {
+            let instance = types.component_instance_at(index);
+            self.instance_items
+                .add(self.sizes.instance(types, instance))?;
+        }
+        Ok(())
+    }
+
+    fn conversion(
+        &mut self,
+        types: TypesRef<'_>,
+        function: ComponentFuncTypeId,
+    ) -> Result<(), Defect> {
+        let values = self.sizes.function(types, function);
+        self.instructions.add(values.saturating_mul(HEAVY))
     }
 
     fn function(
@@ -491,23 +652,16 @@ impl Survey {
             });
             cost.add(values, branches, locals + operands);
             reader.visit_operator(&mut validator.visitor(position))??;
-            FUNCTION_BLOCKS.check(validator.control_stack_height().into())?;
+            cost.blocks = cost.blocks.max(validator.control_stack_height().into());
             FUNCTION_INSTRUCTIONS.check(cost.instructions)?;
             FUNCTION_KEPT_VALUES.check(cost.kept_values)?;
         }
         reader.finish_expression(&validator.visitor(reader.original_position()))?;
         self.allocations = validator.into_allocations();
+        FUNCTION_BLOCKS.check(cost.blocks)?;
         self.instructions.add(cost.instructions)?;
         self.kept_values.add(cost.kept_values)?;
         Ok(())
-    }
-
-    fn component_section(&mut self, payload: Payload<'_>) -> Result<(), Rejection> {
-        let outermost = self.levels.len() == 1;
-        let Some((Level::Component(scope), outer)) = self.levels.split_last_mut() else {
-            return Ok(());
-        };
-        scope.section(payload, outer, outermost)
     }
 }
 
@@ -516,6 +670,8 @@ impl Survey {
 struct FunctionCost {
     instructions: u64,
     branches: u64,
+    /// The most within each other.
+    blocks: u64,
     /// For each branch and each place where branches meet, the values that may still
     /// be needed: locals and operands.
     kept_values: u64,
@@ -642,7 +798,8 @@ impl Scope {
         payload: Payload<'_>,
         outer: &[Level],
         outermost: bool,
-    ) -> Result<(), Rejection> {
+    ) -> Result<u64, Rejection> {
+        let mut handed = 0;
         match payload {
             Payload::InstanceSection(instances) => {
                 for instance in instances {
@@ -650,7 +807,7 @@ impl Scope {
                         Instance::Instantiate { module_index, args } => {
                             self.define(1 + args.len());
                             let module = known(&self.modules, module_index);
-                            self.instantiate(module)?;
+                            handed += self.instantiate(module);
                         }
                         Instance::FromExports(exports) => self.define(1 + exports.len()),
                     }
@@ -665,7 +822,7 @@ impl Scope {
                         } => {
                             self.define(1 + args.len());
                             let component = known(&self.components, component_index);
-                            self.instantiate(component)?;
+                            handed += self.instantiate(component);
                         }
                         ComponentInstance::FromExports(exports) => self.define(1 + exports.len()),
                     }
@@ -714,19 +871,22 @@ impl Scope {
             Payload::CoreTypeSection(types) => self.define(types.count() as usize),
             _ => {}
         }
-        Ok(())
+        Ok(handed)
     }
 
     fn define(&mut self, count: usize) {
         self.needs.definitions = self.needs.definitions.saturating_add(count as u64);
     }
 
-    fn instantiate(&mut self, of: Option<Needs>) -> Result<(), Defect> {
+    /// How many of unknown needs.
+    fn instantiate(&mut self, of: Option<Needs>) -> u64 {
         match of {
-            Some(needs) => self.needs.add(needs),
-            None => HANDED.check(1)?,
+            Some(needs) => {
+                self.needs.add(needs);
+                0
+            }
+            None => 1,
         }
-        Ok(())
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>, outer: &[Level]) {

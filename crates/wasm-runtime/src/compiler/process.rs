@@ -224,8 +224,7 @@ impl Output {
     /// After the child has ended.
     fn into_artifact(self, max_bytes: u64) -> Result<Artifact, Failure> {
         use rustix::fs::{SealFlags, fcntl_add_seals};
-        let lost =
-            |error: io::Error| Failure::Compiler(format!("compiled code was lost: {error}"));
+        let lost = |error: io::Error| Failure::Compiler(format!("compiled code was lost: {error}"));
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         fcntl_add_seals(&self.0, seals).map_err(|error| lost(error.into()))?;
         let bytes = self.0.metadata().map_err(lost)?.len();
@@ -257,8 +256,7 @@ impl Output {
     /// After the child has ended.
     fn into_artifact(mut self, max_bytes: u64) -> Result<Artifact, Failure> {
         use std::io::Seek;
-        let lost =
-            |error: io::Error| Failure::Compiler(format!("compiled code was lost: {error}"));
+        let lost = |error: io::Error| Failure::Compiler(format!("compiled code was lost: {error}"));
         self.0.rewind().map_err(lost)?;
         let mut code = Vec::new();
         let taken = self.0.take(max_bytes.saturating_add(1));

@@ -39,18 +39,30 @@ pub(crate) fn enter(settings: &Settings) -> Vec<String> {
         }
     };
     need("an end with its engine", end_with(settings.parent));
-    need("a limit of memory", limit(Resource::Data, settings.memory_bytes));
+    need(
+        "a limit of memory",
+        limit(Resource::Data, settings.memory_bytes),
+    );
     need("a limit of processor time", limit_cpu(settings.cpu_seconds));
     // A component that compiles to more than may be kept is not written in full.
     need(
         "a limit of what it writes",
         limit(Resource::Fsize, settings.max_artifact_bytes),
     );
-    need("a limit of open files", limit(Resource::Nofile, MAX_OPEN_FILES));
+    need(
+        "a limit of open files",
+        limit(Resource::Nofile, MAX_OPEN_FILES),
+    );
     // Its memory is of no use to anybody, and has a stranger's bytes in it.
     need("keeping its memory to itself", keep_memory());
-    need("a lower priority", nice(NICENESS).map(drop).map_err(Into::into));
-    need("Landlock, which keeps it from files and the network", landlock());
+    need(
+        "a lower priority",
+        nice(NICENESS).map(drop).map_err(Into::into),
+    );
+    need(
+        "Landlock, which keeps it from files and the network",
+        landlock(),
+    );
     need("seccomp, which keeps it from system calls", seccomp());
     missing
 }
@@ -171,8 +183,7 @@ fn name_of_thread() -> io::Result<SeccompRule> {
 }
 
 fn rule(argument: u8, comparison: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    let condition =
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, comparison, value);
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, comparison, value);
     let rule = condition.and_then(|condition| SeccompRule::new(vec![condition]));
     rule.map_err(io::Error::other)
 }
