@@ -358,9 +358,11 @@ impl CompileCache {
                 let _held = (turn, permit);
                 let compiled = Compiled::new(&owned_id, &bytes, &linker, &config);
                 // Nobody else had the turn.
-                let filled = compiled.map(|compiled| drop(filled.compiled.set(compiled)));
+                let outcome = compiled.map(|compiled| drop(filled.compiled.set(compiled)));
+                // Whoever is told finds the bytes of what was refused freed.
+                drop((bytes, filled));
                 // Unless nobody waits for it any more.
-                let _ = done.send(filled);
+                let _ = done.send(outcome);
             };
             // A thread of its own: those that a runtime has for what blocks may all be
             // taken, and a compiler is ended with the thread that started it.

@@ -349,11 +349,14 @@ struct Scope {
     modules: Vec<Option<Needs>>,
     components: Vec<Option<Needs>>,
     needs: Needs,
+    /// Definitions in this component itself.
+    defined: u64,
 }
 
 struct Survey {
     /// Outermost first.
     levels: Vec<Level>,
+    definitions: Tally,
     modules: Tally,
     functions: Tally,
     types: Tally,
@@ -372,6 +375,7 @@ impl Survey {
     fn new() -> Self {
         Self {
             levels: Vec::new(),
+            definitions: Tally::of(&DEFINITIONS),
             modules: Tally::of(&MODULES),
             functions: Tally::of(&FUNCTIONS),
             types: Tally::of(&TYPES),
@@ -413,6 +417,7 @@ impl Survey {
                 modules: Vec::new(),
                 components: Vec::new(),
                 needs: Needs::COMPONENT,
+                defined: 0,
             }),
         });
         Ok(())
@@ -523,9 +528,10 @@ impl Survey {
         let Some((Level::Component(scope), outer)) = self.levels.split_last_mut() else {
             return Ok(());
         };
+        let before = scope.defined;
         self.handed += scope.section(payload, outer, outermost)?;
-        // What double instances double is refused before it is all read.
-        scope.needs.check()?;
+        // Each of them takes memory here, however seldom it is instantiated.
+        self.definitions.add(scope.defined - before)?;
         Ok(())
     }
 }
@@ -875,6 +881,7 @@ impl Scope {
     }
 
     fn define(&mut self, count: usize) {
+        self.defined += count as u64;
         self.needs.definitions = self.needs.definitions.saturating_add(count as u64);
     }
 

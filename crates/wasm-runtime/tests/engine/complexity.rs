@@ -85,6 +85,46 @@ async fn instances_that_double_are_counted_without_making_any() {
     assert_eq!(found, ("tables", 65));
 }
 
+/// Types that refer to each other twice, as exports, functions and instances use them.
+#[tokio::test]
+async fn types_that_double_are_counted_without_writing_them_out() {
+    let doubled = |depth: usize, one: fn(usize, usize) -> String| -> String {
+        (1..=depth).map(|i| one(i - 1, i)).collect()
+    };
+    let tuples = doubled(17, |below, i| {
+        format!("(type $t{i} (tuple $t{below} $t{below}))")
+    });
+    let tuples = format!("(type $t0 (tuple u8 u8)) {tuples}");
+    let bags = doubled(17, |below, i| {
+        format!(
+            "(instance $b{i} (export \"x\" (instance $b{below})) (export \"y\" (instance $b{below})))"
+        )
+    });
+    for (text, what) in [
+        (
+            format!("(component {tuples} (export \"t\" (type $t17)))"),
+            "items of exports",
+        ),
+        (
+            format!("(component (instance $b0) {bags})"),
+            "items of component instances",
+        ),
+        (
+            format!(
+                "(component {tuples}
+                   (import \"f\" (func $f (param \"x\" $t17)))
+                   (core module $m (memory (export \"m\") 1))
+                   (core instance $i (instantiate $m))
+                   {})",
+                "(core func (canon lower (func $f) (memory $i \"m\")))".repeat(10)
+            ),
+            "instructions",
+        ),
+    ] {
+        assert_eq!(excess_of(&text).await.0, what);
+    }
+}
+
 #[tokio::test]
 async fn what_is_handed_around_cannot_hide() {
     let handed = "(component
@@ -126,7 +166,7 @@ async fn functions_that_are_hard_to_compile_are_refused() {
             "values kept across branches in one function",
         ),
         (
-            function(0, &ifs(3_000)),
+            function(0, &ifs(9_000)),
             "blocks within each other in one function",
         ),
         (
