@@ -19,8 +19,8 @@ use crate::abi::{
     WitComponentError, WitComponentId, WitComponentInfo, WitLogLevel, WitMessagingError,
     WitStorageError, WitStorageUsage, WitTimestamp,
 };
+use crate::lines::{Line, MAX_LINE_BYTES, report_flood};
 use crate::store::{Guest, HostState};
-use crate::wasi::{Line, MAX_LINE_BYTES, report_flood};
 
 const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 const SERVICES: &str = "airssys:core/host-services@1.0.0";

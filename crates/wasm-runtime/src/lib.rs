@@ -36,6 +36,7 @@ mod error;
 mod export;
 mod host_fn;
 mod limiter;
+mod lines;
 mod loader;
 mod store;
 mod wasi;

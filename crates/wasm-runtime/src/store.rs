@@ -22,7 +22,8 @@ use crate::call::bounded;
 use crate::compiled::Compiled;
 use crate::error::{FailedCall, cause, chain};
 use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
-use crate::wasi::{GuestOutput, LineBudget, NoHttp, UnreadableDir, WasiGrants};
+use crate::lines::LineBudget;
+use crate::wasi::{GuestOutput, NoHttp, UnreadableDir, WasiGrants};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
 pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
