@@ -231,6 +231,7 @@ fn parse_wasi(text: &str) -> Result<WasiGrant, String> {
                 guest: path.to_owned(),
                 host: path.into(),
                 access,
+                quota: (access == DirAccess::Write).then_some(WasiGrant::DEFAULT_QUOTA_BYTES),
             })
         }
         ("connect", address) => address
@@ -263,6 +264,7 @@ mod tests {
             guest: path.into(),
             host: path.into(),
             access,
+            quota: (access == DirAccess::Write).then_some(WasiGrant::DEFAULT_QUOTA_BYTES),
         })
     }
 

@@ -322,6 +322,17 @@ impl Display for Excess {
                 "memory limit of {} reached (`memory` in [resources])",
                 format_bytes(*limit)
             ),
+            (Resource::HostMemory { item }, Some(requested)) => write!(
+                f,
+                "with {item} the host would hold {} for it, of at most {} outside of its memory",
+                format_bytes(*requested),
+                format_bytes(*limit)
+            ),
+            (Resource::HostMemory { item }, None) => write!(
+                f,
+                "with {item} the host would hold more than {} for it outside of its memory",
+                format_bytes(*limit)
+            ),
         }
     }
 }
@@ -334,6 +345,11 @@ pub enum Resource {
     Memory,
     /// Fuel of one call.
     Fuel,
+    /// What the host holds for an instance outside of its memory, in bytes.
+    HostMemory {
+        /// What came to it when the limit was reached, such as "a stream of a file".
+        item: &'static str,
+    },
 }
 
 /// How a guest broke the rules of WebAssembly.

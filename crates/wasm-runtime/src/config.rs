@@ -8,18 +8,21 @@ pub struct EngineConfig {
     memory_ceiling_bytes: u64,
     max_component_bytes: u64,
     max_host_bytes: u64,
+    max_held_bytes: u64,
     compiler: Compiler,
 }
 
 impl Default for EngineConfig {
     /// A memory ceiling of 4 MiB; components of up to 32 MiB, half as much again as one that
     /// carries a whole Python interpreter; 256 MiB of host memory for each, three times
-    /// what that keeps; compiled in this process.
+    /// what that keeps, and 2 MiB for what each instance makes the host hold, such as 120
+    /// streams with full buffers; compiled in this process.
     fn default() -> Self {
         Self {
             memory_ceiling_bytes: ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
             max_component_bytes: 32 << 20,
             max_host_bytes: 256 << 20,
+            max_held_bytes: 2 << 20,
             compiler: Compiler::default(),
         }
     }
@@ -59,9 +62,24 @@ impl EngineConfig {
         self
     }
 
+    /// The most that the host holds for one instance outside of its memory, in bytes:
+    /// streams, listings, files, sockets and the strings of WASI HTTP. A call with
+    /// which it would hold more fails with
+    /// [`Resource::HostMemory`](wasm_core::Resource::HostMemory).
+    #[must_use]
+    pub fn with_max_held_bytes(mut self, bytes: u64) -> Self {
+        self.max_held_bytes = bytes;
+        self
+    }
+
     /// The largest memory limit with which a component may be loaded, in bytes.
     pub fn memory_ceiling_bytes(&self) -> u64 {
         self.memory_ceiling_bytes
+    }
+
+    /// The most that the host holds for one instance outside of its memory, in bytes.
+    pub fn max_held_bytes(&self) -> u64 {
+        self.max_held_bytes
     }
 
     /// The largest component that is parsed and compiled, in bytes.

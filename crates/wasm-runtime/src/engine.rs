@@ -30,6 +30,7 @@ use crate::error::{cause, chain};
 use crate::export::check_arguments;
 use crate::host_fn::register_host_functions;
 use crate::store::{Guest, HostState, Meters, StoreManager};
+use crate::wasi::HostAccount;
 
 /// How often a running guest is looked at: the precision of a timeout, and how
 /// long a guest keeps its thread from other tasks.
@@ -147,7 +148,8 @@ impl WasmtimeEngine {
         let compiled = self.compile(id, bytes, &config).await?;
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
-        let guest = Guest::new(handle.clone(), config, self.services.clone());
+        let account = HostAccount::new(self.config.max_held_bytes());
+        let guest = Guest::new(handle.clone(), config, self.services.clone(), account);
         let slot = Slot {
             guest: Arc::new(guest),
             compiled,

@@ -21,6 +21,7 @@ use crate::abi::{
 };
 use crate::lines::{Line, MAX_LINE_BYTES, report_flood};
 use crate::store::{Guest, HostState};
+use crate::wasi;
 
 const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 const SERVICES: &str = "airssys:core/host-services@1.0.0";
@@ -47,8 +48,7 @@ type Caller<'a> = StoreContextMut<'a, HostState>;
 
 /// Adds the imports of the contract and of WASI to `linker`.
 pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasi::add_to_linker(linker)?;
     host_messaging(linker)?;
     host_services(linker)?;
     storage(linker)

@@ -20,10 +20,13 @@ use wasm_core::{
 use crate::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadata, WitWasmError};
 use crate::call::bounded;
 use crate::compiled::Compiled;
-use crate::error::{FailedCall, cause, chain};
+use crate::error::FailedCall;
 use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
 use crate::lines::LineBudget;
-use crate::wasi::{GuestOutput, NoHttp, UnreadableDir, WasiGrants};
+use crate::wasi::{
+    Descriptors, Files, FilesView, GuestOutput, HostAccount, NoHttp, Operations, Sockets,
+    UnreadableDir, WasiGrants,
+};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
 pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
@@ -52,6 +55,9 @@ pub(crate) struct Guest {
     pub(crate) config: ComponentConfig,
     pub(crate) services: HostServices,
     pub(crate) lines: LineBudget,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) account: HostAccount,
     messages_left: AtomicU32,
     sent_bytes_left: AtomicU64,
     /// Whether the instance is in its last call.
@@ -63,8 +69,12 @@ impl Guest {
         handle: ComponentHandle,
         config: ComponentConfig,
         services: HostServices,
+        account: HostAccount,
     ) -> Self {
         Self {
+            operations: Arc::new(Operations::new(handle.id().clone())),
+            descriptors: Arc::new(Descriptors::new(handle.id().clone())),
+            account,
             handle,
             config,
             services,
@@ -117,6 +127,8 @@ pub struct HostState {
     pub(crate) limiter: WasmResourceLimiter,
     deadline: Instant,
     wasi: WasiCtx,
+    files: Files,
+    pub(crate) tcp: Sockets,
     http: WasiHttpCtx,
     http_hooks: NoHttp,
     outputs: Vec<Arc<GuestOutput>>,
@@ -143,6 +155,20 @@ impl HostState {
     /// cancelled, by dropping its future, together with the call.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl HostState {
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.files,
+            table: &mut self.table,
+        }
+    }
+
+    /// Adds up what the host holds for the instance, now that `item` has come to it.
+    pub(crate) fn settle(&mut self, item: &'static str) -> wasmtime::Result<()> {
+        self.guest.account.settle(&mut self.table, item)
     }
 }
 
@@ -479,15 +505,15 @@ fn new_store(
     guest: &Arc<Guest>,
     meters: &Meters,
 ) -> Result<Store<HostState>, WasmError> {
-    let wasi = WasiGrants::new(guest).map_err(|UnreadableDir { path, error }| {
+    let wasi = WasiGrants::new(guest, guest.account).map_err(|UnreadableDir { path, error }| {
         WasmError::InstantiationFailed {
             component: guest.id().clone(),
             reason: format!(
                 "the directory {} cannot be opened: {} (`wasi` in [permissions])",
                 path.display(),
-                chain(&error)
+                error
             ),
-            source: Some(cause(error)),
+            source: Some(Arc::new(error)),
         }
     })?;
     let mut table = ResourceTable::new();
@@ -498,6 +524,8 @@ fn new_store(
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
         deadline: Instant::now(),
         wasi: wasi.context,
+        files: wasi.files,
+        tcp: Sockets::default(),
         http: NoHttp::context(),
         http_hooks: NoHttp,
         outputs: wasi.outputs,

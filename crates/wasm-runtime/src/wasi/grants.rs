@@ -1,15 +1,18 @@
 //! From the grants of a component to what its instance has of WASI.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use wasm_core::{DirAccess, WasiGrant};
+use wasm_core::WasiGrant;
 
+use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
+use super::files::Files;
 use super::output::{GuestOutput, OutputHandle};
 use crate::store::Guest;
 
@@ -20,22 +23,25 @@ const MAX_RANDOM_BYTES: u64 = 64 << 10;
 /// What an instance has of WASI.
 pub(crate) struct WasiGrants {
     pub(crate) context: WasiCtx,
+    pub(crate) files: Files,
     pub(crate) outputs: Vec<Arc<GuestOutput>>,
 }
 
 /// A directory that was granted but cannot be opened.
 pub(crate) struct UnreadableDir {
     pub(crate) path: PathBuf,
-    pub(crate) error: wasmtime::Error,
+    pub(crate) error: io::Error,
 }
 
 impl WasiGrants {
-    pub(crate) fn new(guest: &Arc<Guest>) -> Result<Self, UnreadableDir> {
+    pub(crate) fn new(guest: &Arc<Guest>, account: HostAccount) -> Result<Self, UnreadableDir> {
         let Guest {
             config, services, ..
         } = &**guest;
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
+        let mut files = Files::new(account, &guest.operations, &guest.descriptors);
+        let component = guest.id();
         let mut builder = WasiCtxBuilder::new();
         builder
             .max_random_size(MAX_RANDOM_BYTES)
@@ -64,13 +70,10 @@ impl WasiGrants {
                     guest,
                     host,
                     access,
+                    quota,
                 } => {
-                    let permissions = match access {
-                        DirAccess::Read => FsPerms::ReadOnly,
-                        DirAccess::Write => FsPerms::ReadWrite,
-                    };
-                    builder
-                        .preopened_dir(host, guest, permissions)
+                    files
+                        .grant(component, guest, host, *access, *quota)
                         .map_err(|error| UnreadableDir {
                             path: host.clone(),
                             error,
@@ -98,6 +101,7 @@ impl WasiGrants {
         }
         Ok(Self {
             context: builder.build(),
+            files,
             outputs,
         })
     }

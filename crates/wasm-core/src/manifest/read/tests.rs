@@ -310,6 +310,7 @@ fn a_granted_directory_lies_beside_the_manifest() {
                 guest: "../data".to_owned(),
                 host: host.into(),
                 access: DirAccess::Write,
+                quota: Some(WasiGrant::DEFAULT_QUOTA_BYTES),
             }]
         );
     }
