@@ -345,6 +345,10 @@ impl Failure {
                     resource: Resource::Memory,
                     ..
                 } => "memory-limit",
+                WasmError::ResourceLimitExceeded {
+                    resource: Resource::HostMemory { .. },
+                    ..
+                } => "host-memory-limit",
                 WasmError::GuestError { .. } => "guest-error",
                 _ => "other",
             },

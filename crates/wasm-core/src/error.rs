@@ -324,13 +324,15 @@ impl Display for Excess {
             ),
             (Resource::HostMemory { item }, Some(requested)) => write!(
                 f,
-                "with {item} the host would hold {} for it, of at most {} outside of its memory",
+                "with {item} the host would hold {} for it outside of its memory, of at most {} \
+                 (`max_held_bytes` of the engine)",
                 format_bytes(*requested),
                 format_bytes(*limit)
             ),
             (Resource::HostMemory { item }, None) => write!(
                 f,
-                "with {item} the host would hold more than {} for it outside of its memory",
+                "with {item} the host would hold more than {} for it outside of its memory \
+                 (`max_held_bytes` of the engine)",
                 format_bytes(*limit)
             ),
         }
@@ -619,6 +621,18 @@ mod tests {
                 fuel_consumed: 12,
                 frames: frames(),
                 source: cause(),
+            },
+            ResourceLimitExceeded {
+                component: id(),
+                export: "handle-message".into(),
+                resource: Resource::HostMemory {
+                    item: "a stream of a file",
+                },
+                limit: 2 << 20,
+                requested: Some((2 << 20) + 1),
+                fuel_consumed: 12,
+                frames: frames(),
+                source: None,
             },
             ComponentFailed {
                 component: id(),

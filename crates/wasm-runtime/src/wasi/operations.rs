@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tracing::Span;
+use tracing::dispatcher::{get_default, with_default};
 
 use wasm_core::ComponentId;
 
@@ -93,9 +95,11 @@ impl Operations {
             watch: Arc::clone(&watch),
             _place: place,
         };
+        // What it logs belongs to the call that began it.
+        let (span, log) = (Span::current(), get_default(Clone::clone));
         let running = threads.spawn_blocking(move || {
             let _end = end;
-            operation()
+            with_default(&log, || span.in_scope(operation))
         });
         Ok(Operation {
             running,
