@@ -184,6 +184,7 @@ impl Source {
     pub(crate) fn engine(&self) -> Result<WasmtimeEngine, Report> {
         let ceiling = self.flags.memory_ceiling;
         let config = self.flags.compiler.engine_config(ceiling)?;
+        let config = config.with_max_held_bytes(self.flags.max_held);
         WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))
     }

@@ -149,6 +149,16 @@ struct Limits {
     )]
     memory_ceiling: u64,
 
+    /// Most that the host holds for each component outside of its memory, such as the
+    /// buffers of its streams
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "2MiB",
+        value_parser = parse_bytes
+    )]
+    max_held: u64,
+
     #[command(flatten)]
     compiler: CompilerFlags,
 }
@@ -218,6 +228,7 @@ impl Up {
         }
         let ceiling = self.limits.memory_ceiling;
         let config = self.limits.compiler.engine_config(ceiling)?;
+        let config = config.with_max_held_bytes(self.limits.max_held);
         builder
             .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
             .map_err(|error| Report::error(error.to_string()))

@@ -325,14 +325,14 @@ impl Display for Excess {
             (Resource::HostMemory { item }, Some(requested)) => write!(
                 f,
                 "with {item} the host would hold {} for it outside of its memory, of at most {} \
-                 (`max_held_bytes` of the engine)",
+                 (`--max-held`)",
                 format_bytes(*requested),
                 format_bytes(*limit)
             ),
             (Resource::HostMemory { item }, None) => write!(
                 f,
                 "with {item} the host would hold more than {} for it outside of its memory \
-                 (`max_held_bytes` of the engine)",
+                 (`--max-held`)",
                 format_bytes(*limit)
             ),
         }
