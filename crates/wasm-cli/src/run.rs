@@ -45,7 +45,7 @@ With --json, each message is answered with one object on one line:
 `reply` is {\"text\": ...} for UTF-8, {\"hex\": ...} for other bytes, or null for no
 reply. Instead of `reply`, a failure has \"error\": {\"kind\": ..., \"message\": ...,
 \"frames\": [...]}, whose kind is trapped, timeout, out-of-fuel, memory-limit,
-guest-error, not-restarted, message-too-long or other.
+host-memory-limit, guest-error, not-restarted, message-too-long or other.
 
 Exit codes:
   0  every message was answered
