@@ -19,7 +19,7 @@ use crate::abi::{
     WitComponentError, WitComponentId, WitComponentInfo, WitLogLevel, WitMessagingError,
     WitStorageError, WitStorageUsage, WitTimestamp,
 };
-use crate::lines::{Line, MAX_LINE_BYTES, report_flood};
+use crate::lines::MAX_LINE_BYTES;
 use crate::store::{Guest, HostState};
 use crate::wasi;
 
@@ -74,12 +74,8 @@ impl Guest {
             return;
         }
         let component = self.id();
-        match self.lines.next() {
-            Line::Write => {
-                tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{denied}");
-            }
-            Line::Last => report_flood(component),
-            Line::Drop => {}
+        if let Some(line) = self.lines.admit(|| denied.to_string()) {
+            tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{line}");
         }
     }
 
@@ -150,16 +146,17 @@ impl Guest {
             return;
         }
         let component = self.id();
-        match self.lines.next() {
-            Line::Write => {}
-            Line::Last => return report_flood(component),
-            Line::Drop => return,
-        }
-        let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
-        for (key, value) in context.iter().take(MAX_LOG_PAIRS) {
-            // Quoted, so that no text of the component passes for another pair.
-            line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
-        }
+        let text = || {
+            let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
+            for (key, value) in context.iter().take(MAX_LOG_PAIRS) {
+                // Quoted, so that no text of the component passes for another pair.
+                line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
+            }
+            line
+        };
+        let Some(line) = self.lines.admit(text) else {
+            return;
+        };
         macro_rules! event {
             ($macro:ident) => {
                 tracing::$macro!(target: crate::COMPONENT_TARGET, %component, level = %level, "{line}")

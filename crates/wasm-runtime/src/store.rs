@@ -22,7 +22,7 @@ use crate::call::bounded;
 use crate::compiled::Compiled;
 use crate::error::FailedCall;
 use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
-use crate::lines::LineBudget;
+use crate::lines::Lines;
 use crate::wasi::{
     Descriptors, Files, FilesView, GuestOutput, HostAccount, NoHttp, Operations, Sockets,
     UnreadableDir, WasiGrants,
@@ -54,7 +54,7 @@ pub(crate) struct Guest {
     pub(crate) handle: ComponentHandle,
     pub(crate) config: ComponentConfig,
     pub(crate) services: HostServices,
-    pub(crate) lines: LineBudget,
+    pub(crate) lines: Lines,
     pub(crate) operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
@@ -70,6 +70,7 @@ impl Guest {
         config: ComponentConfig,
         services: HostServices,
         account: HostAccount,
+        lines: Lines,
     ) -> Self {
         Self {
             operations: Arc::new(Operations::new(handle.id().clone())),
@@ -78,7 +79,7 @@ impl Guest {
             handle,
             config,
             services,
-            lines: LineBudget::default(),
+            lines,
             messages_left: AtomicU32::new(0),
             sent_bytes_left: AtomicU64::new(0),
             shuts_down: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use wasm_core::text::Escaped;
 
-use crate::lines::{Line, MAX_LINE_BYTES, report_flood};
+use crate::lines::MAX_LINE_BYTES;
 use crate::store::Guest;
 
 /// The standard streams' permit for one write.
@@ -56,15 +56,13 @@ impl GuestOutput {
     }
 
     fn emit(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        let line = Escaped::up_to(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n']));
+        let text = || {
+            let line = String::from_utf8_lossy(line);
+            Escaped::up_to(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n'])).to_string()
+        };
         let (component, stream) = (self.guest.id(), self.stream);
-        match self.guest.lines.next() {
-            Line::Write => {
-                tracing::info!(target: crate::COMPONENT_TARGET, %component, stream, "{line}");
-            }
-            Line::Last => report_flood(component),
-            Line::Drop => {}
+        if let Some(line) = self.guest.lines.admit(text) {
+            tracing::info!(target: crate::COMPONENT_TARGET, %component, stream, "{line}");
         }
     }
 }
