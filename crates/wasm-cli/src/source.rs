@@ -1,9 +1,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
 use wasm_core::units::{format_bytes, format_count, format_duration};
@@ -132,7 +134,7 @@ impl Source {
         let limits = checked_limits(limits, flags)?;
         let data = match &parsed.config {
             ConfigSource::File(data) if flags.config.is_none() => {
-                Some(read_file(&folder.join(data), limits.memory_bytes())?)
+                Some(read_file(&folder.join(data), limits.memory_bytes()).await?)
             }
             _ => None,
         };
@@ -143,7 +145,7 @@ impl Source {
             id: flags.id.clone().unwrap_or(parsed.id),
             bytes: read(&component).await?,
             file: component,
-            config: with_flags(config, flags)?,
+            config: with_flags(config, flags).await?,
             supervision: parsed.supervision,
             version: parsed.version,
             manifest: Some(manifest),
@@ -172,7 +174,7 @@ impl Source {
             id,
             file,
             bytes,
-            config: with_flags(ComponentConfig::new(limits), flags)?,
+            config: with_flags(ComponentConfig::new(limits), flags).await?,
             supervision: Supervision::default(),
             version: None,
             manifest: None,
@@ -401,7 +403,7 @@ impl ManifestFile {
 /// read, what it names, there or not.
 pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
     let mut files = vec![manifest.to_owned()];
-    let text = read_file(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
+    let text = read_now(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
     if let Ok(Ok(text)) = text
         && let Ok(parsed) =
             ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
@@ -430,7 +432,22 @@ pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
 
 /// Reads a file whose content the component is given, and which it therefore must
 /// be able to hold; a pipe will do.
-pub(crate) fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+/// That may take as long as somebody does to write into it, so it is read on a thread of
+/// its own, which is left alone when nobody waits for it any more.
+pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let (sender, content) = oneshot::channel();
+    let path = file.to_owned();
+    let reader = thread::Builder::new().name("file".to_owned());
+    let started = reader.spawn(move || {
+        // Whoever asked may have gone.
+        let _ = sender.send(read_now(&path, memory_bytes));
+    });
+    started.map_err(|error| unreadable(file, &error))?;
+    let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
+    content.await.map_err(gone)?
+}
+
+fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
     let mut content = Vec::new();
     let read =
         File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
@@ -499,7 +516,7 @@ fn checked_limits(
     })
 }
 
-fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentConfig, Report> {
+async fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentConfig, Report> {
     for allow in &flags.allow {
         allow.clone().add_to(&mut config.permissions);
     }
@@ -510,7 +527,7 @@ fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentCon
         }
     }
     if let Some(file) = &flags.config {
-        let data = read_file(file, config.limits.memory_bytes())?;
+        let data = read_file(file, config.limits.memory_bytes()).await?;
         config.config_data = Some(data.into());
     }
     Ok(config)

@@ -79,12 +79,7 @@ async fn a_component_that_takes_too_much_memory_is_refused() {
         setting: "memory",
     };
     assert_eq!(found, expected);
-    assert_eq!(
-        outcome(&engine, ECHO.wasm.to_vec())
-            .await
-            .map_err(|e| e.to_string()),
-        Ok(())
-    );
+    assert_eq!(outcome(&engine, ECHO.wasm.to_vec()).await.map_err(|e| e.to_string()), Ok(()));
 }
 
 #[tokio::test]
