@@ -51,7 +51,7 @@ impl MessageArgs {
                     origin: "--message".to_owned(),
                 },
                 Given::File(file) => Message {
-                    payload: without_mark(read_file(&file, memory_bytes).await?),
+                    payload: read_file(&file, memory_bytes).await?,
                     origin: EscapedPath(&file).to_string(),
                 },
             });

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
+use wasm_core::text::without_mark;
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
@@ -431,7 +432,7 @@ pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
 }
 
 /// Reads a file whose content the component is given, and which it therefore must
-/// be able to hold; a pipe will do.
+/// be able to hold; a pipe will do. A byte order mark before a text is no part of it.
 /// That may take as long as somebody does to write into it, so it is read on a thread of
 /// its own, which is left alone when nobody waits for it any more.
 pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
@@ -452,7 +453,7 @@ fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
     let read =
         File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
     match read {
-        Ok(read) if read as u64 <= memory_bytes => Ok(content),
+        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
         Ok(_) => Err(Report::error(format!(
             "{} is larger than the {} of memory that the component may have",
             file.display(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::text::{Escaped, Quoted};
+use crate::text::{Escaped, EscapedPath, Quoted};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
 
@@ -40,7 +40,7 @@ pub enum WasmError {
         handle: ComponentHandle,
     },
     /// The bytes of a component could not be had.
-    #[error("{} could not be loaded: {reason}", path.display())]
+    #[error("{} could not be loaded: {reason}", EscapedPath(path))]
     LoadFailed {
         /// Where they should be.
         path: PathBuf,
