@@ -1,5 +1,4 @@
 use std::error::Error;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use wasm_runtime::WasmtimeEngine;
 
 use crate::flags::Flags;
 use crate::outcome::{Stop, block_on, end, unless_interrupted};
+use crate::output;
 use crate::report::{Excerpt, Report};
 use crate::source::{Place, Source};
 
@@ -67,16 +67,12 @@ impl Call {
         let source = Source::read(Place::of(&self.path)?, &self.flags).await?;
         let engine = source.engine()?;
         let load = engine.load_component(&source.id, source.bytes.clone(), source.config.clone());
-        let handle =
-            unless_interrupted(async { load.await.map_err(|error| source.explain(&error).into()) })
-                .await?;
+        let handle = load.await.map_err(|error| source.explain(&error))?;
         let outcome = unless_interrupted(expression.call(&engine, &handle, &source)).await;
         end(&engine, &handle, &outcome).await;
         if let Some(mut result) = outcome? {
             result.push('\n');
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(result.as_bytes())?;
-            stdout.flush()?;
+            output::print(result).await?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,15 +1,16 @@
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use wasm_core::WasiGrant;
+use wasm_core::text::EscapedPath;
 use wasm_core::units::format_bytes;
 
 use crate::anatomy::Anatomy;
 use crate::flags::Flags;
-use crate::outcome::{BAD_INPUT, Stop, block_on, unless_interrupted};
+use crate::outcome::{BAD_INPUT, Stop, block_on};
+use crate::output;
 use crate::report::{Problems, Report, size};
 use crate::source::{Place, Source};
 
@@ -49,14 +50,12 @@ impl Check {
     async fn run(self) -> Result<ExitCode, Stop> {
         let mut code = ExitCode::SUCCESS;
         for path in &self.paths {
-            match unless_interrupted(async { Ok(self.check(path).await) }).await? {
+            match self.check(path).await {
                 Ok(checked) => {
-                    let mut stdout = io::stdout().lock();
-                    stdout.write_all(checked.as_bytes())?;
-                    stdout.flush()?;
+                    output::print(checked).await?;
                 }
                 Err(problems) => {
-                    problems.print();
+                    problems.tell().await;
                     code = ExitCode::from(BAD_INPUT);
                 }
             }
@@ -77,7 +76,7 @@ impl Check {
             if let WasiGrant::Dir { host, .. } = grant
                 && !host.is_dir()
             {
-                let message = format!("{} is granted and is no folder", host.display());
+                let message = format!("{} is granted and is no folder", EscapedPath(host));
                 return Err(Report::error(message)
                     .at(source.named_by().display())
                     .into());
@@ -91,7 +90,7 @@ impl Check {
             return Err(source.starts_too_large(needs).into());
         }
 
-        let mut checked = format!("{}: ok\n", source.named_by().display());
+        let mut checked = format!("{}: ok\n", EscapedPath(source.named_by()));
         if source.has_manifest() {
             checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
         }
@@ -102,7 +101,7 @@ impl Check {
         };
         checked += &format!(
             "  component  {}, {}, {messages}\n",
-            source.file.display(),
+            EscapedPath(&source.file),
             size(source.bytes.len() as u64),
         );
         checked += &match anatomy.imports.len() {

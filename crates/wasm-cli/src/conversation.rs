@@ -1,12 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
-use std::io::{self, Write};
+use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::BufReader;
 use tokio::sync::mpsc;
 use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
@@ -22,8 +21,9 @@ use wasm_runtime::WasmtimeEngine;
 use crate::application::Application;
 use crate::asked::{Answer, Asked, Number, Outcome};
 use crate::line::{HELP, Line};
-use crate::message::{Lines, Message, TooLong};
+use crate::message::{Message, TooLong, Typed, unreadable_input};
 use crate::outcome::Stop;
+use crate::output;
 use crate::report::{Problems, Report, aside, size};
 use crate::run::shown;
 use crate::source::Source;
@@ -49,7 +49,7 @@ const SHOWN_IDS: usize = 20;
 /// The latest; the table of them is no archive.
 const SHOWN_DEAD_LETTERS: usize = 20;
 /// Of a line besides its message: the longest id, and a word before it.
-const ADDRESS_BYTES: u64 = 256;
+pub(crate) const ADDRESS_BYTES: u64 = 256;
 
 /// Lines to the components of a host, and what comes back.
 pub(crate) struct Conversation {
@@ -70,25 +70,6 @@ pub(crate) struct Conversation {
     /// So many are being loaded that a line for each would hide what matters.
     loading_many: bool,
     stopping: bool,
-}
-
-/// A line of the input, or what is wrong with it.
-pub(crate) type Typed = io::Result<Result<Message, TooLong>>;
-
-/// Reads standard input, one line ahead.
-pub(crate) fn typed_lines(max_message_bytes: u64) -> mpsc::Receiver<Typed> {
-    let (sender, lines) = mpsc::channel(1);
-    let input = BufReader::new(tokio::io::stdin());
-    let mut input = Lines::new(input, max_message_bytes.saturating_add(ADDRESS_BYTES));
-    tokio::spawn(async move {
-        while let Some(line) = input.next().await.transpose() {
-            let is_last = line.is_err();
-            if sender.send(line).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    lines
 }
 
 impl Conversation {
@@ -188,8 +169,7 @@ impl Conversation {
             let line = match self.showing(lines.recv()).await? {
                 None => return Ok(End::OfInput),
                 Some(Err(error)) => {
-                    let report = Report::error(format!("standard input cannot be read: {error}"));
-                    return Err(report.into());
+                    return Err(unreadable_input(error).into());
                 }
                 Some(Ok(Ok(line))) => line,
                 Some(Ok(Err(TooLong { line }))) => {
@@ -247,11 +227,12 @@ impl Conversation {
             Line::Empty => Done::Well,
             Line::Quit => Done::Last,
             Line::Help => {
-                print(HELP)?;
+                self.print(HELP.to_owned()).await?;
                 Done::Well
             }
             Line::Components => {
-                print(&table::components(&self.host.status().await))?;
+                let table = table::components(&self.host.status().await);
+                self.print(table).await?;
                 Done::Well
             }
             Line::DeadLetters => {
@@ -259,7 +240,7 @@ impl Conversation {
                 if letters.is_empty() {
                     aside("there are no dead letters");
                 }
-                print(&dead_letters(&letters))?;
+                self.print(dead_letters(&letters)).await?;
                 Done::Well
             }
             Line::Ask(to, text) => self.ask(&to, text, origin),
@@ -295,7 +276,9 @@ impl Conversation {
         let source = answer.source;
         let id = &source.id;
         let report = match answer.outcome {
-            Outcome::Replied(Ok(Some(reply))) => return Ok(print(&reply_line(id, &reply))?),
+            Outcome::Replied(Ok(Some(reply))) => {
+                return Ok(self.print(reply_line(id, &reply)).await?);
+            }
             Outcome::Replied(Ok(None)) => {
                 aside(format!("{id} has no reply"));
                 return Ok(());
@@ -321,6 +304,22 @@ impl Conversation {
         };
         self.complain(report, &answer.line, answer.is_late);
         Ok(())
+    }
+
+    /// Prints to standard output. What happens meanwhile is shown: whoever reads the
+    /// replies late, or never, may still read what else there is.
+    async fn print(&mut self, text: String) -> io::Result<()> {
+        let mut printing = pin!(output::print(text));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut printing => return outcome,
+                Some(event) = self.events.next() => {
+                    self.show(&event);
+                    consume_budget().await;
+                }
+            }
+        }
     }
 
     /// An event need not tell of it again.
@@ -646,12 +645,6 @@ fn no_such_component(wanted: &str, loaded: &[String]) -> Report {
         Some((_, id)) => report.with_help(format!("did you mean {id}?")),
         None => report,
     }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 #[cfg(test)]

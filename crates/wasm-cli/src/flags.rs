@@ -10,6 +10,7 @@ use wasm_core::units::{format_bytes, parse_bytes, parse_duration};
 use wasm_core::{
     ComponentId, ComponentPattern, DirAccess, LogLevel, Permissions, ResourceLimits, WasiGrant,
 };
+use wasm_runtime::EngineConfig;
 
 use crate::compiler::CompilerFlags;
 
@@ -23,7 +24,10 @@ Permission to grant (repeatable)
   log[=LEVEL]               log lines from this level on, info without LEVEL
   wasi=stdout, wasi=stderr  standard streams, shown on standard error
   wasi=env                  the variables of --env and the manifest
-  wasi=dir:PATH[:write]     a folder, under the name PATH
+  wasi=dir:PATH             a folder to read, under the name PATH
+  wasi=dir:PATH:write[:SIZE]
+                            one to write, that holds 64MiB without SIZE, which
+                            may be unbounded
   wasi=connect:IP:PORT      TCP connections to this address
 
 With a manifest, storage and log replace what it says; the others are added.";
@@ -72,6 +76,16 @@ pub(crate) struct Flags {
     )]
     pub(crate) memory_ceiling: u64,
 
+    /// Most that the host holds for a component outside of its memory, such as the
+    /// buffers of its streams
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "2MiB",
+        value_parser = parse_bytes
+    )]
+    pub(crate) max_held: u64,
+
     #[command(flatten)]
     pub(crate) compiler: CompilerFlags,
 
@@ -93,6 +107,7 @@ impl Flags {
             id: None,
             memory_ceiling,
             compiler,
+            max_held: EngineConfig::default().max_held_bytes(),
             replace_limits: false,
         }
     }
@@ -222,15 +237,21 @@ fn parse_wasi(text: &str) -> Result<WasiGrant, String> {
         ("env", "") => Ok(WasiGrant::Env),
         ("dir", path) if !path.is_empty() => {
             // Only the ending counts: a path may have colons of its own.
-            let (path, access) = match path.rsplit_once(':') {
-                Some((path, "read")) => (path, DirAccess::Read),
-                Some((path, "write")) => (path, DirAccess::Write),
-                _ => (path, DirAccess::Read),
+            let default = Some(WasiGrant::DEFAULT_QUOTA_BYTES);
+            let (path, access, quota) = match path.rsplit_once(':') {
+                Some((path, "read")) => (path, DirAccess::Read, None),
+                Some((path, "write")) => (path, DirAccess::Write, default),
+                Some((before, size)) => match before.strip_suffix(":write") {
+                    Some(path) => (path, DirAccess::Write, parse_quota(size)?),
+                    None => (path, DirAccess::Read, None),
+                },
+                None => (path, DirAccess::Read, None),
             };
             Ok(WasiGrant::Dir {
                 guest: path.to_owned(),
                 host: path.into(),
                 access,
+                quota,
             })
         }
         ("connect", address) => address
@@ -243,11 +264,29 @@ fn parse_wasi(text: &str) -> Result<WasiGrant, String> {
                 )
             }),
         _ => Err(format!(
-            "{} is not a grant of wasi: write stdout, stderr, env, dir:PATH, dir:PATH:write or \
+            "{} is not a grant of wasi: write stdout, stderr, env, dir:PATH, dir:PATH:write[:SIZE] or \
              connect:IP:PORT",
             Quoted::new(text)
         )),
     }
+}
+
+/// How much may be in a folder; `None` is "unbounded".
+fn parse_quota(text: &str) -> Result<Option<u64>, String> {
+    if text == "unbounded" {
+        return Ok(None);
+    }
+    let bytes = parse_bytes(text).ok();
+    bytes
+        .filter(|bytes| *bytes >= WasiGrant::MIN_QUOTA_BYTES)
+        .map(Some)
+        .ok_or_else(|| {
+            format!(
+                "{} is not a quota: write a size such as 16MiB, from {} on, or unbounded",
+                Quoted::new(text),
+                format_bytes(WasiGrant::MIN_QUOTA_BYTES)
+            )
+        })
 }
 
 #[cfg(test)]
@@ -263,6 +302,16 @@ mod tests {
             guest: path.into(),
             host: path.into(),
             access,
+            quota: (access == DirAccess::Write).then_some(WasiGrant::DEFAULT_QUOTA_BYTES),
+        })
+    }
+
+    fn written(path: &str, quota: Option<u64>) -> Allow {
+        Allow::Wasi(WasiGrant::Dir {
+            guest: path.into(),
+            host: path.into(),
+            access: DirAccess::Write,
+            quota,
         })
     }
 
@@ -285,6 +334,8 @@ mod tests {
             ("wasi=dir:data", dir("data", DirAccess::Read)),
             ("wasi=dir:data:read", dir("data", DirAccess::Read)),
             ("wasi=dir:a:b:write", dir("a:b", DirAccess::Write)),
+            ("wasi=dir:a:write:16MiB", written("a", Some(16 << 20))),
+            ("wasi=dir:a:write:unbounded", written("a", None)),
             (
                 "wasi=connect:[::1]:80",
                 Allow::Wasi(WasiGrant::Connect(([0, 0, 0, 0, 0, 0, 0, 1], 80).into())),
@@ -304,6 +355,7 @@ mod tests {
             ("send=demo", "\"demo\" is not a pattern"),
             ("wasi", "\"\" is not a grant of wasi"),
             ("wasi=stdin", "\"stdin\" is not a grant"),
+            ("wasi=dir:a:write:1KiB", "\"1KiB\" is not a quota"),
             ("wasi=stdout:x", "\"stdout:x\" is not a grant"),
             ("wasi=dir:", "\"dir:\" is not a grant"),
             (

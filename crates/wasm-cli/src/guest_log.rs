@@ -1,11 +1,18 @@
+use std::error::Error;
 use std::fmt::Debug;
-use std::io::Write;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use wasm_core::text::Escaped;
 use wasm_runtime::COMPONENT_TARGET;
+
+use crate::output;
+
+/// Of one line. A component's are cut earlier, but spelled out each character of theirs
+/// may take ten.
+const SHOWN_CHARS: usize = 32 << 10;
 
 /// From now on, what components log or print, and warnings of the engine, appear on
 /// standard error, one line each.
@@ -27,8 +34,7 @@ impl Subscriber for GuestLog {
         let mut line = Line::default();
         event.record(&mut line);
         let line = line.text(event.metadata());
-        // Without standard error there is nowhere to complain.
-        let _ = anstream::stderr().lock().write_all(line.as_bytes());
+        output::note(line);
     }
 
     // Spans are never enabled.
@@ -52,6 +58,10 @@ struct Line {
     /// `stdout` or `stderr`, or the level of a log line.
     kind: String,
     message: String,
+    /// Of what else there is, the values of these, which need no name.
+    causes: String,
+    /// The others.
+    details: String,
 }
 
 impl Line {
@@ -60,8 +70,14 @@ impl Line {
         let Self {
             component,
             kind,
-            message,
+            causes,
+            details,
+            ..
         } = self;
+        // A component's lines come escaped, which once more changes nothing; other texts
+        // may be anything.
+        let message = format!("{}{causes}{details}", self.message);
+        let message = Escaped::up_to(SHOWN_CHARS, &message);
         match (component.as_str(), kind.as_str()) {
             ("", _) => format!("{level}: {message}\n"),
             (component, "") => format!("[{component}] {level}: {message}\n"),
@@ -72,13 +88,18 @@ impl Line {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let text = match field.name() {
-            "component" => &mut self.component,
-            "stream" | "level" => &mut self.kind,
-            "message" => &mut self.message,
-            _ => return,
-        };
-        *text = format!("{value:?}");
+        let shown = format!("{value:?}");
+        match field.name() {
+            "component" => self.component = shown,
+            "stream" | "level" => self.kind = shown,
+            "message" => self.message = shown,
+            "path" | "error" => self.causes += &format!(": {shown}"),
+            name => self.details += &format!(" ({name}: {shown})"),
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -131,6 +152,10 @@ mod tests {
             tracing::warn!(target: COMPONENT_TARGET, %component, "three");
             tracing::warn!("four");
             tracing::info!("five");
+            let error = std::io::Error::other("no space\u{1b}");
+            let path = std::path::Path::new("m/d.redb");
+            tracing::warn!(path = %path.display(), %error, attempts = 2, "six failed");
+            tracing::warn!(error = &error as &dyn Error, "seven failed");
         });
         let lines = kept.0.lock().unwrap();
         assert_eq!(
@@ -140,6 +165,8 @@ mod tests {
                 "[demo/a/main] stdout: two\n",
                 "[demo/a/main] warn: three\n",
                 "warn: four\n",
+                "warn: six failed: m/d.redb: no space\\u{1b} (attempts: 2)\n",
+                "warn: seven failed: no space\\u{1b}\n",
             ]
         );
     }

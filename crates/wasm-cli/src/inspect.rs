@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use wasm_core::{Defect, LogLevel, ResourceLimits};
 use crate::anatomy::{Anatomy, Item};
 use crate::host::{Provision, provision};
 use crate::outcome::{Stop, block_on};
+use crate::output;
 use crate::report::{Problems, Report, size};
 use crate::source::{Place, damaged, id_of_file, invalid, read, wasm_of_manifest};
 use crate::wit::Content;
@@ -79,7 +79,8 @@ impl Inspect {
             if anatomy.missing().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
                     .at(file.display())
-                    .print();
+                    .tell()
+                    .await;
             }
             suggested_manifest(&file, &anatomy)?
         } else {
@@ -100,9 +101,7 @@ impl Inspect {
             }
             text
         };
-        let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()?;
+        output::print_styled(text).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

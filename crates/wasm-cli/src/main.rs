@@ -17,9 +17,11 @@ mod inspect;
 mod line;
 mod message;
 mod outcome;
+mod output;
 mod reload;
 mod report;
 mod run;
+mod signals;
 mod source;
 mod table;
 mod up;
@@ -34,6 +36,7 @@ use crate::call::Call;
 use crate::check::Check;
 use crate::inspect::Inspect;
 use crate::outcome::Stop;
+use crate::output::Finish;
 use crate::run::Run;
 use crate::up::Up;
 
@@ -72,6 +75,8 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
+    let _finish = Finish;
+    signals::listen();
     guest_log::show_on_stderr();
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),

@@ -1,9 +1,12 @@
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, BufRead};
 use std::path::PathBuf;
+use std::thread;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+use tokio::sync::mpsc;
+
+use wasm_core::text::{EscapedPath, MARK, without_mark};
 
 use crate::report::Report;
 use crate::source::read_file;
@@ -39,20 +42,21 @@ impl MessageArgs {
 
     /// Reads all of them, so that nothing is sent when one cannot be read; each is
     /// at most as large as the memory of the component.
-    pub(crate) fn read(self, memory_bytes: u64) -> Result<Vec<Message>, Report> {
-        self.given
-            .into_iter()
-            .map(|given| match given {
-                Given::Text(text) => Ok(Message {
+    pub(crate) async fn read(self, memory_bytes: u64) -> Result<Vec<Message>, Report> {
+        let mut messages = Vec::new();
+        for given in self.given {
+            messages.push(match given {
+                Given::Text(text) => Message {
                     payload: text.into_encoded_bytes(),
                     origin: "--message".to_owned(),
-                }),
-                Given::File(file) => Ok(Message {
-                    payload: read_file(&file, memory_bytes)?,
-                    origin: file.display().to_string(),
-                }),
-            })
-            .collect()
+                },
+                Given::File(file) => Message {
+                    payload: read_file(&file, memory_bytes).await?,
+                    origin: EscapedPath(&file).to_string(),
+                },
+            });
+        }
+        Ok(messages)
     }
 }
 
@@ -129,7 +133,36 @@ pub(crate) struct TooLong {
     pub(crate) line: u64,
 }
 
-impl<R: AsyncBufRead + Unpin> Lines<R> {
+/// A line of standard input, or what is wrong with it.
+pub(crate) type Typed = io::Result<Result<Message, TooLong>>;
+
+/// Reads the lines of standard input on a thread of its own, up to two ahead: whoever
+/// types may take hours, and nothing else is to wait for that thread.
+pub(crate) fn typed_lines(max_bytes: u64) -> mpsc::Receiver<Typed> {
+    let (sender, lines) = mpsc::channel(1);
+    let failed = sender.clone();
+    let reader = thread::Builder::new().name("standard input".to_owned());
+    let started = reader.spawn(move || {
+        let mut input = Lines::new(io::stdin().lock(), max_bytes);
+        while let Some(line) = input.next().transpose() {
+            let is_last = line.is_err();
+            if sender.blocking_send(line).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    if let Err(error) = started {
+        // The channel is empty.
+        let _ = failed.try_send(Err(error));
+    }
+    lines
+}
+
+pub(crate) fn unreadable_input(error: io::Error) -> Report {
+    Report::error(format!("standard input cannot be read: {error}"))
+}
+
+impl<R: BufRead> Lines<R> {
     /// No more than `max_bytes` of a line are kept in memory.
     pub(crate) fn new(input: R, max_bytes: u64) -> Self {
         Self {
@@ -141,21 +174,25 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 
     /// The next line without its end, LF or CR LF; `None` at the end of the input.
     /// After a line that is too long, the next is read as if nothing had happened.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Result<Message, TooLong>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Result<Message, TooLong>>> {
         let mut line = Vec::new();
         let mut too_long = false;
         let mut ended = false;
         let mut any = false;
+        let mark = if self.number == 0 { MARK.len() } else { 0 };
         while !ended {
-            let available = self.input.fill_buf().await?;
+            let available = match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                available => available?,
+            };
             if available.is_empty() {
                 break;
             }
             any = true;
             let end = available.iter().position(|byte| *byte == b'\n');
             let part = &available[..end.unwrap_or(available.len())];
-            // Its CR may be one more than fits.
-            too_long |= line.len() + part.len() > self.max_bytes.saturating_add(1);
+            // Its CR may be one more than fits, and so may the mark of the first.
+            too_long |= line.len() + part.len() > self.max_bytes.saturating_add(1 + mark);
             if !too_long {
                 line.extend_from_slice(part);
             }
@@ -170,6 +207,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         if ended && line.last() == Some(&b'\r') {
             line.pop();
         }
+        if self.number == 1 {
+            line = without_mark(line);
+        }
         if too_long || line.len() > self.max_bytes {
             return Ok(Some(Err(TooLong { line: self.number })));
         }
@@ -182,8 +222,9 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufReader;
+
     use clap::Parser;
-    use tokio::io::BufReader;
 
     use super::*;
 
@@ -220,18 +261,13 @@ mod tests {
 
     /// Everything that `input` gives, with buffers of every size.
     fn lines(input: &[u8], max_bytes: u64) -> Vec<Result<Vec<u8>, u64>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
         let read = |capacity| {
-            runtime.block_on(async {
-                let mut lines = Lines::new(BufReader::with_capacity(capacity, input), max_bytes);
-                let mut all = Vec::new();
-                while let Some(line) = lines.next().await.unwrap() {
-                    all.push(line.map(|m| m.payload).map_err(|e| e.line));
-                }
-                all
-            })
+            let mut lines = Lines::new(BufReader::with_capacity(capacity, input), max_bytes);
+            let mut all = Vec::new();
+            while let Some(line) = lines.next().unwrap() {
+                all.push(line.map(|m| m.payload).map_err(|e| e.line));
+            }
+            all
         };
         let all = read(1);
         for capacity in 2..16 {
@@ -263,21 +299,34 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_before_any_is_sent() {
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(lines(b"\xef\xbb\xbfa\r\nb\n", 10), [ok(b"a"), ok(b"b")]);
+        assert_eq!(lines(b"\xef\xbb\xbf", 10), [ok(b"")]);
+        assert_eq!(lines(b"\xef\xbb\xbf1234\n", 4), [ok(b"1234")]);
+        let second = b"a\n\xef\xbb\xbfb\n";
+        assert_eq!(lines(second, 10), [ok(b"a"), ok(b"\xef\xbb\xbfb")]);
+        // Not text, and not a mark.
+        assert_eq!(lines(b"\xef\xbb\xbf\xff", 10), [ok(b"\xef\xbb\xbf\xff")]);
+        assert_eq!(lines(b"\xef\xbb", 10), [ok(b"\xef\xbb")]);
+    }
+
+    #[tokio::test]
+    async fn messages_are_read_before_any_is_sent() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("message");
         std::fs::write(&file, [0xff; 10]).unwrap();
         let args = |file: PathBuf| MessageArgs {
             given: vec![Given::Text("a".into()), Given::File(file)],
         };
-        let messages = args(file.clone()).read(10).unwrap();
+        let messages = args(file.clone()).read(10).await.unwrap();
         assert_eq!(messages[1].payload, [0xff; 10]);
-        let report = args(file).read(9).unwrap_err().to_string();
+        let report = args(file.clone()).read(9).await.unwrap_err().to_string();
         assert!(
             report.contains("is larger than the 9B of memory"),
             "{report}"
         );
-        let report = args("/nowhere".into()).read(9).unwrap_err().to_string();
+        let nowhere = args("/nowhere".into());
+        let report = nowhere.read(9).await.unwrap_err().to_string();
         assert!(
             report.contains("/nowhere cannot be read: No such file"),
             "{report}"

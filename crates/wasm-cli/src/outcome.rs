@@ -10,13 +10,14 @@ use wasm_core::ComponentHandle;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::report::{Problems, Report};
+use crate::signals::Interruption;
 
 /// A message or call did not end well.
 pub(crate) const FAILED: u8 = 1;
 /// What was given cannot be used.
 pub(crate) const BAD_INPUT: u8 = 2;
 // As shells report a program that was ended by SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why a command ended before its end.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(crate) enum Stop {
     /// Nobody reads standard output any more: there is nobody to tell, and nothing
     /// is wrong.
     OutputClosed,
-    /// The user pressed Ctrl-C.
+    /// The user pressed Ctrl-C, or SIGTERM came.
     Interrupted,
 }
 
@@ -36,11 +37,11 @@ impl Stop {
     pub(crate) fn into_exit_code(self) -> ExitCode {
         match self {
             Self::BadInput(problems) => {
-                problems.print();
+                problems.print_last();
                 ExitCode::from(BAD_INPUT)
             }
             Self::Failed(report) => {
-                report.print();
+                report.print_last();
                 ExitCode::from(FAILED)
             }
             Self::OutputClosed => ExitCode::SUCCESS,
@@ -84,19 +85,22 @@ where
         .enable_all()
         .build()
         .map_err(|error| Report::error(format!("no threads to work with: {error}")))?;
-    let outcome = runtime.block_on(command);
-    // A thread that waits for a line of standard input cannot be woken up.
+    // Whatever a command waits for besides what it wraps itself.
+    let outcome = runtime.block_on(unless_interrupted(command));
+    // Work that blocks a thread cannot be woken up.
     runtime.shutdown_background();
     outcome
 }
 
-/// Stops when the user presses Ctrl-C.
+/// Stops on Ctrl-C and on SIGTERM. Of several, one within the other, the innermost does.
 pub(crate) async fn unless_interrupted<T>(
     work: impl Future<Output = Result<T, Stop>>,
 ) -> Result<T, Stop> {
+    let interruption = Interruption::new();
     tokio::select! {
+        biased;
         result = work => result,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+        () = interruption.comes() => Err(Stop::Interrupted),
     }
 }
 
@@ -116,6 +120,6 @@ pub(crate) async fn end<T>(
     }
     let unload = unless_interrupted(async { Ok(unload.await) });
     if let Ok(Err(error)) = unload.await {
-        Report::warning(error.to_string()).print();
+        Report::warning(error.to_string()).tell().await;
     }
 }

@@ -1,10 +1,11 @@
 use std::fmt::{self, Display};
-use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
+
+use crate::output;
 
 const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -102,12 +103,20 @@ impl Report {
         self
     }
 
-    /// Prints to standard error, in colours if that is a terminal that wants them.
+    /// Prints to standard error, in colours if that is a terminal that wants them. If
+    /// nobody reads it, it may be dropped.
     pub(crate) fn print(&self) {
-        // Without standard error there is nowhere to complain.
-        let _ = anstream::stderr()
-            .lock()
-            .write_all(self.to_string().as_bytes());
+        output::note(self.to_string());
+    }
+
+    /// [`print`](Self::print) of what must not be lost, as the last that the program does.
+    pub(crate) fn print_last(&self) {
+        output::complain_last(self.to_string());
+    }
+
+    /// [`print`](Self::print) of what must not be lost: waits until it is written.
+    pub(crate) async fn tell(&self) {
+        output::complain(self.to_string()).await;
     }
 }
 
@@ -161,6 +170,16 @@ impl Problems {
     pub(crate) fn print(&self) {
         self.0.iter().for_each(Report::print);
     }
+
+    pub(crate) fn print_last(&self) {
+        self.0.iter().for_each(Report::print_last);
+    }
+
+    pub(crate) async fn tell(&self) {
+        for report in &self.0 {
+            report.tell().await;
+        }
+    }
 }
 
 impl From<Report> for Problems {
@@ -190,13 +209,12 @@ impl IntoIterator for Problems {
     }
 }
 
-/// Prints a line for who watches to standard error: what happens, not what to do.
+/// Prints a line for who watches to standard error: what happens, not what to do. If
+/// nobody reads it, it may be dropped.
 pub(crate) fn aside(text: impl Display) {
     let text = text.to_string();
     let text = Escaped::up_to(SHOWN_MESSAGE_CHARS, &text);
-    let line = format!("{DIMMED}{text}{DIMMED:#}\n");
-    // Without standard error there is nowhere to complain.
-    let _ = anstream::stderr().lock().write_all(line.as_bytes());
+    output::note(format!("{DIMMED}{text}{DIMMED:#}\n"));
 }
 
 impl Excerpt {

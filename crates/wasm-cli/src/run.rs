@@ -1,12 +1,12 @@
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::io::{BufReader, Stdin};
+use tokio::sync::mpsc;
 
 use wasm_core::text::steers_terminal;
 use wasm_core::units::{format_bytes, format_count};
@@ -17,8 +17,9 @@ use wasm_core::{
 use wasm_runtime::WasmtimeEngine;
 
 use crate::flags::Flags;
-use crate::message::{Lines, Message, MessageArgs, TooLong};
+use crate::message::{Message, MessageArgs, TooLong, Typed, typed_lines, unreadable_input};
 use crate::outcome::{FAILED, Stop, block_on, end, unless_interrupted};
+use crate::output;
 use crate::report::Report;
 use crate::source::{Place, Source};
 
@@ -45,7 +46,7 @@ With --json, each message is answered with one object on one line:
 `reply` is {\"text\": ...} for UTF-8, {\"hex\": ...} for other bytes, or null for no
 reply. Instead of `reply`, a failure has \"error\": {\"kind\": ..., \"message\": ...,
 \"frames\": [...]}, whose kind is trapped, timeout, out-of-fuel, memory-limit,
-guest-error, not-restarted, message-too-long or other.
+host-memory-limit, guest-error, not-restarted, message-too-long or other.
 
 Exit codes:
   0  every message was answered
@@ -87,23 +88,26 @@ impl Run {
         let source = Source::read(Place::of(&self.path)?, &self.flags).await?;
         let memory_bytes = source.config.limits.memory_bytes();
         let messages = if self.messages.is_empty() {
-            let input = BufReader::new(tokio::io::stdin());
-            Messages::Lines(Lines::new(input, memory_bytes))
+            None
         } else {
-            Messages::Given(self.messages.read(memory_bytes)?.into())
+            Some(self.messages.read(memory_bytes).await?)
         };
         let engine = source.engine()?;
         let load = engine.load_component(&source.id, source.bytes.clone(), source.config.clone());
-        let handle =
-            unless_interrupted(async { load.await.map_err(|error| source.explain(&error).into()) })
-                .await?;
+        let handle = load.await.map_err(|error| source.explain(&error))?;
         let handle_message = format!("{LIFECYCLE_INTERFACE}#handle-message");
         if engine.export_type(&handle, &handle_message).is_err() {
             return Err(takes_no_messages(&source).into());
         }
-        if matches!(messages, Messages::Lines(_)) && io::stdin().is_terminal() {
-            Report::note("each line is a message; Ctrl-D ends").print();
-        }
+        let messages = match messages {
+            Some(messages) => Messages::Given(messages.into()),
+            None => {
+                if io::stdin().is_terminal() {
+                    Report::note("each line is a message; Ctrl-D ends").print();
+                }
+                Messages::Lines(typed_lines(memory_bytes))
+            }
+        };
         let mut session = Session {
             engine: &engine,
             handle: &handle,
@@ -132,17 +136,14 @@ fn takes_no_messages(source: &Source) -> Report {
 
 enum Messages {
     Given(VecDeque<Message>),
-    Lines(Lines<BufReader<Stdin>>),
+    Lines(mpsc::Receiver<Typed>),
 }
 
 impl Messages {
     async fn next(&mut self) -> Result<Option<Result<Message, TooLong>>, Report> {
         match self {
             Self::Given(messages) => Ok(messages.pop_front().map(Ok)),
-            Self::Lines(lines) => lines
-                .next()
-                .await
-                .map_err(|error| Report::error(format!("standard input cannot be read: {error}"))),
+            Self::Lines(lines) => lines.recv().await.transpose().map_err(unreadable_input),
         }
     }
 }
@@ -192,9 +193,9 @@ impl Session<'_> {
                 code = ExitCode::from(FAILED);
             }
             if self.json {
-                print_json(index, &answer)?;
+                print_json(index, &answer).await?;
             } else {
-                self.print(index, &answer)?;
+                self.print(index, &answer).await?;
             }
             index += 1;
         }
@@ -248,7 +249,8 @@ impl Session<'_> {
             Report::note(format!(
                 "{id} failed and is restarted; what it had in memory is gone"
             ))
-            .print();
+            .tell()
+            .await;
         }
         self.engine.restart_component(self.handle).await
     }
@@ -259,24 +261,18 @@ impl Session<'_> {
         self.engine.call_handle_message(self.handle, message).await
     }
 
-    fn print(&self, index: u64, answer: &Answer) -> io::Result<()> {
+    async fn print(&self, index: u64, answer: &Answer) -> io::Result<()> {
         match &answer.result {
             Ok(None) => {}
             Ok(Some(reply)) => {
                 let mut line = shown(reply.as_bytes());
                 line.push('\n');
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(line.as_bytes())?;
-                stdout.flush()?;
+                output::print(line).await?;
             }
-            Err(failure) => failure
-                .report(self.source)
-                .with_note(format!(
-                    "this was message {} ({})",
-                    index + 1,
-                    answer.origin
-                ))
-                .print(),
+            Err(failure) => {
+                let place = format!("this was message {} ({})", index + 1, answer.origin);
+                failure.report(self.source).with_note(place).tell().await;
+            }
         }
         if self.usage {
             let usage = format!(
@@ -287,8 +283,7 @@ impl Session<'_> {
                 format_bytes(answer.peak_memory),
                 answer.elapsed,
             );
-            // Without standard error there is nowhere to complain.
-            let _ = anstream::stderr().lock().write_all(usage.as_bytes());
+            output::complain(usage).await;
         }
         Ok(())
     }
@@ -345,6 +340,10 @@ impl Failure {
                     resource: Resource::Memory,
                     ..
                 } => "memory-limit",
+                WasmError::ResourceLimitExceeded {
+                    resource: Resource::HostMemory { .. },
+                    ..
+                } => "host-memory-limit",
                 WasmError::GuestError { .. } => "guest-error",
                 _ => "other",
             },
@@ -393,7 +392,7 @@ struct JsonError {
     frames: Vec<String>,
 }
 
-fn print_json(index: u64, answer: &Answer) -> io::Result<()> {
+async fn print_json(index: u64, answer: &Answer) -> io::Result<()> {
     let result = match &answer.result {
         Ok(reply) => JsonResult::Reply(reply.as_ref().map(|reply| {
             match std::str::from_utf8(reply.as_bytes()) {
@@ -413,11 +412,9 @@ fn print_json(index: u64, answer: &Answer) -> io::Result<()> {
         peak_memory: answer.peak_memory,
         micros: u64::try_from(answer.elapsed.as_micros()).unwrap_or(u64::MAX),
     };
-    let mut line = serde_json::to_vec(&object)?;
-    line.push(b'\n');
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&line)?;
-    stdout.flush()
+    let mut line = serde_json::to_string(&object)?;
+    line.push('\n');
+    output::print(line).await
 }
 
 impl JsonError {

@@ -1,11 +1,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
+use wasm_core::text::without_mark;
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
@@ -132,7 +135,7 @@ impl Source {
         let limits = checked_limits(limits, flags)?;
         let data = match &parsed.config {
             ConfigSource::File(data) if flags.config.is_none() => {
-                Some(read_file(&folder.join(data), limits.memory_bytes())?)
+                Some(read_file(&folder.join(data), limits.memory_bytes()).await?)
             }
             _ => None,
         };
@@ -143,7 +146,7 @@ impl Source {
             id: flags.id.clone().unwrap_or(parsed.id),
             bytes: read(&component).await?,
             file: component,
-            config: with_flags(config, flags)?,
+            config: with_flags(config, flags).await?,
             supervision: parsed.supervision,
             version: parsed.version,
             manifest: Some(manifest),
@@ -172,7 +175,7 @@ impl Source {
             id,
             file,
             bytes,
-            config: with_flags(ComponentConfig::new(limits), flags)?,
+            config: with_flags(ComponentConfig::new(limits), flags).await?,
             supervision: Supervision::default(),
             version: None,
             manifest: None,
@@ -184,6 +187,7 @@ impl Source {
     pub(crate) fn engine(&self) -> Result<WasmtimeEngine, Report> {
         let ceiling = self.flags.memory_ceiling;
         let config = self.flags.compiler.engine_config(ceiling)?;
+        let config = config.with_max_held_bytes(self.flags.max_held);
         WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))
     }
@@ -400,7 +404,7 @@ impl ManifestFile {
 /// read, what it names, there or not.
 pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
     let mut files = vec![manifest.to_owned()];
-    let text = read_file(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
+    let text = read_now(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
     if let Ok(Ok(text)) = text
         && let Ok(parsed) =
             ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
@@ -428,13 +432,28 @@ pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
 }
 
 /// Reads a file whose content the component is given, and which it therefore must
-/// be able to hold; a pipe will do.
-pub(crate) fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+/// be able to hold; a pipe will do. A byte order mark before a text is no part of it.
+/// That may take as long as somebody does to write into it, so it is read on a thread of
+/// its own, which is left alone when nobody waits for it any more.
+pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let (sender, content) = oneshot::channel();
+    let path = file.to_owned();
+    let reader = thread::Builder::new().name("file".to_owned());
+    let started = reader.spawn(move || {
+        // Whoever asked may have gone.
+        let _ = sender.send(read_now(&path, memory_bytes));
+    });
+    started.map_err(|error| unreadable(file, &error))?;
+    let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
+    content.await.map_err(gone)?
+}
+
+fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
     let mut content = Vec::new();
     let read =
         File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
     match read {
-        Ok(read) if read as u64 <= memory_bytes => Ok(content),
+        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
         Ok(_) => Err(Report::error(format!(
             "{} is larger than the {} of memory that the component may have",
             file.display(),
@@ -498,7 +517,7 @@ fn checked_limits(
     })
 }
 
-fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentConfig, Report> {
+async fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentConfig, Report> {
     for allow in &flags.allow {
         allow.clone().add_to(&mut config.permissions);
     }
@@ -509,7 +528,7 @@ fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<ComponentCon
         }
     }
     if let Some(file) = &flags.config {
-        let data = read_file(file, config.limits.memory_bytes())?;
+        let data = read_file(file, config.limits.memory_bytes()).await?;
         config.config_data = Some(data.into());
     }
     Ok(config)

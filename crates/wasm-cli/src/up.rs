@@ -1,4 +1,3 @@
-use std::future::{Future, pending};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueHint, value_parser};
-#[cfg(unix)]
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
 use wasm_host::{Host, HostBuilder, HostLimits, RedbStorage};
-use wasm_runtime::WasmtimeEngine;
+use wasm_runtime::{LogRate, WasmtimeEngine};
 
 use crate::application::{Application, find_manifests};
 use crate::compiler::CompilerFlags;
-use crate::conversation::{Conversation, End, typed_lines};
+use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
+use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reload::Reload;
 use crate::report::{Report, aside};
@@ -50,7 +48,8 @@ indented; one that is no text is printed in hexadecimal, as 0x00ff. The next
 line is read once the reply is there and what the message set going has come to
 rest, for which it waits up to a second; at a terminal, up to a second for the
 reply too. What happens besides, and what components log, goes to standard
-error.
+error; while nobody reads that, up to 1 MiB of it is kept, and what is more is
+dropped and counted. Components go on whoever reads what they say.
 
 Components may send to each other what [permissions] grants them, and are
 restarted as [supervision] says. What they store is lost at the end, or kept
@@ -149,6 +148,34 @@ struct Limits {
     )]
     memory_ceiling: u64,
 
+    /// Most that the host holds for each component outside of its memory, such as the
+    /// buffers of its streams
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "2MiB",
+        value_parser = parse_bytes
+    )]
+    max_held: u64,
+
+    /// Most lines that one component may log in a second
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "1000",
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    log_lines: u32,
+
+    /// Most that one component may log in a second
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "256KiB",
+        value_parser = parse_bytes
+    )]
+    log_bytes: u64,
+
     #[command(flatten)]
     compiler: CompilerFlags,
 }
@@ -164,7 +191,7 @@ impl Up {
         let manifests = find_manifests(&self.folder)?;
         let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
         let read = Application::read(&manifests, &flags);
-        let application = unless_ended(async { Ok(read.await?) }).await?;
+        let application = read.await?;
         let application = Arc::new(application);
         let host = self.host()?;
         let interactive = io::stdin().is_terminal();
@@ -175,7 +202,7 @@ impl Up {
             self.verbose,
             interactive,
         );
-        if let Err(stop) = unless_ended(conversation.load()).await {
+        if let Err(stop) = unless_interrupted(conversation.load()).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
             return Err(stop);
@@ -185,14 +212,14 @@ impl Up {
             let reload = Reload::new(host, application, flags);
             tokio::spawn(reload.follow(watch.start()))
         });
-        let outcome = unless_ended(self.talk(&mut conversation)).await;
+        let outcome = unless_interrupted(self.talk(&mut conversation)).await;
         if let Some(reload) = reload {
             reload.abort();
         }
         if let Err(Stop::Interrupted) = outcome {
             aside("stopping; Ctrl-C again does not wait for it");
         }
-        unless_ended(conversation.stop()).await?;
+        unless_interrupted(conversation.stop()).await?;
         match outcome {
             Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
@@ -218,6 +245,9 @@ impl Up {
         }
         let ceiling = self.limits.memory_ceiling;
         let config = self.limits.compiler.engine_config(ceiling)?;
+        let config = config.with_max_held_bytes(self.limits.max_held);
+        let rate = LogRate::new(self.limits.log_lines, self.limits.log_bytes);
+        let config = config.with_log_rate(rate);
         builder
             .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
             .map_err(|error| Report::error(error.to_string()))
@@ -242,34 +272,13 @@ impl Up {
     }
 
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
-        let mut lines = typed_lines(self.limits.memory_ceiling);
+        let mut lines = typed_lines(self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES));
         let end = conversation.talk(&mut lines).await?;
         if self.stay && end == End::OfInput {
             conversation.watch().await?;
         }
         conversation.settle().await
     }
-}
-
-/// Stops on Ctrl-C and on SIGTERM.
-async fn unless_ended<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
-    let work = async {
-        tokio::select! {
-            outcome = work => outcome,
-            () = terminated() => Err(Stop::Interrupted),
-        }
-    };
-    unless_interrupted(work).await
-}
-
-/// What a service manager or a container runtime ends a program with.
-async fn terminated() {
-    #[cfg(unix)]
-    if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-        terminated.recv().await;
-        return;
-    }
-    pending::<()>().await;
 }
 
 /// For those that are loaded when others cannot be.
@@ -307,9 +316,15 @@ mod tests {
             limits.memory_ceiling,
             EngineConfig::default().memory_ceiling_bytes()
         );
+        assert_eq!(
+            LogRate::new(limits.log_lines, limits.log_bytes),
+            EngineConfig::default().log_rate()
+        );
         for wrong in [
             ["--max-components", "0"],
             ["--max-hops", "0"],
+            ["--log-lines", "0"],
+            ["--log-bytes", "1"],
             ["--max-memory", "1"],
         ] {
             let arguments = ["x", "."].into_iter().chain(wrong);

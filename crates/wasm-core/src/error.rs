@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::text::{Escaped, Quoted};
+use crate::text::{Escaped, EscapedPath, Quoted};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
 
@@ -40,7 +40,7 @@ pub enum WasmError {
         handle: ComponentHandle,
     },
     /// The bytes of a component could not be had.
-    #[error("{} could not be loaded: {reason}", path.display())]
+    #[error("{} could not be loaded: {reason}", EscapedPath(path))]
     LoadFailed {
         /// Where they should be.
         path: PathBuf,
@@ -322,6 +322,19 @@ impl Display for Excess {
                 "memory limit of {} reached (`memory` in [resources])",
                 format_bytes(*limit)
             ),
+            (Resource::HostMemory { item }, Some(requested)) => write!(
+                f,
+                "with {item} the host would hold {} for it outside of its memory, of at most {} \
+                 (`--max-held`)",
+                format_bytes(*requested),
+                format_bytes(*limit)
+            ),
+            (Resource::HostMemory { item }, None) => write!(
+                f,
+                "with {item} the host would hold more than {} for it outside of its memory \
+                 (`--max-held`)",
+                format_bytes(*limit)
+            ),
         }
     }
 }
@@ -334,6 +347,11 @@ pub enum Resource {
     Memory,
     /// Fuel of one call.
     Fuel,
+    /// What the host holds for an instance outside of its memory, in bytes.
+    HostMemory {
+        /// What came to it when the limit was reached, such as "a stream of a file".
+        item: &'static str,
+    },
 }
 
 /// How a guest broke the rules of WebAssembly.
@@ -603,6 +621,18 @@ mod tests {
                 fuel_consumed: 12,
                 frames: frames(),
                 source: cause(),
+            },
+            ResourceLimitExceeded {
+                component: id(),
+                export: "handle-message".into(),
+                resource: Resource::HostMemory {
+                    item: "a stream of a file",
+                },
+                limit: 2 << 20,
+                requested: Some((2 << 20) + 1),
+                fuel_consumed: 12,
+                frames: frames(),
+                source: None,
             },
             ComponentFailed {
                 component: id(),

@@ -194,6 +194,7 @@ mailbox = 512                  # messages waiting at most
                         guest: "data".to_owned(),
                         host: "demo/data".into(),
                         access: DirAccess::Read,
+                        quota: None,
                     },
                     WasiGrant::Connect(([127, 0, 0, 1], 6379).into()),
                 ],

@@ -196,9 +196,20 @@ pub enum WasiGrant {
         host: PathBuf,
         /// Whether it may change it.
         access: DirAccess,
+        /// How much may be in a directory that it may change, in bytes: the sizes of
+        /// its files, and 4 KiB for each file, directory and link. `None`: as much as
+        /// there is room for.
+        quota: Option<u64>,
     },
     /// It may open TCP connections to this address.
     Connect(SocketAddr),
+}
+
+impl WasiGrant {
+    /// 64 MiB: the quota of a directory granted for writing where none is said.
+    pub const DEFAULT_QUOTA_BYTES: u64 = 64 << 20;
+    /// 4 KiB: what one file counts besides its size.
+    pub const MIN_QUOTA_BYTES: u64 = 4 << 10;
 }
 
 /// What a component may do in a directory.

@@ -1,6 +1,7 @@
 //! Texts that a component or a file chose, made fit for a terminal and a log.
 
 use std::fmt::{self, Display, Write};
+use std::path::Path;
 
 /// Enough to recognize a text by; the rest would only hide the message around it.
 const SHOWN_CHARS: usize = 200;
@@ -50,12 +51,38 @@ impl Display for Escaped<'_> {
 
 /// Whether a character does something to a terminal instead of being shown: control
 /// characters, and format characters such as U+202E, which reorder what is shown.
+///
+/// Those that join or part what stands beside them are text: Persian is not written
+/// without U+200C, and an emoji of a family not without U+200D.
 pub fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2065}'..='\u{206f}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Prints the name of a file on one line and whole, with control characters spelled out:
+/// a file can be called anything.
+#[derive(Debug, Clone, Copy)]
+pub struct EscapedPath<'a>(pub &'a Path);
+
+impl Display for EscapedPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped::up_to(usize::MAX, &self.0.to_string_lossy()).fmt(f)
+    }
+}
+
+/// The byte order mark that some editors and shells put before UTF-8 text.
+pub const MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Takes the byte order mark from the beginning of a text. Bytes that are no UTF-8 stay
+/// as they are.
+pub fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(MARK) && std::str::from_utf8(&bytes).is_ok() {
+        bytes.drain(..MARK.len());
+    }
+    bytes
 }
 
 /// The first `max_chars` characters of what `display` prints, without making the
@@ -132,9 +159,37 @@ mod tests {
         ] {
             assert!(steers_terminal(c), "{c:?}");
         }
-        assert!(!steers_terminal('é'));
+        for c in [
+            'é', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}',
+        ] {
+            assert!(!steers_terminal(c), "{c:?}");
+        }
+        for c in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert!(steers_terminal(c), "{c:?}");
+        }
         let shown = Escaped::new(&"x".repeat(1000)).to_string();
         assert_eq!(shown, format!("{}…", "x".repeat(200)));
+    }
+
+    #[test]
+    fn a_file_can_be_called_anything() {
+        let path = Path::new("a\u{1b}[31m/b\nc.wasm");
+        assert_eq!(EscapedPath(path).to_string(), "a\\u{1b}[31m/b\\u{a}c.wasm");
+        let long = "x".repeat(1000);
+        assert_eq!(EscapedPath(Path::new(&long)).to_string(), long);
+    }
+
+    #[test]
+    fn a_text_begins_after_its_mark() {
+        for (bytes, text) in [
+            (&b"\xef\xbb\xbfa"[..], &b"a"[..]),
+            (b"\xef\xbb\xbf", b""),
+            (b"a\xef\xbb\xbf", b"a\xef\xbb\xbf"),
+            (b"\xef\xbb\xbf\xff", b"\xef\xbb\xbf\xff"),
+            (b"", b""),
+        ] {
+            assert_eq!(without_mark(bytes.to_vec()), text);
+        }
     }
 
     #[test]

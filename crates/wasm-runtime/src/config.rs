@@ -8,19 +8,25 @@ pub struct EngineConfig {
     memory_ceiling_bytes: u64,
     max_component_bytes: u64,
     max_host_bytes: u64,
+    max_held_bytes: u64,
     compiler: Compiler,
+    log_rate: LogRate,
 }
 
 impl Default for EngineConfig {
     /// A memory ceiling of 4 MiB; components of up to 32 MiB, half as much again as one that
     /// carries a whole Python interpreter; 256 MiB of host memory for each, three times
-    /// what that keeps; compiled in this process.
+    /// what that keeps, and 2 MiB for what each instance makes the host hold, such as 120
+    /// streams with full buffers; compiled in this process; 1,000 lines and 256 KiB of log a
+    /// second.
     fn default() -> Self {
         Self {
             memory_ceiling_bytes: ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
             max_component_bytes: 32 << 20,
             max_host_bytes: 256 << 20,
+            max_held_bytes: 2 << 20,
             compiler: Compiler::default(),
+            log_rate: LogRate::default(),
         }
     }
 }
@@ -59,9 +65,32 @@ impl EngineConfig {
         self
     }
 
+    /// The most that the host holds for one instance outside of its memory, in bytes:
+    /// streams, listings, files, sockets and the strings of WASI HTTP. A call with
+    /// which it would hold more fails with
+    /// [`Resource::HostMemory`](wasm_core::Resource::HostMemory).
+    #[must_use]
+    pub fn with_max_held_bytes(mut self, bytes: u64) -> Self {
+        self.max_held_bytes = bytes;
+        self
+    }
+
+    /// What each component may write to its log and its standard streams in a second,
+    /// however often it is called and restarted.
+    #[must_use]
+    pub fn with_log_rate(mut self, rate: LogRate) -> Self {
+        self.log_rate = rate;
+        self
+    }
+
     /// The largest memory limit with which a component may be loaded, in bytes.
     pub fn memory_ceiling_bytes(&self) -> u64 {
         self.memory_ceiling_bytes
+    }
+
+    /// The most that the host holds for one instance outside of its memory, in bytes.
+    pub fn max_held_bytes(&self) -> u64 {
+        self.max_held_bytes
     }
 
     /// The largest component that is parsed and compiled, in bytes.
@@ -77,5 +106,45 @@ impl EngineConfig {
     /// Where components are compiled.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
+    }
+
+    /// What each component may write to its log and its standard streams in a second.
+    pub fn log_rate(&self) -> LogRate {
+        self.log_rate
+    }
+}
+
+/// Lines and bytes that a component may write in a second, to its log and its standard
+/// streams together; what it was denied and other warnings about it count too. What is
+/// more is dropped, and told with how many lines it was, at most once a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRate {
+    lines: u32,
+    bytes: u64,
+}
+
+impl LogRate {
+    /// So many lines and so many bytes a second, as they are written: with control
+    /// characters spelled out. A line that begins within the bytes is written whole.
+    pub const fn new(lines: u32, bytes: u64) -> Self {
+        Self { lines, bytes }
+    }
+
+    /// Lines a second.
+    pub const fn lines(self) -> u32 {
+        self.lines
+    }
+
+    /// Bytes a second.
+    pub const fn bytes(self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Default for LogRate {
+    /// 1,000 lines and 256 KiB: four times what one call may write, and less than
+    /// anybody reads.
+    fn default() -> Self {
+        Self::new(1000, 256 << 10)
     }
 }

@@ -29,7 +29,9 @@ use crate::config::EngineConfig;
 use crate::error::{cause, chain};
 use crate::export::check_arguments;
 use crate::host_fn::register_host_functions;
+use crate::lines::{LineBuckets, Lines};
 use crate::store::{Guest, HostState, Meters, StoreManager};
+use crate::wasi::HostAccount;
 
 /// How often a running guest is looked at: the precision of a timeout, and how
 /// long a guest keeps its thread from other tasks.
@@ -59,6 +61,7 @@ pub struct WasmtimeEngine {
     linker: Arc<Linker<HostState>>,
     services: HostServices,
     compiled: CompileCache,
+    line_buckets: LineBuckets,
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
 }
 
@@ -92,6 +95,7 @@ impl WasmtimeEngine {
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {
             compiled: CompileCache::new(config.clone()),
+            line_buckets: LineBuckets::new(config.log_rate()),
             config,
             linker: Arc::new(linker),
             services,
@@ -147,7 +151,15 @@ impl WasmtimeEngine {
         let compiled = self.compile(id, bytes, &config).await?;
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
-        let guest = Guest::new(handle.clone(), config, self.services.clone());
+        let account = HostAccount::new(self.config.max_held_bytes());
+        let lines = Lines::new(self.line_buckets.of(id));
+        let guest = Guest::new(
+            handle.clone(),
+            config,
+            self.services.clone(),
+            account,
+            lines,
+        );
         let slot = Slot {
             guest: Arc::new(guest),
             compiled,
@@ -466,7 +478,10 @@ impl Turn {
         if let Ok(mut store) = slot.take(occupant)
             && let Err(error) = store.shutdown().await
         {
-            tracing::warn!(component = %slot.guest.handle, %error, "shutdown before a restart failed");
+            let text = format!("shutdown before a restart failed: {error}");
+            if let Some(line) = slot.guest.lines.admit_uncounted(text) {
+                tracing::warn!(component = %slot.guest.handle, "{line}");
+            }
         }
         match slot.start().await {
             Ok(store) => {

@@ -10,6 +10,7 @@ use wasmtime_wasi::I32Exit;
 use wasm_core::{Cause, ComponentId, Resource, ResourceLimits, Trap, WasmError, WasmFrame};
 
 use crate::call::Interrupted;
+use crate::wasi::HeldTooMuch;
 
 /// What was going on when a call did not end well.
 pub(crate) struct FailedCall<'a> {
@@ -34,6 +35,9 @@ impl FailedCall<'_> {
     /// The error of a call of an export.
     pub(crate) fn error(&self, error: Error) -> WasmError {
         let frames = frames(&error);
+        if let Some(excess) = error.downcast_ref::<HeldTooMuch>() {
+            return self.held_too_much(excess, frames);
+        }
         let trap = match error.downcast_ref::<WasmtimeTrap>() {
             Some(WasmtimeTrap::Interrupt) => return self.timeout(frames),
             Some(WasmtimeTrap::OutOfFuel) => return self.out_of_fuel(frames, error),
@@ -55,7 +59,7 @@ impl FailedCall<'_> {
 
     /// The error of an instantiation, which may have run start functions.
     pub(crate) fn instantiation(&self, error: Error) -> WasmError {
-        if error.is::<WasmtimeTrap>() {
+        if error.is::<WasmtimeTrap>() || error.is::<HeldTooMuch>() {
             return self.error(error);
         }
         if let Some(requested) = self.denied {
@@ -112,6 +116,19 @@ impl FailedCall<'_> {
             fuel_consumed: self.fuel_consumed,
             frames,
             source: Some(cause(error)),
+        }
+    }
+
+    fn held_too_much(&self, excess: &HeldTooMuch, frames: Box<[WasmFrame]>) -> WasmError {
+        WasmError::ResourceLimitExceeded {
+            component: self.component.clone(),
+            export: self.export.into(),
+            resource: Resource::HostMemory { item: excess.item },
+            limit: excess.limit,
+            requested: Some(excess.held),
+            fuel_consumed: self.fuel_consumed,
+            frames,
+            source: None,
         }
     }
 }

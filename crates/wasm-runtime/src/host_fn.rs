@@ -19,8 +19,9 @@ use crate::abi::{
     WitComponentError, WitComponentId, WitComponentInfo, WitLogLevel, WitMessagingError,
     WitStorageError, WitStorageUsage, WitTimestamp,
 };
+use crate::lines::MAX_LINE_BYTES;
 use crate::store::{Guest, HostState};
-use crate::wasi::{Line, MAX_LINE_BYTES, report_flood};
+use crate::wasi;
 
 const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 const SERVICES: &str = "airssys:core/host-services@1.0.0";
@@ -47,8 +48,7 @@ type Caller<'a> = StoreContextMut<'a, HostState>;
 
 /// Adds the imports of the contract and of WASI to `linker`.
 pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasi::add_to_linker(linker)?;
     host_messaging(linker)?;
     host_services(linker)?;
     storage(linker)
@@ -74,12 +74,8 @@ impl Guest {
             return;
         }
         let component = self.id();
-        match self.lines.next() {
-            Line::Write => {
-                tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{denied}");
-            }
-            Line::Last => report_flood(component),
-            Line::Drop => {}
+        if let Some(line) = self.lines.admit(|| denied.to_string()) {
+            tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{line}");
         }
     }
 
@@ -150,16 +146,17 @@ impl Guest {
             return;
         }
         let component = self.id();
-        match self.lines.next() {
-            Line::Write => {}
-            Line::Last => return report_flood(component),
-            Line::Drop => return,
-        }
-        let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
-        for (key, value) in context.iter().take(MAX_LOG_PAIRS) {
-            // Quoted, so that no text of the component passes for another pair.
-            line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
-        }
+        let text = || {
+            let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
+            for (key, value) in context.iter().take(MAX_LOG_PAIRS) {
+                // Quoted, so that no text of the component passes for another pair.
+                line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
+            }
+            line
+        };
+        let Some(line) = self.lines.admit(text) else {
+            return;
+        };
         macro_rules! event {
             ($macro:ident) => {
                 tracing::$macro!(target: crate::COMPONENT_TARGET, %component, level = %level, "{line}")

@@ -36,13 +36,14 @@ mod error;
 mod export;
 mod host_fn;
 mod limiter;
+mod lines;
 mod loader;
 mod store;
 mod wasi;
 
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess};
-pub use config::EngineConfig;
+pub use config::{EngineConfig, LogRate};
 pub use engine::WasmtimeEngine;
 pub use loader::{FileComponentLoader, read_component};
 pub use store::HostState;

@@ -20,9 +20,13 @@ use wasm_core::{
 use crate::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadata, WitWasmError};
 use crate::call::bounded;
 use crate::compiled::Compiled;
-use crate::error::{FailedCall, cause, chain};
+use crate::error::FailedCall;
 use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
-use crate::wasi::{GuestOutput, LineBudget, NoHttp, UnreadableDir, WasiGrants};
+use crate::lines::Lines;
+use crate::wasi::{
+    Descriptors, Files, FilesView, GuestOutput, HostAccount, NoHttp, Operations, Sockets,
+    UnreadableDir, WasiGrants,
+};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
 pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
@@ -50,7 +54,10 @@ pub(crate) struct Guest {
     pub(crate) handle: ComponentHandle,
     pub(crate) config: ComponentConfig,
     pub(crate) services: HostServices,
-    pub(crate) lines: LineBudget,
+    pub(crate) lines: Lines,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) account: HostAccount,
     messages_left: AtomicU32,
     sent_bytes_left: AtomicU64,
     /// Whether the instance is in its last call.
@@ -62,12 +69,17 @@ impl Guest {
         handle: ComponentHandle,
         config: ComponentConfig,
         services: HostServices,
+        account: HostAccount,
+        lines: Lines,
     ) -> Self {
         Self {
+            operations: Arc::new(Operations::new(handle.id().clone())),
+            descriptors: Arc::new(Descriptors::new(handle.id().clone())),
+            account,
             handle,
             config,
             services,
-            lines: LineBudget::default(),
+            lines,
             messages_left: AtomicU32::new(0),
             sent_bytes_left: AtomicU64::new(0),
             shuts_down: AtomicBool::new(false),
@@ -116,6 +128,8 @@ pub struct HostState {
     pub(crate) limiter: WasmResourceLimiter,
     deadline: Instant,
     wasi: WasiCtx,
+    files: Files,
+    pub(crate) tcp: Sockets,
     http: WasiHttpCtx,
     http_hooks: NoHttp,
     outputs: Vec<Arc<GuestOutput>>,
@@ -142,6 +156,20 @@ impl HostState {
     /// cancelled, by dropping its future, together with the call.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl HostState {
+    pub(crate) fn files(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.files,
+            table: &mut self.table,
+        }
+    }
+
+    /// Adds up what the host holds for the instance, now that `item` has come to it.
+    pub(crate) fn settle(&mut self, item: &'static str) -> wasmtime::Result<()> {
+        self.guest.account.settle(&mut self.table, item)
     }
 }
 
@@ -478,15 +506,15 @@ fn new_store(
     guest: &Arc<Guest>,
     meters: &Meters,
 ) -> Result<Store<HostState>, WasmError> {
-    let wasi = WasiGrants::new(guest).map_err(|UnreadableDir { path, error }| {
+    let wasi = WasiGrants::new(guest, guest.account).map_err(|UnreadableDir { path, error }| {
         WasmError::InstantiationFailed {
             component: guest.id().clone(),
             reason: format!(
                 "the directory {} cannot be opened: {} (`wasi` in [permissions])",
                 path.display(),
-                chain(&error)
+                error
             ),
-            source: Some(cause(error)),
+            source: Some(Arc::new(error)),
         }
     })?;
     let mut table = ResourceTable::new();
@@ -497,6 +525,8 @@ fn new_store(
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
         deadline: Instant::now(),
         wasi: wasi.context,
+        files: wasi.files,
+        tcp: Sockets::default(),
         http: NoHttp::context(),
         http_hooks: NoHttp,
         outputs: wasi.outputs,

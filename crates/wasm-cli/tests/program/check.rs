@@ -1,4 +1,4 @@
-use crate::{Folder, limited, program, repository, terminal};
+use crate::{Ended, Folder, command, ended, limited, program, repository, terminal};
 
 #[test]
 fn says_what_was_checked() {
@@ -17,6 +17,51 @@ fn goes_on_after_a_problem() {
     folder.fixture(wasm_fixtures::ECHO);
     let lines = ["check truncated.wasm echo.wasm nowhere"];
     folder.shows("check-of-several", &lines);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_can_be_called_anything() {
+    let folder = Folder::new();
+    folder.component("app", wasm_fixtures::ECHO, "");
+    let name = "e\u{1b}[31m\nred.wasm";
+    let escaped = "e\\u{1b}[31m\\u{a}red.wasm";
+    for wasm in [wasm_fixtures::ECHO.wasm, wasm_fixtures::UNKNOWN_IMPORT.wasm] {
+        folder.write(name, wasm);
+        for arguments in [
+            &["check", name][..],
+            &["inspect", name],
+            &["run", name, "-m", "x"],
+            &["run", name, "-m", "x", "--memory", "1B"],
+            &["call", name, "f()"],
+            &["up", name],
+            &["up", "app", "--data", name],
+        ] {
+            let output = command(arguments)
+                .current_dir(folder.0.path())
+                .output()
+                .unwrap();
+            let Ended { stdout, stderr, .. } = ended(&output);
+            let text = stdout + &stderr;
+            assert!(
+                !text.contains('\u{1b}') && !text.contains("\nred"),
+                "{text:?}"
+            );
+            assert!(
+                text.contains(escaped) || arguments.contains(&"1B"),
+                "{text:?}"
+            );
+        }
+    }
+    let folder_name = "f\u{1b}[31m";
+    folder.component(folder_name, wasm_fixtures::ECHO, "");
+    let checked = program(["check", &folder.path(folder_name)]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(!checked.stdout.contains('\u{1b}'), "{checked:?}");
+    assert!(
+        checked.stdout.contains("f\\u{1b}[31m/Component.toml: ok"),
+        "{checked:?}"
+    );
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod docs;
 mod examples;
 mod inspect;
 mod run;
+#[cfg(unix)]
+mod stalled;
 mod up;
 
 use std::ffi::OsStr;

@@ -76,6 +76,30 @@ fn a_line_longer_than_the_components_memory_is_refused() {
     assert_eq!(answers[1]["reply"], json!({"text": "ok"}));
 }
 
+/// Also those that join letters, or say in which direction they are written.
+#[test]
+fn texts_of_all_people_are_text() {
+    let texts = "👩\u{200d}💻\nمی\u{200c}خواهم\nשלום\u{200f}\na\u{2060}b\u{200b}c\u{200e}\n";
+    with_input(["run", &example("echo")], texts.as_bytes()).expect(0, texts);
+    // These would turn round what stands beside them.
+    let steering = "a\u{202e}b\na\u{2066}b\n";
+    let shown = "0x61e280ae62\n0x61e281a662\n";
+    with_input(["run", &example("echo")], steering.as_bytes()).expect(0, shown);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_text() {
+    let input = "\u{feff}one\r\n\u{feff}two\r\n";
+    let shown = "one\n0xefbbbf74776f\n";
+    with_input(["run", &example("echo")], input.as_bytes()).expect(0, shown);
+    let folder = Folder::new();
+    let file = folder.write("message", "\u{feff}hi");
+    program(["run", &example("echo"), "--message-file", &file]).expect(0, "hi\n");
+    let echo = "\u{feff}demo/echo/main hi\r\n";
+    let ended = with_input(["up", &example("echo")], echo.as_bytes());
+    ended.expect(0, "demo/echo/main: hi\n");
+}
+
 #[test]
 fn an_answer_is_an_object_for_programs() {
     let spin = example("spin");

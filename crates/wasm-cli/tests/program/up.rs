@@ -10,12 +10,12 @@ use wasm_fixtures::Fixture;
 use crate::{Ended, Folder, command, example, repository, with_input};
 
 /// For what takes milliseconds, on a machine that does something else.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 impl Folder {
     /// The component `demo/NAME/main` in a folder of its own, with more lines for its
     /// manifest.
-    fn component(&self, name: &str, fixture: Fixture, more: &str) {
+    pub(crate) fn component(&self, name: &str, fixture: Fixture, more: &str) {
         fs::create_dir_all(self.0.path().join(name)).unwrap();
         self.write(&format!("{name}/component.wasm"), fixture.wasm);
         self.manifest(name, &format!("demo/{name}/main"), more);
@@ -148,7 +148,7 @@ fn wait_for(lines: &Receiver<String>, part: &str) {
     panic!("{part:?} is not in {seen:#?}");
 }
 
-fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+pub(crate) fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
         for line in BufReader::new(output).lines() {

@@ -3,7 +3,7 @@ use std::fmt::{self, Display};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::text::Escaped;
+use crate::text::{Escaped, EscapedPath};
 
 /// A file with more problems is no manifest.
 const MAX_PROBLEMS: usize = 100;
@@ -158,7 +158,7 @@ impl ManifestProblem {
 
 impl Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (file, message) = (self.file.display(), self.message());
+        let (file, message) = (EscapedPath(&self.file), self.message());
         write!(f, "{file}:{}:{}: {message}", self.line, self.column)?;
         match &self.help {
             Some(help) => write!(f, " ({help})"),

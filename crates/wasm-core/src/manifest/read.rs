@@ -257,8 +257,9 @@ impl Reader<'_> {
     }
 
     fn wasi(&mut self, section: &Section<'_, '_>) -> Vec<WasiGrant> {
-        const GRANTS: &str = "\"stdout\", \"stderr\", \"env\", { dir = \"...\", access = \"read\" \
-                              or \"write\" } or { connect = \"ip:port\" }";
+        const GRANTS: &str = "\"stdout\", \"stderr\", \"env\", { dir = \"...\", access = \"read\" }, \
+                              { dir = \"...\", access = \"write\", quota = \"16MiB\" } or \
+                              { connect = \"ip:port\" }";
         let allowed = format!("a list of {GRANTS}");
         let mut directories = HashSet::new();
         self.list(section, "wasi", &allowed, |reader, item| {
@@ -298,7 +299,7 @@ impl Reader<'_> {
             });
             return address.map(WasiGrant::Connect);
         }
-        self.unknown_keys(&mut grant, &["dir", "access"]);
+        self.unknown_keys(&mut grant, &["dir", "access", "quota"]);
         let allowed = "the path of a folder, relative to the manifest's, and each once";
         let guest = self.required(&grant, "dir", allowed, |value| {
             relative_path(value)?;
@@ -312,12 +313,45 @@ impl Reader<'_> {
         let access = self.required(&grant, "access", &one_of(&ACCESSES), |value| {
             choice(value, &ACCESSES)
         });
+        let quota = self.quota(&grant, access);
         let guest = guest?;
         Some(WasiGrant::Dir {
             host: self.folder.join(&guest),
             guest,
             access: access?,
+            quota,
         })
+    }
+
+    /// How much may be in a folder granted for writing.
+    fn quota(&mut self, grant: &Section<'_, '_>, access: Option<DirAccess>) -> Option<u64> {
+        if let (Some(value), Some(DirAccess::Read)) = (grant.table.get("quota"), access) {
+            self.report(
+                value.span(),
+                grant.dotted("quota"),
+                Found::Value("a quota of a folder that is only read".to_owned()),
+                "a quota beside `access = \"write\"`",
+            );
+            return None;
+        }
+        let allowed = "a size such as \"16MiB\", from 4KiB on, or \"unbounded\"";
+        let quota = self.optional(grant, "quota", allowed, |value| {
+            if value.as_str() == Some("unbounded") {
+                return Ok(None);
+            }
+            let bytes = size(value)?;
+            if bytes >= WasiGrant::MIN_QUOTA_BYTES {
+                return Ok(Some(bytes));
+            }
+            Err(Some(format!(
+                "each file counts {} besides its size",
+                format_bytes(WasiGrant::MIN_QUOTA_BYTES)
+            )))
+        });
+        match access? {
+            DirAccess::Read => None,
+            DirAccess::Write => quota.unwrap_or(Some(WasiGrant::DEFAULT_QUOTA_BYTES)),
+        }
     }
 
     fn supervision(&mut self, root: &DeTable<'_>) -> Supervision {

@@ -83,12 +83,23 @@ fn grant(grant: &WasiGrant) -> String {
         WasiGrant::Stdout => Text("stdout").to_string(),
         WasiGrant::Stderr => Text("stderr").to_string(),
         WasiGrant::Env => Text("env").to_string(),
-        WasiGrant::Dir { guest, access, .. } => {
-            let access = match access {
-                DirAccess::Read => "read",
-                DirAccess::Write => "write",
-            };
-            format!("{{ dir = {}, access = {} }}", Text(guest), Text(access))
+        WasiGrant::Dir {
+            guest,
+            access: DirAccess::Read,
+            ..
+        } => format!("{{ dir = {}, access = \"read\" }}", Text(guest)),
+        WasiGrant::Dir {
+            guest,
+            access: DirAccess::Write,
+            quota,
+            ..
+        } => {
+            let quota = quota.map_or_else(|| "unbounded".to_owned(), format_bytes);
+            let guest = Text(guest);
+            format!(
+                "{{ dir = {guest}, access = \"write\", quota = {} }}",
+                Text(&quota)
+            )
         }
         WasiGrant::Connect(address) => format!("{{ connect = \"{address}\" }}"),
     }
@@ -224,11 +235,19 @@ timeout = "1500ms"
                 guest: "data".to_owned(),
                 host: "d/data".into(),
                 access: DirAccess::Read,
+                quota: None,
             },
             WasiGrant::Dir {
                 guest: "../\"out\"".to_owned(),
                 host: "d/../\"out\"".into(),
                 access: DirAccess::Write,
+                quota: Some(16 << 20),
+            },
+            WasiGrant::Dir {
+                guest: "all".to_owned(),
+                host: "d/all".into(),
+                access: DirAccess::Write,
+                quota: None,
             },
         ];
         manifest.supervision.restart = RestartPolicy::OnFailure;

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use wasm_fixtures::{
     DIRECTORY, ECHO, LOG_FLOOD, LOGGER, PING_PONG_LOOP, SELF_ID, SEND_FLOOD, SENDER, STORAGE_FILL,
     STORE,
 };
-use wasm_runtime::WasmtimeEngine;
+use wasm_runtime::{EngineConfig, LogRate, WasmtimeEngine};
 use wasm_testkit::{ManualClock, MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
 
 use crate::support::{
@@ -540,6 +540,55 @@ async fn a_flood_of_lines_is_cut_with_a_warning_and_the_next_call_may_log_again(
     let silent = load(&engine, LOG_FLOOD, config()).await;
     assert_eq!(send(&engine, &silent, "").await.unwrap(), None);
     assert_eq!(transcript.take(), []);
+}
+
+/// Whatever becomes of its instances, and whether it logs or is denied what it asks for.
+#[tokio::test]
+async fn a_component_has_so_many_lines_a_second() {
+    const RATE: u32 = 10;
+    let (transcript, _guard) = Transcript::start();
+    let config_of_engine = EngineConfig::default().with_log_rate(LogRate::new(RATE, 1 << 20));
+    let engine = WasmtimeEngine::new(config_of_engine, HostServices::default()).unwrap();
+    let began = Instant::now();
+    for (fixture, permissions, calls) in [(LOG_FLOOD, permitted(), 1), (SEND_FLOOD, config(), 30)] {
+        let flood = load(&engine, fixture, permissions.clone()).await;
+        // Beside it, as the next version of it is in a swap.
+        let next = load(&engine, fixture, permissions).await;
+        for handle in [&flood, &flood, &next] {
+            for _ in 0..calls {
+                let _ = send(&engine, handle, "").await;
+            }
+            engine.restart_component(handle).await.unwrap();
+        }
+        for handle in [flood, next] {
+            engine.unload_component(&handle).await.unwrap();
+        }
+        let (told, lines): (Vec<_>, Vec<_>) = transcript.take().into_iter().partition(|line| {
+            line.message.contains("in a second") || line.message.contains("dropped:")
+        });
+        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap() + 2;
+        let count = u32::try_from(lines.len()).unwrap();
+        assert!(
+            (RATE..=RATE * seconds).contains(&count),
+            "{count} in {seconds} s"
+        );
+        assert!(
+            u32::try_from(told.len()).unwrap() <= seconds + 1,
+            "{told:#?}"
+        );
+        let first = &told.first().unwrap().message;
+        assert_eq!(
+            first,
+            "more than 10 lines or 1MiB in a second; the rest is dropped"
+        );
+        // Those that were not told of by then are at the end.
+        let last = &told.last().unwrap().message;
+        assert!(
+            last.contains(" lines were dropped: more than 10 lines or 1MiB a second"),
+            "{last}"
+        );
+        assert!(told.iter().all(|line| line.severity == "WARN"));
+    }
 }
 
 fn entry(of: &str, health: HealthStatus) -> ComponentInfo {

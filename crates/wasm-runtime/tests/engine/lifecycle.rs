@@ -470,6 +470,7 @@ async fn a_restart_that_fails_leaves_the_component_failed_with_that_cause() {
         guest: "/data".into(),
         host: granted.clone(),
         access: DirAccess::Read,
+        quota: None,
     });
     let engine = engine();
     let counter = load(&engine, COUNTER, config().with_permissions(permissions)).await;

@@ -39,6 +39,7 @@ fn dir(host: PathBuf, access: DirAccess) -> WasiGrant {
         guest: "/data".to_owned(),
         host,
         access,
+        quota: None,
     }
 }
 

@@ -158,6 +158,7 @@ pub fn wasi_grants() -> impl Strategy<Value = WasiGrant> {
             guest,
             host: host.into(),
             access,
+            quota: None,
         }),
     ]
 }

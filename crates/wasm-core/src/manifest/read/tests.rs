@@ -288,6 +288,11 @@ wasi = [{ connect = "localhost:80" }]
 wasi = [{ connect = 80 }]
 wasi = [{ connect = "[::1]:80", access = "read" }]
 wasi = [{ dir = "a", acess = "read" }]
+wasi = [{ dir = "a", access = "read", quota = "1MiB" }]
+wasi = [{ dir = "a", access = "write", quota = "1KiB" }]
+wasi = [{ dir = "a", access = "write", quota = "none" }]
+wasi = [{ dir = "a", access = "write", quota = 1024 }]
+wasi = [{ dir = "a", access = "write", qouta = "1MiB" }]
 sent = []
 "#;
     let said = mistaken_in("permissions", permissions);
@@ -310,8 +315,27 @@ fn a_granted_directory_lies_beside_the_manifest() {
                 guest: "../data".to_owned(),
                 host: host.into(),
                 access: DirAccess::Write,
+                quota: Some(WasiGrant::DEFAULT_QUOTA_BYTES),
             }]
         );
+    }
+}
+
+#[test]
+fn a_folder_granted_for_writing_has_a_quota_unless_it_says_otherwise() {
+    for (more, expected) in [
+        ("", Some(64 << 20)),
+        (", quota = \"16MiB\"", Some(16 << 20)),
+        (", quota = \"4KiB\"", Some(4 << 10)),
+        (", quota = \"unbounded\"", None),
+    ] {
+        let grant = format!("{{ dir = \"data\", access = \"write\"{more} }}");
+        let text = format!("{MINIMAL}[permissions]\nwasi = [{grant}]\n");
+        let manifest = manifest(&text, Path::new("Component.toml"), CEILING).unwrap();
+        let [WasiGrant::Dir { quota, .. }] = &*manifest.permissions.wasi else {
+            panic!("{manifest:?}");
+        };
+        assert_eq!(*quota, expected, "{more}");
     }
 }
 

@@ -1,0 +1,150 @@
+//! Ctrl-C and SIGTERM. A thread of its own hears them, whatever the others wait for.
+
+use std::future::pending;
+use std::process;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::outcome::INTERRUPTED;
+use crate::output::finish_within;
+
+/// A program that does not notice a signal in this time is busy with something that
+/// cannot be interrupted, such as a folder on a network that is gone.
+const NOTICED: Duration = Duration::from_secs(1);
+/// For what is printed already, when a second signal ends the program at once.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+struct State {
+    has_come: bool,
+    is_taken: bool,
+    /// How many wait for a signal, one within the other.
+    depth: usize,
+}
+
+fn state() -> &'static watch::Sender<State> {
+    static STATE: OnceLock<watch::Sender<State>> = OnceLock::new();
+    STATE.get_or_init(watch::Sender::default)
+}
+
+/// From now on, the first signal is what an [`Interruption`] waits for, and the second ends
+/// the program.
+pub(crate) fn listen() {
+    let thread = thread::Builder::new().name("signals".to_owned());
+    // Without this thread, the system ends the program.
+    let _ = thread.spawn(|| {
+        if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(obey());
+        }
+    });
+}
+
+async fn obey() {
+    let Some(mut listener) = Listener::new() else {
+        return;
+    };
+    listener.next().await;
+    state().send_modify(|state| state.has_come = true);
+    let unnoticed = async {
+        sleep(NOTICED).await;
+        if state().borrow().is_taken {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = listener.next() => {}
+        () = unnoticed => {}
+    }
+    finish_within(AT_ONCE);
+    process::exit(i32::from(INTERRUPTED));
+}
+
+/// Waits for the first signal. It is for the innermost of those who wait for it: what
+/// is around that waits for what it makes of it.
+#[derive(Debug)]
+pub(crate) struct Interruption {
+    depth: usize,
+}
+
+impl Interruption {
+    /// Within those that are there already.
+    pub(crate) fn new() -> Self {
+        let mut depth = 0;
+        state().send_modify(|state| {
+            state.depth += 1;
+            depth = state.depth;
+        });
+        Self { depth }
+    }
+
+    pub(crate) async fn comes(&self) {
+        let mut changes = state().subscribe();
+        let is_for_this =
+            |state: &State| state.has_come && !state.is_taken && state.depth == self.depth;
+        // The sender is never dropped.
+        let _ = changes.wait_for(is_for_this).await;
+        state().send_modify(|state| state.is_taken = true);
+    }
+}
+
+impl Drop for Interruption {
+    fn drop(&mut self) {
+        state().send_modify(|state| state.depth -= 1);
+    }
+}
+
+/// Whether a signal came; if so, the program is about to end.
+pub(crate) fn take() -> bool {
+    let has_come = state().borrow().has_come;
+    if has_come {
+        state().send_modify(|state| state.is_taken = true);
+    }
+    has_come
+}
+
+#[cfg(unix)]
+struct Listener {
+    interrupt: Signal,
+    /// What a service manager or a container runtime ends a program with.
+    terminate: Signal,
+}
+
+#[cfg(unix)]
+impl Listener {
+    fn new() -> Option<Self> {
+        Some(Self {
+            interrupt: signal(SignalKind::interrupt()).ok()?,
+            terminate: signal(SignalKind::terminate()).ok()?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Listener;
+
+#[cfg(not(unix))]
+impl Listener {
+    fn new() -> Option<Self> {
+        Some(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            pending::<()>().await;
+        }
+    }
+}

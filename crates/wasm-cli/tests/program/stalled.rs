@@ -1,0 +1,345 @@
+//! Whoever does not read what the program prints, or does not write what it reads, stops
+//! neither its components nor its end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::up::{LONG, lines_of};
+use crate::{Folder, command, example};
+
+const LOGS: &str = "[permissions]\nlog = \"trace\"\n";
+/// More than a pipe holds, and more than the program keeps.
+const MANY: usize = 60;
+/// Of what may be logged.
+const ANY: [&str; 4] = ["--log-lines", "1000000", "--log-bytes", "1GiB"];
+
+/// The program, whose output nobody reads until a test does.
+struct Stalled {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+impl Stalled {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+        }
+    }
+
+    fn types(&mut self, lines: &str) {
+        self.stdin
+            .as_mut()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
+    }
+
+    /// Types so much that the program cannot read all of it, and comes to what stalls it.
+    fn types_on(&mut self, lines: String) {
+        let mut stdin = self.stdin.take().unwrap();
+        thread::spawn(move || {
+            let _ = stdin.write_all(lines.as_bytes());
+            // Its end would be another reason to end.
+            thread::sleep(LONG);
+        });
+        thread::sleep(Duration::from_secs(2));
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// It ends long before any reader comes.
+    #[track_caller]
+    fn ends_with(&mut self, code: i32) {
+        let began = Instant::now();
+        while began.elapsed() < LONG {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(code));
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end");
+    }
+
+    fn rest_of_stderr(&mut self) -> String {
+        let mut text = String::new();
+        let mut stderr = self.stderr.take().unwrap();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A component that answers, two that log, and one that computes until its time is up.
+fn noisy() -> Folder {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.component("spin", wasm_fixtures::SPIN, "");
+    let manifest = fs::read_to_string(folder.path("spin/Component.toml")).unwrap();
+    let manifest = manifest
+        .replace("5s", "300ms")
+        .replace("1_000_000", "\"unmetered\"");
+    folder.write("spin/Component.toml", manifest);
+    for name in ["first", "second"] {
+        folder.component(name, wasm_fixtures::LOG_FLOOD, LOGS);
+        let manifest = fs::read_to_string(folder.path(&format!("{name}/Component.toml"))).unwrap();
+        let manifest = manifest.replace("1_000_000", "10_000_000");
+        folder.write(&format!("{name}/Component.toml"), manifest);
+    }
+    folder
+}
+
+fn logging() -> String {
+    "send demo/first/main x\nsend demo/second/main x\n".repeat(MANY)
+}
+
+#[test]
+fn who_does_not_read_the_log_stops_no_component() {
+    let folder = noisy();
+    let path = folder.path("");
+    let flags = [&["up", &path, "--timeout", "1s"], &ANY[..]].concat();
+    let mut program = Stalled::start(&flags);
+    let replies = lines_of(program.stdout.take().unwrap());
+    program.types("demo/echo/main before\n");
+    assert_eq!(
+        replies.recv_timeout(LONG).as_deref(),
+        Ok("demo/echo/main: before")
+    );
+    program.types(&logging());
+    // Its report comes when its time is up, and the next line after that.
+    program.types("demo/spin/main x\ndemo/echo/main after\n");
+    assert_eq!(
+        replies.recv_timeout(LONG).as_deref(),
+        Ok("demo/echo/main: after")
+    );
+    program.signal("-TERM");
+    program.ends_with(0);
+}
+
+#[test]
+fn what_was_not_read_is_counted_once_somebody_reads() {
+    let folder = noisy();
+    let path = folder.path("");
+    let flags = [&["up", &path], &ANY[..]].concat();
+    let mut program = Stalled::start(&flags);
+    let replies = lines_of(program.stdout.take().unwrap());
+    program.types(&logging());
+    program.types("demo/echo/main x\n");
+    assert_eq!(
+        replies.recv_timeout(LONG).as_deref(),
+        Ok("demo/echo/main: x")
+    );
+    // All were handled, and 256 lines and a warning came of each.
+    let logged = 2 * MANY * 257;
+    program.stdin = None;
+    let text = program.rest_of_stderr();
+    program.ends_with(0);
+    let count = |line: &str| -> Option<usize> {
+        let rest = line.strip_prefix("… ")?;
+        let (count, _) = rest.split_once(" log line")?;
+        Some(count.replace('_', "").parse().unwrap())
+    };
+    let dropped: usize = text.lines().filter_map(count).sum();
+    assert!(dropped > 0, "{}", text.len());
+    let written = text
+        .lines()
+        .filter(|line| line.starts_with("[demo/"))
+        .count();
+    // What the program itself says may be among them.
+    let all = written + dropped;
+    assert!(
+        (logged..logged + 20).contains(&all),
+        "{written} + {dropped}"
+    );
+}
+
+#[test]
+fn replies_that_nobody_reads_hold_up_no_signal() {
+    let replies = format!("demo/echo/main {}\n", "x".repeat(1000)).repeat(300);
+    let errors = format!("no/such/x {}\n", "y".repeat(300)).repeat(2000);
+    for (signal, lines) in [("-INT", &replies), ("-TERM", &replies), ("-TERM", &errors)] {
+        let mut program = Stalled::start(&["up", &example("echo"), "--stay"]);
+        program.types_on(lines.clone());
+        program.signal(signal);
+        program.ends_with(0);
+    }
+    let mut program = Stalled::start(&["run", &example("echo")]);
+    program.types_on(format!("{}\n", "x".repeat(1000)).repeat(300));
+    program.signal("-INT");
+    program.ends_with(130);
+}
+
+#[test]
+fn nothing_is_read_and_the_program_ends() {
+    let folder = noisy();
+    let path = folder.path("");
+    let flags = [&["up", &path, "--verbose"], &ANY[..]].concat();
+    for signal in ["-INT", "-TERM"] {
+        let mut program = Stalled::start(&flags);
+        let echo = format!("demo/echo/main {}\n", "x".repeat(1000)).repeat(200);
+        program.types_on(logging() + &echo);
+        program.signal(signal);
+        program.ends_with(0);
+    }
+}
+
+#[test]
+fn events_are_told_while_nobody_reads_the_replies() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.component("other", wasm_fixtures::ECHO, "");
+    let path = folder.path("");
+    let mut program = Stalled::start(&["up", &path, "--watch"]);
+    let said = lines_of(program.stderr.take().unwrap());
+    program.types_on(format!("demo/echo/main {}\n", "x".repeat(1000)).repeat(300));
+    folder.write("other/component.wasm", wasm_fixtures::COUNTER.wasm);
+    let began = Instant::now();
+    loop {
+        let line = said.recv_timeout(LONG).unwrap();
+        if line == "demo/other/main was replaced" {
+            break;
+        }
+        assert!(began.elapsed() < LONG, "{line}");
+    }
+    program.signal("-TERM");
+    program.ends_with(0);
+}
+
+/// As two components at one pipe, which a terminal is too.
+#[test]
+fn what_is_read_from_one_pipe_is_in_order() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let program = env!("CARGO_BIN_EXE_airssys-wasm");
+    let line = format!("'{program}' up '{}' --verbose 2>&1", folder.path(""));
+    let mut child = Command::new("sh")
+        .args(["-c", &line])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for n in 0..50 {
+        writeln!(stdin, "demo/echo/main {n}").unwrap();
+        writeln!(stdin, "no/such/component").unwrap();
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let kinds: Vec<char> = text
+        .lines()
+        .filter_map(|line| match line {
+            _ if line.starts_with("demo/echo/main: ") => Some('r'),
+            _ if line.starts_with("error: ") => Some('e'),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds.iter().collect::<String>(), "re".repeat(50), "{text}");
+}
+
+#[test]
+fn a_file_that_nobody_writes_holds_up_no_signal() {
+    let folder = Folder::new();
+    folder.component("pipe", wasm_fixtures::ECHO, "[config]\nfile = \"config\"\n");
+    let config = folder.path("pipe/config");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&config)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let app = folder.path("");
+    let component = folder.path("pipe");
+    let echo = example("echo");
+    for (arguments, signal) in [
+        (&["up", &app][..], "-INT"),
+        (&["up", &app, "--watch"], "-TERM"),
+        (&["check", &component], "-INT"),
+        (&["check", &component], "-TERM"),
+        (&["run", &component, "-m", "x"], "-INT"),
+        (&["run", &echo, "--message-file", &config], "-INT"),
+        (&["run", &echo, "--config", &config, "-m", "x"], "-TERM"),
+        (&["call", &component, "metadata()"], "-INT"),
+    ] {
+        let mut program = Stalled::start(arguments);
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(program.child.try_wait().unwrap(), None, "{arguments:?}");
+        program.signal(signal);
+        program.ends_with(130);
+    }
+}
+
+#[test]
+fn a_file_that_nobody_writes_holds_up_no_neighbour() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.component("later", wasm_fixtures::ECHO, "");
+    let app = folder.path("");
+    let mut program = Stalled::start(&["up", &app, "--watch"]);
+    let replies = lines_of(program.stdout.take().unwrap());
+    program.types("demo/later/main before\n");
+    assert_eq!(
+        replies.recv_timeout(LONG).as_deref(),
+        Ok("demo/later/main: before")
+    );
+    let config = folder.path("later/config");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&config)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let manifest = fs::read_to_string(folder.path("later/Component.toml")).unwrap();
+    folder.write(
+        "later/Component.toml",
+        manifest + "[config]\nfile = \"config\"\n",
+    );
+    // It is noticed, and read, meanwhile.
+    thread::sleep(Duration::from_secs(2));
+    for _ in 0..20 {
+        program.types("demo/echo/main x\ndemo/later/main y\n");
+        assert_eq!(
+            replies.recv_timeout(LONG).as_deref(),
+            Ok("demo/echo/main: x")
+        );
+        assert_eq!(
+            replies.recv_timeout(LONG).as_deref(),
+            Ok("demo/later/main: y")
+        );
+    }
+    // Whoever comes to write it is heard.
+    fs::write(&config, "{}").unwrap();
+    program.types("demo/later/main z\n");
+    assert_eq!(
+        replies.recv_timeout(LONG).as_deref(),
+        Ok("demo/later/main: z")
+    );
+    program.signal("-TERM");
+    program.ends_with(0);
+}

@@ -1,0 +1,310 @@
+//! How many lines a component may write, over its log and its standard streams: so many
+//! in one call, and so many in a second, whatever becomes of its instances meanwhile.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use wasm_core::ComponentId;
+use wasm_core::units::{format_bytes, format_count};
+
+use crate::config::LogRate;
+
+/// Lines that one call may write to its log and its standard streams together.
+const LINES_PER_CALL: u32 = 256;
+
+/// Where a line is cut. Escaped, each byte may take ten times the room.
+pub(crate) const MAX_LINE_BYTES: usize = 2048;
+
+/// How often a component that writes too much is told of.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// The lines of one instance after the other, so that a flood of them costs the guest
+/// its fuel and the operator nothing.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// In this call.
+    written: AtomicU32,
+    bucket: Arc<LineBucket>,
+}
+
+impl Lines {
+    pub(crate) fn new(bucket: Arc<LineBucket>) -> Self {
+        Self {
+            written: AtomicU32::new(0),
+            bucket,
+        }
+    }
+
+    /// For the next call.
+    pub(crate) fn reset(&self) {
+        self.written.store(0, Ordering::Relaxed);
+        self.bucket.tell();
+    }
+
+    /// The line that `text` makes, if it may be written. It is not made for nothing
+    /// more often than a call may write lines.
+    pub(crate) fn admit(&self, text: impl FnOnce() -> String) -> Option<String> {
+        // Saturates in practice: 2^32 lines take longer than any deadline.
+        match self.written.fetch_add(1, Ordering::Relaxed) {
+            n if n < LINES_PER_CALL => self.admit_uncounted(text()),
+            LINES_PER_CALL => {
+                let text =
+                    format!("more than {LINES_PER_CALL} lines in one call; the rest is dropped");
+                if let Some(text) = self.admit_uncounted(text) {
+                    warn(&self.bucket.component, &text);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A line about the component that is not of its call.
+    pub(crate) fn admit_uncounted(&self, text: String) -> Option<String> {
+        self.bucket.take(text.len()).then_some(text)
+    }
+}
+
+/// What the components of an engine may still write. A component that is loaded once
+/// more while it is there, as for a swap, has what the other left.
+#[derive(Debug)]
+pub(crate) struct LineBuckets {
+    rate: LogRate,
+    buckets: Mutex<HashMap<ComponentId, Weak<LineBucket>>>,
+}
+
+impl LineBuckets {
+    pub(crate) fn new(rate: LogRate) -> Self {
+        Self {
+            rate,
+            buckets: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn of(&self, component: &ComponentId) -> Arc<LineBucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get(component).and_then(Weak::upgrade) {
+            return bucket;
+        }
+        // As many are looked at as components are loaded, which costs far more.
+        buckets.retain(|_, bucket| bucket.strong_count() > 0);
+        let bucket = Arc::new(LineBucket::new(component.clone(), self.rate));
+        buckets.insert(component.clone(), Arc::downgrade(&bucket));
+        bucket
+    }
+}
+
+/// What one component may still write. It holds what may be written in a second, and is
+/// filled as the time goes by.
+#[derive(Debug)]
+pub(crate) struct LineBucket {
+    component: ComponentId,
+    rate: LogRate,
+    level: Mutex<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    lines: f64,
+    /// Below zero after a line that was longer than what was left.
+    bytes: f64,
+    filled: Instant,
+    /// Lines that were not told of yet.
+    dropped: u64,
+    told: Option<Instant>,
+}
+
+/// What is to be told of what was dropped.
+#[derive(Debug, PartialEq, Eq)]
+enum Dropped {
+    /// Lines from now on.
+    Beginning,
+    Lines(u64),
+}
+
+impl LineBucket {
+    fn new(component: ComponentId, rate: LogRate) -> Self {
+        Self {
+            component,
+            rate,
+            level: Mutex::new(Level {
+                lines: f64::from(rate.lines()),
+                bytes: rate.bytes() as f64,
+                filled: Instant::now(),
+                dropped: 0,
+                told: None,
+            }),
+        }
+    }
+
+    /// Whether a line of so many bytes may be written.
+    fn take(&self, bytes: usize) -> bool {
+        let (is_taken, dropped) = self.level().take(bytes, &self.rate, Instant::now());
+        self.warn(dropped);
+        is_taken
+    }
+
+    /// Tells how many lines were dropped, if that is due.
+    fn tell(&self) {
+        let due = self.level().due(Instant::now());
+        self.warn(due);
+    }
+
+    /// Without a lock: whoever takes it in may take long.
+    fn warn(&self, dropped: Option<Dropped>) {
+        let lines = format_count(u64::from(self.rate.lines()));
+        let bytes = format_bytes(self.rate.bytes());
+        match dropped {
+            None => {}
+            Some(Dropped::Beginning) => warn(
+                &self.component,
+                &format!("more than {lines} lines or {bytes} in a second; the rest is dropped"),
+            ),
+            Some(Dropped::Lines(dropped)) => warn(
+                &self.component,
+                &format!(
+                    "{} lines were dropped: more than {lines} lines or {bytes} a second",
+                    format_count(dropped)
+                ),
+            ),
+        }
+    }
+
+    fn level(&self) -> MutexGuard<'_, Level> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LineBucket {
+    fn drop(&mut self) {
+        let dropped = self.level().dropped;
+        if dropped > 0 {
+            self.warn(Some(Dropped::Lines(dropped)));
+        }
+    }
+}
+
+impl Level {
+    fn take(&mut self, bytes: usize, rate: &LogRate, now: Instant) -> (bool, Option<Dropped>) {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        let most = f64::from(rate.lines());
+        self.lines = (self.lines + elapsed * most).min(most);
+        let most = rate.bytes() as f64;
+        self.bytes = (self.bytes + elapsed * most).min(most);
+        if self.lines >= 1.0 && self.bytes > 0.0 {
+            self.lines -= 1.0;
+            self.bytes -= bytes as f64;
+            return (true, self.due(now));
+        }
+        self.dropped += 1;
+        if self.dropped == 1 && !self.is_told(now) {
+            // This one is counted with those that come after it.
+            self.told = Some(now);
+            return (false, Some(Dropped::Beginning));
+        }
+        (false, self.due(now))
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Dropped> {
+        if self.dropped == 0 || self.is_told(now) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(Dropped::Lines(std::mem::take(&mut self.dropped)))
+    }
+
+    fn is_told(&self, now: Instant) -> bool {
+        self.told
+            .is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY)
+    }
+}
+
+fn warn(component: &ComponentId, text: &str) {
+    tracing::warn!(target: crate::COMPONENT_TARGET, %component, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(rate: LogRate) -> Lines {
+        let component = "demo/a/main".parse().unwrap();
+        Lines::new(LineBuckets::new(rate).of(&component))
+    }
+
+    #[test]
+    fn a_call_has_so_many_lines() {
+        let lines = lines(LogRate::default());
+        let text = || "x".to_owned();
+        for _ in 0..LINES_PER_CALL {
+            assert_eq!(lines.admit(text), Some(text()));
+        }
+        for _ in 0..2 {
+            assert_eq!(lines.admit(|| panic!("made for nothing")), None);
+        }
+        lines.reset();
+        assert_eq!(lines.admit(text), Some(text()));
+    }
+
+    #[test]
+    fn a_second_has_so_many_lines_and_bytes() {
+        let began = Instant::now();
+        let level = || Level {
+            lines: 10.0,
+            bytes: 100.0,
+            filled: began,
+            dropped: 0,
+            told: None,
+        };
+        let rate = LogRate::new(10, 100);
+        let after = |ms| began + Duration::from_millis(ms);
+
+        let mut many = level();
+        for _ in 0..10 {
+            assert_eq!(many.take(1, &rate, began), (true, None));
+        }
+        assert_eq!(
+            many.take(1, &rate, began),
+            (false, Some(Dropped::Beginning))
+        );
+        assert_eq!(many.take(1, &rate, after(99)), (false, None));
+        assert_eq!(many.take(1, &rate, after(100)), (true, None));
+        assert_eq!(many.take(1, &rate, after(101)), (false, None));
+        // Told once a second, whether the line is written or not.
+        assert_eq!(
+            many.take(1, &rate, after(1000)),
+            (true, Some(Dropped::Lines(3)))
+        );
+        // An idle time saves nothing up.
+        for _ in 0..10 {
+            assert_eq!(many.take(1, &rate, after(60_000)), (true, None));
+        }
+        assert!(!many.take(1, &rate, after(60_000)).0);
+
+        let mut long = level();
+        assert_eq!(long.take(150, &rate, began), (true, None));
+        assert_eq!(
+            long.take(1, &rate, began),
+            (false, Some(Dropped::Beginning))
+        );
+        assert_eq!(long.take(1, &rate, after(500)), (false, None));
+        assert_eq!(long.due(after(999)), None);
+        assert_eq!(long.due(after(1000)), Some(Dropped::Lines(2)));
+        assert_eq!(long.take(1, &rate, after(1001)), (true, None));
+    }
+
+    #[test]
+    fn a_component_has_one_bucket_as_long_as_it_is_there() {
+        let buckets = LineBuckets::new(LogRate::default());
+        let [a, b] = ["demo/a/main", "demo/b/main"].map(|id| id.parse().unwrap());
+        let first = buckets.of(&a);
+        assert!(Arc::ptr_eq(&first, &buckets.of(&a)));
+        assert!(!Arc::ptr_eq(&first, &buckets.of(&b)));
+        drop(first);
+        let _b = buckets.of(&b);
+        assert_eq!(buckets.buckets.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a component makes the host hold on its behalf, outside of its linear memory:
+//! one account for each instance, in bytes.
+//!
+//! Everything that outlives a call lies in the instance's resource table, so the
+//! account is added up from the table whenever something comes to it. There is no
+//! balance to keep in step, and nothing that is dropped can be forgotten.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+
+use wasm_core::units::format_bytes;
+
+use super::files::Listing;
+use super::http::{BODY_BYTES, FIELDS_BYTES};
+
+/// An entry of the resource table and the small thing in it: a pollable, a clock, the
+/// network, an open file's handle, an error.
+const ENTRY_BYTES: u64 = 1 << 10;
+
+/// What a stream holds at the most: the chunk that was read ahead or waits to be
+/// written.
+pub(super) const STREAM_BYTES: usize = 16 << 10;
+
+/// How much an instance may make the host hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostAccount {
+    limit: u64,
+}
+
+impl HostAccount {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit }
+    }
+
+    /// Adds up what `table` holds now that `item` has come to it.
+    ///
+    /// # Errors
+    /// [`HeldTooMuch`], which ends the call and with it the instance.
+    pub(crate) fn settle(
+        &self,
+        table: &mut ResourceTable,
+        item: &'static str,
+    ) -> wasmtime::Result<()> {
+        let held = table.iter_mut().map(|entry| bytes_of(entry)).sum();
+        if held <= self.limit {
+            return Ok(());
+        }
+        Err(wasmtime::Error::new(HeldTooMuch {
+            item,
+            held,
+            limit: self.limit,
+        }))
+    }
+}
+
+/// What an entry of a resource table takes of the host's memory, at the most.
+fn bytes_of(entry: &(dyn Any + Send)) -> u64 {
+    let more = if entry.is::<DynInputStream>() || entry.is::<DynOutputStream>() {
+        STREAM_BYTES
+    } else if let Some(listing) = entry.downcast_ref::<Listing>() {
+        listing.max_bytes()
+    } else if entry.is::<FieldMap>() {
+        FIELDS_BYTES
+    } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
+        FIELDS_BYTES + request_bytes(request) + body_bytes(request.body.is_some())
+    } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
+        FIELDS_BYTES + body_bytes(response.body.is_some())
+    } else if entry.is::<HostOutgoingBody>() {
+        BODY_BYTES
+    } else {
+        0
+    };
+    ENTRY_BYTES + more as u64
+}
+
+fn request_bytes(request: &HostOutgoingRequest) -> usize {
+    let method = match &request.method {
+        Method::Other(name) => name.capacity(),
+        _ => 0,
+    };
+    let scheme = match &request.scheme {
+        Some(Scheme::Other(name)) => name.capacity(),
+        _ => 0,
+    };
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+    method + scheme + text(&request.authority) + text(&request.path_with_query)
+}
+
+/// A body keeps a chunk, and its trailers once it is finished.
+fn body_bytes(has_body: bool) -> usize {
+    if has_body {
+        BODY_BYTES + FIELDS_BYTES
+    } else {
+        0
+    }
+}
+
+/// More than an instance may make the host hold.
+#[derive(Debug)]
+pub(crate) struct HeldTooMuch {
+    /// What came last.
+    pub(crate) item: &'static str,
+    /// In bytes, with that.
+    pub(crate) held: u64,
+    /// In bytes.
+    pub(crate) limit: u64,
+}
+
+impl Display for HeldTooMuch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "with {} the host would hold {} for it, of at most {}",
+            self.item,
+            format_bytes(self.held),
+            format_bytes(self.limit)
+        )
+    }
+}
+
+impl StdError for HeldTooMuch {}

@@ -1,0 +1,108 @@
+//! From the grants of a component to what its instance has of WASI.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use wasm_core::WasiGrant;
+
+use super::account::HostAccount;
+use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
+use super::files::Files;
+use super::output::{GuestOutput, OutputHandle};
+use crate::store::Guest;
+
+/// What a language runtime draws to seed its own generator is far below; each
+/// byte costs the host, not the guest.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// What an instance has of WASI.
+pub(crate) struct WasiGrants {
+    pub(crate) context: WasiCtx,
+    pub(crate) files: Files,
+    pub(crate) outputs: Vec<Arc<GuestOutput>>,
+}
+
+/// A directory that was granted but cannot be opened.
+pub(crate) struct UnreadableDir {
+    pub(crate) path: PathBuf,
+    pub(crate) error: io::Error,
+}
+
+impl WasiGrants {
+    pub(crate) fn new(guest: &Arc<Guest>, account: HostAccount) -> Result<Self, UnreadableDir> {
+        let Guest {
+            config, services, ..
+        } = &**guest;
+        let mut outputs = Vec::new();
+        let mut addresses = Vec::new();
+        let mut files = Files::new(account, &guest.operations, &guest.descriptors);
+        let component = guest.id();
+        let mut builder = WasiCtxBuilder::new();
+        builder
+            .max_random_size(MAX_RANDOM_BYTES)
+            .wall_clock(CoarseWallClock(Arc::clone(&services.clock)))
+            .monotonic_clock(CoarseMonotonicClock(Instant::now()))
+            .allow_ip_name_lookup(false)
+            .allow_udp(false)
+            .allow_tcp(false);
+        let mut output = |stream| {
+            let output = Arc::new(GuestOutput::new(guest, stream));
+            outputs.push(Arc::clone(&output));
+            OutputHandle(output)
+        };
+        for grant in &config.permissions.wasi {
+            match grant {
+                WasiGrant::Stdout => {
+                    builder.stdout(output("stdout"));
+                }
+                WasiGrant::Stderr => {
+                    builder.stderr(output("stderr"));
+                }
+                WasiGrant::Env => {
+                    builder.envs(&config.env);
+                }
+                WasiGrant::Dir {
+                    guest,
+                    host,
+                    access,
+                    quota,
+                } => {
+                    files
+                        .grant(component, guest, host, *access, *quota)
+                        .map_err(|error| UnreadableDir {
+                            path: host.clone(),
+                            error,
+                        })?;
+                }
+                WasiGrant::Connect(address) => addresses.push(*address),
+                // A grant that this engine does not know grants nothing.
+                _ => {}
+            }
+        }
+        if !addresses.is_empty() {
+            builder
+                .allow_tcp(true)
+                .socket_addr_check(move |address, usage| {
+                    // Binding to any port of one's own comes with connecting.
+                    let granted = match usage {
+                        SocketAddrUse::TcpConnect => addresses.contains(&address),
+                        SocketAddrUse::TcpBind => {
+                            address.ip().is_unspecified() && address.port() == 0
+                        }
+                        _ => false,
+                    };
+                    Box::pin(async move { granted })
+                });
+        }
+        Ok(Self {
+            context: builder.build(),
+            files,
+            outputs,
+        })
+    }
+}

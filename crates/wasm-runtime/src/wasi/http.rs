@@ -1,0 +1,225 @@
+//! WASI HTTP: linked so that components load, and every request is refused, as an
+//! error that the guest can handle.
+//!
+//! A guest can still make fields, requests and responses. Each function through which
+//! the host comes to hold more is defined a second time here, around wasmtime's, and
+//! settles the account.
+
+use std::future::{Future, ready};
+
+use http::{Request, Response};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::HeaderResult;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    self, Host, HostFields, HostOutgoingBody, HostOutgoingRequest, HostOutgoingResponse,
+    HostRequestOptions, Method, Scheme,
+};
+use wasmtime_wasi_http::{
+    Error as HttpError, FieldMap, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks, WasiHttpView,
+};
+
+use crate::store::HostState;
+
+type Caller<'a> = StoreContextMut<'a, HostState>;
+type OutgoingRequest = Resource<types::OutgoingRequest>;
+type OutgoingResponse = Resource<types::OutgoingResponse>;
+type Fields = Resource<FieldMap>;
+
+/// Names and values of one set of fields, as wasmtime counts them.
+const FIELDS_SIZE_LIMIT: usize = 4 << 10;
+
+/// What a set of fields at that limit takes: each short field of it costs about 150
+/// bytes in the tables of `http::HeaderMap`, which grow by doubling, and a heap block.
+pub(super) const FIELDS_BYTES: usize = 16 << 10;
+
+/// The one chunk that a body which will never be sent may buffer.
+const BODY_CHUNK_BYTES: usize = 1 << 10;
+
+/// With the channel that holds it, of which the first block has 32 places.
+pub(super) const BODY_BYTES: usize = 4 << 10;
+
+/// Refuses every outgoing request.
+pub(crate) struct NoHttp;
+
+type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
+type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
+
+impl NoHttp {
+    pub(crate) fn context() -> WasiHttpCtx {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS_SIZE_LIMIT);
+        context
+    }
+}
+
+impl WasiHttpHooks for NoHttp {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: HttpEnd,
+    ) -> Box<dyn Future<Output = HttpExchange> + Send> {
+        Box::new(ready(Err(HttpError::HttpRequestDenied)))
+    }
+}
+
+/// Does what `act` does, then settles the account.
+fn settled<R>(
+    mut caller: Caller<'_>,
+    act: impl FnOnce(&mut WasiHttpCtxView<'_>) -> wasmtime::Result<R>,
+) -> wasmtime::Result<(R,)> {
+    let state = caller.data_mut();
+    let result = act(&mut state.http())?;
+    state.settle("a part of WASI HTTP")?;
+    Ok((result,))
+}
+
+fn header_result<R>(
+    http: &mut WasiHttpCtxView<'_>,
+    result: HeaderResult<R>,
+) -> wasmtime::Result<Result<R, types::HeaderError>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => http.convert_header_error(error).map(Err),
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    fields(linker)?;
+    requests(linker)?;
+    responses(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+fn fields(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    let mut http = linker.instance(TYPES)?;
+    http.func_wrap("[constructor]fields", |caller: Caller<'_>, (): ()| {
+        settled(caller, |http| HostFields::new(http))
+    })?;
+    http.func_wrap(
+        "[static]fields.from-list",
+        |caller: Caller<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+            settled(caller, |http| {
+                let made = HostFields::from_list(http, entries);
+                header_result(http, made)
+            })
+        },
+    )?;
+    http.func_wrap(
+        "[method]fields.set",
+        |caller: Caller<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)| {
+            settled(caller, |http| {
+                let set = HostFields::set(http, fields, name, values);
+                header_result(http, set)
+            })
+        },
+    )?;
+    http.func_wrap(
+        "[method]fields.append",
+        |caller: Caller<'_>, (fields, name, value): (Fields, String, Vec<u8>)| {
+            settled(caller, |http| {
+                let appended = HostFields::append(http, fields, name, value);
+                header_result(http, appended)
+            })
+        },
+    )?;
+    http.func_wrap(
+        "[method]fields.clone",
+        |caller: Caller<'_>, (fields,): (Fields,)| {
+            settled(caller, |http| HostFields::clone(http, fields))
+        },
+    )
+}
+
+fn requests(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    let mut http = linker.instance(TYPES)?;
+    http.func_wrap(
+        "[constructor]outgoing-request",
+        |caller: Caller<'_>, (headers,): (Fields,)| {
+            settled(caller, |http| HostOutgoingRequest::new(http, headers))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.set-method",
+        |caller: Caller<'_>, (request, method): (OutgoingRequest, Method)| {
+            settled(caller, |http| http.set_method(request, method))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |caller: Caller<'_>, (request, path): (OutgoingRequest, Option<String>)| {
+            settled(caller, |http| http.set_path_with_query(request, path))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.set-scheme",
+        |caller: Caller<'_>, (request, scheme): (OutgoingRequest, Option<Scheme>)| {
+            settled(caller, |http| http.set_scheme(request, scheme))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |caller: Caller<'_>, (request, authority): (OutgoingRequest, Option<String>)| {
+            settled(caller, |http| http.set_authority(request, authority))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.headers",
+        |caller: Caller<'_>, (request,): (OutgoingRequest,)| {
+            settled(caller, |http| HostOutgoingRequest::headers(http, request))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-request.body",
+        |caller: Caller<'_>, (request,): (OutgoingRequest,)| {
+            settled(caller, |http| HostOutgoingRequest::body(http, request))
+        },
+    )?;
+    http.func_wrap(
+        "[constructor]request-options",
+        |caller: Caller<'_>, (): ()| settled(caller, |http| HostRequestOptions::new(http)),
+    )
+}
+
+fn responses(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    let mut http = linker.instance(TYPES)?;
+    http.func_wrap(
+        "[constructor]outgoing-response",
+        |caller: Caller<'_>, (headers,): (Fields,)| {
+            settled(caller, |http| HostOutgoingResponse::new(http, headers))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-response.headers",
+        |caller: Caller<'_>, (response,): (OutgoingResponse,)| {
+            settled(caller, |http| HostOutgoingResponse::headers(http, response))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-response.body",
+        |caller: Caller<'_>, (response,): (OutgoingResponse,)| {
+            settled(caller, |http| HostOutgoingResponse::body(http, response))
+        },
+    )?;
+    http.func_wrap(
+        "[method]outgoing-body.write",
+        |caller: Caller<'_>, (body,): (Resource<types::OutgoingBody>,)| {
+            settled(caller, |http| HostOutgoingBody::write(http, body))
+        },
+    )
+}

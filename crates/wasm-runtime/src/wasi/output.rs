@@ -1,0 +1,125 @@
+//! The standard streams of a component, cut into lines.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use wasm_core::text::Escaped;
+
+use crate::lines::MAX_LINE_BYTES;
+use crate::store::Guest;
+
+/// The standard streams' permit for one write.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// One standard stream of a component: cut into lines and handed to `tracing`.
+pub(crate) struct GuestOutput {
+    guest: Arc<Guest>,
+    stream: &'static str,
+    partial: Mutex<Vec<u8>>,
+}
+
+impl GuestOutput {
+    pub(super) fn new(guest: &Arc<Guest>, stream: &'static str) -> Self {
+        Self {
+            guest: Arc::clone(guest),
+            stream,
+            partial: Mutex::default(),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            for chunk in piece.chunks(MAX_LINE_BYTES) {
+                partial.extend_from_slice(chunk);
+                if partial.ends_with(b"\n") || partial.len() >= MAX_LINE_BYTES {
+                    self.emit(&std::mem::take(&mut *partial));
+                }
+            }
+        }
+    }
+
+    /// Writes what has no line end yet, as at the end of a call.
+    pub(crate) fn end_line(&self) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        if !partial.is_empty() {
+            self.emit(&std::mem::take(&mut *partial));
+        }
+    }
+
+    fn emit(&self, line: &[u8]) {
+        let text = || {
+            let line = String::from_utf8_lossy(line);
+            Escaped::up_to(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n'])).to_string()
+        };
+        let (component, stream) = (self.guest.id(), self.stream);
+        if let Some(line) = self.guest.lines.admit(text) {
+            tracing::info!(target: crate::COMPONENT_TARGET, %component, stream, "{line}");
+        }
+    }
+}
+
+pub(super) struct OutputHandle(pub(super) Arc<GuestOutput>);
+
+impl IsTerminal for OutputHandle {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for OutputHandle {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+#[async_trait]
+impl Pollable for OutputHandle {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for OutputHandle {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+impl AsyncWrite for OutputHandle {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

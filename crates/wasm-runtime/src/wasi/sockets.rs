@@ -1,0 +1,152 @@
+//! Sockets. Each function that opens or closes one, or hands out its streams, is
+//! defined a second time here, around wasmtime's: sockets are descriptors of the
+//! process, and their streams hold no more than others.
+
+use std::collections::HashMap;
+use std::mem;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, Host as _, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
+use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, OutputStream, Pollable, SocketResult, StreamError,
+    StreamResult, TcpSocket,
+};
+use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView};
+
+use super::account::STREAM_BYTES;
+use super::descriptors::DescriptorPlace;
+use crate::store::HostState;
+
+type Caller<'a> = StoreContextMut<'a, HostState>;
+type Socket = Resource<TcpSocket>;
+
+/// The places of an instance's sockets, by their numbers in its table.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    places: HashMap<u32, DescriptorPlace>,
+}
+
+fn socket_result<R>(
+    sockets: &mut WasiSocketsCtxView<'_>,
+    result: SocketResult<R>,
+) -> wasmtime::Result<Result<R, ErrorCode>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => sockets.convert_error_code(error).map(Err),
+    }
+}
+
+/// UDP sockets and listening ones are refused by the context, before they are made.
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut create = linker.instance("wasi:sockets/tcp-create-socket@0.2.12")?;
+    create.func_wrap(
+        "create-tcp-socket",
+        |mut caller: Caller<'_>, (family,): (IpAddressFamily,)| {
+            Ok((create_socket(caller.data_mut(), family)?,))
+        },
+    )?;
+    let mut tcp = linker.instance("wasi:sockets/tcp@0.2.12")?;
+    tcp.resource(
+        "tcp-socket",
+        ResourceType::host::<TcpSocket>(),
+        |mut caller, number| {
+            let state: &mut HostState = caller.data_mut();
+            HostTcpSocket::drop(&mut state.sockets(), Resource::new_own(number))?;
+            state.tcp.places.remove(&number);
+            Ok(())
+        },
+    )?;
+    tcp.func_wrap(
+        "[method]tcp-socket.finish-connect",
+        |mut caller: Caller<'_>, (socket,): (Socket,)| {
+            Ok((finish_connect(caller.data_mut(), socket)?,))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn create_socket(
+    state: &mut HostState,
+    family: IpAddressFamily,
+) -> wasmtime::Result<Result<Socket, ErrorCode>> {
+    let Some(place) = state.guest.descriptors.take() else {
+        return Ok(Err(ErrorCode::NewSocketLimit));
+    };
+    let mut sockets = state.sockets();
+    let created = sockets.create_tcp_socket(family);
+    let created = socket_result(&mut sockets, created)?;
+    if let Ok(socket) = &created {
+        state.tcp.places.insert(socket.rep(), place);
+        state.settle("a socket")?;
+    }
+    Ok(created)
+}
+
+type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
+
+fn finish_connect(
+    state: &mut HostState,
+    socket: Socket,
+) -> wasmtime::Result<Result<Streams, ErrorCode>> {
+    let mut sockets = state.sockets();
+    let finished = sockets.finish_connect(socket);
+    let finished = socket_result(&mut sockets, finished)?;
+    if let Ok((_, output)) = &finished {
+        let output = sockets.table.get_mut(output)?;
+        let inner = mem::replace(output, Box::new(Narrow(None)));
+        *output = Box::new(Narrow(Some(inner)));
+        state.settle("the streams of a socket")?;
+    }
+    Ok(finished)
+}
+
+/// A stream that takes no larger chunks than others; `None` is closed.
+struct Narrow(Option<DynOutputStream>);
+
+impl Narrow {
+    fn inner(&mut self) -> StreamResult<&mut DynOutputStream> {
+        self.0.as_mut().ok_or(StreamError::Closed)
+    }
+}
+
+#[async_trait]
+impl Pollable for Narrow {
+    async fn ready(&mut self) {
+        if let Some(inner) = &mut self.0 {
+            inner.ready().await;
+        }
+    }
+}
+
+#[async_trait]
+impl OutputStream for Narrow {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > STREAM_BYTES {
+            return Err(StreamError::trap(
+                "a stream is written to only as far as check-write permits",
+            ));
+        }
+        self.inner()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner()?.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(self.inner()?.check_write()?.min(STREAM_BYTES))
+    }
+
+    async fn cancel(&mut self) {
+        if let Some(inner) = &mut self.0 {
+            inner.cancel().await;
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! What a guest makes the host hold or block through WASI, and what bounds it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::{TempDir, tempdir};
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, DirAccess, HostServices, Permissions, Resource,
+    ResourceLimits, WasiGrant, WasmError,
+};
+use wasm_runtime::wasmtime::component::Val;
+use wasm_runtime::{EngineConfig, WasmtimeEngine};
+
+use crate::support::{Transcript, engine, id, within};
+
+/// The component of remote.wat, which does with WASI what it is told.
+static REMOTE: LazyLock<Bytes> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/remote.wat");
+    wat::parse_file(path).unwrap().into()
+});
+
+/// The smallest memory that a component may have.
+const KIB_512: u64 = 512 << 10;
+
+struct Remote<'a> {
+    engine: &'a WasmtimeEngine,
+    handle: ComponentHandle,
+}
+
+impl<'a> Remote<'a> {
+    async fn load(
+        engine: &'a WasmtimeEngine,
+        name: &str,
+        grants: impl IntoIterator<Item = WasiGrant>,
+    ) -> Self {
+        let limits = ResourceLimits::new(KIB_512, Duration::from_secs(30), None).unwrap();
+        let mut permissions = Permissions::default();
+        permissions.wasi.extend(grants);
+        let config = ComponentConfig::new(limits).with_permissions(permissions);
+        let id = id(&format!("demo/remote/{name}"));
+        let loaded = engine.load_component(&id, REMOTE.clone(), config).await;
+        Self {
+            engine,
+            handle: loaded.unwrap(),
+        }
+    }
+
+    async fn try_call(&self, function: &str, args: &[Val]) -> Result<u32, WasmError> {
+        let called = self.engine.call_export(&self.handle, function, args);
+        match within(called).await?.as_slice() {
+            [Val::U32(answer)] => Ok(*answer),
+            other => panic!("{function} answered {other:?}"),
+        }
+    }
+
+    async fn call(&self, function: &str, args: &[Val]) -> u32 {
+        let answer = self.try_call(function, args).await;
+        answer.unwrap_or_else(|error| panic!("{function}: {error}"))
+    }
+
+    async fn open(&self, path: &str, how: u32, flags: u32) -> u32 {
+        let args = [Val::U32(FOLLOW), text(path), Val::U32(how), Val::U32(flags)];
+        self.call("open", &args).await
+    }
+
+    async fn write(&self, bytes: &[u8], offset: u64) -> u32 {
+        self.call("write", &[list(bytes), Val::U64(offset)]).await
+    }
+
+    async fn http(&self, kind: u32, length: u32) -> Result<u32, WasmError> {
+        self.try_call("http", &[Val::U32(kind), Val::U32(length)])
+            .await
+    }
+}
+
+const FOLLOW: u32 = 1;
+const CREATE: u32 = 1;
+const EXCLUSIVE: u32 = 4;
+const TRUNCATE: u32 = 8;
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+
+/// Cases of `wasi:filesystem/types.error-code`, from 1 as the component counts them.
+const QUOTA: u32 = 7;
+const NO_ENTRY: u32 = 21;
+const INSUFFICIENT_MEMORY: u32 = 23;
+const UNSUPPORTED: u32 = 28;
+const NAME_TOO_LONG: u32 = 19;
+const CROSS_DEVICE: u32 = 37;
+/// The same of `wasi:sockets/network.error-code`.
+const ACCESS_DENIED: u32 = 2;
+const NEW_SOCKET_LIMIT: u32 = 11;
+
+fn text(text: &str) -> Val {
+    Val::String(text.to_owned())
+}
+
+fn list(bytes: &[u8]) -> Val {
+    Val::List(bytes.iter().copied().map(Val::U8).collect())
+}
+
+fn dir(host: impl Into<PathBuf>, access: DirAccess, quota: Option<u64>) -> WasiGrant {
+    WasiGrant::Dir {
+        guest: "data".to_owned(),
+        host: host.into(),
+        access,
+        quota,
+    }
+}
+
+fn writable(house: &TempDir, quota: u64) -> WasiGrant {
+    dir(house.path(), DirAccess::Write, Some(quota))
+}
+
+#[track_caller]
+fn held_too_much(error: &WasmError, expected: &str) {
+    let WasmError::ResourceLimitExceeded {
+        resource: Resource::HostMemory { item },
+        limit,
+        requested: Some(requested),
+        ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*item, *limit), (expected, 2 << 20));
+    assert!(requested > limit, "{requested}");
+}
+
+/// Does something until it fails, and says how often it went well.
+async fn until_it_fails(remote: &Remote<'_>, function: &str, args: &[Val]) -> (u32, WasmError) {
+    for times in 0..5000 {
+        if let Err(error) = remote.try_call(function, args).await {
+            return (times, error);
+        }
+    }
+    panic!("{function} can be called for ever");
+}
+
+#[tokio::test]
+async fn everything_of_wasi_http_is_charged_whatever_holds_it() {
+    let engine = engine();
+    // What is made, of how many letters, and how often at the most.
+    for (kind, length, most) in [
+        (0, 3000, 121),
+        (1, 90, 121),
+        (2, 0, 61),
+        (3, 0, 256),
+        (4, 1024, 50),
+        (5, 100_000, 20),
+        (6, 60_000, 34),
+        (7, 64, 121),
+        (8, 100_000, 20),
+        (9, 0, 61),
+        (10, 0, 60),
+    ] {
+        let remote = Remote::load(&engine, "http", []).await;
+        let args = [Val::U32(kind), Val::U32(length)];
+        let (times, error) = until_it_fails(&remote, "http", &args).await;
+        assert!((10..=most).contains(&times), "kind {kind}: {times}");
+        match kind {
+            // So small that the number of resources is what bounds them.
+            3 => assert!(matches!(error, WasmError::Trapped { .. }), "{error:?}"),
+            _ => held_too_much(&error, "a part of WASI HTTP"),
+        }
+        engine.unload_component(&remote.handle).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_large_string_of_wasi_http_is_charged_at_once() {
+    let config = EngineConfig::default().with_max_held_bytes(64 << 10);
+    let engine = WasmtimeEngine::new(config, HostServices::default()).unwrap();
+    for kind in [5, 8] {
+        let remote = Remote::load(&engine, "http", []).await;
+        assert_eq!(remote.http(kind, 1000).await.unwrap(), 0);
+        let error = remote.http(kind, 300_000).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                WasmError::ResourceLimitExceeded {
+                    resource: Resource::HostMemory { .. },
+                    limit: 65_536,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("64KiB") && text.contains("WASI HTTP"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn listings_come_in_pages_and_each_is_charged() {
+    let house = tempdir().unwrap();
+    for number in 0..3000 {
+        fs::write(
+            house.path().join(format!("{}{number}", "n".repeat(200))),
+            "",
+        )
+        .unwrap();
+    }
+    let engine = engine();
+    let remote = Remote::load(&engine, "lists", [dir(house.path(), DirAccess::Read, None)]).await;
+    assert_eq!(remote.call("count-entries", &[]).await, 3000);
+    let (times, error) = until_it_fails(&remote, "read-some-entries", &[]).await;
+    assert!((50..=62).contains(&times), "{times}");
+    held_too_much(&error, "a listing of a folder");
+
+    let empty = tempdir().unwrap();
+    let remote = Remote::load(&engine, "empty", [dir(empty.path(), DirAccess::Read, None)]).await;
+    assert_eq!(remote.call("count-entries", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn each_stream_of_a_file_is_charged_with_what_it_may_hold() {
+    let house = tempdir().unwrap();
+    fs::write(house.path().join("file"), vec![7; 100_000]).unwrap();
+    let engine = engine();
+    for function in ["read-ahead", "open-output"] {
+        let remote = Remote::load(&engine, "streams", [writable(&house, 1 << 20)]).await;
+        assert_eq!(remote.open("file", 0, READ | WRITE).await, 0);
+        let args: &[Val] = match function {
+            "open-output" => &[Val::U32(1)],
+            _ => &[],
+        };
+        let (times, error) = until_it_fails(&remote, function, args).await;
+        assert!((100..=121).contains(&times), "{function}: {times}");
+        held_too_much(&error, "a stream of a file");
+        engine.unload_component(&remote.handle).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pollables_are_bounded_by_their_number() {
+    let house = tempdir().unwrap();
+    fs::write(house.path().join("file"), "x").unwrap();
+    let engine = engine();
+    let remote = Remote::load(&engine, "polls", [dir(house.path(), DirAccess::Read, None)]).await;
+    assert_eq!(remote.open("file", 0, READ).await, 0);
+    assert_eq!(remote.call("read-ahead", &[]).await, 0);
+    let (times, error) = until_it_fails(&remote, "subscribe", &[]).await;
+    assert!(times < 256, "{times}");
+    assert!(error.to_string().contains("table"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_written_to_a_stream_is_in_the_file() {
+    let house = tempdir().unwrap();
+    let engine = engine();
+    let remote = Remote::load(&engine, "writes", [writable(&house, 1 << 20)]).await;
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    for append in [0, 1] {
+        assert_eq!(remote.call("open-output", &[Val::U32(append)]).await, 0);
+        assert_eq!(remote.call("permit", &[]).await, 16 << 10);
+        assert_eq!(remote.call("put", &[list(b"one ")]).await, 0);
+        // Closed with something still to be written.
+        assert_eq!(remote.call("close-output", &[]).await, 0);
+    }
+    assert_eq!(remote.call("open-output", &[Val::U32(1)]).await, 0);
+    for word in ["two ", "three"] {
+        let written = remote.call("put-and-flush", &[list(word.as_bytes())]).await;
+        assert_eq!(written, 0);
+    }
+    let content = fs::read_to_string(house.path().join("file")).unwrap();
+    assert_eq!(content, "one one two three");
+    // More than was permitted is no way to have the host hold it.
+    let too_much = remote.try_call("put", &[list(&[0; (16 << 10) + 1])]).await;
+    let error = too_much.unwrap_err();
+    assert!(error.to_string().contains("check-write permits"), "{error}");
+}
+
+/// A FIFO, a socket, a device, and links to them.
+fn special_files(house: &Path) -> Vec<&'static str> {
+    let made = std::process::Command::new("mkfifo")
+        .arg(house.join("fifo"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    // What is bound stays there when nobody listens any more.
+    drop(std::os::unix::net::UnixListener::bind(house.join("socket")).unwrap());
+    symlink("fifo", house.join("link")).unwrap();
+    symlink("link", house.join("link-to-link")).unwrap();
+    symlink("socket", house.join("link-to-socket")).unwrap();
+    fs::create_dir(house.join("folder")).unwrap();
+    symlink("../fifo", house.join("folder/up")).unwrap();
+    fs::hard_link(house.join("fifo"), house.join("second-name")).unwrap();
+    let mut names = vec![
+        "fifo",
+        "socket",
+        "link",
+        "link-to-link",
+        "link-to-socket",
+        "folder/up",
+        "second-name",
+        "./folder/../fifo",
+    ];
+    // Only root may make one.
+    let device = std::process::Command::new("mknod")
+        .arg(house.join("device"))
+        .args(["c", "1", "3"])
+        .status();
+    if device.is_ok_and(|status| status.success()) {
+        names.push("device");
+    }
+    names
+}
+
+#[tokio::test]
+async fn what_is_neither_file_nor_folder_is_not_opened_and_nothing_waits() {
+    let house = tempdir().unwrap();
+    let names = special_files(house.path());
+    let engine = engine();
+    for access in [DirAccess::Read, DirAccess::Write] {
+        let quota = Some(1 << 20);
+        let remote = Remote::load(&engine, "special", [dir(house.path(), access, quota)]).await;
+        let ways: &[(u32, u32)] = match access {
+            DirAccess::Read => &[(0, READ)],
+            DirAccess::Write => &[
+                (0, READ),
+                (0, WRITE),
+                (0, READ | WRITE),
+                (CREATE, WRITE),
+                (TRUNCATE, WRITE),
+                (CREATE | TRUNCATE, READ | WRITE),
+            ],
+        };
+        for name in &names {
+            for (how, flags) in ways {
+                let opened = remote.open(name, *how, *flags).await;
+                assert_eq!(opened, UNSUPPORTED, "{name} {how} {flags}");
+            }
+        }
+        // Other things are, afterwards as before.
+        assert_eq!(remote.open("folder", 0, READ).await, 0);
+        engine.unload_component(&remote.handle).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_fifo_swapped_in_by_renaming_is_not_waited_for() {
+    let house = tempdir().unwrap();
+    special_files(house.path());
+    fs::write(house.path().join("file"), "").unwrap();
+    let engine = engine();
+    let remote = Remote::load(&engine, "swaps", [writable(&house, 1 << 20)]).await;
+    // Another program changes what stands under the name all the time.
+    let path = house.path().to_owned();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let swapper = std::thread::spawn(move || {
+        let (fifo, file, name) = (path.join("fifo"), path.join("file"), path.join("name"));
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            for one in [&fifo, &file] {
+                fs::rename(one, &name).unwrap();
+                fs::rename(&name, one).unwrap();
+            }
+        }
+    });
+    let mut opened = 0;
+    for _ in 0..2000 {
+        match remote.open("name", 0, READ).await {
+            0 => {
+                opened += 1;
+                remote.call("close", &[]).await;
+            }
+            code => assert!([UNSUPPORTED, NO_ENTRY].contains(&code), "{code}"),
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    swapper.join().unwrap();
+    assert!(opened < 2000);
+}
+
+/// What a folder counts: sizes, and 4 KiB for each entry.
+fn counted(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        bytes += 4096;
+        if metadata.is_dir() {
+            bytes += counted(&entry.path());
+        } else if metadata.is_file() {
+            bytes += metadata.len();
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_folder_has_its_quota_however_it_is_filled() {
+    const LIMIT: u64 = 64 << 10;
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let remote = Remote::load(&engine, "fills", [writable(&house, LIMIT)]).await;
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+
+    // By size alone: it need not take any room to count.
+    assert_eq!(remote.call("set-size", &[Val::U64(8 << 40)]).await, QUOTA);
+    assert_eq!(remote.call("set-size", &[Val::U64(LIMIT)]).await, QUOTA);
+    assert_eq!(remote.call("set-size", &[Val::U64(LIMIT - 4096)]).await, 0);
+    assert_eq!(remote.call("set-size", &[Val::U64(0)]).await, 0);
+
+    // By writing, far from the start, too.
+    assert_eq!(remote.write(b"x", 1 << 40).await, QUOTA);
+    assert_eq!(remote.write(&[1; 10_000], 0).await, 0);
+    assert_eq!(remote.write(&[1; 10_000], LIMIT - 4096).await, QUOTA);
+    // Over what is there already nothing is added.
+    for _ in 0..20 {
+        assert_eq!(remote.write(&[2; 10_000], 0).await, 0);
+    }
+    assert_eq!(counted(house.path()), 14_096);
+
+    // By streams; a stream that fails is closed.
+    assert_eq!(remote.call("open-output", &[Val::U32(1)]).await, 0);
+    let mut written = 0;
+    while remote.call("put-and-flush", &[list(&[3; 4096])]).await == 0 {
+        written += 1;
+        assert!(written < 100);
+    }
+    assert_eq!(written, (LIMIT - 14_096) / 4096);
+    assert!(counted(house.path()) <= LIMIT);
+
+    // What is cut off is room again; so is what is opened to be written anew.
+    assert_eq!(remote.open("file", TRUNCATE, WRITE).await, 0);
+    assert_eq!(counted(house.path()), 4096);
+
+    // By many small things with long names.
+    let mut made = 0;
+    loop {
+        let name = format!("{}{made}", "n".repeat(240));
+        let code = match made % 4 {
+            0 => remote.open(&name, CREATE | EXCLUSIVE, WRITE).await,
+            1 => remote.call("create-directory", &[text(&name)]).await,
+            2 => remote.call("symlink", &[text("file"), text(&name)]).await,
+            _ => remote.call("link", &[text("file"), text(&name)]).await,
+        };
+        if code != 0 {
+            assert_eq!(code, QUOTA);
+            break;
+        }
+        made += 1;
+        assert!(made < 100);
+    }
+    assert_eq!(made, LIMIT / 4096 - 1);
+    assert_eq!(counted(house.path()), LIMIT);
+    // A name that is there already needs no room.
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert_eq!(remote.write(b"", 0).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_removed_is_room_again_but_not_before_it_is_gone() {
+    const LIMIT: u64 = 64 << 10;
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let remote = Remote::load(&engine, "removes", [writable(&house, LIMIT)]).await;
+    let big = Val::U64(LIMIT / 2);
+    let full = Val::U64(LIMIT - 4096);
+
+    // Removed and still open, it takes its room; closed, it does not.
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+    assert_eq!(remote.call("unlink", &[text("file")]).await, 0);
+    assert_eq!(remote.call("set-size", &[Val::U64(LIMIT + 1)]).await, QUOTA);
+    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+    assert_eq!(remote.call("close", &[]).await, 0);
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert_eq!(remote.call("set-size", &[full.clone()]).await, 0);
+    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+
+    // With a second name it is not gone with the first.
+    assert_eq!(
+        remote.call("link", &[text("file"), text("second")]).await,
+        0
+    );
+    assert_eq!(remote.call("close", &[]).await, 0);
+    assert_eq!(remote.call("unlink", &[text("file")]).await, 0);
+    assert_eq!(remote.open("other", CREATE, WRITE).await, 0);
+    assert_eq!(remote.call("set-size", &[big.clone()]).await, QUOTA);
+
+    // What another takes the place of is gone.
+    assert_eq!(
+        remote
+            .call("rename", &[text("other"), text("second")])
+            .await,
+        0
+    );
+    assert_eq!(remote.call("set-size", &[full]).await, 0);
+    assert_eq!(counted(house.path()), LIMIT);
+
+    assert_eq!(remote.call("set-size", &[Val::U64(0)]).await, 0);
+    assert_eq!(remote.call("create-directory", &[text("folder")]).await, 0);
+    assert_eq!(remote.call("remove-directory", &[text("folder")]).await, 0);
+    assert_eq!(remote.call("set-size", &[Val::U64(LIMIT - 4096)]).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_in_a_folder_when_it_is_granted_counts_and_so_do_its_neighbours() {
+    const LIMIT: u64 = 64 << 10;
+    let (transcript, _guard) = Transcript::start();
+    let engine = engine();
+    let house = tempdir().unwrap();
+    fs::create_dir(house.path().join("folder")).unwrap();
+    fs::write(house.path().join("folder/old"), vec![0; 30_000]).unwrap();
+    let one = Remote::load(&engine, "one", [writable(&house, LIMIT)]).await;
+    let other = Remote::load(&engine, "other", [writable(&house, LIMIT)]).await;
+    assert_eq!(one.open("one", CREATE, WRITE).await, 0);
+    assert_eq!(other.open("other", CREATE, WRITE).await, 0);
+    let left = LIMIT - counted(house.path());
+    assert_eq!(one.call("set-size", &[Val::U64(left)]).await, 0);
+    assert_eq!(transcript.take_messages(), [""; 0]);
+    for _ in 0..3 {
+        assert_eq!(other.write(b"x", 0).await, QUOTA);
+    }
+    // The operator is told once.
+    let lines = transcript.take_messages();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("\"data\" is full: 64KiB of 64KiB") && lines[0].contains("`quota`"),
+        "{lines:?}"
+    );
+    // After a restart the folder is measured again.
+    engine.restart_component(&other.handle).await.unwrap();
+    assert_eq!(other.open("other", 0, WRITE).await, 0);
+    assert_eq!(other.write(b"x", 0).await, QUOTA);
+    assert!(counted(house.path()) <= LIMIT);
+}
+
+#[tokio::test]
+async fn what_lies_under_two_quotas_is_on_two_devices() {
+    let engine = engine();
+    let (one, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let second = |quota| WasiGrant::Dir {
+        guest: "second".to_owned(),
+        host: other.path().to_owned(),
+        access: DirAccess::Write,
+        quota,
+    };
+    fs::write(one.path().join("file"), vec![0; 100_000]).unwrap();
+    let grants = [writable(&one, 1 << 20), second(Some(8192))];
+    let remote = Remote::load(&engine, "two", grants).await;
+    for over in ["move-over", "link-over"] {
+        let paths = [text("file"), text("mine")];
+        assert_eq!(remote.call(over, &paths).await, CROSS_DEVICE);
+    }
+    // Without quotas it is a matter of the disks.
+    let grants = [dir(one.path(), DirAccess::Write, None), second(None)];
+    let remote = Remote::load(&engine, "none", grants).await;
+    let moved = remote
+        .call("move-over", &[text("file"), text("mine")])
+        .await;
+    assert_eq!(moved, 0);
+    assert_eq!(fs::read(other.path().join("mine")).unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn an_unbounded_folder_has_no_quota() {
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let grant = dir(house.path(), DirAccess::Write, None);
+    let remote = Remote::load(&engine, "unbounded", [grant]).await;
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert_eq!(remote.call("set-size", &[Val::U64(1 << 30)]).await, 0);
+}
+
+#[tokio::test]
+async fn paths_are_no_longer_than_a_file_system_takes() {
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let remote = Remote::load(&engine, "paths", [writable(&house, 1 << 20)]).await;
+    for length in [4096, 200_000] {
+        assert_eq!(
+            remote.open(&"a".repeat(length), CREATE, WRITE).await,
+            NAME_TOO_LONG
+        );
+    }
+    let target = "b/".repeat(2048);
+    let linked = remote.call("symlink", &[text(&target), text("link")]).await;
+    assert_eq!(linked, NAME_TOO_LONG);
+    assert_eq!(counted(house.path()), 0);
+}
+
+#[tokio::test]
+async fn a_component_has_so_many_files_folders_and_sockets_open() {
+    let (transcript, _guard) = Transcript::start();
+    let engine = engine();
+    let house = tempdir().unwrap();
+    fs::write(house.path().join("file"), "x").unwrap();
+    let grants = || {
+        let address = "127.0.0.1:9".parse().unwrap();
+        [
+            dir(house.path(), DirAccess::Read, None),
+            WasiGrant::Connect(address),
+        ]
+    };
+    let remote = Remote::load(&engine, "opens", grants()).await;
+    // The granted folder is one of the 64.
+    for number in 0..63 {
+        let opened = match number % 2 {
+            0 => remote.open("file", 0, READ).await,
+            _ => remote.call("tcp-socket", &[Val::U32(0)]).await,
+        };
+        assert_eq!(opened, 0, "{number}");
+    }
+    assert_eq!(remote.open("file", 0, READ).await, INSUFFICIENT_MEMORY);
+    assert_eq!(remote.call("begin-listing", &[]).await, INSUFFICIENT_MEMORY);
+    assert_eq!(
+        remote.call("tcp-socket", &[Val::U32(1)]).await,
+        NEW_SOCKET_LIMIT
+    );
+    let lines = transcript.take_messages();
+    assert_eq!(
+        lines,
+        ["it has 64 files, folders and sockets open, and may have no more"]
+    );
+    // What is closed can be opened again; nobody else is concerned.
+    assert_eq!(remote.call("close-socket", &[]).await, 0);
+    assert_eq!(remote.open("file", 0, READ).await, 0);
+    let other = Remote::load(&engine, "others", grants()).await;
+    assert_eq!(other.open("file", 0, READ).await, 0);
+    engine.restart_component(&remote.handle).await.unwrap();
+    for _ in 0..63 {
+        assert_eq!(remote.open("file", 0, READ).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn sockets_are_not_made_without_a_grant_and_never_for_udp() {
+    let engine = engine();
+    let remote = Remote::load(&engine, "sockets", []).await;
+    for _ in 0..100 {
+        let made = remote.call("tcp-socket", &[Val::U32(0)]).await;
+        assert_eq!(made, ACCESS_DENIED);
+    }
+    let grant = WasiGrant::Connect("127.0.0.1:9".parse().unwrap());
+    let remote = Remote::load(&engine, "connects", [grant]).await;
+    assert_eq!(remote.call("tcp-socket", &[Val::U32(0)]).await, 0);
+    for _ in 0..100 {
+        let made = remote.call("udp-socket", &[Val::U32(0)]).await;
+        assert_eq!(made, ACCESS_DENIED);
+    }
+}
