@@ -1,17 +1,21 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::application::find_manifests;
+use wasm_host::{ApplicationProblem, Found, LeftOut};
+
+use crate::application::Application;
 use crate::source::files_of;
 
 /// Files are looked at, not subscribed to: editors and build tools replace files in
-/// many ways, each of which the notifications of each system tell differently, while a
-/// time and a size always tell. A look at some files costs microseconds.
+/// many ways, each of which the notifications of each system tell differently, while
+/// what a file is always tells. A look at some files costs microseconds.
 const POLL: Duration = Duration::from_millis(300);
 /// Folders are looked through for new manifests less often: there may be thousands.
 const POLLS_PER_SEARCH: u32 = 4;
@@ -22,13 +26,16 @@ pub(crate) enum Change {
     /// It is new or says something else, or its component or configuration does.
     Changed(PathBuf),
     Gone(PathBuf),
+    /// Something is not watched, as this text says.
+    LeftOut(String),
 }
 
 /// The files of an application, as they were last seen.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    folder: PathBuf,
     manifests: BTreeMap<PathBuf, Watched>,
+    /// What is left out and was told, and how.
+    told: BTreeMap<Subject, String>,
     polls: u32,
 }
 
@@ -42,12 +49,95 @@ struct Watched {
     seen: Option<Vec<Stamp>>,
 }
 
-/// `None` for a file that is not there.
-type Stamp = Option<(SystemTime, u64)>;
+/// What a file is, without a look into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stamp {
+    Absent,
+    /// Something is there, and this keeps it from being looked at.
+    Unreadable(ErrorKind),
+    There(Identity),
+}
+
+/// What differs between two files, and between a file and what was written over it. A time
+/// and a size do not: tools that make the same file twice give it the same time.
+#[cfg(unix)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// Of the last change of the file or of what is known about it, which no tool can set.
+    changed: (i64, i64),
+    modified: (i64, i64),
+    size: u64,
+    /// Whether it is a file, a folder or something else, and its permissions.
+    mode: u32,
+}
+
+#[cfg(unix)]
+impl From<fs::Metadata> for Identity {
+    fn from(metadata: fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            size: metadata.size(),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+/// What every system tells.
+#[cfg(not(unix))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    created: Option<std::time::SystemTime>,
+    modified: Option<std::time::SystemTime>,
+    size: u64,
+    is_file: bool,
+}
+
+#[cfg(not(unix))]
+impl From<fs::Metadata> for Identity {
+    fn from(metadata: fs::Metadata) -> Self {
+        Self {
+            created: metadata.created().ok(),
+            modified: metadata.modified().ok(),
+            size: metadata.len(),
+            is_file: metadata.is_file(),
+        }
+    }
+}
+
+impl Stamp {
+    /// Links are followed: it is what they lead to that is read. One that leads nowhere is
+    /// there all the same.
+    fn of(file: &Path) -> Self {
+        match fs::metadata(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Self::known(fs::symlink_metadata(file))
+            }
+            followed => Self::known(followed),
+        }
+    }
+
+    fn known(metadata: io::Result<fs::Metadata>) -> Self {
+        match metadata {
+            Ok(metadata) => Self::There(metadata.into()),
+            Err(error) => match error.kind() {
+                // Its folder may have become a file.
+                ErrorKind::NotFound | ErrorKind::NotADirectory => Self::Absent,
+                kind => Self::Unreadable(kind),
+            },
+        }
+    }
+}
 
 impl Watch {
-    /// From how things are now: what is read afterwards is not older.
-    pub(crate) fn new(folder: &Path, manifests: &[PathBuf]) -> Self {
+    /// From how things are now: what is read afterwards is not older. What was left out
+    /// has been told.
+    pub(crate) fn new(found: &Found) -> Self {
         let watched = |manifest: &PathBuf| {
             let files = files_of(manifest);
             Watched {
@@ -57,23 +147,28 @@ impl Watch {
             }
         };
         Self {
-            folder: folder.to_owned(),
-            manifests: manifests
+            manifests: found
+                .manifests
                 .iter()
                 .map(|manifest| (manifest.clone(), watched(manifest)))
                 .collect(),
+            told: found.left_out.iter().map(Subject::of).collect(),
             polls: 0,
         }
     }
 
     /// Looks again and again on a thread of its own, until nobody wants to know.
-    pub(crate) fn start(mut self) -> mpsc::Receiver<Change> {
+    pub(crate) fn start(mut self, application: Arc<Application>) -> mpsc::Receiver<Change> {
         let (sender, changes) = mpsc::channel(1);
+        let search = move || {
+            let separation = application.separation();
+            application.folder().find_more_manifests(&separation)
+        };
         // Not a task: it blocks, and it is no work that the end must wait for.
         thread::spawn(move || {
             loop {
                 thread::sleep(POLL);
-                for change in self.poll() {
+                for change in self.poll(&search) {
                     if sender.blocking_send(change).is_err() {
                         return;
                     }
@@ -88,19 +183,12 @@ impl Watch {
 
     /// What has changed and was the same at two looks: before that, someone may be in
     /// the middle of writing.
-    fn poll(&mut self) -> Vec<Change> {
+    fn poll(&mut self, search: &impl Fn() -> Result<Found, ApplicationProblem>) -> Vec<Change> {
+        let mut changes = Vec::new();
         if self.polls.is_multiple_of(POLLS_PER_SEARCH) {
-            // What cannot be looked through now may be at the next search.
-            for manifest in find_manifests(&self.folder).unwrap_or_default() {
-                let files = vec![manifest.clone()];
-                self.manifests.entry(manifest).or_insert(Watched {
-                    files,
-                    ..Watched::default()
-                });
-            }
+            changes = self.take_in(search());
         }
         self.polls = self.polls.wrapping_add(1);
-        let mut changes = Vec::new();
         self.manifests.retain(|manifest, watched| {
             let stamps = stamps(&watched.files);
             if stamps == watched.known {
@@ -111,7 +199,7 @@ impl Watch {
                 watched.seen = Some(stamps);
                 return true;
             }
-            let is_gone = stamps.first().is_none_or(Option::is_none);
+            let is_gone = stamps.first().is_none_or(|stamp| *stamp == Stamp::Absent);
             if is_gone {
                 changes.push(Change::Gone(manifest.clone()));
                 return false;
@@ -130,16 +218,69 @@ impl Watch {
         changes.sort_by_key(|change| matches!(change, Change::Changed(_)));
         changes
     }
+
+    /// Watches what is new. What cannot be looked through now may be at the next search, and
+    /// what is watched goes on being.
+    fn take_in(&mut self, found: Result<Found, ApplicationProblem>) -> Vec<Change> {
+        let (manifests, left_out) = match found {
+            Ok(found) => {
+                let left_out = found.left_out.iter().map(Subject::of).collect();
+                (found.manifests, left_out)
+            }
+            Err(problem) => {
+                let told = (Subject::Search, problem.to_string());
+                (Vec::new(), BTreeMap::from([told]))
+            }
+        };
+        for manifest in manifests {
+            let files = vec![manifest.clone()];
+            self.manifests.entry(manifest).or_insert(Watched {
+                files,
+                ..Watched::default()
+            });
+        }
+        let mut changes = Vec::new();
+        for (subject, text) in &left_out {
+            let is_known = match (subject, self.told.get(subject)) {
+                (Subject::Grant(_), Some(_)) => true,
+                (_, told) => told == Some(text),
+            };
+            if !is_known {
+                changes.push(Change::LeftOut(text.clone()));
+            }
+        }
+        // What comes back is told again, but for what components do.
+        self.told.retain(|subject, _| {
+            left_out.contains_key(subject) || matches!(subject, Subject::Grant(_))
+        });
+        self.told.extend(left_out);
+        changes
+    }
+}
+
+/// What something that is left out is about.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// The whole folder.
+    Search,
+    Path(PathBuf),
+    /// The grant of a folder. A component may write as many manifests there as it likes, and
+    /// is told of once.
+    Grant(String),
+}
+
+impl Subject {
+    fn of(left_out: &LeftOut) -> (Self, String) {
+        let subject = match left_out {
+            LeftOut::InData { grant, .. } => Self::Grant(grant.to_string()),
+            left_out => Self::Path(left_out.path().to_owned()),
+        };
+        (subject, left_out.to_string())
+    }
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |file: &PathBuf| {
-        let metadata = fs::metadata(file).ok()?;
-        // A system that does not tell the time has the size left.
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        Some((modified, metadata.len()))
-    };
-    files.iter().map(stamp).collect()
+    files.iter().map(|file| Stamp::of(file)).collect()
 }
 
 #[cfg(test)]
