@@ -89,21 +89,17 @@ impl Application {
         data: Option<PathBuf>,
         flags: &Flags,
     ) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
         let mut read = Vec::new();
         for manifest in manifests {
-            match ReadManifest::read(manifest.clone(), flags, &folder).await {
-                Ok(manifest) => read.push(manifest),
-                Err(found) => problems.extend(found),
-            }
+            read.push(ReadManifest::read(manifest.clone(), flags, &folder).await);
         }
         // Each must be known before one is trusted.
         let mut separation = Separation::new();
-        for manifest in &read {
-            separation.add(manifest.files());
-        }
+        let known = read.iter().flatten().map(ReadManifest::files);
+        known.clone().for_each(|files| separation.add(files));
+        let mut problems = Vec::new();
         if let Some(file) = &data
-            && let Err(problem) = check_own_file(file, read.iter().map(ReadManifest::files))
+            && let Err(problem) = check_own_file(file, known)
         {
             problems.push(told(&problem));
         }
@@ -114,11 +110,14 @@ impl Application {
             sources: RwLock::default(),
         };
         for manifest in read {
-            if let Err(problem) = separation.check(manifest.files()) {
-                problems.push(told(&problem));
-                continue;
-            }
-            match Source::of_manifest(manifest, flags).await {
+            let source = match manifest {
+                Ok(manifest) => match separation.check(manifest.files()) {
+                    Ok(()) => Source::of_manifest(manifest, flags).await,
+                    Err(problem) => Err(told(&problem).into()),
+                },
+                Err(found) => Err(found),
+            };
+            match source {
                 Ok(source) => match application.source(&source.id) {
                     Some(other) => problems.push(same_id(&other, source.named_by())),
                     None => drop(application.insert(source)),

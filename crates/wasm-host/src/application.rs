@@ -223,20 +223,25 @@ impl ApplicationFolder {
         for other in left_out {
             tracing::warn!("{other}");
         }
-        let mut read = Vec::new();
-        for file in found.manifests {
-            match self.read_manifest(&file, memory_ceiling_bytes) {
-                Ok(manifest) => read.push(manifest),
-                Err(found) => problems.extend(found.0),
-            }
-        }
+        let manifests = found.manifests.iter();
+        let read: Vec<_> = manifests
+            .map(|file| self.read_manifest(file, memory_ceiling_bytes))
+            .collect();
+        // Each must be known before one is trusted.
         let mut separation = Separation::new();
-        for (_, files) in &read {
+        for (_, files) in read.iter().flatten() {
             separation.add(files);
         }
         let mut components = Vec::new();
         let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
-        for (manifest, files) in read {
+        for manifest in read {
+            let (manifest, files) = match manifest {
+                Ok(read) => read,
+                Err(found) => {
+                    problems.extend(found.0);
+                    continue;
+                }
+            };
             let id = manifest.manifest.id.clone();
             if let Some(first) = known.get(&id) {
                 problems.push(ApplicationProblem::Duplicate {

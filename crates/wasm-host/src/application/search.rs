@@ -132,11 +132,16 @@ impl Search<'_> {
         }];
         let mut looked_through = 0;
         // Real folders come first, so that what is reached in two ways has its own name.
-        while let Some(folder) = folders.pop().or_else(|| {
-            let (path, depth) = links.pop_first()?;
-            Some(Folder { path, depth })
-        }) {
-            let Folder { path: inner, depth } = folder;
+        loop {
+            let Folder { path: inner, depth } = match folders.pop() {
+                Some(folder) => folder,
+                // By then every folder is known that a component may write.
+                None => match links.pop_first() {
+                    Some((link, _)) if !self.follows(&mut found, &data, &link) => continue,
+                    Some((path, depth)) => Folder { path, depth },
+                    None => break,
+                },
+            };
             let id = match FileId::of(&inner) {
                 Ok(id) => id,
                 Err(error) if depth > 0 => {
@@ -186,7 +191,7 @@ impl Search<'_> {
                         folders.push(Folder { path, depth });
                     }
                 } else if kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME {
-                    if is_in_reach(&name) && self.follows(&mut found, &data, &path) {
+                    if is_in_reach(&name) {
                         links.insert(path, depth + 1);
                     }
                 } else if name == MANIFEST_NAME {
