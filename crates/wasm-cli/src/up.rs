@@ -35,8 +35,8 @@ Examples:
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
 folders that are hidden or called target are left out. Links to folders are
-followed within FOLDER; one that leads out of it, or nowhere, is named in a note.
-All are loaded, or the program ends.
+followed within FOLDER; a note names each that leads out of it, or nowhere. All
+are loaded, or the program ends.
 
 What a manifest names must lie in FOLDER once links and .. are followed, or in
 what --allow-outside names. What a component can write is data: in a folder that

@@ -285,6 +285,8 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use wasm_host::{ApplicationFolder, Separation};
+
     use super::*;
 
     const MANIFEST: &str = "[component]\nid = \"demo/a/main\"\nwasm = \"a.wasm\"\n\
@@ -311,8 +313,12 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
+        fn search(&self) -> Result<Found, ApplicationProblem> {
+            ApplicationFolder::open(self.0.path())?.find_more_manifests(&Separation::new())
+        }
+
         fn watch(&self) -> Watch {
-            Watch::new(self.0.path(), &find_manifests(self.0.path()).unwrap())
+            Watch::new(&self.search().unwrap())
         }
 
         fn changed(&self, manifest: &str) -> Vec<Change> {
@@ -321,30 +327,36 @@ mod tests {
     }
 
     /// What is told within a search for new manifests.
-    fn polls(watch: &mut Watch) -> Vec<Change> {
-        (0..2 * POLLS_PER_SEARCH)
-            .flat_map(|_| watch.poll())
-            .collect()
+    fn polls(watch: &mut Watch, files: &Files) -> Vec<Change> {
+        polls_with(watch, || files.search())
+    }
+
+    fn polls_with(
+        watch: &mut Watch,
+        search: impl Fn() -> Result<Found, ApplicationProblem>,
+    ) -> Vec<Change> {
+        let polls = 0..2 * POLLS_PER_SEARCH;
+        polls.flat_map(|_| watch.poll(&search)).collect()
     }
 
     #[test]
     fn every_file_of_a_component_counts() {
         let files = Files::new();
         let mut watch = files.watch();
-        assert_eq!(polls(&mut watch), []);
+        assert_eq!(polls(&mut watch, &files), []);
         files.write("a/a.wasm", "12");
-        assert_eq!(polls(&mut watch), files.changed("a/Component.toml"));
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         // Named and not there yet.
         files.write("a/a.json", "{}");
-        assert_eq!(polls(&mut watch), files.changed("a/Component.toml"));
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         files.write("a/Component.toml", &MANIFEST.replace("a.wasm", "b.wasm"));
-        assert_eq!(polls(&mut watch), files.changed("a/Component.toml"));
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         files.write("a/a.wasm", "123");
-        assert_eq!(polls(&mut watch), []);
+        assert_eq!(polls(&mut watch, &files), []);
         files.write("a/b.wasm", "1");
-        assert_eq!(polls(&mut watch), files.changed("a/Component.toml"));
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         files.write("a/README", "1");
-        assert_eq!(polls(&mut watch), []);
+        assert_eq!(polls(&mut watch, &files), []);
     }
 
     #[test]
@@ -353,16 +365,22 @@ mod tests {
         let mut watch = files.watch();
         for size in 2..10 {
             files.write("a/a.wasm", &"x".repeat(size));
-            assert_eq!(watch.poll(), []);
+            assert_eq!(watch.poll(&|| files.search()), []);
         }
-        assert_eq!(watch.poll(), files.changed("a/Component.toml"));
-        assert_eq!(watch.poll(), []);
+        assert_eq!(
+            watch.poll(&|| files.search()),
+            files.changed("a/Component.toml")
+        );
+        assert_eq!(watch.poll(&|| files.search()), []);
         // Gone and back, as an editor does it.
         fs::remove_file(files.path("a/Component.toml")).unwrap();
-        assert_eq!(watch.poll(), []);
+        assert_eq!(watch.poll(&|| files.search()), []);
         files.write("a/Component.toml", &format!("{MANIFEST}\n"));
-        assert_eq!(watch.poll(), []);
-        assert_eq!(watch.poll(), files.changed("a/Component.toml"));
+        assert_eq!(watch.poll(&|| files.search()), []);
+        assert_eq!(
+            watch.poll(&|| files.search()),
+            files.changed("a/Component.toml")
+        );
     }
 
     #[test]
@@ -370,21 +388,119 @@ mod tests {
         let files = Files::new();
         let mut watch = files.watch();
         files.write("b/c/Component.toml", "not yet");
-        assert_eq!(polls(&mut watch), files.changed("b/c/Component.toml"));
+        assert_eq!(
+            polls(&mut watch, &files),
+            files.changed("b/c/Component.toml")
+        );
         fs::remove_dir_all(files.path("a")).unwrap();
         assert_eq!(
-            polls(&mut watch),
+            polls(&mut watch, &files),
             [Change::Gone(files.path("a/Component.toml"))]
         );
         files.write("a/Component.toml", MANIFEST);
-        assert_eq!(polls(&mut watch), files.changed("a/Component.toml"));
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         // Whichever comes first by name.
         for (from, to) in [("a", "x"), ("x", "a")] {
             fs::rename(files.path(from), files.path(to)).unwrap();
             let gone = files.path(from).join("Component.toml");
             let changed = files.path(to).join("Component.toml");
             let expected = [Change::Gone(gone), Change::Changed(changed)];
-            assert_eq!(polls(&mut watch), expected);
+            assert_eq!(polls(&mut watch, &files), expected);
+        }
+    }
+
+    fn left_out(text: impl ToString) -> Change {
+        Change::LeftOut(text.to_string())
+    }
+
+    /// A folder that cannot be read is injected: root reads everything.
+    #[test]
+    fn what_is_left_out_is_told_once_and_ends_nothing() {
+        let files = Files::new();
+        let mut watch = files.watch();
+        let denied = || LeftOut::Unreadable {
+            folder: files.path("locked"),
+            source: ErrorKind::PermissionDenied.into(),
+        };
+        let locked = || {
+            let mut found = files.search()?;
+            found.left_out.push(denied());
+            Ok(found)
+        };
+        assert_eq!(polls_with(&mut watch, locked), [left_out(denied())]);
+        files.write("b/Component.toml", "not yet");
+        let changed = files.changed("b/Component.toml");
+        assert_eq!(polls_with(&mut watch, locked), changed);
+        // Unlocked and locked again.
+        assert_eq!(polls(&mut watch, &files), []);
+        assert_eq!(polls_with(&mut watch, locked), [left_out(denied())]);
+
+        // The folder itself.
+        let gone = || {
+            let folder = files.path("");
+            Err(ApplicationProblem::TooManyFolders { folder })
+        };
+        let told = polls_with(&mut watch, gone);
+        assert_eq!(told, [left_out(gone().unwrap_err())]);
+        files.write("a/a.wasm", "12");
+        let changed = files.changed("a/Component.toml");
+        assert_eq!(polls_with(&mut watch, gone), changed);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_told_from_another_of_its_size_and_time() {
+        let files = Files::new();
+        let set = |name: &str, text: &str| {
+            files.write(name, text);
+            let file = fs::File::options().write(true).open(files.path(name));
+            let times = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+            file.unwrap().set_times(times).unwrap();
+        };
+        set("a/a.wasm", "1");
+        let mut watch = files.watch();
+        set("a/new", "2");
+        fs::rename(files.path("a/new"), files.path("a/a.wasm")).unwrap();
+        let changed = files.changed("a/Component.toml");
+        assert_eq!(polls(&mut watch, &files), changed);
+        set("a/a.wasm", "3");
+        assert_eq!(polls(&mut watch, &files), changed);
+        assert_eq!(polls(&mut watch, &files), []);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_manifest_that_is_something_else_has_changed_and_one_out_of_reach_has_gone() {
+        use std::os::unix::fs::symlink;
+
+        let files = Files::new();
+        let manifest = files.path("a/Component.toml");
+        let mut watch = files.watch();
+        let changed = files.changed("a/Component.toml");
+        fs::remove_file(&manifest).unwrap();
+        fs::create_dir(&manifest).unwrap();
+        assert_eq!(polls(&mut watch, &files), changed);
+        fs::remove_dir(&manifest).unwrap();
+        symlink("nowhere", &manifest).unwrap();
+        assert_eq!(polls(&mut watch, &files), changed);
+        fs::remove_dir_all(files.path("a")).unwrap();
+        files.write("a", "a file");
+        assert_eq!(polls(&mut watch, &files), [Change::Gone(manifest)]);
+    }
+
+    #[test]
+    fn what_keeps_a_file_from_being_looked_at_does_not_take_it_away() {
+        let kinds = [
+            (ErrorKind::NotFound, Stamp::Absent),
+            (ErrorKind::NotADirectory, Stamp::Absent),
+            (
+                ErrorKind::PermissionDenied,
+                Stamp::Unreadable(ErrorKind::PermissionDenied),
+            ),
+            (ErrorKind::TimedOut, Stamp::Unreadable(ErrorKind::TimedOut)),
+        ];
+        for (kind, stamp) in kinds {
+            assert_eq!(Stamp::known(Err(kind.into())), stamp);
         }
     }
 }
