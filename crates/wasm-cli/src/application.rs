@@ -3,56 +3,171 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use wasm_core::ComponentId;
-use wasm_host::ApplicationProblem;
+use wasm_host::{
+    ApplicationFolder, ApplicationProblem, ComponentFiles, Found, LeftOut, Separation,
+    check_own_file,
+};
 
 use crate::flags::Flags;
 use crate::report::{Problems, Report};
-use crate::source::{Place, Source};
+use crate::source::{ReadManifest, Source, told};
 
 /// Every manifest in a folder or below.
-pub(crate) fn find_manifests(folder: &Path) -> Result<Vec<PathBuf>, Report> {
-    wasm_host::find_manifests(folder).map_err(|problem| {
-        let report = Report::error(problem.to_string());
-        match problem {
-            ApplicationProblem::Empty { .. } => report
-                .with_note("folders that are hidden or called `target` are not looked through")
-                .with_help("`airssys-wasm inspect --manifest FILE.wasm` prints one to begin with"),
-            ApplicationProblem::NotAFolder { .. } => report.with_help(
-                "`up` takes the folder of an application, with a Component.toml in it or below",
-            ),
-            _ => report,
-        }
-    })
+///
+/// What was left out is told, but for what cannot be read, which is an error: there may be
+/// a component in it.
+pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Problems> {
+    let found = folder.find_manifests().map_err(|problem| told(&problem))?;
+    let (errors, rest): (Vec<_>, Vec<_>) = found
+        .left_out
+        .iter()
+        .map(|left_out| (matches!(left_out, LeftOut::Unreadable { .. }), left_out))
+        .partition(|(is_error, _)| *is_error);
+    if !errors.is_empty() {
+        let errors = errors.into_iter();
+        let reports = errors.map(|(_, left_out)| Report::error(left_out.to_string()));
+        return Err(reports.collect());
+    }
+    if found.manifests.is_empty() {
+        let empty = ApplicationProblem::Empty {
+            folder: folder.path().to_owned(),
+            left_out: Vec::new(),
+        };
+        let report = Report::error(empty.to_string())
+            .with_note("folders that are hidden or called `target` are not looked through");
+        let report = rest.iter().fold(report, |report, (_, left_out)| {
+            let report = report.with_note(left_out.to_string());
+            match left_out {
+                LeftOut::LinkOutside { leads_to, .. } => report.with_help(allow(leads_to)),
+                _ => report,
+            }
+        });
+        let help = "`airssys-wasm inspect --manifest FILE.wasm` prints one to begin with";
+        return Err(report.with_help(help).into());
+    }
+    for (_, left_out) in rest {
+        tell(left_out).print();
+    }
+    Ok(found)
+}
+
+/// What was left out of an application.
+pub(crate) fn tell(left_out: &LeftOut) -> Report {
+    let text = left_out.to_string();
+    match left_out {
+        LeftOut::LinkOutside { leads_to, .. } => Report::note(text).with_help(allow(leads_to)),
+        LeftOut::BrokenLink { .. } => Report::note(text),
+        LeftOut::Unreadable { .. } => Report::warning(text),
+        LeftOut::InData { .. } => Report::warning(text).with_note(
+            "what a component can write is data: no component is loaded from there, whoever \
+             put it there",
+        ),
+        _ => Report::warning(text),
+    }
+}
+
+fn allow(path: &Path) -> String {
+    format!("--allow-outside {} allows it", path.display())
 }
 
 /// The components of an application, with what they were loaded from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Application {
+    folder: ApplicationFolder,
+    /// Where what components store is kept.
+    data: Option<PathBuf>,
+    /// What any component may write, or could.
+    separation: RwLock<Separation>,
     sources: RwLock<BTreeMap<ComponentId, Arc<Source>>>,
 }
 
 impl Application {
     /// Reads them all before it complains about any.
-    pub(crate) async fn read(manifests: &[PathBuf], flags: &Flags) -> Result<Self, Problems> {
-        let application = Self::default();
-        let mut problems: Option<Problems> = None;
+    pub(crate) async fn read(
+        folder: ApplicationFolder,
+        manifests: &[PathBuf],
+        data: Option<PathBuf>,
+        flags: &Flags,
+    ) -> Result<Self, Problems> {
+        let mut read = Vec::new();
         for manifest in manifests {
-            let source = match Source::read(Place::Manifest(manifest.clone()), flags).await {
-                Ok(source) => source,
-                Err(found) => {
-                    add(&mut problems, found);
-                    continue;
-                }
+            read.push(ReadManifest::read(manifest.clone(), flags, &folder).await);
+        }
+        // Each must be known before one is trusted.
+        let mut separation = Separation::new();
+        let known = read.iter().flatten().map(ReadManifest::files);
+        known.clone().for_each(|files| separation.add(files));
+        let mut problems = Vec::new();
+        if let Some(file) = &data
+            && let Err(problem) = check_own_file(file, known)
+        {
+            problems.push(told(&problem));
+        }
+        let application = Self {
+            folder,
+            data,
+            separation: RwLock::default(),
+            sources: RwLock::default(),
+        };
+        for manifest in read {
+            let source = match manifest {
+                Ok(manifest) => match separation.check(manifest.files()) {
+                    Ok(()) => Source::of_manifest(manifest, flags).await,
+                    Err(problem) => Err(told(&problem).into()),
+                },
+                Err(found) => Err(found),
             };
-            match application.source(&source.id) {
-                Some(other) => add(&mut problems, same_id(&other, &source).into()),
-                None => drop(application.insert(source)),
+            match source {
+                Ok(source) => match application.source(&source.id) {
+                    Some(other) => problems.push(same_id(&other, source.named_by())),
+                    None => drop(application.insert(source)),
+                },
+                Err(found) => problems.extend(found),
             }
         }
-        match problems {
-            Some(problems) => Err(problems),
-            None => Ok(application),
+        application.keep(separation);
+        match problems.is_empty() {
+            true => Ok(application),
+            false => Err(problems.into_iter().collect()),
         }
+    }
+
+    pub(crate) fn folder(&self) -> &ApplicationFolder {
+        &self.folder
+    }
+
+    /// What any component may write, or could.
+    pub(crate) fn separation(&self) -> Separation {
+        let separation = self.separation.read();
+        separation.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, separation: Separation) {
+        let kept = self.separation.write();
+        *kept.unwrap_or_else(PoisonError::into_inner) = separation;
+    }
+
+    /// Makes sure that a component that is about to be read leaves the others alone, and
+    /// is left alone by them. From then on its folders are no place for anything else.
+    pub(crate) fn admit(&self, manifest: &Path, files: &ComponentFiles) -> Result<(), Report> {
+        let told = |problem: ApplicationProblem| told(&problem);
+        let mut all = self.separation();
+        all.add(files);
+        all.check(files).map_err(told)?;
+        let mut this = Separation::new();
+        this.add(files);
+        for other in self.sources() {
+            if let Some(others) = other.files()
+                && other.named_by() != manifest
+            {
+                this.check(others).map_err(told)?;
+            }
+        }
+        if let Some(file) = &self.data {
+            check_own_file(file, [files]).map_err(told)?;
+        }
+        self.keep(all);
+        Ok(())
     }
 
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
@@ -84,17 +199,10 @@ impl Application {
     }
 }
 
-fn add(problems: &mut Option<Problems>, found: Problems) {
-    match problems {
-        Some(problems) => problems.extend(found),
-        None => *problems = Some(found),
-    }
-}
-
 /// Two manifests say the same id.
-pub(crate) fn same_id(first: &Source, second: &Source) -> Report {
+pub(crate) fn same_id(first: &Source, second: &Path) -> Report {
     Report::error(format!("two components have the id {}", first.id))
-        .at(second.named_by().display())
+        .at(second.display())
         .with_note(format!("the other is {}", first.named_by().display()))
         .with_help("give one of them another `id` in [component]")
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use wasm_core::text::Quoted;
 use wasm_core::units::{format_bytes, parse_bytes, parse_duration};
@@ -63,6 +63,14 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Folder or file outside of the manifest's folder that the manifest may name (repeatable)
+    ///
+    /// What a manifest names, links and `..` followed, must lie in its own folder, or, if
+    /// it is the component's file, in a folder beside that. Paths given by other flags
+    /// may lie anywhere.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) allow_outside: Vec<PathBuf>,
+
     /// Who the component is [default: the manifest's, or local/NAME-OF-THE-FILE/main]
     #[arg(long, value_name = "NAMESPACE/NAME/INSTANCE")]
     pub(crate) id: Option<ComponentId>,
@@ -104,6 +112,7 @@ impl Flags {
             allow: Vec::new(),
             env: Vec::new(),
             config: None,
+            allow_outside: Vec::new(),
             id: None,
             memory_ceiling,
             compiler,

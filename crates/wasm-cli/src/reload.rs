@@ -17,7 +17,7 @@ use crate::application::{Application, same_id};
 use crate::conversation::{SLOW, compiling, explain};
 use crate::flags::Flags;
 use crate::report::{Problems, Report, aside};
-use crate::source::{Place, Source};
+use crate::source::{ReadManifest, Source};
 use crate::watch::Change;
 
 /// Makes the components of a host what their files say.
@@ -25,7 +25,8 @@ pub(crate) struct Reload {
     host: Host<WasmtimeEngine>,
     application: Arc<Application>,
     flags: Flags,
-    /// Manifests whose id was another component's.
+    /// Manifests that another component was in the way of: by its id, or by what one of
+    /// them may write.
     clashing: BTreeSet<PathBuf>,
 }
 
@@ -46,8 +47,13 @@ impl Reload {
     /// One change after the other, until no more come.
     pub(crate) async fn follow(mut self, mut changes: mpsc::Receiver<Change>) {
         while let Some(change) = changes.recv().await {
+            if let Change::LeftOut(text) = change {
+                Report::warning(text).print();
+                continue;
+            }
             let mut clashing = mem::take(&mut self.clashing);
             match change {
+                Change::LeftOut(_) => {}
                 Change::Changed(manifest) => {
                     clashing.remove(&manifest);
                     self.changed(&manifest).await;
@@ -59,7 +65,7 @@ impl Reload {
                     }
                 }
             }
-            // The id may be free now.
+            // What was in the way may be gone.
             for manifest in clashing {
                 self.changed(&manifest).await;
             }
@@ -85,15 +91,30 @@ impl Reload {
         manifest: &Path,
         before: Option<&ComponentId>,
     ) -> Result<(), Problems> {
-        let source = Source::read(Place::Manifest(manifest.to_owned()), &self.flags).await?;
-        if let Some(other) = self.application.source(&source.id)
+        let folder = self.application.folder();
+        let read = ReadManifest::read(manifest.to_owned(), &self.flags, folder).await?;
+        if let Some(other) = self.application.source(read.id())
             && other.named_by() != manifest
         {
             self.clashing.insert(manifest.to_owned());
-            return Err(same_id(&other, &source).into());
+            return Err(same_id(&other, manifest).into());
         }
+        // Before any of its files is opened: they may be a component's.
+        if let Err(report) = self.application.admit(read.named_by(), read.files()) {
+            self.clashing.insert(manifest.to_owned());
+            return Err(report.into());
+        }
+        let source = Source::of_manifest(read, &self.flags).await?;
         let component = source.component();
         if before == Some(&source.id) {
+            let loaded = self.application.source(&source.id);
+            if loaded.is_some_and(|loaded| loaded.is_same_component(&source))
+                && self.host.component(&source.id).await.is_some()
+            {
+                // Its lines may be others.
+                self.application.insert(source);
+                return Ok(());
+            }
             let swapped = announced(&source, self.host.swap(component)).await;
             swapped.map_err(|error| match error {
                 HostError::Budget { .. } => {

@@ -7,14 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem};
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans};
 use wasm_core::text::without_mark;
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
     Supervision, WasmError,
 };
-use wasm_host::Component;
+use wasm_host::{
+    ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
+    ManifestLine, ManifestText, Separation,
+};
 use wasm_runtime::{EngineConfig, WasmtimeEngine, read_component};
 
 use crate::flags::{Flags, Fuel};
@@ -89,14 +92,24 @@ pub(crate) struct Source {
     pub(crate) config: ComponentConfig,
     supervision: Supervision,
     version: Option<String>,
-    manifest: Option<ManifestFile>,
+    manifest: Option<ReadManifest>,
     flags: Flags,
 }
 
+/// The text of a manifest.
 #[derive(Debug)]
 struct ManifestFile {
     file: PathBuf,
     text: String,
+}
+
+/// A manifest, and where what it names is. Nothing of that is opened yet.
+#[derive(Debug)]
+pub(crate) struct ReadManifest {
+    file: ManifestFile,
+    says: ComponentManifest,
+    spans: ManifestSpans,
+    files: ComponentFiles,
 }
 
 impl Source {
@@ -123,29 +136,64 @@ impl Source {
         }
     }
 
+    /// Of a component that is an application of its own.
     async fn with_manifest(file: PathBuf, flags: &Flags) -> Result<Self, Problems> {
-        let manifest = ManifestFile::read(file).await?;
-        let parsed = manifest.parse(flags.memory_ceiling)?;
-        let folder = manifest.folder();
+        // A manifest that cannot be read says so better than its folder.
+        let text = ManifestFile::read(file).await?;
+        let folder = ApplicationFolder::of_component(&text.file);
+        let folder = widened(
+            folder.map_err(|problem| told(&problem))?,
+            &flags.allow_outside,
+        )?;
+        let manifest = ReadManifest::of(text, flags, &folder)?;
+        let mut separation = Separation::new();
+        separation.add(&manifest.files);
+        let checked = separation.check(&manifest.files);
+        checked.map_err(|problem| told(&problem))?;
+        Self::of_manifest(manifest, flags).await
+    }
+
+    /// Reads the files that a manifest names.
+    pub(crate) async fn of_manifest(
+        manifest: ReadManifest,
+        flags: &Flags,
+    ) -> Result<Self, Problems> {
+        let parsed = manifest.says.clone();
         let limits = ResourceLimits::new(
             flags.memory.unwrap_or(parsed.limits.memory_bytes()),
             flags.timeout.unwrap_or(parsed.limits.timeout()),
             flags.fuel.map_or(parsed.limits.fuel(), |fuel| fuel.0),
         );
         let limits = checked_limits(limits, flags)?;
-        let data = match &parsed.config {
-            ConfigSource::File(data) if flags.config.is_none() => {
-                Some(read_file(&folder.join(data), limits.memory_bytes()).await?)
+        let folder = manifest.file.folder();
+        let data = match (&parsed.config, manifest.files.config()) {
+            (ConfigSource::File(data), Some(resolved)) if flags.config.is_none() => {
+                // What is not there is told as it was written.
+                let written = folder.join(data);
+                let file = if resolved.exists() {
+                    resolved
+                } else {
+                    &written
+                };
+                Some(read_file(file, limits.memory_bytes()).await?)
             }
             _ => None,
         };
         let mut config = parsed.config(data.map(Bytes::from));
+        manifest.files.resolve_dirs(&mut config.permissions);
         config.limits = limits;
-        let component = folder.join(&parsed.wasm);
+        let file = folder.join(&parsed.wasm);
+        let bytes = read_component(manifest.files.wasm(), max_component_bytes()).await;
+        let bytes = bytes.map_err(|mut error| {
+            if let WasmError::LoadFailed { path, .. } = &mut error {
+                path.clone_from(&file);
+            }
+            Report::error(error.to_string())
+        })?;
         Ok(Self {
             id: flags.id.clone().unwrap_or(parsed.id),
-            bytes: read(&component).await?,
-            file: component,
+            bytes,
+            file,
             config: with_flags(config, flags).await?,
             supervision: parsed.supervision,
             version: parsed.version,
@@ -215,7 +263,21 @@ impl Source {
 
     /// The manifest, if there is one, else the component's file.
     pub(crate) fn named_by(&self) -> &Path {
-        self.manifest.as_ref().map_or(&self.file, |m| &m.file)
+        self.manifest.as_ref().map_or(&self.file, |m| &m.file.file)
+    }
+
+    /// What its manifest names, if there is one.
+    pub(crate) fn files(&self) -> Option<&ComponentFiles> {
+        self.manifest.as_ref().map(|manifest| &manifest.files)
+    }
+
+    /// Whether a component that was loaded from the one is what the other says, too.
+    pub(crate) fn is_same_component(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.bytes == other.bytes
+            && self.config == other.config
+            && self.supervision == other.supervision
+            && self.version == other.version
     }
 
     pub(crate) fn has_manifest(&self) -> bool {
@@ -280,7 +342,10 @@ impl Source {
     fn point_at_limit(&self, report: Report, key: &str, by_flag: bool) -> Report {
         match &self.manifest {
             Some(manifest) if !by_flag => {
-                let report = manifest.point_at(report, key);
+                let report = match manifest.line(&format!("resources.{key}")) {
+                    Some(line) => at_line(report, &line),
+                    None => report.at(manifest.file.file.display()),
+                };
                 if self.flags.replace_limits {
                     report.with_help(format!("--{key} replaces it for one run"))
                 } else {
@@ -346,8 +411,12 @@ impl ManifestFile {
         self.file.parent().unwrap_or(Path::new(""))
     }
 
-    fn parse(&self, memory_ceiling_bytes: u64) -> Result<ComponentManifest, Problems> {
-        ComponentManifest::parse(&self.text, &self.file, memory_ceiling_bytes).map_err(|errors| {
+    fn parse(
+        &self,
+        memory_ceiling_bytes: u64,
+    ) -> Result<(ComponentManifest, ManifestSpans), Problems> {
+        let parsed = ComponentManifest::parse_spanned(&self.text, &self.file, memory_ceiling_bytes);
+        parsed.map_err(|errors| {
             let problems = errors.problems().iter();
             problems.map(|problem| self.report(problem)).collect()
         })
@@ -369,23 +438,6 @@ impl ManifestFile {
         report
     }
 
-    /// Points at the line of a limit.
-    fn point_at(&self, report: Report, key: &str) -> Report {
-        let mut section = "";
-        for (i, line) in self.text.lines().enumerate() {
-            if line.trim_start().starts_with('[') {
-                section = line.trim();
-            }
-            let before = line.split('=').next().unwrap_or_default();
-            if section.starts_with("[resources]") && before.trim() == key {
-                let column = before.len() - before.trim_start().len() + 1;
-                return self.excerpt(report, i + 1, column, line.trim().chars().count());
-            }
-        }
-        // Written in another way, such as `resources.fuel = 1`.
-        report.at(self.file.display())
-    }
-
     fn excerpt(&self, report: Report, line: usize, column: usize, length: usize) -> Report {
         let text = self.text.trim_start_matches('\u{feff}');
         report
@@ -400,12 +452,136 @@ impl ManifestFile {
     }
 }
 
+impl ReadManifest {
+    /// What a manifest says, and where in an application that is.
+    pub(crate) async fn read(
+        file: PathBuf,
+        flags: &Flags,
+        folder: &ApplicationFolder,
+    ) -> Result<Self, Problems> {
+        Self::of(ManifestFile::read(file).await?, flags, folder)
+    }
+
+    fn of(file: ManifestFile, flags: &Flags, folder: &ApplicationFolder) -> Result<Self, Problems> {
+        let (says, spans) = file.parse(flags.memory_ceiling)?;
+        let text = ManifestText::new(&file.file, &file.text, &says, &spans);
+        let files = folder.files_of(text).map_err(|errors| all_told(&errors))?;
+        Ok(Self {
+            file,
+            says,
+            spans,
+            files,
+        })
+    }
+
+    pub(crate) fn id(&self) -> &ComponentId {
+        &self.says.id
+    }
+
+    pub(crate) fn named_by(&self) -> &Path {
+        &self.file.file
+    }
+
+    pub(crate) fn files(&self) -> &ComponentFiles {
+        &self.files
+    }
+
+    fn line(&self, key: &str) -> Option<ManifestLine> {
+        ManifestLine::of(&self.file.file, &self.file.text, &self.spans, key)
+    }
+}
+
+/// Points at a line of a manifest.
+fn at_line(report: Report, line: &ManifestLine) -> Report {
+    report.at(line).with_excerpt(Excerpt {
+        line: line.text.clone(),
+        number: Some(line.place.line),
+        start: line.place.column - 1,
+        length: line.length,
+        label: String::new(),
+    })
+}
+
+/// With what `--allow-outside` allows.
+pub(crate) fn widened(
+    folder: ApplicationFolder,
+    outside: &[PathBuf],
+) -> Result<ApplicationFolder, Report> {
+    outside.iter().try_fold(folder, |folder, path| {
+        let widened = folder.allow_outside(path);
+        widened.map_err(|problem| told(&problem).with_note("it was named by --allow-outside"))
+    })
+}
+
+fn all_told(errors: &ApplicationErrors) -> Problems {
+    errors.problems().iter().map(told).collect()
+}
+
+/// What is wrong with an application, with the lines of its manifests.
+pub(crate) fn told(problem: &ApplicationProblem) -> Report {
+    match problem {
+        ApplicationProblem::Outside {
+            line,
+            path,
+            leads_to,
+            folder,
+        } => {
+            let path = path.display();
+            let report = Report::error(format!(
+                "{path} is outside of {}, the folder of the application",
+                folder.display()
+            ));
+            let wider = match leads_to.parent() {
+                Some(parent) if leads_to.is_file() => parent,
+                _ => leads_to,
+            };
+            at_line(report, line)
+                .with_note(format!("it leads to {}", leads_to.display()))
+                .with_help(format!("--allow-outside {} allows it", wider.display()))
+        }
+        ApplicationProblem::Overlap(overlap) => {
+            let line = &overlap.line;
+            let other = format!("{}\n{line}: {}", overlap.way(), line.text.trim());
+            at_line(Report::error(overlap.message()), &overlap.grant)
+                .with_note(other)
+                .with_help(
+                    "grant a folder for writing that holds data only, and keep manifests, \
+                     components, configuration and other granted folders out of it",
+                )
+        }
+        ApplicationProblem::GrantedFile(granted) => {
+            let report = Report::error(format!(
+                "{} lies in {}, which is granted to {}",
+                granted.file.display(),
+                granted.folder.display(),
+                granted.component
+            ));
+            at_line(report, &granted.grant)
+                .with_note("the file was given by --data, and has what all components store")
+                .with_help("keep it in a folder that is granted to no component")
+        }
+        ApplicationProblem::NotAFolder { .. } => Report::error(problem.to_string()).with_help(
+            "`up` takes the folder of an application, with a Component.toml in it or below",
+        ),
+        _ => Report::error(problem.to_string()),
+    }
+}
+
 /// The files that a component is read from: its manifest and, as far as that can be
 /// read, what it names, there or not.
 pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
     let mut files = vec![manifest.to_owned()];
-    let text = read_now(manifest, MAX_MANIFEST_BYTES).map(String::from_utf8);
-    if let Ok(Ok(text)) = text
+    // Opening a pipe or a device would wait, so the kind is looked at first.
+    let is_file = fs::metadata(manifest).is_ok_and(|metadata| metadata.is_file());
+    let mut text = String::new();
+    let read = is_file
+        .then(|| File::open(manifest).ok())
+        .flatten()
+        .and_then(|file| {
+            let mut file = file.take(MAX_MANIFEST_BYTES);
+            file.read_to_string(&mut text).ok()
+        });
+    if read.is_some()
         && let Ok(parsed) =
             ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
     {
@@ -420,15 +596,19 @@ pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
 /// The file of the component that a manifest is about, whatever its limits.
 pub(crate) async fn wasm_of_manifest(file: PathBuf) -> Result<PathBuf, Problems> {
     let manifest = ManifestFile::read(file).await?;
-    let parsed = manifest.parse(ResourceLimits::MAX_MEMORY_BYTES)?;
+    let (parsed, _) = manifest.parse(ResourceLimits::MAX_MEMORY_BYTES)?;
     Ok(manifest.folder().join(parsed.wasm))
 }
 
 /// Reads a component's file.
 pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
-    read_component(file, EngineConfig::default().max_component_bytes())
+    read_component(file, max_component_bytes())
         .await
         .map_err(|error| Report::error(error.to_string()))
+}
+
+fn max_component_bytes() -> u64 {
+    EngineConfig::default().max_component_bytes()
 }
 
 /// Reads a file whose content the component is given, and which it therefore must
@@ -567,22 +747,6 @@ mod tests {
         }
         let long = format!("{}.wasm", "x".repeat(200));
         assert_eq!(id_of_file(Path::new(&long)).name().len(), 64);
-    }
-
-    #[test]
-    fn finds_the_line_of_a_limit() {
-        let manifest = ManifestFile {
-            file: "Component.toml".into(),
-            text: "[env]\nfuel = \"x\"\n[resources] # here\n  fuel=5\ntimeout = \"1s\"\n".into(),
-        };
-        let place = |key| manifest.point_at(Report::error("e"), key).to_string();
-        assert!(
-            place("fuel").contains("Component.toml:4:3"),
-            "{}",
-            place("fuel")
-        );
-        assert!(place("timeout").contains("Component.toml:5:1"));
-        assert!(!place("memory").contains("Component.toml:"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
-use wasm_host::{Host, HostBuilder, HostLimits, RedbStorage};
+use wasm_host::{ApplicationFolder, Host, HostBuilder, HostLimits, RedbStorage};
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
 use crate::application::{Application, find_manifests};
@@ -20,6 +20,7 @@ use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reload::Reload;
 use crate::report::{Report, aside};
+use crate::source::{told, widened};
 use crate::watch::Watch;
 
 const EXAMPLES: &str = "\
@@ -31,8 +32,14 @@ Examples:
 
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
-folders that are hidden or called target are left out. All are loaded, or the
-program ends.
+folders that are hidden or called target are left out. Links to folders are
+followed within FOLDER; a note names each that leads out of it, or nowhere. All
+are loaded, or the program ends.
+
+What a manifest names must lie in FOLDER once links and .. are followed, or in
+what --allow-outside names. What a component can write is data: in a folder that
+it is granted for writing no manifest, component, configuration, other granted
+folder or file of --data may lie, and no Component.toml is looked for.
 
 Each line of standard input is one of these:
   namespace/name/instance TEXT  send a message, wait for the reply
@@ -57,7 +64,8 @@ with --data.
 
 With --watch, a component whose manifest, .wasm or configuration file changes is
 replaced while messages arrive: the old one ends what it is doing, and stays if
-the new one cannot be loaded. Components come and go with their Component.toml.
+the new one cannot be loaded, or is no other. Components come and go with their
+Component.toml.
 
 In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
 PEAK the most it has been, and HOST what is kept for it besides: code and types.
@@ -86,6 +94,10 @@ pub(crate) struct Up {
     /// Keep what components store in this file, or it is lost at the end
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
+
+    /// Folder or file outside of FOLDER that manifests may name (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    allow_outside: Vec<PathBuf>,
 
     /// Longest wait for the reply to a line
     #[arg(
@@ -188,9 +200,11 @@ impl Up {
     async fn run(self) -> Result<ExitCode, Stop> {
         let compiler = self.limits.compiler.clone();
         let flags = Flags::of_many(self.limits.memory_ceiling, compiler);
-        let manifests = find_manifests(&self.folder)?;
-        let watch = self.watch.then(|| Watch::new(&self.folder, &manifests));
-        let read = Application::read(&manifests, &flags);
+        let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
+        let folder = widened(folder, &self.allow_outside)?;
+        let found = find_manifests(&folder)?;
+        let watch = self.watch.then(|| Watch::new(&found));
+        let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
         let application = read.await?;
         let application = Arc::new(application);
         let host = self.host()?;
@@ -209,8 +223,9 @@ impl Up {
         }
         self.introduce(&application, interactive);
         let reload = watch.map(|watch| {
+            let changes = watch.start(Arc::clone(&application));
             let reload = Reload::new(host, application, flags);
-            tokio::spawn(reload.follow(watch.start()))
+            tokio::spawn(reload.follow(changes))
         });
         let outcome = unless_interrupted(self.talk(&mut conversation)).await;
         if let Some(reload) = reload {

@@ -6,11 +6,13 @@
 //! caller reads the files.
 //!
 //! Paths in a manifest are relative to the folder it lies in, so that the folder
-//! works wherever it is put; they may lead out of it with `..`.
+//! works wherever it is put. They may be written with `..`; how far they may lead is
+//! decided by who reads the files, `wasm_host::ApplicationFolder` among them.
 
 mod problem;
 mod read;
 mod reader;
+mod spans;
 mod value;
 mod write;
 
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use crate::{ComponentConfig, ComponentId, Permissions, ResourceLimits, Supervision};
 
 pub use problem::{Found, ManifestErrors, ManifestProblem};
+pub use spans::{ManifestSpans, Place};
 
 /// What a `Component.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,19 @@ impl ComponentManifest {
         file: &Path,
         memory_ceiling_bytes: u64,
     ) -> Result<Self, ManifestErrors> {
+        Self::parse_spanned(text, file, memory_ceiling_bytes).map(|(manifest, _)| manifest)
+    }
+
+    /// As [`parse`](Self::parse), with where in the text each key stands, so that what
+    /// turns out later, such as a limit that was met, can be told with its line.
+    ///
+    /// # Errors
+    /// As those of [`parse`](Self::parse).
+    pub fn parse_spanned(
+        text: &str,
+        file: &Path,
+        memory_ceiling_bytes: u64,
+    ) -> Result<(Self, ManifestSpans), ManifestErrors> {
         read::manifest(text, file, memory_ceiling_bytes)
     }
 
@@ -161,6 +177,70 @@ within = "6s"
 backoff = "60ms"               # doubles up to 5 s
 mailbox = 512                  # messages waiting at most
 "#;
+
+    #[test]
+    fn every_key_has_its_place() {
+        let file = Path::new("demo/Component.toml");
+        let (_, spans) = ComponentManifest::parse_spanned(EXAMPLE, file, 4 << 20).unwrap();
+        for (key, line, written) in [
+            ("component.id", 3, "id = \"demo/greeter/main\""),
+            ("resources.fuel", 12, "fuel = 10_000_000"),
+            ("env.GREETING", 16, "GREETING = \"hello\""),
+            ("config.file", 19, "file = \"greeter.json\""),
+            ("permissions.send", 23, "send = [\"demo/*/*\"]"),
+            ("permissions.send[0]", 23, "\"demo/*/*\""),
+            ("permissions.wasi[0]", 28, "\"stdout\""),
+            (
+                "permissions.wasi[3]",
+                28,
+                "{ dir = \"data\", access = \"read\" }",
+            ),
+        ] {
+            let span = spans.span(key).unwrap();
+            assert_eq!(&EXAMPLE[span.clone()], written, "{key}");
+            assert_eq!(Place::of(EXAMPLE, span.start).line, line, "{key}");
+        }
+        for absent in ["resources", "config.text", "permissions.wasi[5]", "x.y"] {
+            assert_eq!(spans.span(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_however_it_is_written() {
+        let component = "[component]\nid = \"a/b/c\"\nwasm = \"x\"\n";
+        let text = "description = \'\'\'\n[resources]\ntimeout = \"9h\"\n\'\'\'\n";
+        let rest = "memory = \"1MiB\"\nfuel = 1\n";
+        let inline = "{ memory = \"1MiB\", fuel = 1, timeout = \"1s\" }\n";
+        let dotted =
+            "resources.memory = \"1MiB\"\nresources.fuel = 1\nresources.timeout = \"1s\"\n";
+        for (text, place) in [
+            (
+                format!("{component}{text}[resources]\ntimeout = \"1s\"\n{rest}"),
+                (9, 1),
+            ),
+            (
+                format!("{component}[ resources ]\n  timeout=\"1s\"\n{rest}"),
+                (5, 3),
+            ),
+            (
+                format!("{component}[resources]\n\"timeout\" = \"1s\"\n{rest}"),
+                (5, 1),
+            ),
+            (format!("{dotted}{component}"), (3, 11)),
+            (format!("resources = {inline}{component}"), (1, 41)),
+            (format!("\u{feff}resources = {inline}{component}"), (1, 41)),
+            (
+                format!("\u{feff}[resources]\r\n{rest}timeout = \"1s\"\n{component}"),
+                (4, 1),
+            ),
+        ] {
+            let file = Path::new("Component.toml");
+            let (_, spans) = ComponentManifest::parse_spanned(&text, file, 4 << 20).unwrap();
+            let span = spans.span("resources.timeout").unwrap();
+            let found = Place::of(&text, span.start);
+            assert_eq!((found.line, found.column), place, "{text}");
+        }
+    }
 
     fn example() -> ComponentManifest {
         ComponentManifest::parse(EXAMPLE, Path::new("demo/Component.toml"), 4 << 20).unwrap()

@@ -1,30 +1,32 @@
 //! From a folder of manifests to components.
 
+mod files;
+mod path;
+mod problem;
+mod search;
+mod separation;
+
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::ffi::OsStr;
-use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use thiserror::Error;
 
 use wasm_core::ComponentId;
-use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestErrors};
-use wasm_core::units::format_bytes;
+use wasm_core::ResourceLimits;
+use wasm_core::manifest::{ComponentManifest, ManifestSpans};
 
 use crate::component::Component;
 
-const MANIFEST_NAME: &str = "Component.toml";
+use files::{GrantedDir, Named};
+use path::Trace;
+use search::Search;
 
-/// Deeper than any application is laid out.
-const MAX_DEPTH: usize = 16;
-
-/// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
-/// components in a folder each are an application.
-const MAX_FOLDERS: usize = 50_000;
+pub use files::{ComponentFiles, ManifestLine, ManifestText};
+pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
+pub use search::{Found, LeftOut};
+pub use separation::{GrantedFile, Separation, check_own_file};
 
 /// A manifest is written by hand.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -33,215 +35,312 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// keeps a file that is something else from being read into memory.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Everything that keeps an application from being read; never nothing. Prints one
-/// problem per line.
-#[derive(Debug)]
-pub struct ApplicationErrors(Vec<ApplicationProblem>);
-
-impl ApplicationErrors {
-    /// Each of them.
-    pub fn problems(&self) -> &[ApplicationProblem] {
-        &self.0
-    }
-}
-
-impl From<ApplicationProblem> for ApplicationErrors {
-    fn from(problem: ApplicationProblem) -> Self {
-        Self(vec![problem])
-    }
-}
-
-impl Display for ApplicationErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl Error for ApplicationErrors {}
-
-/// One thing that keeps an application from being read.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ApplicationProblem {
-    /// A file or folder that is needed.
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// As the operating system said it.
-        source: io::Error,
-    },
-    /// A file that is larger than anything that belongs there.
-    #[error("{} is larger than {}", path.display(), format_bytes(*limit))]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
-        /// In bytes.
-        limit: u64,
-    },
-    /// What is wrong in a manifest.
-    #[error("{0}")]
-    Manifest(ManifestErrors),
-    /// A manifest that is not text.
-    #[error("{} is not UTF-8 text", path.display())]
-    NotText {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Two manifests that name the same component.
-    #[error(
-        "{} and {} are both {id}: give one of them another `id` in [component]",
-        first.display(), second.display()
-    )]
-    Duplicate {
-        /// Which.
-        id: ComponentId,
-        /// The one manifest.
-        first: PathBuf,
-        /// The other.
-        second: PathBuf,
-    },
-    /// Something else than a folder.
-    #[error("{} is no folder", path.display())]
-    NotAFolder {
-        /// Which.
-        path: PathBuf,
-    },
-    /// More than an application has.
-    #[error(
-        "{} has more than {MAX_FOLDERS} folders, which is more than an application has: a \
-         folder further down may be what was meant",
-        folder.display()
-    )]
-    TooManyFolders {
-        /// Where was looked.
-        folder: PathBuf,
-    },
-    /// There is nothing to run.
-    #[error("there is no {MANIFEST_NAME} in {} or below", folder.display())]
-    Empty {
-        /// Where was looked.
-        folder: PathBuf,
-    },
-}
-
-/// Every `Component.toml` in a folder or below, in the order of their paths. Folders
-/// that are hidden or called `target` hold what tools keep for themselves; links to
-/// folders are not followed, so that none can lead in a circle, and what is more than 16
-/// levels down is not looked for. Blocks while it looks.
+/// The folder of an application, in which everything lies that it is read from and that
+/// is granted to its components.
 ///
-/// # Errors
-/// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`],
-/// [`ApplicationProblem::TooManyFolders`], [`ApplicationProblem::Empty`].
-pub fn find_manifests(folder: &Path) -> Result<Vec<PathBuf>, ApplicationProblem> {
-    let metadata = fs::metadata(folder).map_err(|source| unreadable(folder, source))?;
-    if !metadata.is_dir() {
-        let path = folder.to_owned();
-        return Err(ApplicationProblem::NotAFolder { path });
-    }
-    let mut manifests = Vec::new();
-    let mut folders = vec![(folder.to_owned(), 0)];
-    let mut looked_through = 0;
-    while let Some((inner, depth)) = folders.pop() {
-        looked_through += 1;
-        if looked_through > MAX_FOLDERS {
-            let folder = folder.to_owned();
-            return Err(ApplicationProblem::TooManyFolders { folder });
+/// Paths are looked at as they turn out: links and `..` are followed first. What lies
+/// elsewhere is refused unless [`allow_outside`](Self::allow_outside) names it.
+#[derive(Debug, Clone)]
+pub struct ApplicationFolder {
+    /// As it was named.
+    folder: PathBuf,
+    /// Without links and `..`.
+    real: PathBuf,
+    /// Where component files may lie, if that is more.
+    real_of_wasm: PathBuf,
+    /// Whether the manifests have to lie in it, too.
+    holds_manifests: bool,
+    outside: Vec<PathBuf>,
+}
+
+impl ApplicationFolder {
+    /// Of an application with any number of manifests, in `folder` or below.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`].
+    pub fn open(folder: &Path) -> Result<Self, ApplicationProblem> {
+        let metadata = fs::metadata(folder).map_err(|source| unreadable(folder, source))?;
+        if !metadata.is_dir() {
+            let path = folder.to_owned();
+            return Err(ApplicationProblem::NotAFolder { path });
         }
-        let entries = match fs::read_dir(&inner) {
-            Ok(entries) => entries,
-            // Gone since it was found.
-            Err(error) if depth > 0 && error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(unreadable(&inner, error)),
+        let real = Trace::of(folder).map_err(|source| unreadable(folder, source))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            real_of_wasm: real.path.clone(),
+            real: real.path,
+            holds_manifests: true,
+            outside: Vec::new(),
+        })
+    }
+
+    /// Of a single component, whose manifest was named: the folder of that manifest. The
+    /// component's file may lie in a folder beside that one, as where components of an
+    /// application share one.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`].
+    pub fn of_component(manifest: &Path) -> Result<Self, ApplicationProblem> {
+        let folder = match manifest.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
         };
-        for entry in entries {
-            let entry = entry.map_err(|error| unreadable(&inner, error))?;
-            let name = entry.file_name();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < MAX_DEPTH && !is_skipped(&name) {
-                    folders.push((entry.path(), depth + 1));
+        let mut opened = Self::open(folder)?;
+        if let Some(beside) = opened.real.parent() {
+            opened.real_of_wasm = beside.to_owned();
+        }
+        opened.holds_manifests = false;
+        Ok(opened)
+    }
+
+    /// Allows what lies at this path, or below it.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Unreadable`]: what is allowed must be there.
+    pub fn allow_outside(mut self, path: &Path) -> Result<Self, ApplicationProblem> {
+        let real = path.canonicalize();
+        self.outside
+            .push(real.map_err(|source| unreadable(path, source))?);
+        Ok(self)
+    }
+
+    /// As it was named.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Every `Component.toml` in the folder or below. Blocks while it looks.
+    ///
+    /// Folders that are hidden or called `target` hold what tools keep for themselves and
+    /// are not looked through; nor is what is more than 16 levels down, nor a folder that
+    /// a component may write: one below the folder of the manifest that grants it. Links
+    /// to folders are followed where they stay in the application, each folder once, by
+    /// its own name if that is in reach.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Unreadable`] for the folder itself,
+    /// [`ApplicationProblem::TooManyFolders`].
+    pub fn find_manifests(&self) -> Result<Found, ApplicationProblem> {
+        let search = Search {
+            application: self,
+            separation: &Separation::new(),
+            reads_grants: true,
+        };
+        search.run()
+    }
+
+    /// As [`find_manifests`](Self::find_manifests), while components run: no folder is
+    /// looked through that any of these may write.
+    ///
+    /// # Errors
+    /// As those of [`find_manifests`](Self::find_manifests).
+    pub fn find_more_manifests(
+        &self,
+        separation: &Separation,
+    ) -> Result<Found, ApplicationProblem> {
+        let search = Search {
+            application: self,
+            separation,
+            reads_grants: false,
+        };
+        search.run()
+    }
+
+    /// Finds the files and folders that a manifest names, there or not. Blocks while it
+    /// looks.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Outside`] for each that is outside of the application;
+    /// [`ApplicationProblem::Unreadable`].
+    pub fn files_of(&self, read: ManifestText<'_>) -> Result<ComponentFiles, ApplicationErrors> {
+        let files =
+            ComponentFiles::of(read).map_err(|found| unreadable(&found.path, found.error))?;
+        let manifest = self.holds_manifests.then_some(&files.manifest);
+        let inner = manifest.into_iter().chain(&files.config);
+        let inner = inner.chain(files.dirs.iter().map(|dir| &dir.named));
+        let mut problems: Vec<_> = inner
+            .filter(|named| !self.contains(&named.trace))
+            .map(|named| outside(named, &self.folder))
+            .collect();
+        let wasm = &files.wasm;
+        if !wasm.trace.ends_in(&self.real_of_wasm) && !self.contains(&wasm.trace) {
+            problems.push(outside(wasm, &self.folder));
+        }
+        match problems.is_empty() {
+            true => Ok(files),
+            false => Err(ApplicationErrors(problems)),
+        }
+    }
+
+    fn contains(&self, trace: &Trace) -> bool {
+        let mut allowed = self.outside.iter().chain([&self.real]);
+        allowed.any(|folder| trace.ends_in(folder))
+    }
+
+    /// The folders below that of a manifest that it grants for writing.
+    fn data_below(&self, manifest: &Path) -> Vec<GrantedDir> {
+        // What is wrong with it is told when it is read in earnest.
+        let Ok(read) = ReadManifest::read(manifest, ResourceLimits::MAX_MEMORY_BYTES) else {
+            return Vec::new();
+        };
+        let Ok(files) = ComponentFiles::of(read.as_text()) else {
+            return Vec::new();
+        };
+        let folders = &files.manifest.trace.folders;
+        let Some((own, _)) = folders.last() else {
+            return Vec::new();
+        };
+        let below = |dir: &&GrantedDir| {
+            let path = &dir.named.trace.path;
+            path != own && dir.named.trace.ends_in(own)
+        };
+        files.writable().filter(below).cloned().collect()
+    }
+
+    /// Reads the components of all manifests. Blocks while it reads.
+    ///
+    /// `memory_ceiling_bytes` is the largest memory limit that a manifest may set, by
+    /// default [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`].
+    ///
+    /// # Errors
+    /// Every problem of every manifest; [`ApplicationProblem::Empty`] if there is none.
+    pub fn read(&self, memory_ceiling_bytes: u64) -> Result<Vec<Component>, ApplicationErrors> {
+        let found = self.find_manifests()?;
+        let mut problems = Vec::new();
+        let mut left_out = Vec::new();
+        for other in found.left_out {
+            match other {
+                LeftOut::Unreadable { folder, source } => {
+                    problems.push(unreadable(&folder, source));
                 }
-            } else if name == MANIFEST_NAME {
-                manifests.push(entry.path());
+                other => left_out.push(other),
             }
         }
+        if found.manifests.is_empty() && problems.is_empty() {
+            let folder = self.folder.clone();
+            return Err(ApplicationProblem::Empty { folder, left_out }.into());
+        }
+        for other in left_out {
+            tracing::warn!("{other}");
+        }
+        let manifests = found.manifests.iter();
+        let read: Vec<_> = manifests
+            .map(|file| self.read_manifest(file, memory_ceiling_bytes))
+            .collect();
+        // Each must be known before one is trusted.
+        let mut separation = Separation::new();
+        for (_, files) in read.iter().flatten() {
+            separation.add(files);
+        }
+        let mut components = Vec::new();
+        let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
+        for manifest in read {
+            let (manifest, files) = match manifest {
+                Ok(read) => read,
+                Err(found) => {
+                    problems.extend(found.0);
+                    continue;
+                }
+            };
+            let id = manifest.manifest.id.clone();
+            if let Some(first) = known.get(&id) {
+                problems.push(ApplicationProblem::Duplicate {
+                    id,
+                    first: first.clone(),
+                    second: manifest.file,
+                });
+                continue;
+            }
+            known.insert(id, manifest.file.clone());
+            let component = separation
+                .check(&files)
+                .and_then(|()| manifest.component(&files));
+            match component {
+                Ok(component) => components.push(component),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(components),
+            false => Err(ApplicationErrors(problems)),
+        }
     }
-    if manifests.is_empty() {
-        let folder = folder.to_owned();
-        return Err(ApplicationProblem::Empty { folder });
+
+    fn read_manifest(
+        &self,
+        file: &Path,
+        memory_ceiling_bytes: u64,
+    ) -> Result<(ReadManifest, ComponentFiles), ApplicationErrors> {
+        let manifest = ReadManifest::read(file, memory_ceiling_bytes)?;
+        let files = self.files_of(manifest.as_text())?;
+        Ok((manifest, files))
     }
-    manifests.sort();
-    Ok(manifests)
 }
 
-fn is_skipped(folder: &OsStr) -> bool {
-    folder == "target" || folder.as_encoded_bytes().starts_with(b".")
+fn outside(named: &Named, folder: &Path) -> ApplicationProblem {
+    ApplicationProblem::Outside {
+        line: Box::new(named.line.clone()),
+        path: named.path.clone(),
+        leads_to: named.trace.path.clone(),
+        folder: folder.to_owned(),
+    }
 }
 
-/// Reads the components of all manifests that [`find_manifests`] finds.
-///
-/// `memory_ceiling_bytes` is the largest memory limit that a manifest may set, by
-/// default
-/// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`](wasm_core::ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES).
-/// Blocks while it reads.
+/// Reads the components of an application; see [`ApplicationFolder`], which this opens
+/// and reads with nothing allowed outside.
 ///
 /// # Errors
-/// Every problem of every manifest.
+/// As those of [`ApplicationFolder::read`].
 pub fn read_application(
     folder: &Path,
     memory_ceiling_bytes: u64,
 ) -> Result<Vec<Component>, ApplicationErrors> {
-    let manifests = find_manifests(folder)?;
-    let mut problems = Vec::new();
-    let mut components = Vec::new();
-    let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
-    for file in manifests {
-        match read_component(&file, memory_ceiling_bytes) {
-            Ok(component) => {
-                let id = component.id.clone();
-                if let Some(first) = known.get(&id) {
-                    problems.push(ApplicationProblem::Duplicate {
-                        id,
-                        first: first.clone(),
-                        second: file,
-                    });
-                    continue;
-                }
-                known.insert(id, file);
-                components.push(component);
-            }
-            Err(problem) => problems.push(problem),
-        }
+    ApplicationFolder::open(folder)?.read(memory_ceiling_bytes)
+}
+
+struct ReadManifest {
+    file: PathBuf,
+    text: String,
+    manifest: ComponentManifest,
+    spans: ManifestSpans,
+}
+
+impl ReadManifest {
+    fn read(file: &Path, memory_ceiling_bytes: u64) -> Result<Self, ApplicationProblem> {
+        let text = read(file, file, MAX_MANIFEST_BYTES)?;
+        let text = String::from_utf8(text).map_err(|_| ApplicationProblem::NotText {
+            path: file.to_owned(),
+        })?;
+        let (manifest, spans) = ComponentManifest::parse_spanned(&text, file, memory_ceiling_bytes)
+            .map_err(ApplicationProblem::Manifest)?;
+        Ok(Self {
+            file: file.to_owned(),
+            text,
+            manifest,
+            spans,
+        })
     }
-    if problems.is_empty() {
-        Ok(components)
-    } else {
-        Err(ApplicationErrors(problems))
+
+    fn as_text(&self) -> ManifestText<'_> {
+        ManifestText::new(&self.file, &self.text, &self.manifest, &self.spans)
+    }
+
+    fn component(self, files: &ComponentFiles) -> Result<Component, ApplicationProblem> {
+        let content = |named: &Named| read(&named.trace.path, &named.path, MAX_FILE_BYTES);
+        let data = files.config.as_ref().map(content).transpose()?;
+        let mut config = self.manifest.config(data.map(Bytes::from));
+        files.resolve_dirs(&mut config.permissions);
+        let bytes = content(&files.wasm)?;
+        let manifest = self.manifest;
+        let mut component =
+            Component::new(manifest.id, bytes, config).with_supervision(manifest.supervision);
+        component.version = manifest.version;
+        Ok(component)
     }
 }
 
-fn read_component(file: &Path, memory_ceiling_bytes: u64) -> Result<Component, ApplicationProblem> {
-    let text = read(file, MAX_MANIFEST_BYTES)?;
-    let text = String::from_utf8(text).map_err(|_| ApplicationProblem::NotText {
-        path: file.to_owned(),
-    })?;
-    let manifest = ComponentManifest::parse(&text, file, memory_ceiling_bytes)
-        .map_err(ApplicationProblem::Manifest)?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let data = match &manifest.config {
-        ConfigSource::File(data) => Some(read(&folder.join(data), MAX_FILE_BYTES)?),
-        _ => None,
-    };
-    let config = manifest.config(data.map(Bytes::from));
-    let bytes = read(&folder.join(&manifest.wasm), MAX_FILE_BYTES)?;
-    let mut component =
-        Component::new(manifest.id, bytes, config).with_supervision(manifest.supervision);
-    component.version = manifest.version;
-    Ok(component)
-}
-
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
+/// `named` is how the file is called in errors.
+fn read(path: &Path, named: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
     let mut bytes = Vec::new();
     // Opening a pipe or a device would wait, so the kind is looked at first.
     fs::metadata(path)
@@ -250,9 +349,9 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
             false => Err(io::Error::other("it is not a regular file")),
         })
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|source| unreadable(path, source))?;
+        .map_err(|source| unreadable(named, source))?;
     if bytes.len() as u64 > limit {
-        let path = path.to_owned();
+        let path = named.to_owned();
         return Err(ApplicationProblem::TooLarge { path, limit });
     }
     Ok(bytes)
@@ -269,6 +368,7 @@ fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
 mod tests {
     use tempfile::tempdir;
 
+    use super::search::MAX_DEPTH;
     use super::*;
 
     fn touch(root: &Path, files: &[&str]) {
@@ -279,11 +379,16 @@ mod tests {
         }
     }
 
+    fn find(root: &Path) -> Found {
+        let application = ApplicationFolder::open(root).unwrap();
+        application.find_manifests().unwrap()
+    }
+
     fn found(root: &Path) -> Vec<String> {
-        let manifests = find_manifests(root).unwrap();
-        let below = manifests
-            .iter()
-            .map(|file| file.strip_prefix(root).unwrap());
+        let found = find(root);
+        assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+        let below = found.manifests.iter();
+        let below = below.map(|file| file.strip_prefix(root).unwrap());
         below.map(|file| file.display().to_string()).collect()
     }
 
@@ -300,6 +405,7 @@ mod tests {
                 "target/x/Component.toml",
                 ".git/Component.toml",
                 "a/component.toml",
+                "b/Component.TOML",
                 "a/Cargo.toml",
             ],
         );
@@ -315,13 +421,55 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_lead_to_files_but_not_in_circles() {
+    fn links_are_followed_but_not_in_circles() {
+        use std::os::unix::fs::symlink;
+
         let folder = tempdir().unwrap();
         let root = folder.path();
-        touch(root, &["a/Component.toml", "b/x"]);
-        std::os::unix::fs::symlink(root, root.join("a/circle")).unwrap();
-        std::os::unix::fs::symlink("../a/Component.toml", root.join("b/Component.toml")).unwrap();
-        assert_eq!(found(root), ["a/Component.toml", "b/Component.toml"]);
+        touch(
+            root,
+            &["a/Component.toml", "b/x", ".store/v1/Component.toml"],
+        );
+        symlink(root, root.join("a/circle")).unwrap();
+        symlink("../a/Component.toml", root.join("b/Component.toml")).unwrap();
+        // By its own name, though that of the link comes first.
+        symlink("a", root.join("0")).unwrap();
+        for link in ["c", "d"] {
+            symlink(".store/v1", root.join(link)).unwrap();
+        }
+        let expected = ["a/Component.toml", "b/Component.toml", "c/Component.toml"];
+        assert_eq!(found(root), expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_is_not_followed_is_named() {
+        use std::os::unix::fs::symlink;
+
+        let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
+        let root = folder.path();
+        touch(root, &["a/Component.toml", "file"]);
+        touch(other.path(), &["Component.toml", "b/Component.toml"]);
+        symlink(other.path(), root.join("out")).unwrap();
+        symlink("nowhere", root.join("broken")).unwrap();
+        symlink("circle", root.join("circle")).unwrap();
+        symlink("file", root.join("to-a-file")).unwrap();
+        symlink("nowhere", root.join(".hidden")).unwrap();
+        let left_out = find(root).left_out;
+        let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        for (told, part) in told.iter().zip([
+            "broken is a link that cannot be followed: ",
+            "circle is a link that cannot be followed: too many links",
+            "outside of the application, and is not followed",
+        ]) {
+            assert!(told.contains(part), "{told}");
+        }
+        let application = ApplicationFolder::open(root).unwrap();
+        let wider = application.allow_outside(other.path()).unwrap();
+        let manifests = wider.find_manifests().unwrap().manifests;
+        let expected = ["a", "out", "out/b"].map(|at| root.join(at).join("Component.toml"));
+        assert_eq!(manifests, expected);
     }
 
     #[test]
@@ -338,7 +486,7 @@ mod tests {
             (&file, "is no folder"),
             (&root.join("nowhere"), "cannot be read"),
         ] {
-            let report = find_manifests(wrong).unwrap_err().to_string();
+            let report = ApplicationFolder::open(wrong).unwrap_err().to_string();
             assert!(report.contains(part), "{report}");
         }
     }

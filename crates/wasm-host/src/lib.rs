@@ -9,7 +9,7 @@
 //! | to | see |
 //! |---|---|
 //! | put a host together | [`HostBuilder`], [`HostLimits`] |
-//! | read an application from a folder | [`read_application`] |
+//! | read an application from a folder | [`read_application`], [`ApplicationFolder`] |
 //! | load, replace, restart, unload | [`Host`], [`Component`] |
 //! | keep data for longer than the process | [`RedbStorage`] |
 //! | see what happens | [`Host::events`], [`Host::status`], [`Host::dead_letters`] |
@@ -65,7 +65,10 @@ mod supervisor;
 mod swap;
 mod switchboard;
 
-pub use application::{ApplicationErrors, ApplicationProblem, find_manifests, read_application};
+pub use application::{
+    ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
+    LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, read_application,
+};
 pub use builder::HostBuilder;
 pub use component::Component;
 pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};

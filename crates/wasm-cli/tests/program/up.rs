@@ -1,3 +1,6 @@
+mod escape;
+mod watch;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};

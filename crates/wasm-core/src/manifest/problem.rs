@@ -3,6 +3,7 @@ use std::fmt::{self, Display};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::spans::Place;
 use crate::text::{Escaped, EscapedPath};
 
 /// A file with more problems is no manifest.
@@ -131,13 +132,10 @@ impl ManifestProblem {
     fn locate(&mut self, source: &str, file: &Path) {
         let start = source.floor_char_boundary(self.span.start);
         let end = source.ceil_char_boundary(self.span.end.max(start));
-        let before = &source[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        // A byte order mark takes no place on the line.
-        let in_line = before[line_start..].trim_start_matches('\u{feff}');
+        let place = Place::of(source, start);
         self.file = file.to_owned();
-        self.line = before.matches('\n').count() + 1;
-        self.column = in_line.chars().count() + 1;
+        self.line = place.line;
+        self.column = place.column;
         self.span = start..end;
     }
 

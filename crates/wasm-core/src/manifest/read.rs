@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Found, ManifestErrors};
 use super::reader::{Reader, Section};
+use super::spans::ManifestSpans;
 use super::value::{choice, duration, one_of, relative_path, size, string, whole_number};
 use super::{ComponentManifest, ConfigSource};
 use crate::text::Quoted;
@@ -21,7 +22,7 @@ pub(super) fn manifest(
     source: &str,
     file: &Path,
     memory_ceiling_bytes: u64,
-) -> Result<ComponentManifest, ManifestErrors> {
+) -> Result<(ComponentManifest, ManifestSpans), ManifestErrors> {
     let mut reader = Reader {
         folder: file.parent().unwrap_or(Path::new("")),
         problems: Vec::new(),
@@ -37,7 +38,9 @@ pub(super) fn manifest(
         None
     };
     match manifest {
-        Some(manifest) if reader.problems.is_empty() => Ok(manifest),
+        Some(manifest) if reader.problems.is_empty() => {
+            Ok((manifest, ManifestSpans::of(root.get_ref())))
+        }
         _ => Err(ManifestErrors::new(reader.problems, source, file)),
     }
 }

@@ -18,7 +18,7 @@ timeout = "250ms"
 const CEILING: u64 = 4 << 20;
 
 fn parse(text: &str) -> Result<ComponentManifest, ManifestErrors> {
-    manifest(text, Path::new("demo/Component.toml"), CEILING)
+    ComponentManifest::parse(text, Path::new("demo/Component.toml"), CEILING)
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -171,7 +171,7 @@ fn the_operator_sets_the_ceiling() {
     let text = MINIMAL.replace("2MiB", "4GiB");
     let file = Path::new("Component.toml");
     for ceiling in [ResourceLimits::MAX_MEMORY_BYTES, u64::MAX] {
-        let manifest = manifest(&text, file, ceiling).unwrap();
+        let (manifest, _) = manifest(&text, file, ceiling).unwrap();
         assert_eq!(manifest.limits.memory_bytes(), 4 << 30);
     }
     // Raising the ceiling is no help to what it already allows.
@@ -308,7 +308,7 @@ fn a_granted_directory_lies_beside_the_manifest() {
         ("/srv/demo/Component.toml", "/srv/demo/../data"),
         ("", "../data"),
     ] {
-        let manifest = manifest(&text, Path::new(file), CEILING).unwrap();
+        let (manifest, _) = manifest(&text, Path::new(file), CEILING).unwrap();
         assert_eq!(
             manifest.permissions.wasi,
             [WasiGrant::Dir {

@@ -1,0 +1,220 @@
+//! How the files of an application are watched, and found.
+
+use std::fs::{self, File, FileTimes};
+#[cfg(unix)]
+use std::os::unix::fs::symlink;
+#[cfg(unix)]
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::Folder;
+
+/// A look for new manifests comes within this time.
+const SEARCH: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_reload_without_a_change_is_none() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    folder.write("a/component.wasm", wasm_fixtures::COUNTER.wasm);
+    let manifest = fs::read_to_string(folder.path("a/Component.toml")).unwrap();
+    folder.write("a/Component.toml", format!("# as it was\n{manifest}"));
+    thread::sleep(SEARCH);
+    running.asks("demo/a/main x", "demo/a/main: 2");
+    // An error knows the line that the limit has now.
+    folder.write("a/Component.toml", manifest.replace("5s", "6s"));
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+/// As copies that keep the time make it, and builds that set it.
+#[test]
+fn a_file_of_the_same_size_and_time_is_another() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    // Larger than any of these.
+    let size = 16 << 10;
+    let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+    let write = |name: &str, wasm: &[u8]| {
+        folder.write(name, padded(wasm, size));
+        let file = File::options().write(true).open(folder.path(name)).unwrap();
+        file.set_times(times).unwrap();
+    };
+    write("a/component.wasm", wasm_fixtures::COUNTER.wasm);
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    write("a/next", wasm_fixtures::ECHO.wasm);
+    fs::rename(folder.path("a/next"), folder.path("a/component.wasm")).unwrap();
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: x");
+
+    #[cfg(unix)]
+    {
+        // A link that leads elsewhere.
+        fs::create_dir_all(folder.path(".store")).unwrap();
+        write(".store/v1", wasm_fixtures::COUNTER.wasm);
+        symlink("../.store/v1", folder.path("a/next")).unwrap();
+        fs::rename(folder.path("a/next"), folder.path("a/component.wasm")).unwrap();
+        running.says("demo/a/main was replaced");
+        running.asks("demo/a/main x", "demo/a/main: 1");
+    }
+    // Written over in place.
+    write("a/component.wasm", wasm_fixtures::SELF_ID.wasm);
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: demo/a/main");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+/// With a custom section at its end that makes it as large as this.
+fn padded(wasm: &[u8], size: usize) -> Vec<u8> {
+    let mut padded = wasm.to_vec();
+    // The section's number, its length in five bytes, and an empty name.
+    let content = size - wasm.len() - 6;
+    padded.push(0);
+    let mut length = content;
+    for i in 0..5 {
+        let more = if i < 4 { 0x80 } else { 0 };
+        padded.push((length & 0x7f) as u8 | more);
+        length >>= 7;
+    }
+    padded.push(0);
+    padded.extend(vec![b'x'; content - 1]);
+    padded
+}
+
+#[cfg(unix)]
+#[test]
+fn an_odd_entry_does_not_end_a_watcher() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    let pipe = |at: &str| {
+        let status = Command::new("mkfifo").arg(folder.path(at)).status();
+        assert!(status.unwrap().success());
+    };
+    let goes_on = |running: &mut super::Running, name: &str| {
+        folder.component(name, wasm_fixtures::ECHO, "");
+        running.says(&format!("demo/{name}/main is loaded"));
+    };
+    fs::create_dir(folder.path("f")).unwrap();
+    pipe("f/Component.toml");
+    running.says("f/Component.toml could not be loaded: it is not a regular file");
+    goes_on(&mut running, "c");
+
+    // A manifest that becomes something else, and a component.
+    fs::remove_file(folder.path("a/Component.toml")).unwrap();
+    pipe("a/Component.toml");
+    running.says("a/Component.toml could not be loaded: it is not a regular file");
+    running.says("demo/a/main goes on as it was");
+    fs::remove_file(folder.path("a/Component.toml")).unwrap();
+    fs::create_dir(folder.path("a/Component.toml")).unwrap();
+    running.says("a/Component.toml could not be loaded: it is not a regular file");
+    fs::remove_dir(folder.path("a/Component.toml")).unwrap();
+    symlink("nowhere", folder.path("a/Component.toml")).unwrap();
+    running.says("a/Component.toml could not be loaded: No such file");
+    running.asks("demo/a/main x", "demo/a/main: 2");
+    fs::remove_file(folder.path("a/Component.toml")).unwrap();
+    folder.manifest("a", "demo/a/main", "");
+    fs::remove_file(folder.path("a/component.wasm")).unwrap();
+    pipe("a/component.wasm");
+    running.says("a/component.wasm could not be loaded: it is not a regular file");
+    running.asks("demo/a/main x", "demo/a/main: 3");
+    goes_on(&mut running, "d");
+
+    // A folder becomes a file; a name is no text; a link leads in a circle.
+    fs::remove_dir_all(folder.path("b")).unwrap();
+    folder.write("b", "a file");
+    running.says("demo/b/main is unloaded");
+    let odd = folder.0.path().join(OsStr::from_bytes(b"\xff\xfe"));
+    fs::create_dir(&odd).unwrap();
+    symlink("circle", folder.path("circle")).unwrap();
+    running.says("circle is a link that cannot be followed: too many links");
+    for i in 0..3000 {
+        fs::create_dir(folder.path(&format!("f/{i}"))).unwrap();
+    }
+    goes_on(&mut running, "e");
+    fs::copy(folder.path("e/component.wasm"), odd.join("component.wasm")).unwrap();
+    let manifest = fs::read_to_string(folder.path("e/Component.toml")).unwrap();
+    let manifest = manifest.replace("demo/e/main", "demo/odd/main");
+    fs::write(odd.join("Component.toml"), manifest).unwrap();
+    running.says("demo/odd/main is loaded");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+/// Root reads everything, so it is skipped for it; a unit test injects the error.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_is_told_once() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let locked = folder.path("locked");
+    let lock = || fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::create_dir(&locked).unwrap();
+    lock();
+    if fs::read_dir(&locked).is_ok() {
+        return;
+    }
+    fs::remove_dir(&locked).unwrap();
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    fs::create_dir(&locked).unwrap();
+    lock();
+    running.says("locked cannot be read: Permission denied");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    running.says("demo/b/main is loaded");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_that_are_links_are_followed_or_named() {
+    let folder = Folder::new();
+    folder.component(".versions/v1", wasm_fixtures::COUNTER, "");
+    folder.manifest(".versions/v1", "demo/a/main", "");
+    symlink(".versions/v1", folder.path("a")).unwrap();
+    symlink(folder.0.path(), folder.path(".versions/v1/up")).unwrap();
+    let ended = folder.up(&[], &["demo/a/main x"]);
+    let ended = ended.expect(0, "demo/a/main: 1\n");
+    assert!(!ended.stderr.contains("link"), "{}", ended.stderr);
+
+    let outside = Folder::new();
+    outside.component("b", wasm_fixtures::ECHO, "");
+    let beside = outside.path("b");
+    symlink(&beside, folder.path("b")).unwrap();
+    symlink("nowhere", folder.path("c")).unwrap();
+    let ended = folder.up(&[], &["demo/a/main x"]);
+    ended.expect(0, "demo/a/main: 1\n").complains(&[
+        "note: ",
+        "b is a link to ",
+        "outside of the application, and is not followed",
+        &format!("--allow-outside {beside} allows it"),
+        "c is a link that cannot be followed",
+    ]);
+    let flags = ["--allow-outside", &beside];
+    folder
+        .up(&flags, &["demo/b/main x"])
+        .expect(0, "demo/b/main: x\n");
+
+    // Where there is nothing else, it is why.
+    fs::remove_file(folder.path("a")).unwrap();
+    folder.up(&[], &[]).expect(2, "").complains(&[
+        "there is no Component.toml in",
+        "b is a link to ",
+        "c is a link that cannot be followed",
+    ]);
+}

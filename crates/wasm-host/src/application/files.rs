@@ -1,0 +1,211 @@
+use std::fmt::{self, Display};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestSpans, Place};
+use wasm_core::{ComponentId, DirAccess, Permissions, WasiGrant};
+
+use super::path::{FileId, Trace};
+
+/// A place in a manifest, with its line.
+///
+/// Prints as `Component.toml:7:10`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ManifestLine {
+    /// The manifest, as it was named.
+    pub file: PathBuf,
+    /// What stands there, with its section, as in `component.wasm`.
+    pub key: String,
+    /// Line and column.
+    pub place: Place,
+    /// The whole line, without its end.
+    pub text: String,
+    /// How many characters of the line belong to it, at most to the end of the line.
+    pub length: usize,
+}
+
+impl ManifestLine {
+    /// Where a key of a manifest stands; `None` if the text does not have it.
+    pub fn of(file: &Path, text: &str, spans: &ManifestSpans, key: &str) -> Option<Self> {
+        let span = spans.span(key)?;
+        let place = Place::of(text, span.start);
+        let marked = text.get(span).unwrap_or_default();
+        let line = text.lines().nth(place.line - 1).unwrap_or_default();
+        Some(Self {
+            file: file.to_owned(),
+            key: key.to_owned(),
+            place,
+            text: line.trim_start_matches('\u{feff}').to_owned(),
+            length: marked.lines().next().unwrap_or_default().chars().count(),
+        })
+    }
+}
+
+impl Display for ManifestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { line, column } = self.place;
+        write!(f, "{}:{line}:{column}", self.file.display())
+    }
+}
+
+/// A manifest that was read.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ManifestText<'a> {
+    /// Where it lies, as it was named.
+    pub file: &'a Path,
+    /// Its text.
+    pub text: &'a str,
+    /// What it says.
+    pub manifest: &'a ComponentManifest,
+    /// Where it says so.
+    pub spans: &'a ManifestSpans,
+}
+
+impl<'a> ManifestText<'a> {
+    /// The text that lies at `file`, as [`ComponentManifest::parse_spanned`] read it.
+    pub fn new(
+        file: &'a Path,
+        text: &'a str,
+        manifest: &'a ComponentManifest,
+        spans: &'a ManifestSpans,
+    ) -> Self {
+        Self {
+            file,
+            text,
+            manifest,
+            spans,
+        }
+    }
+
+    /// The line of a key that every manifest has, or that is known to be there.
+    pub(super) fn line(&self, key: &str) -> ManifestLine {
+        ManifestLine::of(self.file, self.text, self.spans, key).unwrap_or_else(|| ManifestLine {
+            file: self.file.to_owned(),
+            key: key.to_owned(),
+            place: Place { line: 1, column: 1 },
+            text: String::new(),
+            length: 0,
+        })
+    }
+}
+
+/// A file or folder that a manifest names, or the manifest itself.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) line: ManifestLine,
+    /// As it is written, joined with the manifest's folder.
+    pub(super) path: PathBuf,
+    pub(super) trace: Trace,
+}
+
+/// A folder that is granted to a component.
+#[derive(Debug, Clone)]
+pub(super) struct GrantedDir {
+    pub(super) named: Named,
+    pub(super) access: DirAccess,
+    pub(super) to: ComponentId,
+    /// `None` where there is nothing yet.
+    pub(super) id: Option<FileId>,
+    /// Which of the manifest's grants of WASI it is.
+    index: usize,
+}
+
+/// What a component is read from and what it is granted of the file system, resolved
+/// and within its application.
+#[derive(Debug, Clone)]
+pub struct ComponentFiles {
+    pub(super) id: ComponentId,
+    pub(super) manifest: Named,
+    pub(super) wasm: Named,
+    pub(super) config: Option<Named>,
+    pub(super) dirs: Vec<GrantedDir>,
+}
+
+/// A path that cannot be followed.
+pub(super) struct Untraceable {
+    pub(super) path: PathBuf,
+    pub(super) error: io::Error,
+}
+
+impl ComponentFiles {
+    pub(super) fn of(read: ManifestText<'_>) -> Result<Self, Untraceable> {
+        let named = |key: &str, path: &Path| {
+            let path = path.to_owned();
+            match Trace::of(&path) {
+                Ok(trace) => Ok(Named {
+                    line: read.line(key),
+                    path,
+                    trace,
+                }),
+                Err(error) => Err(Untraceable { path, error }),
+            }
+        };
+        let folder = read.file.parent().unwrap_or(Path::new(""));
+        let manifest = read.manifest;
+        let mut dirs = Vec::new();
+        for (index, grant) in manifest.permissions.wasi.iter().enumerate() {
+            if let WasiGrant::Dir { host, access, .. } = grant {
+                let named = named(&format!("permissions.wasi[{index}]"), host)?;
+                let id = match named.trace.exists {
+                    true => FileId::of(&named.trace.path).ok(),
+                    false => None,
+                };
+                dirs.push(GrantedDir {
+                    id,
+                    named,
+                    access: *access,
+                    to: manifest.id.clone(),
+                    index,
+                });
+            }
+        }
+        Ok(Self {
+            id: manifest.id.clone(),
+            manifest: named("component.id", read.file)?,
+            wasm: named("component.wasm", &folder.join(&manifest.wasm))?,
+            config: match &manifest.config {
+                ConfigSource::File(file) => Some(named("config.file", &folder.join(file))?),
+                _ => None,
+            },
+            dirs,
+        })
+    }
+
+    /// The component's file, without links and `..`.
+    pub fn wasm(&self) -> &Path {
+        &self.wasm.trace.path
+    }
+
+    /// The file with its configuration data, without links and `..`.
+    pub fn config(&self) -> Option<&Path> {
+        self.config.as_ref().map(|named| named.trace.path.as_path())
+    }
+
+    /// Puts the resolved folders into the manifest's permissions, so that what is granted
+    /// is what was looked at, whatever becomes of links.
+    pub fn resolve_dirs(&self, permissions: &mut Permissions) {
+        for dir in self.dirs.iter().filter(|dir| dir.named.trace.exists) {
+            if let Some(WasiGrant::Dir { host, .. }) = permissions.wasi.get_mut(dir.index) {
+                host.clone_from(&dir.named.trace.path);
+            }
+        }
+    }
+
+    /// Everything that decides what the component is and may do.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &Named> {
+        let files = self.files();
+        files.chain(self.dirs.iter().map(|dir| &dir.named))
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &Named> {
+        [&self.manifest, &self.wasm].into_iter().chain(&self.config)
+    }
+
+    pub(super) fn writable(&self) -> impl Iterator<Item = &GrantedDir> {
+        self.dirs
+            .iter()
+            .filter(|dir| dir.access == DirAccess::Write)
+    }
+}

@@ -1,0 +1,209 @@
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use wasm_core::ComponentId;
+use wasm_core::manifest::ManifestErrors;
+use wasm_core::units::format_bytes;
+
+use super::files::ManifestLine;
+use super::search::{LeftOut, MANIFEST_NAME, MAX_FOLDERS};
+use super::separation::GrantedFile;
+
+/// Everything that keeps an application from being read; never nothing. Prints one
+/// problem per line.
+#[derive(Debug)]
+pub struct ApplicationErrors(pub(super) Vec<ApplicationProblem>);
+
+impl ApplicationErrors {
+    /// Each of them.
+    pub fn problems(&self) -> &[ApplicationProblem] {
+        &self.0
+    }
+}
+
+impl From<ApplicationProblem> for ApplicationErrors {
+    fn from(problem: ApplicationProblem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Display for ApplicationErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl Error for ApplicationErrors {}
+
+/// One thing that keeps an application from being read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ApplicationProblem {
+    /// A file or folder that is needed.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// As the operating system said it.
+        source: io::Error,
+    },
+    /// A file that is larger than anything that belongs there.
+    #[error("{} is larger than {}", path.display(), format_bytes(*limit))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// In bytes.
+        limit: u64,
+    },
+    /// What is wrong in a manifest.
+    #[error("{0}")]
+    Manifest(ManifestErrors),
+    /// A manifest that is not text.
+    #[error("{} is not UTF-8 text", path.display())]
+    NotText {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// Two manifests that name the same component.
+    #[error(
+        "{} and {} are both {id}: give one of them another `id` in [component]",
+        first.display(), second.display()
+    )]
+    Duplicate {
+        /// The id that both have.
+        id: ComponentId,
+        /// The one manifest.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Something else than a folder.
+    #[error("{} is no folder", path.display())]
+    NotAFolder {
+        /// What was taken for one.
+        path: PathBuf,
+    },
+    /// More than an application has.
+    #[error(
+        "{} has more than {MAX_FOLDERS} folders, which is more than an application has: a \
+         folder further down may be what was meant",
+        folder.display()
+    )]
+    TooManyFolders {
+        /// Where was looked.
+        folder: PathBuf,
+    },
+    /// There is nothing to run.
+    #[error("there is no {MANIFEST_NAME} in {} or below{}", folder.display(), besides(left_out))]
+    Empty {
+        /// Where was looked.
+        folder: PathBuf,
+        /// What was not looked into.
+        left_out: Vec<LeftOut>,
+    },
+    /// A path of a manifest, or the manifest itself, leads out of the application.
+    #[error(
+        "{line}: {} leads to {}, which is outside of {}, the folder of the application",
+        path.display(), leads_to.display(), folder.display()
+    )]
+    Outside {
+        /// The line that names it; the `id` where it is the manifest itself.
+        line: Box<ManifestLine>,
+        /// As it is written, joined with the manifest's folder.
+        path: PathBuf,
+        /// Without links and `..`.
+        leads_to: PathBuf,
+        /// What it should be in.
+        folder: PathBuf,
+    },
+    /// A component may write what decides over another, or over itself.
+    #[error("{0}")]
+    Overlap(Box<Overlap>),
+    /// A component may read or write a file that is the host's own.
+    #[error("{0}")]
+    GrantedFile(Box<GrantedFile>),
+}
+
+fn besides(left_out: &[LeftOut]) -> String {
+    let texts = left_out.iter().map(|left_out| format!("; {left_out}"));
+    texts.collect()
+}
+
+/// A component may write what decides over another component, or over itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Overlap {
+    /// Who may write.
+    pub writer: ComponentId,
+    /// The line that grants it.
+    pub grant: ManifestLine,
+    /// The folder that is granted, without links and `..`.
+    pub folder: PathBuf,
+    /// Whose it is.
+    pub component: ComponentId,
+    /// The line that names what can be written; the `id` where it is the manifest itself.
+    pub line: ManifestLine,
+    /// What can be written, as it is written, joined with the manifest's folder.
+    pub path: PathBuf,
+    /// Another name of that file in the folder, where it is by this that it can be
+    /// written, or the folder itself where it is too large to be looked through for one.
+    pub hard_link: Option<PathBuf>,
+}
+
+impl Overlap {
+    /// What the component may do, in a sentence without places.
+    pub fn message(&self) -> String {
+        let whose = if self.writer == self.component {
+            "its own".to_owned()
+        } else {
+            format!("the {} of {}", self.what(), self.component)
+        };
+        let what = if self.writer == self.component {
+            format!("{whose} {}", self.what())
+        } else {
+            whose
+        };
+        format!(
+            "{} may write {}, and so change {what}",
+            self.writer,
+            self.folder.display()
+        )
+    }
+
+    /// How what is named is reached from the granted folder.
+    pub fn way(&self) -> String {
+        let path = self.path.display();
+        match &self.hard_link {
+            None => format!("{path} is looked for in that folder"),
+            Some(folder) if *folder == self.folder => format!(
+                "{path} has several names (hard links), and the folder has too many files to \
+                 tell whether one of them is there"
+            ),
+            Some(name) => format!(
+                "{path} is the same file as {} (a hard link)",
+                name.display()
+            ),
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self.line.key.as_str() {
+            "component.wasm" => "component",
+            "config.file" => "configuration",
+            "component.id" => "manifest",
+            _ => "granted folder",
+        }
+    }
+}
+
+impl Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (grant, line) = (&self.grant, &self.line);
+        write!(f, "{grant}: {}, {line}: {}", self.message(), self.way())
+    }
+}

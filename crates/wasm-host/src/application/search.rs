@@ -1,0 +1,311 @@
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fmt::{self, Display};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::ApplicationFolder;
+use super::files::{GrantedDir, ManifestLine};
+use super::path::{FileId, Trace};
+use super::problem::ApplicationProblem;
+use super::separation::Separation;
+
+pub(super) const MANIFEST_NAME: &str = "Component.toml";
+
+/// Deeper than any application is laid out.
+pub(super) const MAX_DEPTH: usize = 16;
+
+/// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
+/// components in a folder each are an application.
+pub(super) const MAX_FOLDERS: usize = 50_000;
+
+/// In folders that components may write nothing is loaded from, so they are looked
+/// through only to tell of manifests that an operator may have put there by mistake. Who
+/// fills them is a component, and this many entries take milliseconds.
+const MAX_DATA_ENTRIES: usize = 4096;
+
+/// The manifests of an application, and what else its folder has that may have been meant
+/// as one.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// Every manifest, in the order of their paths.
+    pub manifests: Vec<PathBuf>,
+    /// What was not looked into, or is not loaded, in the order of their paths.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something in the folder of an application that was left out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// A link to a folder outside of the application.
+    LinkOutside {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        leads_to: PathBuf,
+    },
+    /// A link that leads nowhere or in a circle.
+    BrokenLink {
+        /// The link.
+        link: PathBuf,
+        /// As the operating system said it.
+        source: io::Error,
+    },
+    /// A folder below that of the application.
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// As the operating system said it.
+        source: io::Error,
+    },
+    /// A manifest, or a link to a folder, that lies in a folder that a component may write.
+    InData {
+        /// The manifest or link.
+        path: PathBuf,
+        /// The line that grants the folder.
+        grant: Box<ManifestLine>,
+    },
+}
+
+impl LeftOut {
+    /// What was left out.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::LinkOutside { link, .. } | Self::BrokenLink { link, .. } => link,
+            Self::Unreadable { folder, .. } => folder,
+            Self::InData { path, .. } => path,
+        }
+    }
+}
+
+impl Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path().display();
+        match self {
+            Self::LinkOutside { leads_to, .. } => write!(
+                f,
+                "{path} is a link to {}, outside of the application, and is not followed",
+                leads_to.display()
+            ),
+            Self::BrokenLink { source, .. } => {
+                write!(f, "{path} is a link that cannot be followed: {source}")
+            }
+            Self::Unreadable { source, .. } => write!(f, "{path} cannot be read: {source}"),
+            Self::InData { grant, .. } => write!(
+                f,
+                "{path} is not loaded: a component may write it, as {grant} grants"
+            ),
+        }
+    }
+}
+
+/// A folder to be looked through.
+struct Folder {
+    path: PathBuf,
+    depth: usize,
+}
+
+pub(super) struct Search<'a> {
+    pub(super) application: &'a ApplicationFolder,
+    /// Folders that are known to be written by components.
+    pub(super) separation: &'a Separation,
+    /// Whether a manifest that is found tells which folders below it are data.
+    pub(super) reads_grants: bool,
+}
+
+impl Search<'_> {
+    pub(super) fn run(self) -> Result<Found, ApplicationProblem> {
+        let root = &self.application.folder;
+        let mut found = Found::default();
+        let mut data: Vec<GrantedDir> = Vec::new();
+        let mut written: BTreeMap<PathBuf, ManifestLine> = BTreeMap::new();
+        let mut seen = HashSet::new();
+        // In the order of their paths: which of several names a folder gets must not change
+        // from one search to the next.
+        let mut links: BTreeMap<PathBuf, usize> = BTreeMap::new();
+        let mut folders = vec![Folder {
+            path: root.clone(),
+            depth: 0,
+        }];
+        let mut looked_through = 0;
+        // Real folders come first, so that what is reached in two ways has its own name.
+        loop {
+            let Folder { path: inner, depth } = match folders.pop() {
+                Some(folder) => folder,
+                // By then every folder is known that a component may write.
+                None => match links.pop_first() {
+                    Some((link, _)) if !self.follows(&mut found, &data, &link) => continue,
+                    Some((path, depth)) => Folder { path, depth },
+                    None => break,
+                },
+            };
+            let id = match FileId::of(&inner) {
+                Ok(id) => id,
+                Err(error) if depth > 0 => {
+                    left_unreadable(&mut found, inner, error);
+                    continue;
+                }
+                Err(error) => return Err(unreadable(&inner, error)),
+            };
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            if let Some(dir) = self.writable(&data, &inner, &id) {
+                written.insert(inner, dir.named.line.clone());
+                continue;
+            }
+            looked_through += 1;
+            if looked_through > MAX_FOLDERS {
+                let folder = root.clone();
+                return Err(ApplicationProblem::TooManyFolders { folder });
+            }
+            let entries = match fs::read_dir(&inner) {
+                Ok(entries) => entries,
+                Err(error) if depth > 0 => {
+                    left_unreadable(&mut found, inner, error);
+                    continue;
+                }
+                Err(error) => return Err(unreadable(&inner, error)),
+            };
+            let is_in_reach = |name: &OsStr| depth < MAX_DEPTH && !is_skipped(name);
+            for entry in entries {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error) if depth > 0 => {
+                        left_unreadable(&mut found, inner.clone(), error);
+                        break;
+                    }
+                    Err(error) => return Err(unreadable(&inner, error)),
+                };
+                // Gone since it was listed.
+                let Ok(kind) = entry.file_type() else {
+                    continue;
+                };
+                let (name, path) = (entry.file_name(), entry.path());
+                if kind.is_dir() {
+                    if is_in_reach(&name) {
+                        let depth = depth + 1;
+                        folders.push(Folder { path, depth });
+                    }
+                } else if kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME {
+                    if is_in_reach(&name) {
+                        links.insert(path, depth + 1);
+                    }
+                } else if name == MANIFEST_NAME {
+                    if self.reads_grants {
+                        data.extend(self.application.data_below(&path));
+                    }
+                    found.manifests.push(path);
+                }
+            }
+        }
+        tell_written(&mut found, written);
+        found.manifests.sort();
+        found.left_out.sort_by(|a, b| a.path().cmp(b.path()));
+        Ok(found)
+    }
+
+    fn writable<'s>(
+        &'s self,
+        data: &'s [GrantedDir],
+        path: &Path,
+        id: &FileId,
+    ) -> Option<&'s GrantedDir> {
+        let known = self.separation.holds(path, id);
+        known.or_else(|| data.iter().find(|dir| dir.id.as_ref() == Some(id)))
+    }
+
+    /// Whether a link leads to a folder that is to be looked through.
+    fn follows(&self, found: &mut Found, data: &[GrantedDir], link: &Path) -> bool {
+        let link = link.to_owned();
+        let broken = |source| LeftOut::BrokenLink {
+            link: link.clone(),
+            source,
+        };
+        let trace = match Trace::of(&link) {
+            Ok(trace) if trace.exists => trace,
+            Ok(_) => {
+                let source = io::Error::from(ErrorKind::NotFound);
+                found.left_out.push(broken(source));
+                return false;
+            }
+            Err(error) => {
+                found.left_out.push(broken(error));
+                return false;
+            }
+        };
+        if !trace.path.is_dir() {
+            return false;
+        }
+        let folders = trace.folders.iter();
+        let mut ways = folders.filter_map(|(path, id)| self.writable(data, path, id));
+        if let Some(dir) = ways.next() {
+            found.left_out.push(LeftOut::InData {
+                path: link,
+                grant: Box::new(dir.named.line.clone()),
+            });
+            return false;
+        }
+        if !self.application.contains(&trace) {
+            found.left_out.push(LeftOut::LinkOutside {
+                link,
+                leads_to: trace.path,
+            });
+            return false;
+        }
+        true
+    }
+}
+
+fn left_unreadable(found: &mut Found, folder: PathBuf, source: io::Error) {
+    // Gone, or something else, since it was found.
+    if !matches!(
+        source.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory
+    ) {
+        found.left_out.push(LeftOut::Unreadable { folder, source });
+    }
+}
+
+/// Tells of manifests in folders that are data, one for each: there may be as many as a
+/// component likes.
+fn tell_written(found: &mut Found, written: BTreeMap<PathBuf, ManifestLine>) {
+    let mut entries_left = MAX_DATA_ENTRIES;
+    for (folder, grant) in written {
+        let mut folders = vec![folder];
+        'folder: while let Some(folder) = folders.pop() {
+            // One that is put there directly is told, however full the folder is.
+            let manifest = folder.join(MANIFEST_NAME);
+            if fs::symlink_metadata(&manifest).is_ok_and(|metadata| !metadata.is_dir()) {
+                found.left_out.push(LeftOut::InData {
+                    path: manifest,
+                    grant: Box::new(grant),
+                });
+                break;
+            }
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entries_left == 0 {
+                    break 'folder;
+                }
+                entries_left -= 1;
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
+    ApplicationProblem::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn is_skipped(folder: &OsStr) -> bool {
+    folder == "target" || folder.as_encoded_bytes().starts_with(b".")
+}

@@ -1,0 +1,225 @@
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wasm_core::ComponentId;
+
+use super::files::{ComponentFiles, GrantedDir, ManifestLine, Named};
+use super::path::{FileId, Trace, links};
+use super::problem::{ApplicationProblem, Overlap};
+
+/// A folder with more files is not looked through for hard links: that would take
+/// seconds, and who fills it is a component.
+const MAX_LOOKED_AT: usize = 50_000;
+
+/// Holds components apart: which folders any of them may write, or could at some time,
+/// and whether something else depends on what is in them.
+///
+/// A component that was granted a folder may have left anything in it. So what was once
+/// added is not forgotten.
+#[derive(Debug, Clone, Default)]
+pub struct Separation {
+    dirs: Vec<GrantedDir>,
+    by_id: HashMap<FileId, usize>,
+    by_path: HashMap<PathBuf, usize>,
+}
+
+impl Separation {
+    /// Nobody may write anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The folders that this component may write are no place for anything else.
+    pub fn add(&mut self, files: &ComponentFiles) {
+        for dir in files.writable() {
+            let index = self.dirs.len();
+            let path = dir.named.trace.path.clone();
+            let known = self.by_path.contains_key(&path);
+            let known_id = dir.id.as_ref().is_none_or(|id| self.by_id.contains_key(id));
+            if known && known_id {
+                continue;
+            }
+            if let Some(id) = &dir.id {
+                self.by_id.insert(id.clone(), index);
+            }
+            self.by_path.insert(path, index);
+            self.dirs.push(dir.clone());
+        }
+    }
+
+    /// Whether a component may write what this one is read from or is granted.
+    /// Blocks while it looks.
+    ///
+    /// Two components may be granted the same folder: what they share is data.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Overlap`]; [`ApplicationProblem::Unreadable`] where a file
+    /// has several names and a folder cannot be looked through for them.
+    pub fn check(&self, files: &ComponentFiles) -> Result<(), ApplicationProblem> {
+        let overlap = |dir: &GrantedDir, named: &Named, hard_link| {
+            ApplicationProblem::Overlap(Box::new(Overlap {
+                writer: dir.to.clone(),
+                grant: dir.named.line.clone(),
+                folder: dir.named.trace.path.clone(),
+                component: files.id.clone(),
+                line: named.line.clone(),
+                path: named.path.clone(),
+                hard_link,
+            }))
+        };
+        for named in files.inputs() {
+            if let Some(dir) = self.passed(&named.trace) {
+                return Err(overlap(dir, named, None));
+            }
+        }
+        for named in files.files() {
+            if let Some((dir, name)) = self.hard_link(&named.trace.path)? {
+                return Err(overlap(dir, named, Some(name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first granted folder in which a name of the path is looked up.
+    fn passed(&self, trace: &Trace) -> Option<&GrantedDir> {
+        let mut folders = trace.folders.iter();
+        folders.find_map(|(path, id)| self.holds(path, id))
+    }
+
+    /// The grant of this folder, if a component may write it.
+    pub(super) fn holds(&self, path: &Path, id: &FileId) -> Option<&GrantedDir> {
+        let index = self.by_id.get(id).or_else(|| self.by_path.get(path));
+        index.and_then(|index| self.dirs.get(*index))
+    }
+
+    /// Another name of a file, in a folder that a component may write.
+    fn hard_link(&self, file: &Path) -> Result<Option<(&GrantedDir, PathBuf)>, ApplicationProblem> {
+        let Ok(metadata) = fs::metadata(file) else {
+            // Reading it says so.
+            return Ok(None);
+        };
+        if !metadata.is_file() || links(&metadata) < 2 {
+            return Ok(None);
+        }
+        let unreadable = |path: &Path, source| ApplicationProblem::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let id = FileId::of_metadata(file, &metadata).map_err(|error| unreadable(file, error))?;
+        for dir in self.dirs.iter().filter(|dir| dir.id.is_some()) {
+            let folder = &dir.named.trace.path;
+            let found = other_name(folder, &id).map_err(|error| unreadable(folder, error))?;
+            if let Some(name) = found {
+                return Ok(Some((dir, name)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The name of a file in a folder or below, or the folder itself where there are too many
+/// files to tell.
+fn other_name(folder: &Path, id: &FileId) -> io::Result<Option<PathBuf>> {
+    let mut folders = vec![folder.to_owned()];
+    let mut looked_at = 0;
+    while let Some(inner) = folders.pop() {
+        let entries = match fs::read_dir(&inner) {
+            Ok(entries) => entries,
+            // Gone since it was found or granted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            looked_at += 1;
+            if looked_at > MAX_LOOKED_AT {
+                return Ok(Some(folder.to_owned()));
+            }
+            // That of the entry itself, a link not followed.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let path = entry.path();
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file() && FileId::of_metadata(&path, &metadata)? == *id {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A component is granted a folder in which the host keeps a file of its own.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct GrantedFile {
+    /// To whom the folder is granted.
+    pub component: ComponentId,
+    /// The line that grants it.
+    pub grant: ManifestLine,
+    /// The folder, without links and `..`.
+    pub folder: PathBuf,
+    /// The host's file.
+    pub file: PathBuf,
+}
+
+impl Display for GrantedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} lies in {}, which is granted to {}",
+            self.grant,
+            self.file.display(),
+            self.folder.display(),
+            self.component
+        )
+    }
+}
+
+impl Error for GrantedFile {}
+
+/// Whether a file of the host, such as that of a store, lies where a component may read or
+/// write it. It need not be there yet. Blocks while it looks.
+///
+/// # Errors
+/// [`ApplicationProblem::GrantedFile`], and [`ApplicationProblem::Unreadable`] where the
+/// path cannot be followed.
+pub fn check_own_file<'f>(
+    file: &Path,
+    components: impl IntoIterator<Item = &'f ComponentFiles>,
+) -> Result<(), ApplicationProblem> {
+    let unreadable = |path: &Path, source| ApplicationProblem::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let trace = Trace::of(file).map_err(|error| unreadable(file, error))?;
+    let metadata = fs::metadata(&trace.path).ok();
+    let id = metadata
+        .filter(|metadata| metadata.is_file() && links(metadata) > 1)
+        .and_then(|metadata| FileId::of_metadata(&trace.path, &metadata).ok());
+    for dir in components.into_iter().flat_map(|files| &files.dirs) {
+        let folder = &dir.named.trace.path;
+        let mut granted = trace
+            .folders
+            .iter()
+            .any(|(path, id)| path == folder || dir.id.as_ref() == Some(id));
+        if let (false, Some(id), true) = (granted, &id, dir.id.is_some()) {
+            let found = other_name(folder, id).map_err(|error| unreadable(folder, error))?;
+            granted = found.is_some();
+        }
+        if granted {
+            return Err(ApplicationProblem::GrantedFile(Box::new(GrantedFile {
+                component: dir.to.clone(),
+                grant: dir.named.line.clone(),
+                folder: folder.clone(),
+                file: file.to_owned(),
+            })));
+        }
+    }
+    Ok(())
+}
