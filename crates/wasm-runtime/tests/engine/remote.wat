@@ -3,7 +3,8 @@
 ;; the error's case plus one.
 (component
   (import "wasi:io/poll@0.2.12" (instance $poll
-    (export "pollable" (type (sub resource)))))
+    (export "pollable" (type $p (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $p))))))
   (alias export $poll "pollable" (type $pollable))
 
   (import "wasi:io/error@0.2.12" (instance $io-error
@@ -20,6 +21,8 @@
     (type $se' (variant (case "last-operation-failed" (own $e)) (case "closed")))
     (export "stream-error" (type $se (eq $se')))
     (export "[method]input-stream.blocking-read"
+      (func (param "self" (borrow $in)) (param "len" u64) (result (result (list u8) (error $se)))))
+    (export "[method]input-stream.read"
       (func (param "self" (borrow $in)) (param "len" u64) (result (result (list u8) (error $se)))))
     (export "[method]input-stream.subscribe"
       (func (param "self" (borrow $in)) (result (own $p))))
@@ -219,6 +222,9 @@
   (core func $drop-listing (canon resource.drop $listing))
   (core func $drop-output (canon resource.drop $output-stream))
   (core func $blocking-read (canon lower (func $streams "[method]input-stream.blocking-read") (memory $m) (realloc $realloc)))
+  (core func $read (canon lower (func $streams "[method]input-stream.read") (memory $m) (realloc $realloc)))
+  (core func $block (canon lower (func $poll "[method]pollable.block")))
+  (core func $drop-pollable (canon resource.drop $pollable))
   (core func $subscribe (canon lower (func $streams "[method]input-stream.subscribe")))
   (core func $check-write (canon lower (func $streams "[method]output-stream.check-write") (memory $m)))
   (core func $stream-write (canon lower (func $streams "[method]output-stream.write") (memory $m)))
@@ -264,6 +270,9 @@
     (import "host" "drop-listing" (func $drop-listing (param i32)))
     (import "host" "drop-output" (func $drop-output (param i32)))
     (import "host" "blocking-read" (func $blocking-read (param i32 i64 i32)))
+    (import "host" "read" (func $read (param i32 i64 i32)))
+    (import "host" "block" (func $block (param i32)))
+    (import "host" "drop-pollable" (func $drop-pollable (param i32)))
     (import "host" "subscribe" (func $subscribe (param i32) (result i32)))
     (import "host" "check-write" (func $check-write (param i32 i32)))
     (import "host" "stream-write" (func $stream-write (param i32 i32 i32 i32)))
@@ -385,14 +394,24 @@
       (call $read-directory-entry (local.get $listing) (i32.const 0x40))
       (call $code (i32.const 4)))
 
-    ;; Opens a stream of the file, has a chunk read ahead, and keeps it.
+    ;; Opens a stream of the file, has a large chunk read ahead, and keeps it there.
     (func (export "read-ahead") (result i32)
+      (local $pollable i32)
+      (call $read-via-stream (global.get $file) (i64.const 0) (i32.const 0x40))
+      (if (i32.load8_u (i32.const 0x40)) (then (return (call $code (i32.const 4)))))
+      (global.set $stream (i32.load (i32.const 0x44)))
+      (call $read (global.get $stream) (i64.const 0x100000) (i32.const 0x40))
+      (local.set $pollable (call $subscribe (global.get $stream)))
+      (call $block (local.get $pollable))
+      (call $drop-pollable (local.get $pollable))
+      (i32.const 0))
+    ;; The first byte of the file, by a stream.
+    (func (export "first-byte") (result i32)
       (call $read-via-stream (global.get $file) (i64.const 0) (i32.const 0x40))
       (if (i32.load8_u (i32.const 0x40)) (then (return (call $code (i32.const 4)))))
       (global.set $stream (i32.load (i32.const 0x44)))
       (call $blocking-read (global.get $stream) (i64.const 1) (i32.const 0x40))
-      (call $reset)
-      (call $code (i32.const 4)))
+      (i32.load8_u (i32.load (i32.const 0x44))))
     ;; Has something waiting on it.
     (func (export "subscribe") (result i32)
       (drop (call $subscribe (global.get $stream))) (i32.const 0))
@@ -509,6 +528,9 @@
       (export "drop-listing" (func $drop-listing))
       (export "drop-output" (func $drop-output))
       (export "blocking-read" (func $blocking-read))
+      (export "read" (func $read))
+      (export "block" (func $block))
+      (export "drop-pollable" (func $drop-pollable))
       (export "subscribe" (func $subscribe))
       (export "check-write" (func $check-write))
       (export "stream-write" (func $stream-write))
@@ -563,6 +585,8 @@
     (canon lift (core func $remote "read-some-entries") (memory $m) (realloc $realloc) (post-return (core func $remote "reset-after"))))
   (func (export "read-ahead") (result u32)
     (canon lift (core func $remote "read-ahead") (memory $m) (realloc $realloc) (post-return (core func $remote "reset-after"))))
+  (func (export "first-byte") (result u32)
+    (canon lift (core func $remote "first-byte") (memory $m) (realloc $realloc) (post-return (core func $remote "reset-after"))))
   (func (export "subscribe") (result u32)
     (canon lift (core func $remote "subscribe") (memory $m) (realloc $realloc) (post-return (core func $remote "reset-after"))))
   (func (export "open-output") (param "append" u32) (result u32)
