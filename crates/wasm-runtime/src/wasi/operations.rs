@@ -268,7 +268,7 @@ mod tests {
         for component in &components {
             for _ in 0..MAX_OPERATIONS {
                 let held_up = Arc::clone(&held_up);
-                let wait = move || drop(held_up.lock().unwrap().recv());
+                let wait = move || held_up.lock().unwrap().recv().is_ok();
                 hanging.push(component.start(wait).await.unwrap());
             }
         }
