@@ -1,6 +1,7 @@
 //! What a guest makes the host hold or block through WASI, and what bounds it.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -636,6 +637,34 @@ async fn a_component_has_so_many_files_folders_and_sockets_open() {
 }
 
 #[tokio::test]
+async fn streams_of_sockets_take_no_larger_chunks_than_others_and_are_charged() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Whom nobody reads from has a chunk waiting in the host.
+    let accepted = std::thread::spawn(move || -> Vec<_> { listener.incoming().take(60).collect() });
+    let config = EngineConfig::default().with_max_held_bytes(1 << 20);
+    let engine = WasmtimeEngine::new(config, HostServices::default()).unwrap();
+    let grant = WasiGrant::Connect(address);
+    let remote = Remote::load(&engine, "connects", [grant]).await;
+    let port = [Val::U32(address.port().into())];
+    assert_eq!(remote.call("connect", &port).await, 0);
+    assert_eq!(remote.call("permit", &[]).await, 16 << 10);
+    assert!(remote.call("put-all", &[]).await >= 16 << 10);
+    // Two streams, each with its socket: 35 KiB.
+    let (times, error) = until_it_fails(&remote, "connect", &port).await;
+    assert!((20..=29).contains(&times), "{times}");
+    let WasmError::ResourceLimitExceeded { resource, .. } = &error else {
+        panic!("{error:?}");
+    };
+    let item = "the streams of a socket";
+    assert_eq!(*resource, Resource::HostMemory { item });
+    for _ in times + 2..60 {
+        TcpStream::connect(address).unwrap();
+    }
+    drop(accepted.join().unwrap());
+}
+
+#[tokio::test]
 async fn sockets_are_not_made_without_a_grant_and_never_for_udp() {
     let engine = engine();
     let remote = Remote::load(&engine, "sockets", []).await;
@@ -694,7 +723,7 @@ const ROW: &str = "HELD_ROW";
 fn the_host_holds_at_most_8_mib_for_a_guest_of_512_kib_doing_its_worst() {
     println!("| permission | what it piles up | calls | held by the host, each |");
     println!("|---|---|---|---|");
-    for row in 0..rows(Path::new("")).len() {
+    for row in 0..rows(Path::new(""), 0).len() {
         let measured = std::process::Command::new(std::env::current_exe().unwrap())
             .args([
                 "--ignored",
@@ -730,7 +759,16 @@ async fn a_row_of_the_table() {
         .unwrap();
     }
     fs::write(house.path().join("file"), vec![7; 100_000]).unwrap();
-    let row = rows(house.path()).swap_remove(row.parse().unwrap());
+    // Somebody who accepts every connection, and reads nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut accepted = Vec::new();
+        while let Ok((stream, _)) = listener.accept() {
+            accepted.push(stream);
+        }
+    });
+    let row = rows(house.path(), port).swap_remove(row.parse().unwrap());
     let engine = engine();
     let scout = Remote::load(&engine, "scout", row.grants.clone()).await;
     let times = do_the_worst(&scout, &row.steps, None).await;
@@ -757,7 +795,7 @@ struct Row {
     steps: Steps,
 }
 
-fn rows(house: &Path) -> Vec<Row> {
+fn rows(house: &Path, port: u16) -> Vec<Row> {
     let number = |number: u32| Val::U32(number);
     let http = |kind, length| ("http", vec![number(kind), number(length)]);
     let open = |flags| {
@@ -768,7 +806,7 @@ fn rows(house: &Path) -> Vec<Row> {
     let chunk = list(&[7; 16 << 10]);
     let read = dir(house, DirAccess::Read, None);
     let write = dir(house, DirAccess::Write, None);
-    let connect = WasiGrant::Connect("127.0.0.1:9".parse().unwrap());
+    let connect = WasiGrant::Connect(([127, 0, 0, 1], port).into());
     let listing: Steps = vec![nothing("read-some-entries")];
     let reading: Steps = vec![open(READ), nothing("read-ahead"), nothing("read-ahead")];
     let putting: Steps = vec![
@@ -778,7 +816,7 @@ fn rows(house: &Path) -> Vec<Row> {
         ("open-output", vec![number(1)]),
         ("put", vec![chunk]),
     ];
-    let sockets: Steps = vec![("tcp-socket", vec![number(0)])];
+    let sockets: Steps = vec![("connect", vec![number(port.into())]), nothing("put-all")];
     let streams = vec![WasiGrant::Stdout, WasiGrant::Stderr, WasiGrant::Env];
     let all = [streams.clone(), vec![write.clone(), connect.clone()]].concat();
     let everything = [
