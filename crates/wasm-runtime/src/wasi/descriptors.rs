@@ -14,9 +14,23 @@ pub(crate) const MAX_DESCRIPTORS: usize = 64;
 /// and the files of a compilation take some dozens.
 const RESERVE: usize = 256;
 
-/// Of all components; known once it is first asked for.
-static FOR_COMPONENTS: LazyLock<usize> = LazyLock::new(|| for_components(open_files_limit()));
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
+/// What all components of the process have together; known once it is first needed.
+static ALL: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::of(open_files_limit()));
+
+#[derive(Debug)]
+struct Budget {
+    most: usize,
+    open: Arc<AtomicUsize>,
+}
+
+impl Budget {
+    fn of(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most: for_components(limit),
+            open: Arc::default(),
+        })
+    }
+}
 
 /// Half of what there is where the reserve would leave nothing.
 fn for_components(limit: usize) -> usize {
@@ -43,14 +57,20 @@ fn open_files_limit() -> usize {
 pub(crate) struct Descriptors {
     component: ComponentId,
     open: Arc<AtomicUsize>,
+    all: Arc<Budget>,
     told: AtomicBool,
 }
 
 impl Descriptors {
     pub(crate) fn new(component: ComponentId) -> Self {
+        Self::within(&ALL, component)
+    }
+
+    fn within(all: &Arc<Budget>, component: ComponentId) -> Self {
         Self {
             component,
             open: Arc::default(),
+            all: Arc::clone(all),
             told: AtomicBool::new(false),
         }
     }
@@ -64,17 +84,18 @@ impl Descriptors {
             ));
             return None;
         };
-        let for_components = *FOR_COMPONENTS;
-        if !increase(&IN_USE, for_components) {
+        let Some(of_all) = Place::of(&self.all.open, self.all.most) else {
             self.tell(format_args!(
-                "it gets no file or socket: all components together have the {for_components} \
-                 open that they may have of this process's descriptors (`ulimit -n`, less \
-                 {RESERVE} for the host)"
+                "it gets no file or socket: all components together have the {} open that \
+                 they may have of this process's descriptors (`ulimit -n`, less {RESERVE} for \
+                 the host)",
+                self.all.most
             ));
             return None;
-        }
+        };
         Some(DescriptorPlace {
             _of_component: of_component,
+            _of_all: of_all,
         })
     }
 
@@ -87,19 +108,16 @@ impl Descriptors {
     }
 }
 
-/// Adds one unless there are `most`.
-fn increase(count: &AtomicUsize, most: usize) -> bool {
-    let more = |now| (now < most).then_some(now + 1);
-    let (order, look) = (Ordering::AcqRel, Ordering::Acquire);
-    count.fetch_update(order, look, more).is_ok()
-}
-
+/// One of a count.
 #[derive(Debug)]
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
+    /// `None` when there are `most` already.
     fn of(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        increase(count, most).then(|| Self(Arc::clone(count)))
+        let more = |now| (now < most).then_some(now + 1);
+        let taken = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.is_ok().then(|| Self(Arc::clone(count)))
     }
 }
 
@@ -114,46 +132,45 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct DescriptorPlace {
     _of_component: Place,
-}
-
-impl Drop for DescriptorPlace {
-    fn drop(&mut self) {
-        IN_USE.fetch_sub(1, Ordering::AcqRel);
-    }
+    _of_all: Place,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_component_has_so_many_descriptors() {
-        let descriptors = Descriptors::new("demo/files/main".parse().unwrap());
-        let mut places: Vec<_> = (0..MAX_DESCRIPTORS)
-            .map_while(|_| descriptors.take())
-            .collect();
-        assert_eq!(places.len(), MAX_DESCRIPTORS);
-        assert!(descriptors.take().is_none());
-        places.pop();
-        assert!(descriptors.take().is_some());
-        let other = Descriptors::new("demo/files/other".parse().unwrap());
-        assert!(other.take().is_some());
+    fn component(name: &str) -> ComponentId {
+        format!("demo/files/{name}").parse().unwrap()
+    }
+
+    fn take_all(descriptors: &Descriptors) -> Vec<DescriptorPlace> {
+        std::iter::from_fn(|| descriptors.take()).collect()
     }
 
     #[test]
-    fn the_host_has_a_reserve() {
-        for (limit, left) in [
-            (0, 0),
-            (64, 32),
-            (512, 256),
-            (1024, 768),
-            (1 << 20, (1 << 20) - 256),
-        ] {
+    fn a_component_has_so_many_descriptors() {
+        let all = Budget::of(1024);
+        let descriptors = Descriptors::within(&all, component("main"));
+        let mut places = take_all(&descriptors);
+        assert_eq!(places.len(), MAX_DESCRIPTORS);
+        places.pop();
+        assert_eq!(take_all(&descriptors).len(), 1);
+        let other = Descriptors::within(&all, component("other"));
+        assert_eq!(take_all(&other).len(), MAX_DESCRIPTORS);
+    }
+
+    #[test]
+    fn all_components_together_leave_the_host_a_reserve() {
+        let all = Budget::of(1024);
+        let components: Vec<_> = (0..20)
+            .map(|number| Descriptors::within(&all, component(&number.to_string())))
+            .collect();
+        let places: Vec<_> = components.iter().map(take_all).collect();
+        assert_eq!(places.iter().map(Vec::len).sum::<usize>(), 1024 - RESERVE);
+        drop(places);
+        assert_eq!(all.open.load(Ordering::Acquire), 0);
+        for (limit, left) in [(0, 0), (64, 32), (512, 256), (4096, 4096 - RESERVE)] {
             assert_eq!(for_components(limit), left, "{limit}");
         }
-        let most = 3;
-        let count = AtomicUsize::new(0);
-        let had: Vec<bool> = (0..5).map(|_| increase(&count, most)).collect();
-        assert_eq!(had, [true, true, true, false, false]);
     }
 }

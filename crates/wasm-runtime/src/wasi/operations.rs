@@ -200,7 +200,7 @@ impl StdError for OperationsHang {}
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Mutex, mpsc};
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -255,6 +255,36 @@ mod tests {
         first.await.unwrap().unwrap_err();
         eventually(|| operations.places.available_permits() == MAX_OPERATIONS);
         assert_eq!(operations.given_up.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn operations_of_all_components_have_so_many_threads() {
+        let components: Vec<_> = (0..MAX_THREADS / MAX_OPERATIONS)
+            .map(|_| operations())
+            .collect();
+        let (hold, held_up) = mpsc::channel::<()>();
+        let held_up = Arc::new(Mutex::new(held_up));
+        let mut hanging = Vec::new();
+        for component in &components {
+            for _ in 0..MAX_OPERATIONS {
+                let held_up = Arc::clone(&held_up);
+                let wait = move || held_up.lock().unwrap().recv().is_ok();
+                hanging.push(component.start(wait).await.unwrap());
+            }
+        }
+        let begun = Arc::new(AtomicBool::new(false));
+        let begin = Arc::clone(&begun);
+        let other = operations();
+        let waits = other.start(move || begin.store(true, Ordering::Release));
+        let waits = waits.await.unwrap();
+        // Tokio's own threads are free, as those for storage and standard input.
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100)))
+            .await
+            .unwrap();
+        assert!(!begun.load(Ordering::Acquire));
+        drop(hold);
+        waits.await.unwrap();
+        assert!(begun.load(Ordering::Acquire));
     }
 
     #[tokio::test]
