@@ -1,4 +1,5 @@
-//! What an operator sees: metrics and spans. Events are looked at everywhere else.
+//! What an operator sees: metrics and spans, and that events wait for no reader. What
+//! they are is looked at everywhere else.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -137,6 +138,35 @@ impl Visit for Shown {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.0.push_str(&format!(" {}={value:?}", field.name()));
     }
+}
+
+/// Whoever reads events late, or never, holds up nobody, and is told what was missed.
+#[test]
+fn a_reader_of_events_that_does_not_read_stops_nothing() {
+    const ASKED: u64 = 3000;
+    run(async {
+        let host = load(&[restarted("trap", TRAP), component("echo", ECHO)]).await;
+        let mut late = host.events();
+        for _ in 0..ASKED {
+            assert_eq!(told(&host, "echo", "x").await, "x");
+        }
+        ask(&host, "trap", "poison").await.unwrap_err();
+        assert_eq!(told(&host, "trap", "ok").await, "ok");
+        host.stop().await;
+        let (mut missed, mut handled, mut last) = (0, 0, None);
+        while let Some(event) = late.next().await {
+            match &event {
+                wasm_host::Event::Missed(events) => missed += events,
+                wasm_host::Event::Message { .. } => handled += 1,
+                _ => {}
+            }
+            last = Some(event);
+        }
+        assert!(missed > 0 && handled < ASKED, "{missed} {handled}");
+        // One is of the component that failed.
+        assert!(missed + handled > ASKED, "{missed} {handled}");
+        assert!(matches!(last, Some(wasm_host::Event::Stopped)), "{last:?}");
+    });
 }
 
 #[test]
