@@ -12,6 +12,9 @@ use crate::flags::Flags;
 use crate::report::{Problems, Report};
 use crate::source::{ReadManifest, Source, told};
 
+/// Where there is more that was left out, a few show what it is about.
+const SHOWN_LEFT_OUT: usize = 16;
+
 /// Every manifest in a folder or below.
 ///
 /// What was left out is told, but for what cannot be read, which is an error: there may be
@@ -35,7 +38,8 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
         };
         let report = Report::error(empty.to_string())
             .with_note("folders that are hidden or called `target` are not looked through");
-        let report = rest.iter().fold(report, |report, (_, left_out)| {
+        let shown = rest.iter().take(SHOWN_LEFT_OUT);
+        let report = shown.fold(report, |report, (_, left_out)| {
             let report = report.with_note(left_out.to_string());
             match left_out {
                 LeftOut::LinkOutside { leads_to, .. } => report.with_help(allow(leads_to)),
@@ -45,8 +49,12 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
         let help = "`airssys-wasm inspect --manifest FILE.wasm` prints one to begin with";
         return Err(report.with_help(help).into());
     }
-    for (_, left_out) in rest {
+    let more = rest.len().saturating_sub(SHOWN_LEFT_OUT);
+    for (_, left_out) in rest.into_iter().take(SHOWN_LEFT_OUT) {
         tell(left_out).print();
+    }
+    if more > 0 {
+        Report::note(format!("{more} more links or manifests are left out")).print();
     }
     Ok(found)
 }

@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use wasm_core::ComponentId;
-use wasm_core::ResourceLimits;
 use wasm_core::manifest::{ComponentManifest, ManifestSpans};
+use wasm_core::{ComponentId, DirAccess, ResourceLimits, WasiGrant};
 
 use crate::component::Component;
 
@@ -183,6 +182,11 @@ impl ApplicationFolder {
         let Ok(read) = ReadManifest::read(manifest, ResourceLimits::MAX_MEMORY_BYTES) else {
             return Vec::new();
         };
+        let grants = &read.manifest.permissions.wasi;
+        let writes = |grant: &WasiGrant| matches!(grant, WasiGrant::Dir { access, .. } if *access == DirAccess::Write);
+        if !grants.iter().any(writes) {
+            return Vec::new();
+        }
         let Ok(files) = ComponentFiles::of(read.as_text()) else {
             return Vec::new();
         };

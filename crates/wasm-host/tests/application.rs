@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use wasm_core::{HostServices, ResourceLimits, RestartPolicy};
-use wasm_host::{ApplicationErrors, Component, HostBuilder, read_application};
+use wasm_core::{DirAccess, HostServices, ResourceLimits, RestartPolicy, WasiGrant};
+use wasm_host::{
+    ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, HostBuilder, Separation,
+    read_application,
+};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::{ECHO, INIT_CONFIG};
 
@@ -124,4 +127,118 @@ fn a_file_that_is_something_else_is_not_read_into_memory() {
     let wasm = fs::File::create(folder.path().join("it.wasm")).unwrap();
     wasm.set_len((64 << 20) + 1).unwrap();
     assert_eq!(problems(folder.path()), ["it.wasm is larger than 64MiB"]);
+}
+
+fn grants(dir: &str, access: &str) -> String {
+    format!("[permissions]\nwasi = [{{ dir = \"{dir}\", access = \"{access}\" }}]\n")
+}
+
+#[test]
+fn what_a_component_can_write_is_no_part_of_an_application() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let at = |name: &str| root.join(name);
+    write(
+        &at("a"),
+        &manifest("demo/a/main", &grants("data", "write")),
+        ECHO.wasm,
+    );
+    write(&at("b"), &manifest("demo/b/main", ""), ECHO.wasm);
+    // What it left there the last time, however wrong.
+    write(&at("a/data"), "wasm = ", b"");
+    let ids = |components: Vec<Component>| -> Vec<String> {
+        let ids = components.iter().map(|component| component.id.to_string());
+        ids.collect()
+    };
+    assert_eq!(ids(read(&root).unwrap()), ["demo/a/main", "demo/b/main"]);
+
+    // Two may share what is data.
+    write(
+        &at("b"),
+        &manifest("demo/b/main", &grants("../a/data", "read")),
+        ECHO.wasm,
+    );
+    let shared = read(&root).unwrap();
+    let [WasiGrant::Dir { host, access, .. }] = &shared[1].config.permissions.wasi[..] else {
+        panic!("{shared:?}");
+    };
+    assert_eq!((host, *access), (&at("a/data"), DirAccess::Read));
+
+    let same = "a/Component.toml:9:9: demo/a/main may write";
+    for (rest, second) in [
+        (grants("../a/data/in", "read"), "b/Component.toml:9:9"),
+        (
+            "[config]\nfile = \"../a/data/c\"\n".to_owned(),
+            "b/Component.toml:9:1",
+        ),
+    ] {
+        fs::create_dir_all(at("a/data/in")).unwrap();
+        write(&at("b"), &manifest("demo/b/main", &rest), ECHO.wasm);
+        let told = problems(&root);
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].starts_with(same), "{told:#?}");
+        assert!(told[0].contains(second), "{told:#?}");
+    }
+    write(&at("b"), &manifest("demo/b/main", ""), ECHO.wasm);
+    write(
+        &at("a"),
+        &manifest("demo/a/main", &grants("../b", "write")),
+        ECHO.wasm,
+    );
+    fs::remove_dir_all(at("a/data")).unwrap();
+    let error = read(&root).unwrap_err();
+    let [ApplicationProblem::Overlap(overlap)] = error.problems() else {
+        panic!("{error}");
+    };
+    assert_eq!(overlap.writer.as_str(), "demo/a/main");
+    assert_eq!(overlap.component.as_str(), "demo/b/main");
+    assert_eq!(overlap.folder, at("b"));
+    assert_eq!(
+        (overlap.grant.key.as_str(), overlap.grant.place.line),
+        ("permissions.wasi[0]", 9)
+    );
+    assert_eq!(
+        (overlap.line.key.as_str(), overlap.line.place.line),
+        ("component.id", 2)
+    );
+}
+
+#[test]
+fn an_application_stays_in_its_folder_unless_more_is_allowed() {
+    let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let app = folder.path().join("app");
+    fs::write(folder.path().join("it.wasm"), ECHO.wasm).unwrap();
+    let text = manifest("demo/a/main", "").replace("it.wasm", "../../it.wasm");
+    write(&app.join("a"), &text, b"");
+    let told = problems(&app);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("a/Component.toml:3:1: "), "{told:#?}");
+    assert!(told[0].contains("which is outside of"), "{told:#?}");
+    let application = ApplicationFolder::open(&app).unwrap();
+    let ceiling = ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES;
+    let elsewhere = application.clone().allow_outside(other.path()).unwrap();
+    assert!(matches!(
+        elsewhere.read(ceiling).unwrap_err().problems(),
+        [ApplicationProblem::Outside { .. }]
+    ));
+    let wider = application.allow_outside(folder.path()).unwrap();
+    assert_eq!(wider.read(ceiling).unwrap().len(), 1);
+}
+
+#[test]
+fn a_folder_of_many_components_is_checked_in_little_time() {
+    let folder = TempDir::new().unwrap();
+    for i in 0..200 {
+        let at = folder.path().join(format!("c{i}"));
+        let text = manifest(&format!("demo/c{i}/main"), &grants("data", "write"));
+        write(&at, &text, b"");
+        fs::create_dir(at.join("data")).unwrap();
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(read(folder.path()).unwrap().len(), 200);
+    // Each is compared with what is granted, not each with each other.
+    assert!(began.elapsed() < Duration::from_secs(60));
+    let application = ApplicationFolder::open(folder.path()).unwrap();
+    let more = application.find_more_manifests(&Separation::new()).unwrap();
+    assert_eq!(more.manifests.len(), 200);
 }

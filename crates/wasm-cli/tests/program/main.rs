@@ -8,6 +8,7 @@ mod check;
 mod docs;
 mod examples;
 mod inspect;
+mod limits;
 mod run;
 #[cfg(unix)]
 mod stalled;

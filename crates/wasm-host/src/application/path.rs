@@ -79,20 +79,23 @@ impl Trace {
             folders: Vec::new(),
         };
         let mut links = 0;
+        // Of the folder that the trace has come to, if it is known.
+        let mut here = None;
         while let Some(step) = rest.pop_front() {
             let name = match step {
                 Step::Start(start) => {
                     trace.path.push(start);
+                    here = None;
                     continue;
                 }
                 Step::Up => {
-                    trace.enter()?;
+                    trace.enter(here.take())?;
                     trace.path.pop();
                     continue;
                 }
                 Step::Down(name) => name,
             };
-            trace.enter()?;
+            trace.enter(here.take())?;
             let next = trace.path.join(name);
             let metadata = match fs::symlink_metadata(&next) {
                 Ok(metadata) => metadata,
@@ -110,6 +113,7 @@ impl Trace {
                 Err(error) => return Err(error),
             };
             if !metadata.is_symlink() {
+                here = Some(FileId::of_metadata(&next, &metadata)?);
                 trace.path = next;
                 continue;
             }
@@ -125,9 +129,12 @@ impl Trace {
     }
 
     /// Something is looked up in the folder that the trace has come to.
-    fn enter(&mut self) -> io::Result<()> {
+    fn enter(&mut self, id: Option<FileId>) -> io::Result<()> {
         if !self.folders.iter().any(|(path, _)| *path == self.path) {
-            let id = FileId::of(&self.path)?;
+            let id = match id {
+                Some(id) => id,
+                None => FileId::of(&self.path)?,
+            };
             self.folders.push((self.path.clone(), id));
         }
         Ok(())

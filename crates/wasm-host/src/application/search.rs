@@ -202,6 +202,7 @@ impl Search<'_> {
                 }
             }
         }
+        self.leave_out_written(&mut found, &data);
         tell_written(&mut found, written);
         found.manifests.sort();
         found.left_out.sort_by(|a, b| a.path().cmp(b.path()));
@@ -216,6 +217,31 @@ impl Search<'_> {
     ) -> Option<&'s GrantedDir> {
         let known = self.separation.holds(path, id);
         known.or_else(|| data.iter().find(|dir| dir.id.as_ref() == Some(id)))
+    }
+
+    /// A manifest that is a link may lead into a folder that a component may write.
+    fn leave_out_written(&self, found: &mut Found, data: &[GrantedDir]) {
+        let mut left_out = Vec::new();
+        found.manifests.retain(|manifest| {
+            let is_link = fs::symlink_metadata(manifest).is_ok_and(|kind| kind.is_symlink());
+            let Some(trace) = is_link.then(|| Trace::of(manifest).ok()).flatten() else {
+                return true;
+            };
+            let Some(dir) = self.passed(data, &trace) else {
+                return true;
+            };
+            left_out.push(LeftOut::InData {
+                path: manifest.clone(),
+                grant: Box::new(dir.named.line.clone()),
+            });
+            false
+        });
+        found.left_out.append(&mut left_out);
+    }
+
+    fn passed<'s>(&'s self, data: &'s [GrantedDir], trace: &Trace) -> Option<&'s GrantedDir> {
+        let mut folders = trace.folders.iter();
+        folders.find_map(|(path, id)| self.writable(data, path, id))
     }
 
     /// Whether a link leads to a folder that is to be looked through.
@@ -240,9 +266,7 @@ impl Search<'_> {
         if !trace.path.is_dir() {
             return false;
         }
-        let folders = trace.folders.iter();
-        let mut ways = folders.filter_map(|(path, id)| self.writable(data, path, id));
-        if let Some(dir) = ways.next() {
+        if let Some(dir) = self.passed(data, &trace) {
             found.left_out.push(LeftOut::InData {
                 path: link,
                 grant: Box::new(dir.named.line.clone()),

@@ -296,6 +296,23 @@ fn links_into_a_writable_folder_are_not_followed() {
     let accepted = folder.is_accepted(&[]);
     accepted.complains(&["c is not loaded: a component may write it", GRANT]);
     fs::remove_file(folder.path("c")).unwrap();
+    // A manifest alone, without and with --watch.
+    fs::create_dir(folder.path("c")).unwrap();
+    let link = folder.path("c/Component.toml");
+    symlink("../a/data/planted/Component.toml", &link).unwrap();
+    let accepted = folder.is_accepted(&[]);
+    accepted.complains(&["c/Component.toml is not loaded: a component may write it"]);
+    fs::remove_file(&link).unwrap();
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    symlink("../a/data/planted/Component.toml", &link).unwrap();
+    folder.component("d", wasm_fixtures::ECHO, "");
+    running.says("demo/d/main is loaded");
+    running.type_line("demo/planted/main x");
+    running.says("no component demo/planted/main is loaded");
+    running.type_line("quit");
+    running.ends_with(1);
+    fs::remove_file(&link).unwrap();
 
     // Through the folder and out again.
     fs::rename(folder.path("b/component.wasm"), folder.path("b/real.wasm")).unwrap();
