@@ -10,8 +10,8 @@ use crate::text::{Escaped, EscapedPath, Quoted};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
 
-/// The error below a [`WasmError`], shared so that a failed component can keep
-/// the cause that its caller was given.
+/// The error below a [`WasmError`], shared so that clones of it are cheap. What keeps
+/// an error for long keeps a short text instead, see [`WasmError::kept`].
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// What an engine's library says may quote the component, and at length.
@@ -21,7 +21,8 @@ const REASON_CHARS: usize = 1000;
 ///
 /// The message names the component, what was found, what is allowed and the
 /// manifest key that changes it. Texts that come from a component are escaped and
-/// shortened in the message; the fields hold them whole.
+/// shortened in the message; the fields hold them whole, until an error is
+/// [kept](Self::kept).
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum WasmError {
@@ -426,7 +427,8 @@ pub struct WasmFrame {
 const MAX_NAME_BYTES: usize = 256;
 
 impl WasmFrame {
-    /// For engines. Of a name, the first 256 bytes are kept: fewer are ever shown.
+    /// For engines. Of a name, the first 256 bytes are kept: fewer are ever shown. A
+    /// function's name is to be demangled before, see [`WasmFrame::function`].
     pub fn new(
         module: Option<String>,
         function: Option<String>,

@@ -26,6 +26,7 @@ mod directory;
 mod engine;
 mod error;
 mod id;
+mod kept;
 mod limits;
 mod loader;
 mod log;

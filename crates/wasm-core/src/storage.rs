@@ -23,7 +23,9 @@ pub trait ComponentStorage: Send + Sync {
     async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError>;
 
     /// Creates or replaces. The quota counts the bytes of all keys and values of
-    /// the owner; checking and writing are one step.
+    /// the owner; checking and writing are one step. It counts
+    /// [`StorageUsage::KEY_BYTES`] for each key besides, which bounds how many keys
+    /// there are.
     ///
     /// # Errors
     /// [`StorageError::QuotaExceeded`] when the owner would have more than
@@ -73,10 +75,30 @@ pub trait ComponentStorage: Send + Sync {
 /// What one component keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StorageUsage {
-    /// Of all keys and values.
+    /// Of all keys and values, with [`KEY_BYTES`](Self::KEY_BYTES) for each key.
     pub used_bytes: u64,
     /// How many keys.
     pub key_count: u64,
+}
+
+impl StorageUsage {
+    /// What each key takes of the quota besides its bytes and those of its value: a store
+    /// has to tell keys and owners apart and to find them, which takes more room than
+    /// the shortest keys and values. A quota has room for fewer keys than its bytes
+    /// divided by this: 4,095 in 1 MiB.
+    ///
+    /// A database keeps the id of the owner, up to 194 bytes, with each key, in pages that
+    /// are half full: for a key of one byte, redb takes 70 to 520 bytes.
+    pub const KEY_BYTES: u64 = 256;
+
+    /// Of keys and values that have `bytes` in all, as the quota counts them.
+    pub fn of(bytes: u64, key_count: u64) -> Self {
+        let overhead = key_count.saturating_mul(Self::KEY_BYTES);
+        Self {
+            used_bytes: bytes.saturating_add(overhead),
+            key_count,
+        }
+    }
 }
 
 /// The cases of the contract's `storage-error`.
@@ -109,7 +131,14 @@ pub struct MemoryStorage {
 #[derive(Debug, Default)]
 struct Entries {
     values: BTreeMap<String, Bytes>,
-    used_bytes: u64,
+    /// Of keys and values.
+    bytes: u64,
+}
+
+impl Entries {
+    fn usage(&self) -> StorageUsage {
+        StorageUsage::of(self.bytes, self.values.len() as u64)
+    }
 }
 
 impl MemoryStorage {
@@ -144,16 +173,15 @@ impl ComponentStorage for MemoryStorage {
     ) -> Result<(), StorageError> {
         let mut owners = self.owners();
         let entries = owners.entry(owner.clone()).or_default();
-        let replaced = entries
-            .values
-            .get(key)
-            .map_or(0, |old| entry_bytes(key, old));
-        let used_bytes = entries.used_bytes - replaced + entry_bytes(key, &value);
-        if used_bytes > quota_bytes {
+        let replaced = entries.values.get(key).map(|old| entry_bytes(key, old));
+        let others = entries.bytes - replaced.unwrap_or(0);
+        let bytes = others + entry_bytes(key, &value);
+        let keys = entries.values.len() as u64 + u64::from(replaced.is_none());
+        if StorageUsage::of(bytes, keys).used_bytes > quota_bytes {
             return Err(StorageError::QuotaExceeded);
         }
         entries.values.insert(key.to_owned(), value);
-        entries.used_bytes = used_bytes;
+        entries.bytes = bytes;
         Ok(())
     }
 
@@ -161,7 +189,7 @@ impl ComponentStorage for MemoryStorage {
         if let Some(entries) = self.owners().get_mut(owner)
             && let Some(old) = entries.values.remove(key)
         {
-            entries.used_bytes -= entry_bytes(key, &old);
+            entries.bytes -= entry_bytes(key, &old);
         }
         Ok(())
     }
@@ -193,12 +221,7 @@ impl ComponentStorage for MemoryStorage {
 
     async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
         let owners = self.owners();
-        Ok(owners
-            .get(owner)
-            .map_or_else(StorageUsage::default, |e| StorageUsage {
-                used_bytes: e.used_bytes,
-                key_count: e.values.len() as u64,
-            }))
+        Ok(owners.get(owner).map(Entries::usage).unwrap_or_default())
     }
 }
 
@@ -222,9 +245,18 @@ mod tests {
         storage
     }
 
+    /// Of keys and values, without what each key takes besides.
     fn usage(storage: &MemoryStorage, name: &str) -> (u64, u64) {
         let usage = now(storage.usage(&id(name))).unwrap();
-        (usage.used_bytes, usage.key_count)
+        (
+            usage.used_bytes - with_keys(0, usage.key_count),
+            usage.key_count,
+        )
+    }
+
+    /// A quota for so many bytes in so many keys.
+    fn with_keys(bytes: u64, keys: u64) -> u64 {
+        bytes + keys * StorageUsage::KEY_BYTES
     }
 
     #[test]
@@ -255,38 +287,50 @@ mod tests {
     fn the_quota_counts_keys_and_values() {
         let storage = MemoryStorage::new();
         let owner = id("a");
-        let set = |key: &str, bytes: usize| {
-            now(storage.set(&owner, key, Bytes::from(vec![0; bytes]), 10))
+        let set = |key: &str, bytes: usize, quota: u64| {
+            now(storage.set(&owner, key, Bytes::from(vec![0; bytes]), quota))
         };
-        assert_eq!(set("key", 8), Err(StorageError::QuotaExceeded));
+        let (one, two) = (with_keys(10, 1), with_keys(10, 2));
+        assert_eq!(set("key", 8, one), Err(StorageError::QuotaExceeded));
         assert_eq!(usage(&storage, "a"), (0, 0));
-        assert_eq!(set("key", 7), Ok(()));
-        assert_eq!(set("", 0), Ok(()));
-        assert_eq!(set("x", 0), Err(StorageError::QuotaExceeded));
+        assert_eq!(set("key", 7, one), Ok(()));
+        assert_eq!(set("", 0, two - 1), Err(StorageError::QuotaExceeded));
+        assert_eq!(set("", 0, two), Ok(()));
+        let three = with_keys(10, 3);
+        assert_eq!(set("x", 0, three), Err(StorageError::QuotaExceeded));
         assert_eq!(now(storage.exists(&owner, "x")), Ok(false));
         // What is replaced no longer counts.
-        assert_eq!(set("key", 3), Ok(()));
+        assert_eq!(set("key", 3, two), Ok(()));
         assert_eq!(usage(&storage, "a"), (6, 2));
-        assert_eq!(set("key", 8), Err(StorageError::QuotaExceeded));
+        assert_eq!(set("key", 8, two), Err(StorageError::QuotaExceeded));
         assert_eq!(now(storage.get(&owner, "key")).unwrap().unwrap().len(), 3);
         // Another owner has a quota of its own.
-        let outcome = now(storage.set(&id("b"), "key", Bytes::from(vec![0; 7]), 10));
+        let outcome = now(storage.set(&id("b"), "key", Bytes::from(vec![0; 7]), one));
         assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn a_quota_is_one_of_keys_too() {
+        let storage = MemoryStorage::new();
+        let quota = 1 << 20;
+        let set = |n: u64| now(storage.set(&id("a"), &n.to_string(), Bytes::new(), quota));
+        let taken = (0..).take_while(|n| set(*n).is_ok()).count() as u64;
+        assert!((4_000..4_096).contains(&taken), "{taken} keys");
+        assert_eq!(set(taken), Err(StorageError::QuotaExceeded));
+        assert_eq!(usage(&storage, "a").1, taken);
     }
 
     #[test]
     fn shrinking_is_possible_under_a_lowered_quota_only_below_it() {
         let storage = MemoryStorage::new();
         let owner = id("a");
-        now(storage.set(&owner, "k", Bytes::from(vec![0; 99]), 100)).unwrap();
-        assert_eq!(
-            now(storage.set(&owner, "k", Bytes::from(vec![0; 50]), 50)),
-            Err(StorageError::QuotaExceeded)
-        );
-        assert_eq!(
-            now(storage.set(&owner, "k", Bytes::from(vec![0; 49]), 50)),
-            Ok(())
-        );
+        let set = |bytes: usize, quota: u64| {
+            let value = Bytes::from(vec![0; bytes]);
+            now(storage.set(&owner, "k", value, with_keys(quota, 1)))
+        };
+        assert_eq!(set(99, 100), Ok(()));
+        assert_eq!(set(50, 50), Err(StorageError::QuotaExceeded));
+        assert_eq!(set(49, 50), Ok(()));
         assert_eq!(usage(&storage, "a"), (50, 1));
     }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
 
 use crate::lock::lock;
+use crate::mailbox::{ENVELOPE_BYTES, message_bytes};
 
 /// A message that was accepted and could not be handled.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// As it was to be delivered; without its payload if that is larger than
+    /// As it was to be delivered; without its payload and type if it is larger than
     /// [`HostLimits::dead_letter_bytes`](crate::HostLimits::dead_letter_bytes).
     pub message: ComponentMessage,
     /// Of the payload, kept or not.
@@ -90,6 +91,17 @@ pub enum DeadLetterCause {
 }
 
 impl DeadLetterCause {
+    /// What its error takes, in bytes. Letters may share one, which then counts for each
+    /// of them.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Failed(error) | Self::Quarantined(error) | Self::NotLoaded(error) => {
+                error.size_bytes()
+            }
+            Self::Unloaded | Self::RequesterGone | Self::Stopped | Self::Abandoned => 0,
+        }
+    }
+
     /// The cause as a word, for metrics and lists.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -133,7 +145,8 @@ struct Kept {
 }
 
 fn bytes_of(letter: &DeadLetter) -> u64 {
-    letter.message.payload.len() as u64
+    let bytes = message_bytes(&letter.message) + letter.cause.size_bytes();
+    bytes as u64 + ENVELOPE_BYTES
 }
 
 impl DeadLetters {
@@ -148,6 +161,11 @@ impl DeadLetters {
     pub(crate) fn add(&self, mut letter: DeadLetter) {
         if bytes_of(&letter) > self.max_bytes {
             letter.message.payload = MessagePayload::empty();
+            letter.message.message_type = None;
+        }
+        // Nor does it drive the others out if it is still too large.
+        if bytes_of(&letter) > self.max_bytes {
+            return;
         }
         let mut kept = lock(&self.kept);
         kept.bytes += bytes_of(&letter);
@@ -173,8 +191,10 @@ impl DeadLetters {
 
 #[cfg(test)]
 mod tests {
+    use wasm_core::{ComponentId, Trap, WasmFrame};
+
     use super::*;
-    use wasm_core::ComponentId;
+    use crate::error::kept;
 
     fn letter(text: &'static str) -> DeadLetter {
         let id = ComponentId::new("demo", "a", "main").unwrap();
@@ -193,19 +213,78 @@ mod tests {
             .collect()
     }
 
+    /// The largest that a hostile component can have kept: it failed with all that an
+    /// error holds.
+    fn failed_letter() -> DeadLetter {
+        let mut letter = letter("");
+        let id = letter.message.sender.clone();
+        let frame = WasmFrame::new(Some("m".repeat(90_000)), Some("f".repeat(90_000)), 0, None);
+        let error = WasmError::Trapped {
+            component: id,
+            export: "handle-message".into(),
+            trap: Trap::RefusedByHost("x".repeat(1 << 20)),
+            frames: vec![frame; 32].into(),
+            fuel_consumed: 0,
+            source: Some(Arc::new(std::io::Error::other("y".repeat(1 << 20)))),
+        };
+        letter.cause = DeadLetterCause::Failed(kept(error));
+        letter
+    }
+
     #[test]
     fn the_oldest_go_first() {
-        let dead = DeadLetters::new(2, 6);
+        let dead = DeadLetters::new(2, 2 * ENVELOPE_BYTES + 6);
         for text in ["a", "b", "c"] {
             dead.add(letter(text));
         }
         assert_eq!(texts(&dead.list()), [b"b", b"c"]);
-        dead.add(letter("12345"));
-        assert_eq!(texts(&dead.list()), [b"c".as_slice(), b"12345"]);
-        // One that is larger than all together does not drive the others out.
-        dead.add(letter("larger than all"));
-        assert_eq!(texts(&dead.list()), [b"12345".as_slice(), b""]);
-        assert_eq!(dead.take()[1].payload_bytes, 15);
+        dead.add(letter("123456"));
+        assert_eq!(texts(&dead.list()), [b"123456"]);
+        dead.add(letter(""));
+        assert_eq!(texts(&dead.list()), [b"123456".as_slice(), b""]);
+        assert_eq!(dead.take()[0].payload_bytes, 6);
         assert_eq!(dead.take().len(), 0);
+    }
+
+    #[test]
+    fn one_that_is_larger_than_all_together_does_not_drive_the_others_out() {
+        let dead = DeadLetters::new(9, 2 * ENVELOPE_BYTES + 6);
+        dead.add(letter("123456"));
+        let mut large = letter(Box::leak("x".repeat(1_000).into_boxed_str()));
+        large.message.message_type = Some("t".repeat(1_000).into());
+        dead.add(large);
+        assert_eq!(texts(&dead.list()), [b"123456".as_slice(), b""]);
+        assert_eq!(dead.list()[1].payload_bytes, 1_000);
+        assert_eq!(dead.list()[1].message.message_type, None);
+        // What its error takes cannot be left out.
+        dead.add(failed_letter());
+        assert_eq!(dead.list().len(), 2);
+    }
+
+    #[test]
+    fn message_types_and_errors_count() {
+        let dead = DeadLetters::new(1_024, 1 << 20);
+        for n in 0..1_024 {
+            let mut letter = if n % 2 == 0 {
+                failed_letter()
+            } else {
+                letter("")
+            };
+            letter.message.message_type = Some("t".repeat(4 << 10).into());
+            dead.add(letter);
+            assert!(lock(&dead.kept).bytes <= 1 << 20);
+        }
+        let kept = dead.take();
+        let bytes: u64 = kept.iter().map(bytes_of).sum();
+        assert!(((1 << 19)..=(1 << 20)).contains(&bytes), "{bytes}");
+        // Some 10 KiB for a letter on average.
+        assert!((50..200).contains(&kept.len()), "{}", kept.len());
+        for letter in &kept {
+            let error = match &letter.cause {
+                DeadLetterCause::Failed(error) => error.size_bytes(),
+                _ => 0,
+            };
+            assert!(error <= WasmError::MAX_KEPT_BYTES, "{error} bytes");
+        }
     }
 }

@@ -14,7 +14,7 @@ use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, Wa
 
 use crate::component::Component;
 use crate::dead_letter::{DeadLetterCause, LetterKind};
-use crate::error::{HostError, kept, shorten_guest_error};
+use crate::error::{HostError, kept};
 use crate::event::{Event, Reply};
 use crate::limits::Reservation;
 use crate::mailbox::{Closed, Letter};
@@ -291,9 +291,9 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             }
             Err(WasmError::GuestError { component, error }) => {
                 self.is_ready();
-                let mut told = error.clone();
-                shorten_guest_error(&mut told);
-                self.handled(&letter, Handling::GuestError, began, Reply::Error(told));
+                let error = error.kept();
+                let told = Reply::Error(error.clone());
+                self.handled(&letter, Handling::GuestError, began, told);
                 let error = Arc::new(WasmError::GuestError { component, error });
                 self.answer(&letter, Err(RequestError::Component(error)));
             }

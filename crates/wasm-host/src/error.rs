@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use wasm_core::{ComponentId, GuestError, LifecycleError, Trap, WasmError};
+use wasm_core::{ComponentId, WasmError};
 
 use crate::limits::BudgetExceeded;
 
@@ -58,87 +58,7 @@ impl From<WasmError> for HostError {
     }
 }
 
-/// How much is kept of a text that a guest answered with, in bytes: it can be as long
-/// as its memory, and errors are kept in dead letters, events and states.
-const KEPT_TEXT_BYTES: usize = 4 << 10;
-
-/// An error as it may be kept for long.
-pub(crate) fn kept(mut error: WasmError) -> Arc<WasmError> {
-    match &mut error {
-        WasmError::GuestError { error, .. } => shorten_guest_error(error),
-        WasmError::InitializationFailed { error, .. } | WasmError::ShutdownFailed { error, .. } => {
-            shorten_lifecycle_error(error);
-        }
-        WasmError::Trapped {
-            trap: Trap::HostPanic(text) | Trap::RefusedByHost(text) | Trap::Other(text),
-            ..
-        } => shorten(text),
-        _ => {}
-    }
-    Arc::new(error)
-}
-
-pub(crate) fn shorten_guest_error(error: &mut GuestError) {
-    match error {
-        GuestError::ComponentNotFound(text)
-        | GuestError::InstantiationFailed(text)
-        | GuestError::ExportNotFound(text)
-        | GuestError::ResourceLimitExceeded(text)
-        | GuestError::InvalidComponent(text)
-        | GuestError::RuntimeError(text) => shorten(text),
-        GuestError::Timeout => {}
-    }
-}
-
-fn shorten_lifecycle_error(error: &mut LifecycleError) {
-    match error {
-        LifecycleError::InitializationFailed(text)
-        | LifecycleError::ShutdownFailed(text)
-        | LifecycleError::InvalidState(text) => shorten(text),
-        LifecycleError::AlreadyInitialized | LifecycleError::NotInitialized => {}
-    }
-}
-
-fn shorten(text: &mut String) {
-    if text.len() > KEPT_TEXT_BYTES {
-        text.truncate(text.floor_char_boundary(KEPT_TEXT_BYTES));
-        text.shrink_to_fit();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_long_text_the_beginning_is_kept() {
-        let component = ComponentId::new("demo", "a", "main").unwrap();
-        let long = "é".repeat(1 << 20);
-        let guest = GuestError::RuntimeError(long.clone());
-        let lifecycle = LifecycleError::InitializationFailed(long);
-        let errors = [
-            WasmError::GuestError {
-                component: component.clone(),
-                error: guest,
-            },
-            WasmError::InitializationFailed {
-                component,
-                error: lifecycle,
-            },
-        ];
-        for error in errors {
-            let text = match &*kept(error) {
-                WasmError::GuestError {
-                    error: GuestError::RuntimeError(text),
-                    ..
-                }
-                | WasmError::InitializationFailed {
-                    error: LifecycleError::InitializationFailed(text),
-                    ..
-                } => text.clone(),
-                other => panic!("{other}"),
-            };
-            assert_eq!(text, "é".repeat(KEPT_TEXT_BYTES / 2));
-        }
-    }
+/// An error as it may be kept for long, whatever the engine put into it.
+pub(crate) fn kept(error: WasmError) -> Arc<WasmError> {
+    Arc::new(error.kept())
 }

@@ -2,14 +2,12 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
 use crate::dead_letter::{DeadLetterCause, LetterKind};
+use crate::event_log::{Found, Reader};
 
 /// Events that are kept for a reader that is slower than what happens.
 pub(crate) const KEPT_EVENTS: usize = 1024;
@@ -127,7 +125,8 @@ pub enum Event {
     },
     /// The host has stopped; nothing comes after this.
     Stopped,
-    /// The reader was too slow, and this many events were not kept for it.
+    /// The reader was too slow, and this many events were not kept for it: there are at
+    /// most 1,024, of at most [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
     Missed(u64),
 }
 
@@ -219,16 +218,43 @@ impl Display for Event {
     }
 }
 
+impl Event {
+    /// What the event takes in memory, roughly, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let below = match self {
+            Self::NotLoaded { error, .. }
+            | Self::Failed { error, .. }
+            | Self::Quarantined { error, .. }
+            | Self::Unloaded {
+                error: Some(error), ..
+            } => error.size_bytes(),
+            Self::Message {
+                reply: Reply::Error(error),
+                ..
+            } => error.text().map_or(0, str::len),
+            Self::Denied {
+                granted, reason, ..
+            } => granted.len() * ID_BYTES + reason.len(),
+            Self::DeadLetter { cause, .. } => cause.size_bytes(),
+            _ => 0,
+        };
+        size_of::<Self>() + 2 * ID_BYTES + below
+    }
+}
+
+/// What the text of an id takes at the most, roughly.
+const ID_BYTES: usize = 3 * (ComponentId::MAX_SEGMENT_BYTES + 1);
+
 /// What happens in a host from now on, in order.
 #[derive(Debug)]
 pub struct Events {
-    receiver: broadcast::Receiver<Event>,
+    reader: Reader,
     stopped: bool,
 }
 
 impl Events {
-    pub(crate) fn new(receiver: broadcast::Receiver<Event>, stopped: bool) -> Self {
-        Self { receiver, stopped }
+    pub(crate) fn new(reader: Reader, stopped: bool) -> Self {
+        Self { reader, stopped }
     }
 
     /// The next event; `None` after [`Event::Stopped`] or when the host is gone. May be
@@ -237,24 +263,24 @@ impl Events {
         if self.stopped {
             return None;
         }
-        match self.receiver.recv().await {
-            Ok(event) => Some(self.seen(event)),
-            Err(RecvError::Lagged(events)) => Some(Event::Missed(events)),
-            Err(RecvError::Closed) => None,
-        }
+        let found = self.reader.next().await;
+        self.seen(found)
     }
 
     /// The next event if it has happened already.
     pub fn try_next(&mut self) -> Option<Event> {
-        match self.receiver.try_recv() {
-            Ok(event) => Some(self.seen(event)),
-            Err(TryRecvError::Lagged(events)) => Some(Event::Missed(events)),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
-        }
+        let found = self.reader.find();
+        self.seen(found)
     }
 
-    fn seen(&mut self, event: Event) -> Event {
-        self.stopped = matches!(event, Event::Stopped);
-        event
+    fn seen(&mut self, found: Found) -> Option<Event> {
+        match found {
+            Found::Event(event) => {
+                self.stopped = matches!(*event, Event::Stopped);
+                Some(*event)
+            }
+            Found::Missed(events) => Some(Event::Missed(events)),
+            Found::Nothing | Found::End => None,
+        }
     }
 }

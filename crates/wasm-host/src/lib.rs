@@ -47,11 +47,13 @@
 
 mod application;
 mod builder;
+mod caught;
 mod component;
 mod dead_letter;
 mod delivery;
 mod error;
 mod event;
+mod event_log;
 mod host;
 mod limits;
 mod lock;
@@ -70,6 +72,7 @@ pub use application::{
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, read_application,
 };
 pub use builder::HostBuilder;
+pub use caught::is_panic_caught;
 pub use component::Component;
 pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};
 pub use error::HostError;

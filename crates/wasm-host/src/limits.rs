@@ -17,8 +17,8 @@ pub struct HostLimits {
     /// The memory limits of all loaded components added up, in bytes, together with what the
     /// engine keeps for each of them, counted once for those that share it.
     pub memory_bytes: u64,
-    /// Payloads that wait in one mailbox, in bytes. How many messages may wait is
-    /// said by the component's [`Supervision`](wasm_core::Supervision).
+    /// What waits in one mailbox, payloads and message types, in bytes. How many messages
+    /// may wait is said by the component's [`Supervision`](wasm_core::Supervision).
     pub mailbox_bytes: u64,
     /// All messages that wait or are being handled, in bytes, with 256 for the envelope
     /// of each. A mailbox that holds less than 64 KiB has room all the same.
@@ -30,14 +30,21 @@ pub struct HostLimits {
     pub open_requests: usize,
     /// Dead letters that are kept; the oldest go first.
     pub dead_letters: usize,
-    /// Their payloads, in bytes. A larger one is kept without its payload.
+    /// Payloads, message types and errors of dead letters, in bytes, with 256 for the
+    /// envelope of each. An error takes up to [16 KiB](wasm_core::WasmError::MAX_KEPT_BYTES).
+    /// A letter that is larger than all may be together is kept without its payload and
+    /// message type, or not at all if that does not suffice.
     pub dead_letter_bytes: u64,
+    /// Events that wait for one who reads them, in bytes; there are at most 1,024. The
+    /// oldest go first, and who has not read them is told how many
+    /// [were missed](crate::Event::Missed).
+    pub event_bytes: u64,
 }
 
 impl Default for HostLimits {
     /// 1,024 components with 1 GiB of memory; 16 MiB in a mailbox and 256 MiB in all;
     /// 64 hops, more than a chain of components is long that someone thought of; 256
-    /// open requests; 1,024 dead letters of up to 16 MiB.
+    /// open requests; 1,024 dead letters of up to 16 MiB; 4 MiB of events.
     fn default() -> Self {
         Self {
             components: 1_024,
@@ -48,6 +55,7 @@ impl Default for HostLimits {
             open_requests: 256,
             dead_letters: 1_024,
             dead_letter_bytes: 16 << 20,
+            event_bytes: 4 << 20,
         }
     }
 }
@@ -101,6 +109,13 @@ impl HostLimits {
     pub fn with_dead_letters(mut self, letters: usize, bytes: u64) -> Self {
         self.dead_letters = letters;
         self.dead_letter_bytes = bytes;
+        self
+    }
+
+    /// Replaces [`event_bytes`](Self::event_bytes).
+    #[must_use]
+    pub fn with_event_bytes(mut self, bytes: u64) -> Self {
+        self.event_bytes = bytes;
         self
     }
 }

@@ -15,8 +15,22 @@ use crate::dead_letter::LetterKind;
 use crate::lock::lock;
 use crate::request::{ERROR_TYPE, RequestError, as_callback};
 
-/// What a message takes besides its payload, roughly: the ids and the envelope.
-const ENVELOPE_BYTES: u64 = 256;
+/// What a message takes besides its [bytes](message_bytes), roughly: the ids and the
+/// correlation id of a request.
+pub(crate) const ENVELOPE_BYTES: u64 = 256;
+
+/// The correlation ids that a host makes.
+const CORRELATION_ID_BYTES: usize = 32;
+
+/// Of what a message holds at any length: its payload, its type, and a correlation id
+/// that is longer than those that a host makes.
+pub(crate) fn message_bytes(message: &ComponentMessage) -> usize {
+    let type_bytes = message.message_type.as_ref().map_or(0, |text| text.len());
+    let id_bytes = message.correlation_id.as_ref().map_or(0, |id| {
+        id.as_str().len().saturating_sub(CORRELATION_ID_BYTES)
+    });
+    message.payload.len() + type_bytes + id_bytes
+}
 
 /// What a mailbox may always hold, however much waits elsewhere: nobody's crowd keeps a
 /// message from those who have few.
@@ -45,8 +59,8 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    fn payload_bytes(&self) -> u64 {
-        self.message.payload.len() as u64
+    fn bytes(&self) -> u64 {
+        message_bytes(&self.message) as u64
     }
 }
 
@@ -77,8 +91,8 @@ impl Traffic {
     }
 
     /// `None` when there is no room for one more.
-    pub(crate) fn admit(self: &Arc<Self>, payload_bytes: usize) -> Option<InFlight> {
-        let bytes = payload_bytes as u64 + ENVELOPE_BYTES;
+    pub(crate) fn admit(self: &Arc<Self>, message_bytes: usize) -> Option<InFlight> {
+        let bytes = message_bytes as u64 + ENVELOPE_BYTES;
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max_bytes);
         self.bytes
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, add)
@@ -87,8 +101,8 @@ impl Traffic {
     }
 
     /// For what must arrive and is bounded otherwise.
-    pub(crate) fn admit_always(self: &Arc<Self>, payload_bytes: usize) -> InFlight {
-        let bytes = payload_bytes as u64 + ENVELOPE_BYTES;
+    pub(crate) fn admit_always(self: &Arc<Self>, message_bytes: usize) -> InFlight {
+        let bytes = message_bytes as u64 + ENVELOPE_BYTES;
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.count(bytes)
     }
@@ -120,9 +134,9 @@ impl Traffic {
 }
 
 impl InFlight {
-    /// The payload was replaced by a shorter one.
-    fn shrink(&mut self, payload_bytes: usize) {
-        let bytes = payload_bytes as u64 + ENVELOPE_BYTES;
+    /// The message was replaced by a shorter one.
+    fn shrink(&mut self, message_bytes: usize) {
+        let bytes = message_bytes as u64 + ENVELOPE_BYTES;
         let freed = self.bytes.saturating_sub(bytes);
         self.bytes -= freed;
         self.traffic.bytes.fetch_sub(freed, Ordering::AcqRel);
@@ -153,7 +167,7 @@ struct State {
     /// Without callbacks.
     messages: u32,
     max_messages: u32,
-    payload_bytes: u64,
+    bytes: u64,
     closed: Option<Closed>,
 }
 
@@ -181,7 +195,7 @@ impl Mailbox {
                 letters: VecDeque::new(),
                 messages: 0,
                 max_messages,
-                payload_bytes: 0,
+                bytes: 0,
                 closed: None,
             }),
             arrived: Notify::new(),
@@ -196,7 +210,7 @@ impl Mailbox {
         if state.messages >= state.max_messages {
             return Err(Refusal::TooManyMessages);
         }
-        let bytes = state.payload_bytes.saturating_add(letter.payload_bytes());
+        let bytes = state.bytes.saturating_add(letter.bytes());
         if bytes > self.max_bytes {
             return Err(Refusal::TooManyBytes);
         }
@@ -207,11 +221,11 @@ impl Mailbox {
     }
 
     /// Whether this message fits into what the mailbox may hold in any case.
-    pub(crate) fn has_room_of_its_own(&self, payload_bytes: usize) -> bool {
+    pub(crate) fn has_room_of_its_own(&self, message_bytes: usize) -> bool {
         let state = lock(&self.state);
         let envelopes = (state.letters.len() as u64 + 1) * ENVELOPE_BYTES;
-        let payloads = state.payload_bytes + payload_bytes as u64;
-        envelopes + payloads <= OWN_BYTES
+        let messages = state.bytes + message_bytes as u64;
+        envelopes + messages <= OWN_BYTES
     }
 
     /// An answer for which there is no room is replaced by an error that says so. Only
@@ -221,17 +235,17 @@ impl Mailbox {
         if let Some(closed) = state.closed {
             return Err(Box::new((letter, closed)));
         }
-        let bytes = state.payload_bytes.saturating_add(letter.payload_bytes());
+        let bytes = state.bytes.saturating_add(letter.bytes());
         // An error is short, and says more than that there was no room for it.
         let is_error = letter.message.message_type.as_deref() == Some(ERROR_TYPE);
         if bytes > self.max_bytes && !is_error {
             let reason = format!(
                 "the answer has {} bytes, for which the mailbox has no room",
-                letter.payload_bytes()
+                letter.message.payload.len()
             );
             let error = RequestError::Messaging(MessagingError::DeliveryFailed(reason));
             letter.message = as_callback(letter.message, Err(&error));
-            letter.in_flight.shrink(letter.message.payload.len());
+            letter.in_flight.shrink(message_bytes(&letter.message));
         }
         state.push(letter);
         drop(state);
@@ -261,7 +275,7 @@ impl Mailbox {
     pub(crate) fn close(&self, why: Closed) -> VecDeque<Letter> {
         let mut state = lock(&self.state);
         state.closed = Some(why);
-        (state.messages, state.payload_bytes) = (0, 0);
+        (state.messages, state.bytes) = (0, 0);
         mem::take(&mut state.letters)
     }
 
@@ -285,13 +299,13 @@ impl State {
 
     fn add(&mut self, letter: &Letter) {
         self.messages += u32::from(letter.kind != LetterKind::Callback);
-        self.payload_bytes += letter.payload_bytes();
+        self.bytes += letter.bytes();
     }
 
     fn pop(&mut self) -> Option<Letter> {
         let letter = self.letters.pop_front()?;
         self.messages -= u32::from(letter.kind != LetterKind::Callback);
-        self.payload_bytes -= letter.payload_bytes();
+        self.bytes -= letter.bytes();
         // A crowd that came once does not need its room for ever.
         if self.letters.is_empty() && self.letters.capacity() > KEPT_CAPACITY {
             self.letters = VecDeque::new();

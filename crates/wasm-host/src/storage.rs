@@ -1,10 +1,9 @@
 use std::collections::HashMap;
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::ops::Bound;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -19,16 +18,19 @@ use redb::{
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task;
 
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
+
+use crate::caught::caught;
+use crate::lock::lock;
 
 /// By owner and key: two texts, not one joined text, so that no key of one owner reads
 /// like the id of another.
 const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
 
-/// By owner: bytes of all keys and values, number of keys. It saves a quota check the
-/// sum over all entries. Who keeps nothing is not in it.
+/// By owner: bytes of all keys and values, number of keys; what a key is charged besides
+/// is not in it. It saves a quota check the sum over all entries. Who keeps nothing is
+/// not in it.
 const USAGES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("usages");
 
 /// Tells a store from other databases in redb's format.
@@ -60,7 +62,27 @@ const GATHERING: Duration = Duration::from_micros(100);
 /// How many writes may wait to be taken up; further ones wait in their own futures.
 const QUEUE_WRITES: usize = BATCH_WRITES;
 
+/// Threads that read. A read that finds its pages in memory takes microseconds, and one
+/// that waits for a disk is to hold up few others.
+const READERS: usize = 4;
+
+/// How many reads may wait to be taken up; further ones wait in their own futures.
+const QUEUE_READS: usize = 256;
+
+/// Different causes that the operator is told of before further ones are left out: what
+/// is damaged may fail in a way of its own at each page.
+const TOLD_CAUSES: usize = 16;
+
 /// Keeps the data of components in one file, for longer than the process lasts.
+///
+/// The file takes about twice what the owners are charged, see [`ComponentStorage::set`],
+/// and about 2 MiB for itself. All work is done on five threads of the store's own:
+/// nothing else that waits for a disk or for input keeps it waiting.
+///
+/// What fails the store, and not just one write of a component, is told as a warning of
+/// `tracing`, with the file's path, once per cause; what fails writes only, once until a
+/// write succeeds again. A file that was removed or replaced while it is open takes no
+/// more writes until it is back: they would be lost with the process.
 ///
 /// A write that was answered with `Ok` is on the disk: neither `kill -9` nor a power
 /// cut loses it, as far as the disk keeps what it promises. Writes that are made at the
@@ -76,13 +98,24 @@ const QUEUE_WRITES: usize = BATCH_WRITES;
 /// Dropping the store waits until all that was handed over is on the disk, and
 /// releases the file. While it is open no other process, and no second store in this
 /// one, can open it.
-#[derive(Debug)]
 pub struct RedbStorage {
     file: Arc<StoreFile>,
     abandoned: Arc<Abandoned>,
     // Dropped before the writer, which ends when nobody can send any more.
     queue: mpsc::Sender<Job>,
-    _writer: Writer,
+    reads: mpsc::Sender<ReadJob>,
+    _writer: Thread,
+    _readers: Vec<Thread>,
+}
+
+type ReadJob = Box<dyn FnOnce() + Send>;
+
+impl Debug for RedbStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStorage")
+            .field("path", &self.file.path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RedbStorage {
@@ -97,26 +130,33 @@ impl RedbStorage {
         let database = open_or_create(path)?;
         let file = Arc::new(StoreFile {
             path: path.to_owned(),
+            identity: identity(path),
             state: RwLock::new(State::Open(database)),
             failed: AtomicBool::new(false),
+            told: Mutex::default(),
         });
         let abandoned = Arc::new(Abandoned::default());
         let (queue, jobs) = mpsc::channel(QUEUE_WRITES);
+        let (reads, waiting) = mpsc::channel(QUEUE_READS);
+        let waiting = Arc::new(Mutex::new(waiting));
         let writer = {
             let (file, abandoned) = (Arc::clone(&file), Arc::clone(&abandoned));
-            thread::Builder::new()
-                .name("component-storage".to_owned())
-                .spawn(move || write_all(&file, &abandoned, jobs))
-                .map_err(|source| StorageOpenError::Unusable {
-                    path: path.to_owned(),
-                    source,
-                })?
+            let name = "component-storage".to_owned();
+            Thread::start(path, name, move || write_all(&file, &abandoned, jobs))?
         };
+        let reader = |n| {
+            let waiting = Arc::clone(&waiting);
+            let name = format!("component-read-{n}");
+            Thread::start(path, name, move || read_all(&waiting))
+        };
+        let readers = (0..READERS).map(reader).collect::<Result<_, _>>()?;
         Ok(Self {
             file,
             abandoned,
             queue,
-            _writer: Writer(Some(writer)),
+            reads,
+            _writer: writer,
+            _readers: readers,
         })
     }
 
@@ -143,10 +183,10 @@ impl RedbStorage {
         }
     }
 
-    /// On a thread for blocking work. Most reads find their pages in memory and take less
-    /// time than the 10 µs and more that it takes to hand them over. But one that does
-    /// not waits for a disk, and one after a failure opens the whole file again; other
-    /// tasks must not wait with it.
+    /// On a thread that reads. Most reads find their pages in memory and take less time
+    /// than the 10 µs and more that it takes to hand them over. But one that does not
+    /// waits for a disk, and one after a failure opens the whole file again; other tasks
+    /// must not wait with it.
     async fn read<T: Send + 'static>(
         &self,
         owner: &ComponentId,
@@ -156,10 +196,27 @@ impl RedbStorage {
             // That they failed is nothing to who reads.
             let _ = self.write(owner, Change::Nothing).await;
         }
+        let gone = || self.file.failure("the threads that read are gone");
+        let place = self.reads.reserve().await.map_err(|_| gone())?;
+        let (answer, outcome) = oneshot::channel();
         let (file, owner) = (Arc::clone(&self.file), owner.clone());
-        task::spawn_blocking(move || file.with(|database| work(database, owner.as_str())))
-            .await
-            .unwrap_or_else(|error| Err(self.file.failure(error)))
+        place.send(Box::new(move || {
+            // Whoever asked may have gone since.
+            if !answer.is_closed() {
+                let work = |database: &Database| work(database, owner.as_str());
+                let _ = answer.send(file.with(Work::Reading, work));
+            }
+        }));
+        outcome.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// One of several that take what waits in turn.
+fn read_all(waiting: &Mutex<mpsc::Receiver<ReadJob>>) {
+    loop {
+        let next = lock(waiting).blocking_recv();
+        let Some(read) = next else { return };
+        read();
     }
 }
 
@@ -241,11 +298,8 @@ impl ComponentStorage for RedbStorage {
     async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
         self.read(owner, |database, owner| {
             let usages = database.begin_read()?.open_table(USAGES)?;
-            let (used_bytes, key_count) = usages.get(owner)?.map_or((0, 0), |row| row.value());
-            Ok(StorageUsage {
-                used_bytes,
-                key_count,
-            })
+            let (bytes, keys) = usages.get(owner)?.map_or((0, 0), |row| row.value());
+            Ok(StorageUsage::of(bytes, keys))
         })
         .await
     }
@@ -255,10 +309,47 @@ impl ComponentStorage for RedbStorage {
 #[derive(Debug)]
 struct StoreFile {
     path: PathBuf,
+    /// Of the file when it was opened first.
+    identity: Option<Identity>,
     state: RwLock<State>,
     /// redb refuses everything once the disk has failed it, and is to be opened again.
     /// Set only with `state` locked.
     failed: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// Causes of failures that the operator knows of.
+#[derive(Debug, Default)]
+struct Told {
+    /// With what they failed first, reads above all.
+    causes: HashMap<String, Work>,
+    left_out: bool,
+}
+
+/// What failed. Writes that succeed say nothing of reads: they may be of other pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Reading,
+    Writing,
+}
+
+/// What tells a file from another that has its name.
+type Identity = (u64, u64);
+
+/// `None` where that is not known.
+fn identity(path: &Path) -> Option<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -272,10 +363,11 @@ enum State {
 impl StoreFile {
     fn with<T>(
         &self,
+        what: Work,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
         if self.failed.load(Ordering::Acquire) {
-            self.open_again()?;
+            self.open_again(what)?;
         }
         let state = self.read_state();
         let State::Open(database) = &*state else {
@@ -283,21 +375,76 @@ impl StoreFile {
         };
         // redb asserts what a damaged file may break; that is no reason to lose the
         // thread that all writes of all components go through.
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| work(database)));
-        let Ok(outcome) = outcome else {
-            self.failed.store(true, Ordering::Release);
-            return Err(self.failure("redb panicked"));
+        let outcome = match caught(|| work(database)) {
+            Ok(outcome) => outcome,
+            Err(text) => {
+                self.failed.store(true, Ordering::Release);
+                self.tell(
+                    what,
+                    format_args!("it is damaged: redb panicked over it ({text})"),
+                );
+                return Err(self.failure("redb panicked over it"));
+            }
         };
         outcome.map_err(|error| {
             if wants_reopening(&error) {
-                tracing::warn!(path = %self.path.display(), %error, "component storage failed");
                 self.failed.store(true, Ordering::Release);
+            }
+            match &error {
+                // What came before was told.
+                redb::Error::PreviousIo => {}
+                redb::Error::Io(error) => self.tell(what, error),
+                redb::Error::Corrupted(found) => {
+                    self.tell(what, format_args!("it is damaged ({found})"));
+                }
+                error => self.tell(what, error),
             }
             self.failure(error)
         })
     }
 
-    fn open_again(&self) -> Result<(), StorageError> {
+    /// Tells the operator what failed the store, once per cause: whoever asked may keep
+    /// it to itself.
+    fn tell(&self, what: Work, cause: impl Display) {
+        let cause = cause.to_string();
+        let mut told = lock(&self.told);
+        if let Some(before) = told.causes.get_mut(&cause) {
+            if what == Work::Reading {
+                *before = what;
+            }
+            return;
+        }
+        if told.left_out {
+            return;
+        }
+        let path = self.path.display();
+        if told.causes.len() == TOLD_CAUSES {
+            told.left_out = true;
+            tracing::warn!("component storage failed: {path}: further causes are left out");
+            return;
+        }
+        // In the message, for those who print nothing else.
+        tracing::warn!("component storage failed: {path}: {cause}");
+        told.causes.insert(cause, what);
+    }
+
+    /// A write is on the disk: what fails from now on is news again.
+    fn heal(&self) {
+        let mut told = lock(&self.told);
+        let before = told.causes.len();
+        told.causes.retain(|_, what| *what == Work::Reading);
+        if told.causes.len() < before {
+            told.left_out = false;
+            tracing::info!("component storage works again: {}", self.path.display());
+        }
+    }
+
+    /// Whether what is written is found under the path of the file.
+    fn is_in_place(&self) -> bool {
+        self.identity.is_none() || identity(&self.path) == self.identity
+    }
+
+    fn open_again(&self, what: Work) -> Result<(), StorageError> {
         let mut state = self.write_state();
         // Somebody else may have done it meanwhile.
         if !self.failed.load(Ordering::Acquire) || matches!(*state, State::Closed) {
@@ -305,9 +452,17 @@ impl StoreFile {
         }
         // First of all the lock of the file is to be released.
         close(mem::replace(&mut *state, State::Failed));
-        let database = guarded(&self.path, || Ok(builder().open(&self.path)?))
-            .map_err(|error| self.failure(error))?;
-        tracing::info!(path = %self.path.display(), "component storage opened again");
+        // A file without what was written to the one before is no store to go on with.
+        if !self.is_in_place() {
+            self.tell(what, REPLACED);
+            return Err(self.failure(REPLACED));
+        }
+        let database =
+            guarded(&self.path, || Ok(builder().open(&self.path)?)).map_err(|error| {
+                self.tell(what, format_args!("it cannot be opened again: {error}"));
+                // The whole error has the folders.
+                self.failure("it cannot be opened again")
+            })?;
         *state = State::Open(database);
         self.failed.store(false, Ordering::Release);
         Ok(())
@@ -332,9 +487,12 @@ impl StoreFile {
     }
 }
 
+/// What a write is answered with that would be lost with the process.
+const REPLACED: &str = "it was removed or replaced while it is open: put it back, or restart";
+
 /// A database that panicked may do so again while it is dropped.
-fn close(state: State) {
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(state)));
+fn close<T>(database: T) {
+    let _ = caught(|| drop(database));
 }
 
 fn wants_reopening(error: &redb::Error) -> bool {
@@ -379,16 +537,32 @@ impl Change {
     }
 }
 
-/// Joins the thread that makes all changes.
-#[derive(Debug)]
-struct Writer(Option<JoinHandle<()>>);
+/// A thread that ends when nobody can hand it anything any more, and is waited for.
+struct Thread(Option<JoinHandle<()>>);
 
-impl Drop for Writer {
+impl Thread {
+    fn start(
+        path: &Path,
+        name: String,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, StorageOpenError> {
+        let started = thread::Builder::new().name(name).spawn(work);
+        match started {
+            Ok(thread) => Ok(Self(Some(thread))),
+            Err(source) => Err(StorageOpenError::Unusable {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+}
+
+impl Drop for Thread {
     fn drop(&mut self) {
-        if let Some(writer) = self.0.take()
-            && writer.join().is_err()
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
         {
-            tracing::error!("the thread that writes component storage panicked");
+            tracing::error!("a thread of component storage panicked");
         }
     }
 }
@@ -470,8 +644,17 @@ fn write_all(file: &StoreFile, abandoned: &Abandoned, mut jobs: mpsc::Receiver<J
             batch.push(next);
         }
         in_company = batch.len() > 1;
-        let outcomes = match file.with(|database| commit(file, database, &batch)) {
-            Ok(outcomes) => outcomes,
+        let committed = if file.is_in_place() {
+            file.with(Work::Writing, |database| commit(file, database, &batch))
+        } else {
+            file.tell(Work::Writing, REPLACED);
+            Err(file.failure(REPLACED))
+        };
+        let outcomes = match committed {
+            Ok(outcomes) => {
+                file.heal();
+                outcomes
+            }
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         };
         for (job, outcome) in batch.into_iter().zip(outcomes) {
@@ -566,13 +749,13 @@ fn make(
             let entry = (owner, key.as_str());
             let replaced = entries.get(entry)?.map(|old| entry_bytes(key, old.value()));
             let others = used_bytes.saturating_sub(replaced.unwrap_or(0));
-            let wanted = others.saturating_add(entry_bytes(key, value));
-            if wanted > *quota_bytes {
+            let bytes = others.saturating_add(entry_bytes(key, value));
+            let keys = *key_count + u64::from(replaced.is_none());
+            if StorageUsage::of(bytes, keys).used_bytes > *quota_bytes {
                 return Err(Refusal::Quota);
             }
             entries.insert(entry, &**value)?;
-            *used_bytes = wanted;
-            *key_count += u64::from(replaced.is_none());
+            (*used_bytes, *key_count) = (bytes, keys);
             Ok(true)
         }
         Change::Delete { key } => {
@@ -673,12 +856,10 @@ fn guarded<T>(
     work: impl FnOnce() -> Result<T, redb::Error>,
 ) -> Result<T, StorageOpenError> {
     let owned = || path.to_owned();
-    let Ok(outcome) = panic::catch_unwind(AssertUnwindSafe(work)) else {
-        return Err(StorageOpenError::Damaged {
-            path: owned(),
-            found: "redb panicked over it".to_owned(),
-        });
-    };
+    let outcome = caught(work).map_err(|text| StorageOpenError::Damaged {
+        path: owned(),
+        found: format!("redb panicked over it: {text}"),
+    })?;
     outcome.map_err(|error| match error {
         redb::Error::DatabaseAlreadyOpen => StorageOpenError::Locked { path: owned() },
         redb::Error::UpgradeRequired(format) => StorageOpenError::OtherVersion {
@@ -719,13 +900,20 @@ fn open_or_create(path: &Path) -> Result<Database, StorageOpenError> {
         create(path)?;
     }
     let database = guarded(path, || Ok(builder().create(path)?))?;
-    let layout = guarded(path, || layout(&database))?;
-    match layout {
-        Layout::Known => Ok(database),
-        Layout::Empty => {
-            guarded(path, || lay_out(&database))?;
-            Ok(database)
+    match check_layout(path, &database) {
+        Ok(()) => Ok(database),
+        Err(error) => {
+            close(database);
+            Err(error)
         }
+    }
+}
+
+/// Lays out what is empty.
+fn check_layout(path: &Path, database: &Database) -> Result<(), StorageOpenError> {
+    match guarded(path, || layout(database))? {
+        Layout::Known => Ok(()),
+        Layout::Empty => guarded(path, || lay_out(database)),
         Layout::Unknown(found) => Err(StorageOpenError::OtherVersion {
             path: path.to_owned(),
             found: format!("layout {found}; this one knows layout {LAYOUT}"),

@@ -9,7 +9,6 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{Span, info_span};
 
@@ -22,9 +21,10 @@ use wasm_core::{
 use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
 use crate::error::{HostError, kept};
 use crate::event::{Event, Events, KEPT_EVENTS};
+use crate::event_log::EventLog;
 use crate::limits::HostLimits;
 use crate::lock::{read, write};
-use crate::mailbox::{Closed, InFlight, Letter, Refusal, Traffic};
+use crate::mailbox::{Closed, InFlight, Letter, Refusal, Traffic, message_bytes};
 use crate::request::{Open, Outcome, RequestError, Requester, Requests, as_callback};
 use crate::resident::{Origin, Resident};
 
@@ -43,7 +43,7 @@ pub(crate) struct Switchboard {
     /// Of the embedder; asked after the host's own.
     validator: Arc<dyn SecurityValidator>,
     residents: RwLock<BTreeMap<ComponentId, Arc<Resident>>>,
-    events: broadcast::Sender<Event>,
+    events: EventLog,
     /// The program sends nothing more, and nothing is loaded.
     stopping: AtomicBool,
     /// The last event was told.
@@ -62,11 +62,11 @@ impl Switchboard {
             requests: Requests::new(),
             traffic: Traffic::new(limits.queued_bytes),
             dead_letters: DeadLetters::new(limits.dead_letters, limits.dead_letter_bytes),
+            events: EventLog::new(KEPT_EVENTS, limits.event_bytes),
             limits,
             clock,
             validator,
             residents: RwLock::default(),
-            events: broadcast::Sender::new(KEPT_EVENTS),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
@@ -123,10 +123,7 @@ impl Switchboard {
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events::new(
-            self.events.subscribe(),
-            self.stopped.load(Ordering::Acquire),
-        )
+        Events::new(self.events.reader(), self.stopped.load(Ordering::Acquire))
     }
 
     /// Tells of the end once, however often a host is stopped.
@@ -138,10 +135,7 @@ impl Switchboard {
 
     /// Makes an event only when somebody reads them.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.events.receiver_count() > 0 {
-            // It fails when the last reader has gone since.
-            let _ = self.events.send(event());
-        }
+        self.events.tell(event);
     }
 
     /// Tells that an instance could not be made; of what.
@@ -212,7 +206,7 @@ impl Switchboard {
         let Some(resident) = self.resident(&id) else {
             return Err(MessagingError::TargetNotFound(id));
         };
-        let bytes = message.payload.len();
+        let bytes = message_bytes(&message);
         let admitted = self.traffic.admit(bytes).or_else(|| {
             let mailbox = &resident.mailbox;
             let own = mailbox.has_room_of_its_own(bytes);
@@ -265,15 +259,17 @@ impl Switchboard {
                     Ok(reply) => as_callback(envelope, Ok(reply)),
                     Err(error) => as_callback(envelope, Err(&error)),
                 };
-                let bytes = callback.payload.len();
-                let in_flight = self.traffic.admit(bytes).unwrap_or_else(|| {
-                    if bytes > SMALL_ANSWER_BYTES {
-                        let reason = "the host has no room for the answer".to_owned();
-                        let error = MessagingError::DeliveryFailed(reason).into();
-                        callback = as_callback(callback.clone(), Err(&error));
-                    }
-                    self.traffic.admit_always(callback.payload.len())
-                });
+                let in_flight = self
+                    .traffic
+                    .admit(message_bytes(&callback))
+                    .unwrap_or_else(|| {
+                        if callback.payload.len() > SMALL_ANSWER_BYTES {
+                            let reason = "the host has no room for the answer".to_owned();
+                            let error = MessagingError::DeliveryFailed(reason).into();
+                            callback = as_callback(callback.clone(), Err(&error));
+                        }
+                        self.traffic.admit_always(message_bytes(&callback))
+                    });
                 let span = span(&callback, LetterKind::Callback, &open.span);
                 // A callback continues what the request began.
                 let way = Way {

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use wasm_core::{ComponentId, ComponentStorage, StorageError};
+use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 use wasm_host::RedbStorage;
 
 /// Set for the process that is to be killed: file, round and seed.
@@ -383,7 +383,7 @@ fn check(path: &Path, expected: &mut Expected, tally: &mut Tally) -> Result<(), 
             writeln!(wrong, "{owner} has {listed:?}, and not {expected:?}")?;
         }
         let usage = runtime.block_on(storage.usage(&owner))?;
-        if (usage.used_bytes, usage.key_count) != (bytes as u64, listed.len() as u64) {
+        if usage != StorageUsage::of(bytes as u64, listed.len() as u64) {
             writeln!(
                 wrong,
                 "{owner}: {usage:?} for {bytes} bytes, {} keys",

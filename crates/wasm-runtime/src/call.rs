@@ -30,9 +30,11 @@ const GRACE: Duration = Duration::from_millis(5);
 ///
 /// Epochs stop a guest that computes; this stops one that waits, in whichever
 /// host function. The timer is made only when the call first has to wait, so a
-/// call that ends at once does not pay for it.
+/// call that ends at once does not pay for it. `pauses` counts how often the call gave
+/// way or had to wait.
 pub(crate) async fn bounded<T>(
     deadline: Instant,
+    pauses: &mut u64,
     call: impl Future<Output = T>,
 ) -> Result<T, Interrupted> {
     let mut call = pin!(call);
@@ -43,6 +45,7 @@ pub(crate) async fn bounded<T>(
             Err(panic) => Poll::Ready(Err(Interrupted::Panic(panic_message(&*panic)))),
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {
+                *pauses += 1;
                 if timer.is_none() {
                     timer.set(Some(sleep_until((deadline + GRACE).into())));
                 }
@@ -145,21 +148,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_ends_gives_its_result() {
-        assert_eq!(bounded(Instant::now(), ready(1)).await, Ok(1));
+        let mut pauses = 0;
+        assert_eq!(bounded(Instant::now(), &mut 0, ready(1)).await, Ok(1));
         assert_eq!(
-            bounded(soon(), async {
+            bounded(soon(), &mut pauses, async {
                 yield_now().await;
                 2
             })
             .await,
             Ok(2)
         );
+        assert_eq!(pauses, 1);
     }
 
     #[tokio::test]
     async fn a_call_that_waits_is_stopped() {
         assert_eq!(
-            bounded(soon(), pending::<()>()).await,
+            bounded(soon(), &mut 0, pending::<()>()).await,
             Err(Interrupted::Deadline)
         );
         let busy = async {
@@ -168,18 +173,18 @@ mod tests {
             }
         };
         assert_eq!(
-            bounded::<()>(soon(), busy).await,
+            bounded::<()>(soon(), &mut 0, busy).await,
             Err(Interrupted::Deadline)
         );
     }
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_message() {
-        let text = bounded::<()>(soon(), async { panic!("plain") }).await;
+        let text = bounded::<()>(soon(), &mut 0, async { panic!("plain") }).await;
         assert_eq!(text, Err(Interrupted::Panic("plain".into())));
-        let formatted = bounded::<()>(soon(), async { panic!("with {}", 1) }).await;
+        let formatted = bounded::<()>(soon(), &mut 0, async { panic!("with {}", 1) }).await;
         assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
-        let other = bounded::<()>(soon(), async { std::panic::panic_any(7) }).await;
+        let other = bounded::<()>(soon(), &mut 0, async { std::panic::panic_any(7) }).await;
         assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
     }
 

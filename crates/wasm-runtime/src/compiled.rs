@@ -54,6 +54,8 @@ pub(crate) struct Compiled {
     /// `None` for a component that takes no messages.
     pub(crate) lifecycle: Option<LifecycleExports>,
     pub(crate) kept: KeptMemory,
+    /// Shared with the cache, to look up where a guest was.
+    pub(crate) bytes: Bytes,
 }
 
 /// What is shared is shared within one engine only.
@@ -63,7 +65,7 @@ impl Compiled {
     /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
     fn new(
         id: &ComponentId,
-        bytes: &[u8],
+        bytes: &Bytes,
         linker: &Linker<HostState>,
         config: &EngineConfig,
     ) -> Result<Self, WasmError> {
@@ -101,6 +103,7 @@ impl Compiled {
                 bytes: host_bytes,
                 shared_as: NEXT_COMPILED.fetch_add(1, Ordering::Relaxed),
             },
+            bytes: bytes.clone(),
         })
     }
 

@@ -415,7 +415,7 @@ impl Slot {
     }
 
     fn fail(&self, occupant: &mut Occupant, error: &WasmError) {
-        *occupant = Occupant::Failed(Arc::new(error.clone()));
+        *occupant = Occupant::Failed(Arc::new(error.clone().kept()));
         self.meters.memory.set(0);
         self.meters.set_state(ComponentState::Failed);
     }

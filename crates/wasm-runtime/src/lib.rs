@@ -26,6 +26,7 @@
 //! ```
 
 mod abi;
+mod bulk;
 mod call;
 mod compiled;
 mod compiler;
@@ -34,6 +35,7 @@ mod config;
 mod engine;
 mod error;
 mod export;
+mod frames;
 mod host_fn;
 mod limiter;
 mod lines;

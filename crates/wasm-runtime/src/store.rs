@@ -18,9 +18,10 @@ use wasm_core::{
 };
 
 use crate::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadata, WitWasmError};
+use crate::bulk::most_in_bounds;
 use crate::call::bounded;
 use crate::compiled::Compiled;
-use crate::error::FailedCall;
+use crate::error::{EndedCall, FailedCall};
 use crate::limiter::{MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter, apply_limits};
 use crate::lines::Lines;
 use crate::wasi::{
@@ -127,6 +128,7 @@ pub struct HostState {
     pub(crate) guest: Arc<Guest>,
     pub(crate) limiter: WasmResourceLimiter,
     deadline: Instant,
+    pace: Pace,
     wasi: WasiCtx,
     files: Files,
     pub(crate) tcp: Sockets,
@@ -200,6 +202,15 @@ impl WasiHttpView for HostState {
     }
 }
 
+/// What was seen of a call while it was running, each time its epoch ended.
+#[derive(Debug, Default, Clone, Copy)]
+struct Pace {
+    /// How often it gave way then.
+    epoch_yields: u64,
+    /// The fuel that it had left then, at the most.
+    fuel_left: u64,
+}
+
 /// What is counted of a component, over all its instances; readable at any time.
 #[derive(Debug)]
 pub(crate) struct Meters {
@@ -251,14 +262,20 @@ impl Meters {
         self.total_fuel.fetch_add(consumed, Ordering::Relaxed);
     }
 
-    fn failure(&self, error: &WasmError) {
-        match error {
-            WasmError::Timeout { .. } => self.count(&self.timeouts),
-            WasmError::Trapped { .. } | WasmError::ResourceLimitExceeded { .. } => {
-                self.count(&self.traps);
+    fn failure(&self, error: &WasmError, ended: EndedCall) {
+        let fuel_consumed = match error {
+            WasmError::Timeout { fuel_consumed, .. } => {
+                self.count(&self.timeouts);
+                *fuel_consumed
             }
-            _ => {}
-        }
+            WasmError::Trapped { fuel_consumed, .. }
+            | WasmError::ResourceLimitExceeded { fuel_consumed, .. } => {
+                self.count(&self.traps);
+                *fuel_consumed
+            }
+            _ => ended.fuel_consumed,
+        };
+        self.fuel(fuel_consumed);
     }
 
     pub(crate) fn usage(&self) -> ComponentUsage {
@@ -298,6 +315,8 @@ pub(crate) struct StoreManager {
     store: Store<HostState>,
     instance: Instance,
     lifecycle: Option<Lifecycle>,
+    /// Of the component, shared.
+    bytes: Bytes,
     meters: Arc<Meters>,
 }
 
@@ -312,26 +331,29 @@ impl StoreManager {
         guest.shuts_down.store(false, Ordering::Relaxed);
         let budget = begin_call(&mut store);
         let deadline = store.data().deadline;
-        let outcome = bounded(deadline, async {
+        let mut pauses = 0;
+        let outcome = bounded(deadline, &mut pauses, async {
             let instance = compiled.pre.instantiate_async(&mut store).await?;
             let lifecycle = typed_lifecycle(compiled, &instance, &mut store)?;
             Ok((instance, lifecycle))
         })
         .await;
-        let (fuel_consumed, denied) = end_call(&mut store, meters, budget);
+        let ended = end_call(&mut store, budget, pauses);
         let failed = FailedCall {
             component: guest.id(),
+            bytes: &compiled.bytes,
             export: "instantiate",
             limits: &guest.config.limits,
-            fuel_consumed,
-            denied,
+            ended,
         };
         let error = match outcome {
             Ok(Ok((instance, lifecycle))) => {
+                meters.fuel(ended.fuel_consumed);
                 let mut manager = Self {
                     store,
                     instance,
                     lifecycle,
+                    bytes: compiled.bytes.clone(),
                     meters: Arc::clone(meters),
                 };
                 manager.initialize().await?;
@@ -340,7 +362,7 @@ impl StoreManager {
             Ok(Err(error)) => failed.instantiation(error),
             Err(interrupted) => failed.interrupted(interrupted),
         };
-        meters.failure(&error);
+        meters.failure(&error, ended);
         Err(error)
     }
 
@@ -421,9 +443,10 @@ impl StoreManager {
         let mut values = vec![Val::Bool(false); results];
         let budget = begin_call(&mut self.store);
         let deadline = self.store.data().deadline;
+        let mut pauses = 0;
         let call = call_untyped(&mut self.store, function, args, &mut values);
-        let outcome = bounded(deadline, call).await;
-        self.finish(export, budget, outcome)?;
+        let outcome = bounded(deadline, &mut pauses, call).await;
+        self.finish(export, (budget, pauses), outcome)?;
         Ok(values)
     }
 
@@ -439,31 +462,36 @@ impl StoreManager {
     {
         let budget = begin_call(&mut self.store);
         let deadline = self.store.data().deadline;
-        let outcome = bounded(deadline, function.call_async(&mut self.store, params)).await;
-        self.finish(export, budget, outcome)
+        let mut pauses = 0;
+        let call = function.call_async(&mut self.store, params);
+        let outcome = bounded(deadline, &mut pauses, call).await;
+        self.finish(export, (budget, pauses), outcome)
     }
 
     fn finish<R>(
         &mut self,
         export: &str,
-        budget: u64,
+        (budget, pauses): (u64, u64),
         outcome: Result<wasmtime::Result<R>, crate::call::Interrupted>,
     ) -> Result<R, WasmError> {
-        let (fuel_consumed, denied) = end_call(&mut self.store, &self.meters, budget);
+        let ended = end_call(&mut self.store, budget, pauses);
         let guest = &self.store.data().guest;
         let failed = FailedCall {
             component: guest.id(),
+            bytes: &self.bytes,
             export,
             limits: &guest.config.limits,
-            fuel_consumed,
-            denied,
+            ended,
         };
         let error = match outcome {
-            Ok(Ok(result)) => return Ok(result),
+            Ok(Ok(result)) => {
+                self.meters.fuel(ended.fuel_consumed);
+                return Ok(result);
+            }
             Ok(Err(error)) => failed.error(error),
             Err(interrupted) => failed.interrupted(interrupted),
         };
-        self.meters.failure(&error);
+        self.meters.failure(&error, ended);
         Err(error)
     }
 
@@ -524,6 +552,7 @@ fn new_store(
         guest: Arc::clone(guest),
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
         deadline: Instant::now(),
+        pace: Pace::default(),
         wasi: wasi.context,
         files: wasi.files,
         tcp: Sockets::default(),
@@ -537,10 +566,14 @@ fn new_store(
     // Each tick of the epoch a running guest gives way to other tasks, until its
     // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
     // and starves the executor.
-    store.epoch_deadline_callback(|store| {
+    store.epoch_deadline_callback(|mut store| {
         if Instant::now() >= store.data().deadline {
             return Ok(UpdateDeadline::Interrupt);
         }
+        let fuel_left = store.get_fuel()?;
+        let pace = &mut store.data_mut().pace;
+        pace.epoch_yields += 1;
+        pace.fuel_left = fuel_left;
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(tokio::task::yield_now()),
@@ -578,17 +611,34 @@ fn begin_call(store: &mut Store<HostState>) -> u64 {
     store.set_epoch_deadline(2);
     let state = store.data_mut();
     state.deadline = Instant::now() + state.config().limits.timeout();
+    state.pace = Pace {
+        epoch_yields: 0,
+        fuel_left: budget,
+    };
     state.guest.refill();
     state.limiter.take_denied();
     budget
 }
 
-/// Fuel consumed and memory denied in the call that ends.
-fn end_call(store: &mut Store<HostState>, meters: &Meters, budget: u64) -> (u64, Option<u64>) {
-    let fuel = budget - store.get_fuel().unwrap_or(0).min(budget);
-    meters.fuel(fuel);
+/// What is known of a call that has ended.
+fn end_call(store: &mut Store<HostState>, budget: u64, pauses: u64) -> EndedCall {
+    let consumed = |left: u64| budget - left.min(budget);
+    let fuel_consumed = consumed(store.get_fuel().unwrap_or(0));
     for output in &store.data().outputs {
         output.end_line();
     }
-    (fuel, store.data_mut().limiter.take_denied())
+    let state = store.data_mut();
+    // Whenever it did not give way because of the epoch, it may have done so because of
+    // its fuel.
+    let fuel_yields = pauses.saturating_sub(state.pace.epoch_yields);
+    EndedCall {
+        fuel_consumed,
+        fuel_seen: consumed(state.pace.fuel_left),
+        most_in_bounds: most_in_bounds(
+            fuel_yields,
+            FUEL_INTERVAL,
+            state.guest.config.limits.memory_bytes(),
+        ),
+        denied: state.limiter.take_denied(),
+    }
 }

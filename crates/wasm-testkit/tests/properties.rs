@@ -151,7 +151,7 @@ fn components_with_one_id_share_a_store() {
     let load = |sequence: Sequence, slot, quota| {
         sequence.load(slot, wasm_fixtures::STORE, "demo/a/main", permitted(quota))
     };
-    let sequence = load(load(Sequence::new(), 0, 9), 1, 8)
+    let sequence = load(load(Sequence::new(), 0, 290), 1, 280)
         .message(0, message("demo/a/main", "set a 1"))
         .message(1, message("demo/a/main", "usage"));
     let broken = Subject(|inner| {
@@ -159,7 +159,7 @@ fn components_with_one_id_share_a_store() {
         Arc::new(With { inner, defect }) as _
     });
     let difference = sequence.compare(&broken).unwrap_err();
-    assert_eq!(difference.expected, "answered \"2 8 1\"");
+    assert_eq!(difference.expected, "answered \"258 280 1\"");
 }
 
 #[test]

@@ -105,8 +105,8 @@ const ZOO: &[(Fixture, End, End)] = &[
     ),
     (
         STORAGE_FILL,
-        End::Answer("63 quota-exceeded"),
-        End::Answer("63 quota-exceeded"),
+        End::Answer("51 quota-exceeded"),
+        End::Answer("51 quota-exceeded"),
     ),
     (HUGE_STRING_RESULT, End::RefusedByHost, End::RefusedByHost),
     (BAD_UTF8_RESULT, End::RefusedByHost, End::RefusedByHost),

@@ -7,7 +7,7 @@ use wasm_core::text::{Escaped, Quoted};
 use wasm_core::{
     Capability, ComponentConfig, ComponentHandle, ComponentInfo, ComponentMessage,
     ComponentStorage, GuestError, HealthStatus, HostServices, LogLevel, MemoryStorage,
-    MessagingError, Permissions, Timestamp, WasmError,
+    MessagingError, Permissions, StorageUsage, Timestamp, WasmError,
 };
 use wasm_fixtures::{
     ANSI_LOG, BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, CONTROL_CHARACTERS, ControlCharacters,
@@ -360,12 +360,12 @@ async fn storage_keeps_lists_and_deletes() {
     assert_eq!(tell("exists b/1").await.as_deref(), Some("true"));
     assert_eq!(tell("keys b/").await.as_deref(), Some("b/1\nb/2\n"));
     assert_eq!(tell("keys").await.as_deref(), Some("a\nb/1\nb/2\n"));
-    assert_eq!(tell("usage").await.as_deref(), Some("14 65536 3"));
+    assert_eq!(tell("usage").await.as_deref(), Some("782 65536 3"));
     for _ in 0..2 {
         assert_eq!(tell("delete b/2").await, None);
     }
     assert_eq!(tell("keys b/").await.as_deref(), Some("b/1\n"));
-    assert_eq!(tell("usage").await.as_deref(), Some("7 65536 2"));
+    assert_eq!(tell("usage").await.as_deref(), Some("519 65536 2"));
 }
 
 #[tokio::test]
@@ -382,19 +382,21 @@ async fn storage_is_denied_by_default() {
 #[tokio::test]
 async fn the_quota_counts_keys_and_values() {
     let host = Host::new();
-    let store = load(&host.engine, STORE, may(|p| p.storage = Some(10))).await;
+    let quota = StorageUsage::of(10, 1).used_bytes;
+    let store = load(&host.engine, STORE, may(|p| p.storage = Some(quota))).await;
     assert_eq!(
         host.refusal(&store, "set k 1234567890").await,
         "quota-exceeded"
     );
     send(&host.engine, &store, "set k 123456789").await.unwrap();
     assert_eq!(host.refusal(&store, "set l ").await, "quota-exceeded");
-    assert_eq!(ask(&host.engine, &store, "usage").await, "10 10 1");
+    let usage = format!("{quota} {quota} 1");
+    assert_eq!(ask(&host.engine, &store, "usage").await, usage);
     let none = load(&host.engine, STORE, may(|p| p.storage = Some(0))).await;
     assert_eq!(host.refusal(&none, "set l ").await, "quota-exceeded");
-    // 1,024 bytes each and a key of one or two.
+    // 1,024 bytes each and a key of one or two, with what each key takes besides.
     let fill = load(&host.engine, STORAGE_FILL, permitted()).await;
-    assert_eq!(ask(&host.engine, &fill, "").await, "63 quota-exceeded");
+    assert_eq!(ask(&host.engine, &fill, "").await, "51 quota-exceeded");
 }
 
 #[tokio::test]

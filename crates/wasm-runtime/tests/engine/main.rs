@@ -11,6 +11,7 @@ mod compiler;
 mod complexity;
 mod concurrency;
 mod embedding;
+mod failures;
 mod held;
 mod host_functions;
 mod lifecycle;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use wasm_core::{
     Capability, ComponentHandle, ComponentInfo, ComponentMessage, ComponentState, ComponentStorage,
     HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError,
-    StorageError, Timestamp, WasmError,
+    StorageError, StorageUsage, Timestamp, WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
@@ -510,7 +510,8 @@ async fn permissions_are_the_same_after_a_restart<E: Engine + ?Sized>(lab: Lab<E
         .bench
         .load(SENDER, may(|p| p.send = whom("demo/a/*")))
         .await;
-    let store = host.bench.load(STORE, may(|p| p.storage = Some(10))).await;
+    let quota = Some(ten_bytes_in_a_key());
+    let store = host.bench.load(STORE, may(|p| p.storage = quota)).await;
     for _ in 0..2 {
         assert_eq!(host.bench.tell(&sender, "demo/a/main hi").await, None);
         let told = host.bench.refusal(&sender, "demo/b/main hi").await;
@@ -617,11 +618,11 @@ async fn storage_does_as_it_is_told<E: Engine + ?Sized>(lab: Lab<E>) {
         ("exists b/1", Some("true")),
         ("keys b/", Some("b/1\nb/2\n")),
         ("keys", Some("a\nb/1\nb/2\n")),
-        ("usage", Some("14 65536 3")),
+        ("usage", Some("782 65536 3")),
         ("delete b/2", None),
         ("delete b/2", None),
         ("keys b/", Some("b/1\n")),
-        ("usage", Some("7 65536 2")),
+        ("usage", Some("519 65536 2")),
     ] {
         let told = host.bench.tell(&store, command).await;
         assert_eq!(told.as_deref(), reply, "{command}");
@@ -673,22 +674,32 @@ async fn instances_of_one_id_share_their_data<E: Engine + ?Sized>(lab: Lab<E>) {
     assert_eq!(host.bench.ask(&one, "get key").await, "value");
 }
 
+/// A quota for ten bytes of one key and its value.
+fn ten_bytes_in_a_key() -> u64 {
+    StorageUsage::of(10, 1).used_bytes
+}
+
 async fn the_quota_is_what_was_granted<E: Engine + ?Sized>(lab: Lab<E>) {
     let host = Watched::new(&lab);
-    let store = host.bench.load(STORE, may(|p| p.storage = Some(10))).await;
+    let quota = ten_bytes_in_a_key();
+    let store = host
+        .bench
+        .load(STORE, may(|p| p.storage = Some(quota)))
+        .await;
     let told = host.bench.refusal(&store, "set k 1234567890").await;
     assert_eq!(told, "quota-exceeded");
     assert_eq!(host.bench.tell(&store, "set k 123456789").await, None);
     assert_eq!(host.bench.refusal(&store, "set l ").await, "quota-exceeded");
-    assert_eq!(host.bench.ask(&store, "usage").await, "10 10 1");
+    let usage = format!("{quota} {quota} 1");
+    assert_eq!(host.bench.ask(&store, "usage").await, usage);
 }
 
 async fn a_store_is_filled_up_to_its_quota<E: Engine + ?Sized>(lab: Lab<E>) {
     let host = Watched::new(&lab);
-    // 1,024 bytes each and a key of one or two, in 64 KiB.
+    // 1,024 bytes each and a key of one or two, with what each key takes besides, in 64 KiB.
     let fill = host.bench.load(STORAGE_FILL, permitted()).await;
-    assert_eq!(host.bench.ask(&fill, "").await, "63 quota-exceeded");
-    assert_eq!(host.bench.ask(&fill, "").await, "63 quota-exceeded");
+    assert_eq!(host.bench.ask(&fill, "").await, "51 quota-exceeded");
+    assert_eq!(host.bench.ask(&fill, "").await, "51 quota-exceeded");
 }
 
 async fn log_lines_are_checked_at_their_level<E: Engine + ?Sized>(lab: Lab<E>) {

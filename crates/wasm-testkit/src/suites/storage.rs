@@ -39,6 +39,11 @@ pub fn cases() -> Vec<Case<Subject, Infallible>> {
             what_is_deleted_no_longer_counts,
             a_quota_is_not_exceeded_by_writing_at_once,
         ],
+        "It counts `StorageUsage::KEY_BYTES` for each key besides, which bounds how many keys \
+         there are." => [
+            every_key_counts_besides_its_bytes,
+            a_quota_is_one_of_keys_too,
+        ],
         "`StorageError::QuotaExceeded` when the owner would have more than `quota_bytes`; the \
          store is then as before." => [
             a_refused_write_changes_nothing,
@@ -107,11 +112,9 @@ async fn holds(storage: &Subject, owner: &ComponentId, key: &str, value: Option<
     );
 }
 
-async fn uses(storage: &Subject, owner: &ComponentId, used_bytes: u64, key_count: u64) {
-    let expected = StorageUsage {
-        used_bytes,
-        key_count,
-    };
+/// So many bytes of keys and values.
+async fn uses(storage: &Subject, owner: &ComponentId, bytes: u64, key_count: u64) {
+    let expected = StorageUsage::of(bytes, key_count);
     assert_eq!(storage.usage(owner).await, Ok(expected), "usage of {owner}");
 }
 
@@ -203,6 +206,11 @@ async fn keys_are_texts_of_any_kind(storage: Subject) {
     assert_eq!(keys(&storage, "", None, usize::MAX).await, sorted);
 }
 
+/// A quota for so many bytes of keys and values in so many keys.
+fn quota(bytes: u64, keys: u64) -> u64 {
+    StorageUsage::of(bytes, keys).used_bytes
+}
+
 async fn set_within(storage: &Subject, key: &str, bytes: usize, quota: u64) -> bool {
     match storage.set(&a(), key, vec![0; bytes].into(), quota).await {
         Ok(()) => true,
@@ -212,36 +220,66 @@ async fn set_within(storage: &Subject, key: &str, bytes: usize, quota: u64) -> b
 }
 
 async fn the_quota_counts_keys_and_values(storage: Subject) {
-    assert!(!set_within(&storage, "key", 8, 10).await, "11 of 10 bytes");
-    assert!(set_within(&storage, "key", 6, 10).await, "9 of 10 bytes");
-    assert!(!set_within(&storage, "xx", 0, 10).await, "11 of 10 bytes");
-    assert!(set_within(&storage, "x", 0, 10).await, "10 of 10 bytes");
-    assert!(!set_within(&storage, "y", 0, 10).await, "11 of 10 bytes");
+    let [one, two, three] = [1, 2, 3].map(|keys| quota(10, keys));
+    assert!(!set_within(&storage, "key", 8, one).await, "11 of 10 bytes");
+    assert!(set_within(&storage, "key", 6, one).await, "9 of 10 bytes");
+    assert!(!set_within(&storage, "xx", 0, two).await, "11 of 10 bytes");
+    assert!(set_within(&storage, "x", 0, two).await, "10 of 10 bytes");
+    assert!(!set_within(&storage, "y", 0, three).await, "11 of 10 bytes");
     // A character is not always a byte.
-    assert!(!set_within(&storage, "é", 0, 11).await, "12 of 11 bytes");
-    assert!(set_within(&storage, "é", 0, 12).await, "12 of 12 bytes");
+    let (less, enough) = (quota(11, 3), quota(12, 3));
+    assert!(!set_within(&storage, "é", 0, less).await, "12 of 11 bytes");
+    assert!(set_within(&storage, "é", 0, enough).await, "12 of 12 bytes");
+}
+
+async fn every_key_counts_besides_its_bytes(storage: Subject) {
+    let empty = StorageUsage::KEY_BYTES;
+    assert!(!set_within(&storage, "", 0, empty - 1).await, "one key");
+    assert!(set_within(&storage, "", 0, empty).await, "one key");
+    // What is there already counts once.
+    assert!(set_within(&storage, "", 1, empty + 1).await, "one key");
+    assert!(!set_within(&storage, "x", 0, 2 * empty + 1).await, "2 keys");
+    assert!(set_within(&storage, "x", 0, 2 * empty + 2).await, "2 keys");
+    // What is gone does not.
+    assert_eq!(storage.delete(&a(), "").await, Ok(()));
+    assert!(!set_within(&storage, "y", 0, 2 * empty + 1).await, "2 keys");
+    assert!(set_within(&storage, "y", 0, 2 * empty + 2).await, "2 keys");
+    uses(&storage, &a(), 2, 2).await;
+}
+
+async fn a_quota_is_one_of_keys_too(storage: Subject) {
+    let quota = 10 * StorageUsage::KEY_BYTES;
+    let mut keys = 0;
+    while set_within(&storage, &keys.to_string(), 0, quota).await {
+        keys += 1;
+        assert!(keys < 10, "{keys} keys in {quota} bytes");
+    }
+    assert_eq!(keys, 9, "keys in {quota} bytes");
 }
 
 async fn what_is_replaced_no_longer_counts(storage: Subject) {
-    assert!(set_within(&storage, "key", 7, 10).await, "10 of 10 bytes");
-    assert!(set_within(&storage, "key", 7, 10).await, "the same again");
-    assert!(set_within(&storage, "key", 3, 10).await, "6 of 10 bytes");
-    assert!(set_within(&storage, "four", 0, 10).await, "10 of 10 bytes");
-    assert!(!set_within(&storage, "key", 4, 10).await, "11 of 10 bytes");
+    let (one, two) = (quota(10, 1), quota(10, 2));
+    assert!(set_within(&storage, "key", 7, one).await, "10 of 10 bytes");
+    assert!(set_within(&storage, "key", 7, one).await, "the same again");
+    assert!(set_within(&storage, "key", 3, one).await, "6 of 10 bytes");
+    assert!(set_within(&storage, "four", 0, two).await, "10 of 10 bytes");
+    assert!(!set_within(&storage, "key", 4, two).await, "11 of 10 bytes");
 }
 
 async fn what_is_deleted_no_longer_counts(storage: Subject) {
-    assert!(set_within(&storage, "one", 7, 10).await, "10 of 10 bytes");
-    assert!(!set_within(&storage, "two", 7, 10).await, "20 of 10 bytes");
+    let (one, two) = (quota(10, 1), quota(10, 2));
+    assert!(set_within(&storage, "one", 7, one).await, "10 of 10 bytes");
+    assert!(!set_within(&storage, "two", 7, two).await, "20 of 10 bytes");
     assert_eq!(storage.delete(&a(), "one").await, Ok(()));
-    assert!(set_within(&storage, "two", 7, 10).await, "10 of 10 bytes");
+    assert!(set_within(&storage, "two", 7, one).await, "10 of 10 bytes");
 }
 
 async fn a_quota_is_not_exceeded_by_writing_at_once(storage: Subject) {
     let mut writes = JoinSet::new();
     for n in 10..60 {
         let storage = Arc::clone(&storage);
-        writes.spawn(async move { set_within(&storage, &n.to_string(), 8, 105).await });
+        let quota = quota(105, 10);
+        writes.spawn(async move { set_within(&storage, &n.to_string(), 8, quota).await });
     }
     let done = writes.join_all().await.into_iter().filter(|done| *done);
     assert_eq!(done.count(), 10, "writes of 10 bytes within 105");
@@ -249,11 +287,12 @@ async fn a_quota_is_not_exceeded_by_writing_at_once(storage: Subject) {
 }
 
 async fn a_refused_write_changes_nothing(storage: Subject) {
-    assert!(set_within(&storage, "key", 0, 10).await);
+    let (one, two) = (quota(10, 1), quota(10, 2));
+    assert!(set_within(&storage, "key", 0, one).await);
     set(&storage, &a(), "key", "old").await;
-    assert!(!set_within(&storage, "key", 8, 10).await, "11 of 10 bytes");
+    assert!(!set_within(&storage, "key", 8, one).await, "11 of 10 bytes");
     assert!(
-        !set_within(&storage, "other", 9, 10).await,
+        !set_within(&storage, "other", 9, two).await,
         "20 of 10 bytes"
     );
     holds(&storage, &a(), "key", Some("old")).await;
@@ -263,15 +302,20 @@ async fn a_refused_write_changes_nothing(storage: Subject) {
 }
 
 async fn under_a_lowered_quota_a_store_can_only_shrink(storage: Subject) {
-    assert!(set_within(&storage, "k", 99, 100).await, "100 of 100 bytes");
-    assert!(!set_within(&storage, "k", 50, 50).await, "51 of 50 bytes");
-    assert!(set_within(&storage, "k", 49, 50).await, "50 of 50 bytes");
+    let (high, low) = (quota(100, 1), quota(50, 1));
+    assert!(
+        set_within(&storage, "k", 99, high).await,
+        "100 of 100 bytes"
+    );
+    assert!(!set_within(&storage, "k", 50, low).await, "51 of 50 bytes");
+    assert!(set_within(&storage, "k", 49, low).await, "50 of 50 bytes");
     uses(&storage, &a(), 50, 1).await;
 }
 
 async fn every_owner_has_a_quota_of_its_own(storage: Subject) {
-    assert!(set_within(&storage, "key", 7, 10).await, "10 of 10 bytes");
-    let other = storage.set(&b(), "key", Bytes::from(vec![0; 7]), 10).await;
+    let one = quota(10, 1);
+    assert!(set_within(&storage, "key", 7, one).await, "10 of 10 bytes");
+    let other = storage.set(&b(), "key", Bytes::from(vec![0; 7]), one).await;
     assert_eq!(other, Ok(()));
     uses(&storage, &a(), 10, 1).await;
     uses(&storage, &b(), 10, 1).await;

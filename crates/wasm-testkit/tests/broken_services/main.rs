@@ -28,6 +28,7 @@ use routers::{ROUTERS, Routing};
 enum Flaw {
     None,
     CountsNoKeys,
+    CountsOnlyBytes,
     CountsWhatIsReplaced,
     CountsCharacters,
     HasOneQuotaForAll,
@@ -54,16 +55,24 @@ enum Flaw {
 }
 
 use Flaw::{
-    ChecksThenWrites, CountsCharacters, CountsNoKeys, CountsNoKeysInUsage, CountsWhatIsReplaced,
-    DeletesWhatItCannotReplace, EndsValuesAtAZero, ForgetsToDelete, HasOneQuotaForAll,
-    IgnoresCaseOfKeys, IgnoresCaseOfOwners, IgnoresPrefixes, IsShared, KeepsTheFirst, KnowsNoQuota,
-    ListsBackwards, ListsFromAfterOn, ListsOneMore, ListsWhatWasDeleted, ObjectsToDeletingNothing,
-    TakesAfterForAPage, TakesEmptyForMissing, TakesPrefixesForPatterns, WritesInTwoSteps,
+    ChecksThenWrites, CountsCharacters, CountsNoKeys, CountsNoKeysInUsage, CountsOnlyBytes,
+    CountsWhatIsReplaced, DeletesWhatItCannotReplace, EndsValuesAtAZero, ForgetsToDelete,
+    HasOneQuotaForAll, IgnoresCaseOfKeys, IgnoresCaseOfOwners, IgnoresPrefixes, IsShared,
+    KeepsTheFirst, KnowsNoQuota, ListsBackwards, ListsFromAfterOn, ListsOneMore,
+    ListsWhatWasDeleted, ObjectsToDeletingNothing, TakesAfterForAPage, TakesEmptyForMissing,
+    TakesPrefixesForPatterns, WritesInTwoSteps,
 };
 
 /// What must be said of each.
 const STORAGES: &[(Flaw, &[&str])] = &[
     (CountsNoKeys, &["the_quota_counts_keys_and_values"]),
+    (
+        CountsOnlyBytes,
+        &[
+            "every_key_counts_besides_its_bytes",
+            "a_quota_is_one_of_keys_too",
+        ],
+    ),
     (CountsWhatIsReplaced, &["what_is_replaced_no_longer_counts"]),
     (CountsCharacters, &["the_quota_counts_keys_and_values"]),
     (HasOneQuotaForAll, &["every_owner_has_a_quota_of_its_own"]),
@@ -197,6 +206,10 @@ impl ComponentStorage for Storage {
                 let names: usize = keys.iter().map(String::len).sum::<usize>() + key.len();
                 quota = quota.saturating_add(names as u64);
             }
+            CountsOnlyBytes => {
+                let keys = keys.len() as u64 + 1;
+                quota = quota.saturating_add(StorageUsage::of(0, keys).used_bytes);
+            }
             CountsCharacters => {
                 let more = key.len() - key.chars().count();
                 quota = quota.saturating_add(more as u64);
@@ -220,7 +233,8 @@ impl ComponentStorage for Storage {
             }
             KeepsTheFirst if inner.exists(&owner, &key).await? => return Ok(()),
             ChecksThenWrites => {
-                if used.saturating_add((key.len() + value.len()) as u64) > quota {
+                let more = (key.len() + value.len()) as u64;
+                if used.saturating_add(StorageUsage::of(more, 1).used_bytes) > quota {
                     return Err(StorageError::QuotaExceeded);
                 }
                 yield_now().await;

@@ -193,10 +193,10 @@ async fn storage_keeps_lists_and_deletes() {
         ("exists b/1", Some("true")),
         ("keys b/", Some("b/1\nb/2\n")),
         ("keys", Some("a\nb/1\nb/2\n")),
-        ("usage", Some("13 65536 3")),
+        ("usage", Some("781 65536 3")),
         ("delete b/2", None),
         ("delete b/2", None),
-        ("usage", Some("7 65536 2")),
+        ("usage", Some("519 65536 2")),
     ] {
         let reply = send(&host.engine, &store, command).await.unwrap();
         assert_eq!(reply.as_deref(), answer, "{command}");
@@ -211,7 +211,7 @@ async fn storage_keeps_lists_and_deletes() {
     let denied = load(&host.engine, STORE, config()).await;
     assert_eq!(host.refusal(&denied, "usage").await, "io-error");
     let fill = load(&host.engine, STORAGE_FILL, permitted()).await;
-    assert_eq!(ask(&host.engine, &fill, "").await, "63 quota-exceeded");
+    assert_eq!(ask(&host.engine, &fill, "").await, "51 quota-exceeded");
     let counter = load(&host.engine, STORED_COUNTER, permitted()).await;
     assert_eq!(ask(&host.engine, &counter, "").await, "1");
     host.engine.restart_component(&counter).await.unwrap();
