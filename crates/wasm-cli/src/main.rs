@@ -28,9 +28,12 @@ mod up;
 mod watch;
 mod wit;
 
+use std::panic::{set_hook, take_hook};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use wasm_host::is_panic_caught;
 
 use crate::call::Call;
 use crate::check::Check;
@@ -70,11 +73,23 @@ enum Command {
     Check(Check),
 }
 
+/// A damaged file makes its database panic, which is told as what it is; whoever reads a
+/// panic's message takes it for a crash of the program.
+fn print_no_panic_that_is_caught() {
+    let print = take_hook();
+    set_hook(Box::new(move |panic| {
+        if !is_panic_caught() {
+            print(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
     if let Some(code) = compiler::compile_if_asked() {
         return code;
     }
     let cli = Cli::parse();
+    print_no_panic_that_is_caught();
     let _finish = Finish;
     signals::listen();
     guest_log::show_on_stderr();

@@ -295,6 +295,19 @@ mod tests {
                 export: "hea\nlth".into(),
                 reason: "expected 0 parameters, found 1\n".into()
             },
+            CostlyToCompile {
+                what: "processor time",
+                limit: "20s".into(),
+                setting: "cpu"
+            },
+            HostMemory {
+                bytes: Some(100 << 20),
+                limit: 64 << 20
+            },
+            HostMemory {
+                bytes: None,
+                limit: 64 << 20
+            },
             TooComplex {
                 what: "memories",
                 found: 200,

@@ -145,7 +145,7 @@ mod tests {
         assert!(Arc::ptr_eq(&services.directory, &directory));
         assert_eq!(services.clock.now(), Timestamp::default());
         let id = ComponentId::new("demo", "a", "main").unwrap();
-        now(services.storage.set(&id, "k", Bytes::from("v"), 2)).unwrap();
+        now(services.storage.set(&id, "k", Bytes::from("v"), u64::MAX)).unwrap();
         assert_eq!(now(storage.get(&id, "k")), Ok(Some(Bytes::from("v"))));
         let handle = ComponentHandle::new(id, 1);
         assert_eq!(

@@ -379,10 +379,14 @@ impl StoreFile {
             Ok(outcome) => outcome,
             Err(text) => {
                 self.failed.store(true, Ordering::Release);
+<<<<<<< HEAD
                 self.tell(
                     what,
                     format_args!("it is damaged: redb panicked over it ({text})"),
                 );
+=======
+                self.tell_panic(what, &text);
+>>>>>>> kept
                 return Err(self.failure("redb panicked over it"));
             }
         };
@@ -451,7 +455,13 @@ impl StoreFile {
             return Ok(());
         }
         // First of all the lock of the file is to be released.
+<<<<<<< HEAD
         close(mem::replace(&mut *state, State::Failed));
+=======
+        if let Err(text) = close(mem::replace(&mut *state, State::Failed)) {
+            self.tell_panic(what, &text);
+        }
+>>>>>>> kept
         // A file without what was written to the one before is no store to go on with.
         if !self.is_in_place() {
             self.tell(what, REPLACED);
@@ -469,7 +479,14 @@ impl StoreFile {
     }
 
     fn close(&self) {
-        close(mem::replace(&mut *self.write_state(), State::Closed));
+        if let Err(text) = close(mem::replace(&mut *self.write_state(), State::Closed)) {
+            self.tell_panic(Work::Writing, &text);
+        }
+    }
+
+    fn tell_panic(&self, what: Work, text: &str) {
+        let cause = format_args!("it is damaged: redb panicked over it ({text})");
+        self.tell(what, cause);
     }
 
     /// Names the file but not its folders: components come to see it.
@@ -491,8 +508,13 @@ impl StoreFile {
 const REPLACED: &str = "it was removed or replaced while it is open: put it back, or restart";
 
 /// A database that panicked may do so again while it is dropped.
+<<<<<<< HEAD
 fn close<T>(database: T) {
     let _ = caught(|| drop(database));
+=======
+fn close<T>(database: T) -> Result<(), String> {
+    caught(|| drop(database))
+>>>>>>> kept
 }
 
 fn wants_reopening(error: &redb::Error) -> bool {
@@ -903,7 +925,12 @@ fn open_or_create(path: &Path) -> Result<Database, StorageOpenError> {
     match check_layout(path, &database) {
         Ok(()) => Ok(database),
         Err(error) => {
+<<<<<<< HEAD
             close(database);
+=======
+            // The error says more.
+            let _ = close(database);
+>>>>>>> kept
             Err(error)
         }
     }

@@ -522,6 +522,41 @@ fn what_is_stored_is_kept_where_a_file_is_given() {
 }
 
 #[test]
+fn a_damaged_store_is_told_without_a_panic() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let data = folder.path("data");
+    let line = ["demo/counter/main"];
+    folder
+        .up(&["--data", &data], &line)
+        .expect(0, "demo/counter/main: 1\n");
+    let whole = fs::read(&data).unwrap();
+    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    let mut panicked = false;
+    for (n, at) in used.iter().copied().step_by(7).enumerate() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (n % 8);
+        fs::write(&data, bytes).unwrap();
+        let ended = folder.up(&["--data", &data], &line);
+        // A panic during another ends the process, and tells why.
+        if ended.code.is_some() {
+            let silent = !ended.stderr.contains("panicked at");
+            assert!(silent, "at {at}: {}", ended.stderr);
+        }
+        panicked = ended.stderr.contains("is damaged") && ended.stderr.contains("redb panicked");
+        if panicked {
+            ended.complains(&[&data]);
+            break;
+        }
+    }
+    assert!(
+        panicked,
+        "redb panicked over none of {} files",
+        used.len() / 7
+    );
+}
+
+#[test]
 fn a_component_is_replaced_when_its_files_change() {
     let folder = Folder::new();
     folder.component("a", wasm_fixtures::COUNTER, "");
