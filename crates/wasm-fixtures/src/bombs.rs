@@ -173,10 +173,10 @@ pub const ALL: &[Bomb] = &[
     bomb("aliases", Bounded, types::aliases),
     bomb("outer-aliases", Bounded, types::outer_aliases),
     // Sections that are not what they say.
-    bomb("huge-counts", Malformed, sections::huge_counts),
+    bomb("huge-counts", Refused, sections::huge_counts),
     bomb(
         "huge-count-of-bodies",
-        Malformed,
+        Refused,
         sections::huge_count_of_bodies,
     ),
     bomb(
