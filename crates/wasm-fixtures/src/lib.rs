@@ -17,6 +17,7 @@
 //! --check` tells what is missing.
 
 mod behaviour;
+pub mod bombs;
 
 use Behaviour::{Component, Exports, Refused};
 use behaviour::{on_message, stateful, unless_ok};

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abuse;
+mod bombs;
 mod cancellation;
 mod compiler;
 mod complexity;
