@@ -35,6 +35,7 @@ mod engine;
 mod error;
 mod export;
 mod host_fn;
+mod imports;
 mod limiter;
 mod lines;
 mod loader;
