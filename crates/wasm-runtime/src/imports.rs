@@ -1,84 +1,396 @@
 //! Whether the linker provides what a component imports.
+//!
+//! A linker does not list what it has, and which release of an interface stands in
+//! for which other is its own affair. So it is asked: a component that imports one
+//! item and is nothing else is made, and the linker takes it or refuses it.
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, InstancePre, Linker};
+mod probe;
+mod wit;
 
-use wasm_core::{ComponentId, WasmError};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
+use wasmtime::{Engine, Error};
 
+use wasm_core::{ComponentId, Unmet, UnmetImport, WasmError};
+
+use self::probe::{Item, Need};
+use self::wit::Words;
 use crate::error::{cause, chain};
 use crate::store::HostState;
-use crate::wasi::WASI_VERSION;
+
+/// Items that are looked at. WASI and the contract together have fewer than 500.
+const MAX_ITEMS: usize = 10_000;
+
+/// Each takes a fraction of a millisecond. A missing item takes at most as many as
+/// the number of items has binary digits, a missing interface two.
+const MAX_PROBES: usize = 1000;
+
+/// A name that no linker has: what is said of it is said of what is missing.
+const NOTHING: &str = "nothing-has-this-name-in-airssys-wasm";
+
+/// What the linker does not provide.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    /// In the order of the component.
+    pub(crate) unmet: Vec<UnmetImport>,
+    /// How many imports, in that order, were looked at; `None` for all.
+    pub(crate) examined: Option<usize>,
+}
 
 /// Gives a component its imports.
 ///
 /// # Errors
-/// [`WasmError::ImportNotFound`].
+/// [`WasmError::ImportNotFound`]; [`WasmError::InstantiationFailed`] if the linker
+/// refuses the component for another reason.
 pub(crate) fn link(
     id: &ComponentId,
     component: &Component,
     linker: &Linker<HostState>,
 ) -> Result<InstancePre<HostState>, WasmError> {
-    linker
-        .instantiate_pre(component)
-        .map_err(|error| WasmError::ImportNotFound {
-            component: id.clone(),
-            import: missing_import(component, linker).unwrap_or_else(|| chain(&error)),
-            source: Some(cause(error)),
-        })
+    linker.instantiate_pre(component).map_err(|error| {
+        let audit = audit(component, linker);
+        let others = audit.unmet.len().saturating_sub(1);
+        match audit.unmet.into_iter().next() {
+            Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
+                component: id.clone(),
+                import: name,
+                reason,
+                others,
+                source: Some(cause(error)),
+            },
+            None => WasmError::InstantiationFailed {
+                component: id.clone(),
+                reason: chain(&error),
+                source: Some(cause(error)),
+            },
+        }
+    })
 }
 
-/// The first import that the linker has nothing for.
-///
-/// A linker does not tell what it has, but refuses to define a thing twice.
-fn missing_import(component: &Component, linker: &Linker<HostState>) -> Option<String> {
+/// Everything that a component imports and the linker does not provide.
+pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> Audit {
+    if linker.substituted_component_type(component).is_ok() {
+        return Audit::default();
+    }
     let engine = linker.engine();
-    let mut probe = linker.clone();
-    probe.allow_shadowing(false);
-    let undefined = |_: wasmtime::StoreContextMut<'_, HostState>,
-                     _: ComponentFunc,
-                     _: &[wasmtime::component::Val],
-                     _: &mut [wasmtime::component::Val]| Ok(());
-    for (name, import) in component.component_type().imports(engine) {
-        match import.ty {
-            ComponentItem::ComponentFunc(_) if probe.root().func_new(name, undefined).is_ok() => {
-                return Some(name.to_owned());
-            }
-            ComponentItem::ComponentInstance(interface) => {
-                let Ok(mut instance) = probe.instance(&linked_name(name)) else {
-                    return Some(name.to_owned());
-                };
-                let functions: Vec<&str> = interface
-                    .exports(engine)
-                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
-                    .map(|(function, _)| function)
-                    .collect();
-                let missing: Vec<&str> = functions
-                    .iter()
-                    .copied()
-                    .filter(|function| instance.func_new(function, undefined).is_ok())
-                    .collect();
-                if let Some(first) = missing.first() {
-                    let whole = missing.len() == functions.len();
-                    return Some(if whole {
-                        name.to_owned()
-                    } else {
-                        format!("{name}#{first}")
-                    });
-                }
-            }
-            _ => {}
+    let ty = component.component_type();
+    let imports: Vec<(&str, ComponentItem)> = ty
+        .imports(engine)
+        .map(|(name, import)| (name, import.ty))
+        .collect();
+    let mut auditor = Auditor::new(linker, &imports);
+    auditor.collect();
+    auditor.examine(0, auditor.items.len());
+    auditor.finish()
+}
+
+/// The part of a component that imports: everything up to its last import. It is a
+/// component of its own, without the code that follows in what toolchains make.
+pub(crate) fn imports_only(bytes: &[u8]) -> &[u8] {
+    const HEADER_BYTES: usize = 8;
+    const IMPORTS: u8 = 10;
+    let mut end = HEADER_BYTES.min(bytes.len());
+    let mut rest = &bytes[end..];
+    while let Some((&section, after)) = rest.split_first() {
+        let Some((length, content)) = unsigned(after) else {
+            break;
+        };
+        let Some(next) = content.get(length..) else {
+            break;
+        };
+        rest = next;
+        if section == IMPORTS {
+            end = bytes.len() - rest.len();
+        }
+    }
+    &bytes[..end]
+}
+
+/// A number in LEB128, and what follows it.
+fn unsigned(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value: u64 = 0;
+    for (place, byte) in bytes.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((usize::try_from(value).ok()?, &bytes[place + 1..]));
         }
     }
     None
 }
 
-/// The release under which the linker holds an interface that an import of another,
-/// compatible release is matched to.
-fn linked_name(import: &str) -> String {
-    match import.split_once("@0.2.") {
-        Some((interface, _)) if interface.starts_with("wasi:") => {
-            format!("{interface}@{WASI_VERSION}")
+/// Whether one of these exports is found as the interface through which components
+/// are sent messages.
+pub(crate) fn exports_lifecycle<'a>(
+    engine: &Engine,
+    exports: impl Iterator<Item = &'a str>,
+) -> bool {
+    let (interface, _) = wasm_core::LIFECYCLE_INTERFACE
+        .split_once('@')
+        .unwrap_or((wasm_core::LIFECYCLE_INTERFACE, ""));
+    let releases = exports.filter(|export| {
+        let rest = export.strip_prefix(interface);
+        rest.is_some_and(|rest| rest.starts_with('@'))
+    });
+    Component::from_binary(engine, &probe::exporting(releases)).is_ok_and(|component| {
+        let found = component.get_export_index(None, wasm_core::LIFECYCLE_INTERFACE);
+        found.is_some()
+    })
+}
+
+enum Answer {
+    Provided,
+    Refused(String),
+    /// It cannot be asked.
+    Unknown,
+}
+
+struct Auditor<'a> {
+    linker: &'a Linker<HostState>,
+    engine: &'a Engine,
+    imports: &'a [(&'a str, ComponentItem)],
+    items: Vec<Item<'a>>,
+    /// Of each resource, the item that introduces it.
+    resources: Vec<(ResourceType, usize)>,
+    unmet: Vec<(usize, UnmetImport)>,
+    /// Items that need not be asked about, because what they rest on is missing.
+    settled: Vec<bool>,
+    unknown: Option<usize>,
+    probes_left: usize,
+    examined: Option<usize>,
+    /// What the linker says of a function, a resource and a core module that are missing.
+    missing: [String; 3],
+}
+
+impl<'a> Auditor<'a> {
+    fn new(linker: &'a Linker<HostState>, imports: &'a [(&'a str, ComponentItem)]) -> Self {
+        let missing = [probe::function, probe::resource, probe::module]
+            .map(|probe| refusal(linker, &probe(NOTHING)).unwrap_or_default());
+        Self {
+            linker,
+            engine: linker.engine(),
+            imports,
+            items: Vec::new(),
+            resources: Vec::new(),
+            unmet: Vec::new(),
+            settled: Vec::new(),
+            unknown: None,
+            probes_left: MAX_PROBES,
+            examined: None,
+            missing,
         }
-        _ => import.to_owned(),
     }
+
+    fn collect(&mut self) {
+        let imports = self.imports;
+        for (import, (name, item)) in imports.iter().enumerate() {
+            match item {
+                ComponentItem::ComponentInstance(interface) => {
+                    for (member, export) in interface.exports(self.engine) {
+                        self.add(import, name, Some(member), export.ty);
+                    }
+                }
+                item => self.add(import, name, None, item.clone()),
+            }
+            if self.items.len() > MAX_ITEMS {
+                self.examined = Some(import + 1);
+                break;
+            }
+        }
+        self.settled = vec![false; self.items.len()];
+        // Nothing of this kind can be defined in a linker.
+        for (import, (name, item)) in imports.iter().enumerate() {
+            if let ComponentItem::Component(_) = item {
+                let reason = Unmet::NoSuchKind {
+                    kind: "a component",
+                };
+                let name = (*name).to_owned();
+                self.unmet.push((import, UnmetImport { name, reason }));
+            }
+        }
+    }
+
+    fn add(&mut self, import: usize, name: &'a str, member: Option<&'a str>, item: ComponentItem) {
+        let index = self.items.len();
+        let mut uses = Some(Vec::new());
+        let need = match item {
+            ComponentItem::ComponentFunc(function) => {
+                let known = probe::resources_of(&function);
+                uses = known.map(|known| {
+                    let introduced = known.iter().filter_map(|used| self.introduced(*used));
+                    introduced.collect()
+                });
+                Need::Function(function)
+            }
+            ComponentItem::Resource(resource) => {
+                match self.introduced(resource) {
+                    Some(origin) => uses = Some(vec![origin]),
+                    None => self.resources.push((resource, index)),
+                }
+                Need::Resource(resource)
+            }
+            ComponentItem::ComponentInstance(interface) => Need::Interface(interface),
+            ComponentItem::Module(_) => Need::Module,
+            // Types need nothing of the host; the others are not imported, or told of
+            // on their own.
+            _ => return,
+        };
+        self.items.push(Item {
+            import,
+            name,
+            member,
+            need,
+            uses,
+        });
+    }
+
+    fn introduced(&self, resource: ResourceType) -> Option<usize> {
+        let found = self.resources.iter().find(|(known, _)| *known == resource);
+        found.map(|(_, item)| *item)
+    }
+
+    /// Finds what is unmet by halving: what is provided together needs one probe.
+    fn examine(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        if self.probes_left == 0 {
+            let import = self.items[from].import;
+            self.examined = Some(self.examined.map_or(import, |other| other.min(import)));
+            return;
+        }
+        let answer = self.ask(from, to);
+        match answer {
+            Answer::Provided => {}
+            _ if to - from > 1 => {
+                let middle = from + (to - from) / 2;
+                self.examine(from, middle);
+                self.examine(middle, to);
+            }
+            Answer::Refused(said) => self.judge(from, &said),
+            Answer::Unknown => {
+                self.unknown.get_or_insert(from);
+            }
+        }
+    }
+
+    fn ask(&mut self, from: usize, to: usize) -> Answer {
+        let open: Vec<usize> = (from..to)
+            .filter(|index| !self.is_settled(*index))
+            .collect();
+        if open.is_empty() {
+            return Answer::Provided;
+        }
+        let Some(probe) = probe::of(&self.items, open.into_iter(), self.engine) else {
+            return Answer::Unknown;
+        };
+        self.probes_left -= 1;
+        let Ok(component) = Component::from_binary(self.engine, &probe) else {
+            return Answer::Unknown;
+        };
+        match self.linker.substituted_component_type(&component) {
+            Ok(_) => Answer::Provided,
+            Err(error) => Answer::Refused(said(&error)),
+        }
+    }
+
+    fn is_settled(&self, index: usize) -> bool {
+        let uses = self.items[index].uses.iter().flatten();
+        self.settled[index] || uses.into_iter().any(|used| self.settled[*used])
+    }
+
+    /// Tells what is missing from what is of another type.
+    fn judge(&mut self, index: usize, said: &str) {
+        self.settled[index] = true;
+        let Item {
+            import,
+            name,
+            member,
+            ..
+        } = self.items[index];
+        let missing = self.missing.iter().any(|missing| missing == said);
+        if missing && member.is_some() && self.has_nothing(name) {
+            let rest = index..self.items.len();
+            for other in rest.take_while(|other| self.items[*other].import == import) {
+                self.settled[other] = true;
+            }
+            self.report(import, name.to_owned(), Unmet::Missing);
+            return;
+        }
+        let reason = match (&self.items[index].need, missing) {
+            (Need::Module, true) => Unmet::NoSuchKind {
+                kind: "a core module",
+            },
+            (_, true) => Unmet::Missing,
+            (_, false) => self.other_type(index),
+        };
+        self.report(import, full_name(name, member), reason);
+    }
+
+    /// Whether the linker has nothing at all under the name of an import.
+    fn has_nothing(&mut self, name: &str) -> bool {
+        self.probes_left = self.probes_left.saturating_sub(1);
+        let refusal = refusal(self.linker, &probe::function(name));
+        refusal.is_some_and(|said| said == self.missing[0])
+    }
+
+    fn other_type(&self, index: usize) -> Unmet {
+        let item = &self.items[index];
+        let words = Words::new(self.engine, &self.imports[item.import].1, |resource| {
+            let item = &self.items[self.introduced(resource)?];
+            Some(item.member.unwrap_or(item.name))
+        });
+        match &item.need {
+            Need::Function(function) => words.mismatch(item.name, item.member, function),
+            Need::Resource(_) => Unmet::OtherType {
+                wanted: "resource".to_owned(),
+                provided: None,
+            },
+            Need::Module => Unmet::OtherType {
+                wanted: "core module".to_owned(),
+                provided: None,
+            },
+            Need::Interface(_) => Unmet::OtherType {
+                wanted: "interface".to_owned(),
+                provided: None,
+            },
+        }
+    }
+
+    fn report(&mut self, import: usize, name: String, reason: Unmet) {
+        self.unmet.push((import, UnmetImport { name, reason }));
+    }
+
+    fn finish(mut self) -> Audit {
+        // It was refused for something: for what could not be asked, if for nothing else.
+        if let (Some(index), true) = (self.unknown, self.unmet.is_empty()) {
+            let item = &self.items[index];
+            let (import, name) = (item.import, full_name(item.name, item.member));
+            let reason = self.other_type(index);
+            self.report(import, name, reason);
+        }
+        self.unmet.sort_by_key(|(import, _)| *import);
+        Audit {
+            unmet: self.unmet.into_iter().map(|(_, unmet)| unmet).collect(),
+            examined: self.examined,
+        }
+    }
+}
+
+fn full_name(name: &str, member: Option<&str>) -> String {
+    match member {
+        Some(member) => format!("{name}#{member}"),
+        None => name.to_owned(),
+    }
+}
+
+/// What the linker says when it refuses a component; `None` when it does not.
+fn refusal(linker: &Linker<HostState>, probe: &[u8]) -> Option<String> {
+    let component = Component::from_binary(linker.engine(), probe).ok()?;
+    let refused = linker.substituted_component_type(&component);
+    refused.err().map(|error| said(&error))
+}
+
+/// Compared with what is said of a thing that is surely missing, and never shown.
+fn said(error: &Error) -> String {
+    error.root_cause().to_string()
 }
