@@ -20,7 +20,7 @@ use crate::call::Caller;
 use crate::compiler::Failure;
 use crate::config::EngineConfig;
 use crate::error::{cause, chain};
-use crate::imports;
+use crate::imports::{self, ImportAudit};
 use crate::store::{
     CallbackFunc, HandleFunc, HealthFunc, HostState, InitializeFunc, MetadataFunc, ShutdownFunc,
 };
@@ -67,24 +67,8 @@ impl Compiled {
         linker: &Linker<HostState>,
         config: &EngineConfig,
     ) -> Result<Self, WasmError> {
-        let engine = linker.engine();
-        let host_limit = config.max_host_bytes();
-        let compilation = config
-            .compiler()
-            .compile(engine, bytes, host_limit)
-            .map_err(|failure| uncompiled(id, failure))?;
-        let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
-        if host_bytes > host_limit {
-            let defect = Defect::HostMemory {
-                bytes: Some(host_bytes),
-                limit: host_limit,
-            };
-            return Err(WasmError::invalid_component(id, defect));
-        }
-        let component = compilation.artifact.load(engine).map_err(|error| {
-            let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
-            not_compiled(id, reason, Some(cause(error)))
-        })?;
+        let (component, host_bytes) = component_of(id, bytes, linker.engine(), config)
+            .map_err(|error| imports::explain(id, bytes, error))?;
         let pre = imports::link(id, &component, linker)?;
         let lifecycle = lifecycle_exports(id, &component, &pre)?;
         Ok(Self {
@@ -100,6 +84,33 @@ impl Compiled {
     pub(crate) fn component(&self) -> &Component {
         self.pre.component()
     }
+}
+
+/// A component, not linked yet, and the host memory that it keeps.
+fn component_of(
+    id: &ComponentId,
+    bytes: &[u8],
+    engine: &Engine,
+    config: &EngineConfig,
+) -> Result<(Component, u64), WasmError> {
+    let host_limit = config.max_host_bytes();
+    let compilation = config
+        .compiler()
+        .compile(engine, bytes, host_limit)
+        .map_err(|failure| uncompiled(id, failure))?;
+    let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
+    if host_bytes > host_limit {
+        let defect = Defect::HostMemory {
+            bytes: Some(host_bytes),
+            limit: host_limit,
+        };
+        return Err(WasmError::invalid_component(id, defect));
+    }
+    let component = compilation.artifact.load(engine).map_err(|error| {
+        let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
+        not_compiled(id, reason, Some(cause(error)))
+    })?;
+    Ok((component, host_bytes))
 }
 
 fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError {
@@ -315,6 +326,35 @@ impl CompileCache {
             .await
             .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))?;
         Ok(entry)
+    }
+
+    /// Asks the linker about the imports of a component; its code is not compiled.
+    pub(crate) async fn audit(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        linker: &Arc<Linker<HostState>>,
+    ) -> Result<ImportAudit, WasmError> {
+        let _permit = self.permits.acquire().await;
+        let (owned_id, config, linker) = (id.clone(), self.config.clone(), Arc::clone(linker));
+        let (done, audited) = oneshot::channel();
+        let audit = move || {
+            let bytes = imports::imports_only(&bytes);
+            let audit = match component_of(&owned_id, bytes, linker.engine(), &config) {
+                Ok((component, _)) => Ok(imports::audit(&component, &linker)),
+                Err(error) => imports::audit_of_uncompiled(bytes).ok_or(error),
+            };
+            // Unless nobody waits for it any more.
+            let _ = done.send(audit);
+        };
+        // A thread of its own, as for what is loaded.
+        thread::Builder::new()
+            .name("wasm-compile".to_owned())
+            .spawn(audit)
+            .map_err(|error| unfinished(id, Arc::new(error)))?;
+        audited
+            .await
+            .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))
     }
 
     pub(crate) fn clear(&self) {

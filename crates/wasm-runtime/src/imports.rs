@@ -7,11 +7,15 @@
 mod probe;
 mod wit;
 
+use std::iter;
+use std::sync::Arc;
+
+use wasmparser::{BinaryReader, ComponentImportSectionReader, ComponentTypeRef};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 use wasmtime::{Engine, Error};
 
-use wasm_core::{ComponentId, Unmet, UnmetImport, WasmError};
+use wasm_core::{ComponentId, LIFECYCLE_INTERFACE, Unmet, UnmetImport, WasmError};
 
 use self::probe::{Item, Need};
 use self::wit::Words;
@@ -25,16 +29,22 @@ const MAX_ITEMS: usize = 10_000;
 /// the number of items has binary digits, a missing interface two.
 const MAX_PROBES: usize = 1000;
 
+/// Of the magic number and the version.
+const HEADER_BYTES: usize = 8;
+
 /// A name that no linker has: what is said of it is said of what is missing.
 const NOTHING: &str = "nothing-has-this-name-in-airssys-wasm";
 
-/// What the linker does not provide.
-#[derive(Debug, Default)]
-pub(crate) struct Audit {
-    /// In the order of the component.
-    pub(crate) unmet: Vec<UnmetImport>,
-    /// How many imports, in that order, were looked at; `None` for all.
-    pub(crate) examined: Option<usize>,
+/// What an engine does not provide of what a component imports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportAudit {
+    /// In the order of the component; everything else that was examined is provided.
+    pub unmet: Vec<UnmetImport>,
+    /// How many imports, in that order, were examined; `None` for all of them. A
+    /// component that imports many thousand things, few of which are provided, is not
+    /// examined to the end.
+    pub examined: Option<usize>,
 }
 
 /// Gives a component its imports.
@@ -67,10 +77,53 @@ pub(crate) fn link(
     })
 }
 
+/// Names what a component imports where the compiler refused it for that: components
+/// cannot be imported.
+pub(crate) fn explain(id: &ComponentId, bytes: &[u8], error: WasmError) -> WasmError {
+    let unmet = match audit_of_uncompiled(bytes) {
+        Some(audit) if matches!(error, WasmError::InvalidComponent { .. }) => audit.unmet,
+        _ => return error,
+    };
+    let others = unmet.len().saturating_sub(1);
+    match unmet.into_iter().next() {
+        Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
+            component: id.clone(),
+            import: name,
+            reason,
+            others,
+            source: Some(Arc::new(error)),
+        },
+        None => error,
+    }
+}
+
+/// What can be said of a component that was not compiled because it imports components;
+/// `None` if it does not.
+pub(crate) fn audit_of_uncompiled(bytes: &[u8]) -> Option<ImportAudit> {
+    let mut unmet = Vec::new();
+    for section in import_sections(bytes) {
+        for import in ComponentImportSectionReader::new(BinaryReader::new(section, 0)).ok()? {
+            let import = import.ok()?;
+            if let ComponentTypeRef::Component(_) = import.ty
+                && unmet.len() < MAX_ITEMS
+            {
+                unmet.push(UnmetImport {
+                    name: import.name.name.to_owned(),
+                    reason: Unmet::NoSuchKind {
+                        kind: "a component",
+                    },
+                });
+            }
+        }
+    }
+    let examined = Some(0);
+    (!unmet.is_empty()).then_some(ImportAudit { unmet, examined })
+}
+
 /// Everything that a component imports and the linker does not provide.
-pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> Audit {
+pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> ImportAudit {
     if linker.substituted_component_type(component).is_ok() {
-        return Audit::default();
+        return ImportAudit::default();
     }
     let engine = linker.engine();
     let ty = component.component_type();
@@ -87,23 +140,25 @@ pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> Audit 
 /// The part of a component that imports: everything up to its last import. It is a
 /// component of its own, without the code that follows in what toolchains make.
 pub(crate) fn imports_only(bytes: &[u8]) -> &[u8] {
-    const HEADER_BYTES: usize = 8;
-    const IMPORTS: u8 = 10;
-    let mut end = HEADER_BYTES.min(bytes.len());
-    let mut rest = &bytes[end..];
-    while let Some((&section, after)) = rest.split_first() {
-        let Some((length, content)) = unsigned(after) else {
-            break;
-        };
-        let Some(next) = content.get(length..) else {
-            break;
-        };
-        rest = next;
-        if section == IMPORTS {
-            end = bytes.len() - rest.len();
-        }
-    }
+    let end = match import_sections(bytes).last() {
+        Some(last) => last.as_ptr() as usize + last.len() - bytes.as_ptr() as usize,
+        None => HEADER_BYTES.min(bytes.len()),
+    };
     &bytes[..end]
+}
+
+/// The contents of the outermost component's sections of imports.
+fn import_sections(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const IMPORTS: u8 = 10;
+    let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    let sections = iter::from_fn(move || {
+        let (&section, after) = rest.split_first()?;
+        let (length, content) = unsigned(after)?;
+        let (content, next) = content.split_at_checked(length)?;
+        rest = next;
+        Some((section, content))
+    });
+    sections.filter_map(|(section, content)| (section == IMPORTS).then_some(content))
 }
 
 /// A number in LEB128, and what follows it.
@@ -124,15 +179,13 @@ pub(crate) fn exports_lifecycle<'a>(
     engine: &Engine,
     exports: impl Iterator<Item = &'a str>,
 ) -> bool {
-    let (interface, _) = wasm_core::LIFECYCLE_INTERFACE
-        .split_once('@')
-        .unwrap_or((wasm_core::LIFECYCLE_INTERFACE, ""));
+    let interface = LIFECYCLE_INTERFACE.split('@').next().unwrap_or_default();
     let releases = exports.filter(|export| {
         let rest = export.strip_prefix(interface);
         rest.is_some_and(|rest| rest.starts_with('@'))
     });
     Component::from_binary(engine, &probe::exporting(releases)).is_ok_and(|component| {
-        let found = component.get_export_index(None, wasm_core::LIFECYCLE_INTERFACE);
+        let found = component.get_export_index(None, LIFECYCLE_INTERFACE);
         found.is_some()
     })
 }
@@ -197,16 +250,6 @@ impl<'a> Auditor<'a> {
             }
         }
         self.settled = vec![false; self.items.len()];
-        // Nothing of this kind can be defined in a linker.
-        for (import, (name, item)) in imports.iter().enumerate() {
-            if let ComponentItem::Component(_) = item {
-                let reason = Unmet::NoSuchKind {
-                    kind: "a component",
-                };
-                let name = (*name).to_owned();
-                self.unmet.push((import, UnmetImport { name, reason }));
-            }
-        }
     }
 
     fn add(&mut self, import: usize, name: &'a str, member: Option<&'a str>, item: ComponentItem) {
@@ -230,8 +273,8 @@ impl<'a> Auditor<'a> {
             }
             ComponentItem::ComponentInstance(interface) => Need::Interface(interface),
             ComponentItem::Module(_) => Need::Module,
-            // Types need nothing of the host; the others are not imported, or told of
-            // on their own.
+            // Types need nothing of the host; components and core functions are not
+            // imported by what is compiled.
             _ => return,
         };
         self.items.push(Item {
@@ -360,7 +403,7 @@ impl<'a> Auditor<'a> {
         self.unmet.push((import, UnmetImport { name, reason }));
     }
 
-    fn finish(mut self) -> Audit {
+    fn finish(mut self) -> ImportAudit {
         // It was refused for something: for what could not be asked, if for nothing else.
         if let (Some(index), true) = (self.unknown, self.unmet.is_empty()) {
             let item = &self.items[index];
@@ -369,7 +412,7 @@ impl<'a> Auditor<'a> {
             self.report(import, name, reason);
         }
         self.unmet.sort_by_key(|(import, _)| *import);
-        Audit {
+        ImportAudit {
             unmet: self.unmet.into_iter().map(|(_, unmet)| unmet).collect(),
             examined: self.examined,
         }

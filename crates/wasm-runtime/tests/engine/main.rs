@@ -13,6 +13,7 @@ mod concurrency;
 mod embedding;
 mod held;
 mod host_functions;
+mod imports;
 mod lifecycle;
 mod limits;
 mod loader;
