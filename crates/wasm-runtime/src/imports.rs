@@ -134,6 +134,7 @@ pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> Import
     let mut auditor = Auditor::new(linker, &imports);
     auditor.collect();
     auditor.examine(0, auditor.items.len());
+    auditor.examine_by_name();
     auditor.finish()
 }
 
@@ -216,8 +217,12 @@ struct Auditor<'a> {
 
 impl<'a> Auditor<'a> {
     fn new(linker: &'a Linker<HostState>, imports: &'a [(&'a str, ComponentItem)]) -> Self {
-        let missing = [probe::function, probe::resource, probe::module]
-            .map(|probe| refusal(linker, &probe(NOTHING)).unwrap_or_default());
+        let missing = [
+            probe::function_of(NOTHING, None),
+            probe::resource(NOTHING),
+            probe::module(NOTHING),
+        ]
+        .map(|probe| refusal(linker, &probe).unwrap_or_default());
         Self {
             linker,
             engine: linker.engine(),
@@ -316,6 +321,32 @@ impl<'a> Auditor<'a> {
         }
     }
 
+    /// Functions that use a resource that is unmet cannot be asked about with their
+    /// type. Whether they are there can be asked all the same.
+    fn examine_by_name(&mut self) {
+        for index in 0..self.items.len() {
+            let Item {
+                name, member, need, ..
+            } = &self.items[index];
+            // The functions of a resource have its name and are as unmet as it is.
+            let of_resource = member.unwrap_or(name).starts_with('[');
+            if of_resource
+                || !matches!(need, Need::Function(_))
+                || self.settled[index]
+                || !self.is_settled(index)
+                || self.probes_left == 0
+            {
+                continue;
+            }
+            self.probes_left -= 1;
+            if let Some(said) = refusal(self.linker, &probe::function_of(name, *member))
+                && said == self.missing[0]
+            {
+                self.judge(index, &said);
+            }
+        }
+    }
+
     fn ask(&mut self, from: usize, to: usize) -> Answer {
         let open: Vec<usize> = (from..to)
             .filter(|index| !self.is_settled(*index))
@@ -372,7 +403,7 @@ impl<'a> Auditor<'a> {
     /// Whether the linker has nothing at all under the name of an import.
     fn has_nothing(&mut self, name: &str) -> bool {
         self.probes_left = self.probes_left.saturating_sub(1);
-        let refusal = refusal(self.linker, &probe::function(name));
+        let refusal = refusal(self.linker, &probe::function_of(name, None));
         refusal.is_some_and(|said| said == self.missing[0])
     }
 

@@ -150,12 +150,25 @@ pub(super) fn of(
     Some(root.component.finish())
 }
 
-/// A component that imports a name as a function of no parameters.
-pub(super) fn function(name: &str) -> Vec<u8> {
+/// A component that imports a name, or what an interface has under it, as a function of
+/// no parameters.
+pub(super) fn function_of(name: &str, member: Option<&str>) -> Vec<u8> {
+    const NO_PARAMS: [(&str, ComponentValType); 0] = [];
     let mut component = ComponentBuilder::default();
-    let (index, mut ty) = component.type_function(None);
-    ty.params([] as [(&str, ComponentValType); 0]).result(None);
-    component.import(name, ComponentTypeRef::Func(index));
+    match member {
+        None => {
+            let (index, mut ty) = component.type_function(None);
+            ty.params(NO_PARAMS).result(None);
+            component.import(name, ComponentTypeRef::Func(index));
+        }
+        Some(member) => {
+            let mut interface = InstanceType::new();
+            interface.ty().function().params(NO_PARAMS).result(None);
+            interface.export(member, ComponentTypeRef::Func(0));
+            let index = component.type_instance(None, &interface);
+            component.import(name, ComponentTypeRef::Instance(index));
+        }
+    }
     component.finish()
 }
 

@@ -154,7 +154,8 @@ async fn types_need_nothing_and_resources_are_needed() {
         unmet(&engine, used).await,
         [
             missing("acme:shared/handles@1.0.0"),
-            missing("acme:app/other@1.0.0")
+            missing("acme:app/use@1.0.0"),
+            missing("acme:app/other@1.0.0"),
         ]
     );
     let one_more = r#"(import "wasi:io/poll@0.2.3" (instance
