@@ -29,6 +29,10 @@ const MAX_ITEMS: usize = 10_000;
 /// the number of items has binary digits, a missing interface two.
 const MAX_PROBES: usize = 1000;
 
+/// Of all probes together: half a second or so of compiling types. One for all that
+/// WASI has takes 20 KiB.
+const MAX_PROBE_BYTES: usize = 2 << 20;
+
 /// Of the magic number and the version.
 const HEADER_BYTES: usize = 8;
 
@@ -210,6 +214,7 @@ struct Auditor<'a> {
     settled: Vec<bool>,
     unknown: Option<usize>,
     probes_left: usize,
+    bytes_left: usize,
     examined: Option<usize>,
     /// What the linker says of a function, a resource and a core module that are missing.
     missing: [String; 3],
@@ -233,6 +238,7 @@ impl<'a> Auditor<'a> {
             settled: Vec::new(),
             unknown: None,
             probes_left: MAX_PROBES,
+            bytes_left: MAX_PROBE_BYTES,
             examined: None,
             missing,
         }
@@ -301,7 +307,7 @@ impl<'a> Auditor<'a> {
         if from == to {
             return;
         }
-        if self.probes_left == 0 {
+        if self.probes_left == 0 || self.bytes_left == 0 {
             let import = self.items[from].import;
             self.examined = Some(self.examined.map_or(import, |other| other.min(import)));
             return;
@@ -358,6 +364,7 @@ impl<'a> Auditor<'a> {
             return Answer::Unknown;
         };
         self.probes_left -= 1;
+        self.bytes_left = self.bytes_left.saturating_sub(probe.len());
         let Ok(component) = Component::from_binary(self.engine, &probe) else {
             return Answer::Unknown;
         };

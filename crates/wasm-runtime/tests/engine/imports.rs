@@ -377,6 +377,28 @@ async fn thousands_of_imports_are_examined_as_far_as_is_reasonable() {
     assert_eq!(audit.unmet, expected);
 }
 
+#[tokio::test]
+async fn functions_of_large_types_are_examined_as_far_as_is_reasonable() {
+    let engine = engine();
+    let fields: String = (0..400)
+        .map(|i| format!("(field \"f{i}\" (option u8))"))
+        .collect();
+    let functions: String = (0..1000)
+        .map(|i| format!("(export \"run{i}\" (func (param \"p\" $r)))"))
+        .collect();
+    let import = format!(
+        r#"(import "airssys:core/storage@1.0.0" (instance
+            (type $r' (record {fields})) (export "r" (type $r (eq $r')))
+            {functions}))"#
+    );
+    let bytes = Bytes::from(wat::parse_str(format!("(component {import})")).unwrap());
+    let id = id("demo/importer/main");
+    let audit = within(engine.audit_imports(&id, bytes)).await.unwrap();
+    assert_eq!(audit.examined, Some(0));
+    assert!(audit.unmet.len() < 500, "{}", audit.unmet.len());
+    assert_eq!(audit.unmet[0], missing("airssys:core/storage@1.0.0#run0"));
+}
+
 /// A type that is a tuple of two of the type before it, thirty times over, has as many
 /// parts as no function of a host.
 #[tokio::test]
