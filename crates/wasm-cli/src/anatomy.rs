@@ -9,7 +9,8 @@ use wasmparser::{
     ComponentTypeRef, Encoding, Instance, Parser, Payload, Validator, WasmFeatures,
 };
 
-use crate::host::is_lifecycle;
+use wasm_runtime::WasmtimeEngine;
+
 use crate::wit::{Content, Describer};
 
 /// As engines count an element of a table.
@@ -77,8 +78,8 @@ impl Anatomy {
     }
 
     /// Whether it takes messages.
-    pub(crate) fn has_lifecycle(&self) -> bool {
-        self.exports.iter().any(|item| is_lifecycle(&item.name))
+    pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> bool {
+        engine.takes_messages(self.exports.iter().map(|item| item.name.as_str()))
     }
 }
 
@@ -314,6 +315,9 @@ fn known(space: &[Option<Needs>], index: u32) -> Option<Needs> {
 
 #[cfg(test)]
 mod tests {
+    use wasm_core::HostServices;
+    use wasm_runtime::EngineConfig;
+
     use super::*;
 
     fn needs(text: &str) -> Needs {
@@ -397,8 +401,9 @@ mod tests {
 
     #[test]
     fn tells_what_goes_in_and_out() {
+        let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
         let anatomy = Anatomy::of(wasm_fixtures::HELLO.wasm).unwrap();
-        assert!(!anatomy.has_lifecycle());
+        assert!(!anatomy.takes_messages(&engine));
         assert_eq!(anatomy.imports, []);
         let hello = Item {
             name: "hello".into(),
@@ -407,7 +412,7 @@ mod tests {
         assert_eq!(anatomy.exports, [hello]);
 
         let anatomy = Anatomy::of(wasm_fixtures::STORED_COUNTER.wasm).unwrap();
-        assert!(anatomy.has_lifecycle());
+        assert!(anatomy.takes_messages(&engine));
         assert_eq!(anatomy.exports.len(), 1);
         let names: Vec<&str> = anatomy.imports.iter().map(|i| i.name.as_str()).collect();
         assert!(names.contains(&"airssys:core/storage@1.0.0"), "{names:?}");

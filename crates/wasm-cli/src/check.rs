@@ -94,7 +94,7 @@ impl Check {
         if source.has_manifest() {
             checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
         }
-        let messages = if anatomy.has_lifecycle() {
+        let messages = if anatomy.takes_messages(&engine) {
             "takes messages"
         } else {
             "takes no messages, has exports to call"

@@ -1,170 +1,96 @@
-//! What this host provides to components, and which permission each part of it
-//! takes. The engine's linker has the last word, at `check` and when loading; a
-//! test keeps the two in step.
+//! Which permission a part of this host takes. Whether it is there at all is asked of
+//! the engine, which also decides which release stands in for which.
 
-/// What becomes of an import.
+/// What it takes to use an interface that this host provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Provision {
-    /// It is there, and works without a permission.
+pub(crate) enum Access {
+    /// It works without a permission.
     Free,
-    /// It is there, and does nothing until this is granted: a value for `--allow`
-    /// and a key of `[permissions]`.
+    /// It does nothing until this is granted: a value for `--allow` and a key of
+    /// `[permissions]`.
     Granted(&'static str),
-    /// It is there, so that the component loads, and refuses everything.
+    /// It is there so that components load, and refuses everything.
     Refused,
-    /// It is not there: the component cannot be loaded.
-    Missing,
 }
 
-/// Interfaces of WASI 0.2 by package.
-const WASI: &[(&str, &[&str])] = &[
-    ("wasi:io", &["error", "poll", "streams"]),
-    ("wasi:http", &["types", "outgoing-handler"]),
-    ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
-    ("wasi:random", &["random", "insecure", "insecure-seed"]),
-    ("wasi:filesystem", &["types", "preopens"]),
-    (
-        "wasi:sockets",
-        &[
-            "instance-network",
-            "ip-name-lookup",
-            "network",
-            "tcp",
-            "tcp-create-socket",
-            "udp",
-            "udp-create-socket",
-        ],
-    ),
-    (
-        "wasi:cli",
-        &[
-            "environment",
-            "exit",
-            "stdin",
-            "stdout",
-            "stderr",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stdin",
-            "terminal-stdout",
-            "terminal-stderr",
-        ],
-    ),
-];
-
-/// What becomes of an imported interface.
-pub(crate) fn provision(interface: &str) -> Provision {
-    core_provision(interface)
-        .or_else(|| wasi_provision(interface))
-        .unwrap_or(Provision::Missing)
+/// An interface's name without its release; this host has one of each.
+pub(crate) fn path_of(interface: &str) -> &str {
+    interface.split('@').next().unwrap_or(interface)
 }
 
-/// Whether it is the interface through which components are sent messages.
-pub(crate) fn is_lifecycle(interface: &str) -> bool {
-    core_interface(interface) == Some("component-lifecycle")
-}
-
-/// Releases of major version 1 stand in for one another.
-fn core_interface(interface: &str) -> Option<&str> {
-    let (name, release) = interface.strip_prefix("airssys:core/")?.split_once('@')?;
-    let mut numbers = release.split('.');
-    let known = numbers.next() == Some("1")
-        && numbers.clone().count() == 2
-        && numbers.all(|number| number.parse::<u64>().is_ok());
-    known.then_some(name)
-}
-
-fn core_provision(interface: &str) -> Option<Provision> {
-    Some(match core_interface(interface)? {
-        "types" | "errors" => Provision::Free,
-        "host-messaging" => Provision::Granted("send, request, broadcast"),
-        "host-services" => Provision::Granted("log"),
-        "storage" => Provision::Granted("storage"),
-        _ => return None,
-    })
-}
-
-fn wasi_provision(interface: &str) -> Option<Provision> {
-    let (path, release) = interface.split_once('@')?;
-    // Releases of 0.2 stand in for one another; candidates do not.
-    let patch = release.strip_prefix("0.2.")?;
-    if patch.is_empty() || !patch.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// What it takes to use an interface that is provided.
+pub(crate) fn access(interface: &str) -> Access {
+    match path_of(interface) {
+        "airssys:core/host-messaging" => Access::Granted("send, request, broadcast"),
+        "airssys:core/host-services" => Access::Granted("log"),
+        "airssys:core/storage" => Access::Granted("storage"),
+        "wasi:http/outgoing-handler" => Access::Refused,
+        "wasi:cli/environment" => Access::Granted("wasi (env)"),
+        "wasi:cli/stdout" => Access::Granted("wasi (stdout)"),
+        "wasi:cli/stderr" => Access::Granted("wasi (stderr)"),
+        path if path.starts_with("wasi:filesystem/") => Access::Granted("wasi (dir)"),
+        path if path.starts_with("wasi:sockets/") => Access::Granted("wasi (connect)"),
+        _ => Access::Free,
     }
-    let (package, name) = path.split_once('/')?;
-    let (_, names) = WASI.iter().find(|(known, _)| *known == package)?;
-    if !names.contains(&name) {
-        return None;
-    }
-    Some(match (package, name) {
-        ("wasi:http", "outgoing-handler") => Provision::Refused,
-        ("wasi:filesystem", _) => Provision::Granted("wasi (dir)"),
-        ("wasi:sockets", _) => Provision::Granted("wasi (connect)"),
-        ("wasi:cli", "environment") => Provision::Granted("wasi (env)"),
-        ("wasi:cli", "stdout") => Provision::Granted("wasi (stdout)"),
-        ("wasi:cli", "stderr") => Provision::Granted("wasi (stderr)"),
-        _ => Provision::Free,
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use wasmtime::StoreContextMut;
-    use wasmtime::component::Val;
-    use wasmtime::component::types::ComponentFunc;
-
     use wasm_core::HostServices;
-    use wasm_runtime::{EngineConfig, HostState, WasmtimeEngine};
+    use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
     use super::*;
 
     #[test]
-    fn only_what_is_linked_is_provided() {
+    fn access_goes_by_the_interface_whatever_its_release() {
         for (interface, expected) in [
-            ("airssys:core/types@1.0.0", Provision::Free),
-            ("airssys:core/storage@1.0.0", Provision::Granted("storage")),
-            ("airssys:core/storage@1.2.3", Provision::Granted("storage")),
-            ("airssys:core/storage@2.0.0", Provision::Missing),
-            ("airssys:core/storage@1.0.0-rc.1", Provision::Missing),
-            ("wasi:io/poll@0.2.0", Provision::Free),
-            ("wasi:io/poll@0.2.6", Provision::Free),
-            ("wasi:io/poll@0.3.0", Provision::Missing),
-            ("wasi:io/poll@0.2.0-rc-2023", Provision::Missing),
-            ("wasi:io/poll", Provision::Missing),
-            ("wasi:cli/stdout@0.2.3", Provision::Granted("wasi (stdout)")),
-            ("wasi:cli/run@0.2.0", Provision::Missing),
-            ("wasi:http/types@0.2.0", Provision::Free),
-            ("wasi:http/outgoing-handler@0.2.0", Provision::Refused),
-            ("wasi:http/incoming-handler@0.2.0", Provision::Missing),
-            ("acme:db/query@1.0.0", Provision::Missing),
-            ("", Provision::Missing),
+            ("airssys:core/types@1.0.0", Access::Free),
+            ("airssys:core/storage@1.0.0", Access::Granted("storage")),
+            ("airssys:core/storage@1.2.3+b1", Access::Granted("storage")),
+            ("wasi:io/poll@0.2.0", Access::Free),
+            ("wasi:cli/stdout@0.2.3", Access::Granted("wasi (stdout)")),
+            ("wasi:filesystem/types@0.2.9", Access::Granted("wasi (dir)")),
+            ("wasi:http/types@0.2.0", Access::Free),
+            ("wasi:http/outgoing-handler@0.2.0", Access::Refused),
+            ("storage", Access::Free),
         ] {
-            assert_eq!(provision(interface), expected, "{interface}");
+            assert_eq!(access(interface), expected, "{interface}");
         }
     }
 
-    /// A linker does not tell what it has, but refuses to define a name twice.
-    #[test]
-    fn the_engine_provides_the_whole_table() {
+    /// Each function must be there, and without the permission it is of no use.
+    #[tokio::test]
+    async fn what_takes_a_permission_is_there() {
         let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
-        let wasi = WASI.iter().flat_map(|(package, names)| {
-            names
-                .iter()
-                .map(move |name| format!("{package}/{name}@0.2.12"))
-        });
-        let core = ["host-messaging", "host-services", "storage"]
-            .map(|name| format!("airssys:core/{name}@1.0.0"));
-        for interface in wasi.chain(core) {
-            assert_ne!(provision(&interface), Provision::Missing, "{interface}");
-            let mut linker = engine.linker().clone();
-            linker.allow_shadowing(false);
-            let second = linker.root().func_new(
-                &interface,
-                |_: StoreContextMut<'_, HostState>, _: ComponentFunc, _: &[Val], _: &mut [Val]| {
-                    Ok(())
-                },
+        let result = "(result (result))";
+        for (interface, function) in [
+            ("airssys:core/host-messaging@1.0.0", "send"),
+            ("airssys:core/host-services@1.0.0", "log"),
+            ("airssys:core/storage@1.0.0", "get"),
+            ("wasi:http/outgoing-handler@0.2.0", "handle"),
+            ("wasi:cli/environment@0.2.0", "get-environment"),
+            ("wasi:cli/stdout@0.2.0", "get-stdout"),
+            ("wasi:cli/stderr@0.2.0", "get-stderr"),
+            ("wasi:filesystem/preopens@0.2.0", "get-directories"),
+            ("wasi:sockets/tcp-create-socket@0.2.0", "create-tcp-socket"),
+        ] {
+            assert_ne!(access(interface), Access::Free, "{interface}");
+            let text = format!(
+                "(component (import \"{interface}\" (instance
+                    (export \"{function}\" (func {result})))))"
             );
-            assert!(second.is_err(), "{interface} is not in the linker");
+            let bytes = wat::parse_str(text).unwrap().into();
+            let id = "local/a/main".parse().unwrap();
+            let audit = engine.audit_imports(&id, bytes).await.unwrap();
+            // Of another type, as it is none of their types, and not missing.
+            let [unmet] = audit.unmet.as_slice() else {
+                panic!("{interface}: {audit:?}");
+            };
+            assert_eq!(unmet.name, format!("{interface}#{function}"));
+            assert!(
+                matches!(unmet.reason, wasm_core::Unmet::OtherType { .. }),
+                "{unmet}"
+            );
         }
     }
 }

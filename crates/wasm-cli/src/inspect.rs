@@ -10,10 +10,12 @@ use clap::Args;
 use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
-use wasm_core::{Defect, LogLevel, ResourceLimits};
+use wasm_core::{Defect, HostServices, LogLevel, ResourceLimits, Unmet, UnmetImport, WasmError};
+use wasm_runtime::{ImportAudit, WasmtimeEngine};
 
 use crate::anatomy::{Anatomy, Item};
-use crate::host::{Provision, provision};
+use crate::compiler::CompilerFlags;
+use crate::host::{Access, access, path_of};
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, size};
@@ -26,8 +28,8 @@ Examples:
   airssys-wasm inspect examples/echo --types
   airssys-wasm inspect echo.wasm --manifest > Component.toml
 
-Nothing is compiled or run: what is printed follows from the bytes alone.
-`check` tells for certain whether a component can be loaded.";
+Nothing of its code is compiled or run. The engine is asked about what it
+imports; `check` tells for certain whether a component can be loaded.";
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -37,6 +39,9 @@ const DIM: Style = Style::new().dimmed();
 /// Names that are longer do not push the column beside them away.
 const MAX_COLUMN: usize = 60;
 const SHOWN_TYPE_CHARS: usize = 1000;
+
+/// Comments of a manifest on what is not provided.
+const SHOWN_UNMET: usize = 20;
 
 /// Fuel and time of a manifest to begin with: enough for a small task, not for a
 /// loop without end.
@@ -61,6 +66,9 @@ pub(crate) struct Inspect {
     /// Show also the types that the functions use, in WIT
     #[arg(long)]
     types: bool,
+
+    #[command(flatten)]
+    compiler: CompilerFlags,
 }
 
 impl Inspect {
@@ -75,24 +83,42 @@ impl Inspect {
         };
         let bytes = read(&file).await?;
         let anatomy = anatomy_of(&file, &bytes)?;
+        let config = self
+            .compiler
+            .engine_config(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES)?;
+        let engine = WasmtimeEngine::new(config, HostServices::default())
+            .map_err(|error| Report::error(error.to_string()))?;
+        let audit = engine
+            .audit_imports(&id_of_file(&file), bytes.clone())
+            .await;
+        let host = Answers {
+            takes_messages: anatomy.takes_messages(&engine),
+            audit,
+        };
+        if let Err(error) = &host.audit {
+            Report::warning(format!("what it imports could not be looked up: {error}"))
+                .at(file.display())
+                .print();
+        }
         let text = if self.manifest {
-            if anatomy.missing().next().is_some() {
+            if host.unmet().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
                     .at(file.display())
                     .tell()
                     .await;
             }
-            suggested_manifest(&file, &anatomy)?
+            suggested_manifest(&file, &anatomy, &host)?
         } else {
             let mut text = Description {
                 file: &file,
                 bytes: bytes.len() as u64,
                 anatomy: &anatomy,
+                host: &host,
                 types: self.types,
             }
             .to_string();
             if !has_manifest {
-                let manifest = suggested_manifest(&file, &anatomy)?;
+                let manifest = suggested_manifest(&file, &anatomy, &host)?;
                 text += &format!("\n{TITLE}a Component.toml to begin with{TITLE:#}\n");
                 for line in manifest.lines() {
                     text += format!("  {line}").trim_end();
@@ -112,14 +138,52 @@ fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
     Ok(Anatomy::of(bytes).map_err(|error| damaged(&id, file, &error.to_string()))?)
 }
 
-impl Anatomy {
-    /// The imports that this host has nothing for.
-    fn missing(&self) -> impl Iterator<Item = &Item> {
-        self.imports
-            .iter()
-            .filter(|import| provided(import) == Provision::Missing)
+/// What the engine says of a component.
+struct Answers {
+    takes_messages: bool,
+    audit: Result<ImportAudit, WasmError>,
+}
+
+/// What becomes of an import.
+enum Standing<'a> {
+    Provided,
+    /// Without these of its members.
+    InPart(Vec<(&'a str, &'a Unmet)>),
+    Unmet(&'a UnmetImport),
+    Unknown,
+}
+
+impl Answers {
+    fn unmet(&self) -> impl Iterator<Item = &UnmetImport> {
+        self.audit.iter().flat_map(|audit| &audit.unmet)
     }
 
+    /// Of the import at this place of the component.
+    fn standing(&self, place: usize, import: &Item) -> Standing<'_> {
+        let Ok(audit) = &self.audit else {
+            return Standing::Unknown;
+        };
+        if let Some(whole) = self.unmet().find(|unmet| unmet.name == import.name) {
+            return Standing::Unmet(whole);
+        }
+        let parts: Vec<_> = self
+            .unmet()
+            .filter_map(|unmet| {
+                let rest = unmet.name.strip_prefix(&import.name)?;
+                Some((rest.strip_prefix('#')?, &unmet.reason))
+            })
+            .collect();
+        if !parts.is_empty() {
+            return Standing::InPart(parts);
+        }
+        match audit.examined {
+            Some(examined) if place >= examined => Standing::Unknown,
+            _ => Standing::Provided,
+        }
+    }
+}
+
+impl Anatomy {
     fn imports_function(&self, interface: &str, function: &str) -> bool {
         self.imports
             .iter()
@@ -133,20 +197,12 @@ impl Anatomy {
     }
 }
 
-fn provided(import: &Item) -> Provision {
-    match import.content {
-        Content::Interface { .. } => provision(&import.name),
-        Content::Type(_) => Provision::Free,
-        // A host provides interfaces and nothing else.
-        Content::Function(_) | Content::Other(_) => Provision::Missing,
-    }
-}
-
 /// What is printed of a component.
 struct Description<'a> {
     file: &'a Path,
     bytes: u64,
     anatomy: &'a Anatomy,
+    host: &'a Answers,
     types: bool,
 }
 
@@ -156,10 +212,11 @@ impl Display for Description<'_> {
             file,
             bytes,
             anatomy,
+            host,
             types,
         } = self;
         let file = file.display().to_string();
-        let messages = if anatomy.has_lifecycle() {
+        let messages = if host.takes_messages {
             "takes messages"
         } else {
             "takes no messages"
@@ -174,8 +231,8 @@ impl Display for Description<'_> {
         writeln!(f, "\n{TITLE}imports{TITLE:#}")?;
         let width = anatomy.imports.iter().map(|import| import.name.len()).max();
         let width = width.unwrap_or_default().min(MAX_COLUMN);
-        for import in &anatomy.imports {
-            write_import(f, import, width, *types)?;
+        for (place, import) in anatomy.imports.iter().enumerate() {
+            write_import(f, import, &host.standing(place, import), width, *types)?;
         }
         if anatomy.imports.is_empty() {
             writeln!(f, "  nothing")?;
@@ -218,26 +275,54 @@ fn count(count: u64, what: &str) -> String {
 fn write_import(
     f: &mut fmt::Formatter<'_>,
     import: &Item,
+    standing: &Standing<'_>,
     width: usize,
     types: bool,
 ) -> fmt::Result {
     write!(f, "  {:width$}  ", Escaped::new(&import.name).to_string())?;
-    match provided(import) {
-        Provision::Free => writeln!(f, "{GOOD}provided{GOOD:#}")?,
-        Provision::Granted(keys) => {
-            writeln!(f, "{GOOD}provided{GOOD:#}, permission: {keys}")?;
-        }
-        Provision::Refused => writeln!(f, "{GOOD}provided{GOOD:#}, refuses everything")?,
-        Provision::Missing => writeln!(f, "{BAD}not provided by this host{BAD:#}")?,
+    match standing {
+        Standing::Provided => match access(&import.name) {
+            Access::Free => writeln!(f, "{GOOD}provided{GOOD:#}")?,
+            Access::Granted(keys) => {
+                writeln!(f, "{GOOD}provided{GOOD:#}, permission: {keys}")?;
+            }
+            Access::Refused => writeln!(f, "{GOOD}provided{GOOD:#}, refuses everything")?,
+        },
+        Standing::InPart(_) => writeln!(f, "{BAD}provided in part{BAD:#}")?,
+        Standing::Unmet(unmet) => write_unmet(f, &unmet.reason)?,
+        Standing::Unknown => writeln!(f, "not known whether it is provided")?,
     }
+    let unmet = match standing {
+        Standing::InPart(unmet) => unmet.as_slice(),
+        _ => &[],
+    };
     match &import.content {
-        // What WASI's interfaces have is known, and much.
-        Content::Interface { .. } if import.name.starts_with("wasi:") && !types => Ok(()),
-        Content::Interface { .. } => write_members(f, &import.content, types),
+        Content::Interface { .. } => {
+            // What WASI's interfaces have is known, and much.
+            let shown = types || !import.name.starts_with("wasi:");
+            write_members(f, &import.content, types, shown, unmet)
+        }
         Content::Function(text) | Content::Type(text) => {
             writeln!(f, "    {DIM}{}{DIM:#}", shown(text))
         }
         Content::Other(kind) => writeln!(f, "    {DIM}{kind}{DIM:#}"),
+    }
+}
+
+fn write_unmet(f: &mut fmt::Formatter<'_>, reason: &Unmet) -> fmt::Result {
+    match reason {
+        Unmet::OtherType {
+            provided: Some(provided),
+            ..
+        } => {
+            let provided = shown(provided);
+            writeln!(
+                f,
+                "{BAD}another type:{BAD:#} this host has {DIM}{provided}{DIM:#}"
+            )
+        }
+        Unmet::OtherType { .. } => writeln!(f, "{BAD}another type than this host has{BAD:#}"),
+        _ => writeln!(f, "{BAD}not provided by this host{BAD:#}"),
     }
 }
 
@@ -246,7 +331,7 @@ fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::
     match &export.content {
         Content::Interface { .. } => {
             writeln!(f, "  {name}")?;
-            write_members(f, &export.content, types)
+            write_members(f, &export.content, types, true, &[])
         }
         Content::Function(text) | Content::Type(text) => {
             writeln!(f, "  {name}: {DIM}{}{DIM:#}", shown(text))
@@ -255,15 +340,47 @@ fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::
     }
 }
 
-fn write_members(f: &mut fmt::Formatter<'_>, interface: &Content, with_types: bool) -> fmt::Result {
+/// The members of an interface, or only those that are unmet.
+fn write_members(
+    f: &mut fmt::Formatter<'_>,
+    interface: &Content,
+    with_types: bool,
+    all: bool,
+    unmet: &[(&str, &Unmet)],
+) -> fmt::Result {
     let Content::Interface { types, functions } = interface else {
         return Ok(());
     };
+    let reason = |member: &str| {
+        let found = unmet.iter().find(|(unmet, _)| *unmet == member);
+        found.map(|(_, reason)| *reason)
+    };
     // A type that is only used here is defined elsewhere under the same name.
-    let defined = types.iter().filter(|(name, definition)| name != definition);
-    let defined = defined.filter(|_| with_types);
-    for (name, text) in defined.chain(functions) {
-        writeln!(f, "    {}: {DIM}{}{DIM:#}", Escaped::new(name), shown(text))?;
+    let types = types
+        .iter()
+        .filter(|(name, definition)| with_types && name != definition || reason(name).is_some());
+    for (name, text) in types.chain(functions) {
+        let reason = reason(name);
+        if !all && reason.is_none() {
+            continue;
+        }
+        write!(f, "    {}: {DIM}{}{DIM:#}", Escaped::new(name), shown(text))?;
+        match reason {
+            None => writeln!(f)?,
+            Some(reason) => {
+                f.write_str("  ")?;
+                write_unmet(f, reason)?;
+            }
+        }
+    }
+    let is_shown = |member: &str| {
+        let mut shown = interface.members();
+        shown.any(|name| name == member)
+    };
+    // Such as a core module within an interface.
+    for (member, reason) in unmet.iter().filter(|(member, _)| !is_shown(member)) {
+        write!(f, "    {}  ", Escaped::new(member))?;
+        write_unmet(f, reason)?;
     }
     Ok(())
 }
@@ -275,7 +392,7 @@ fn shown(ty: &str) -> Escaped<'_> {
 
 /// A manifest with which the component loads. What it cannot do without is granted;
 /// what reaches out of it is left to whoever runs it.
-fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> {
+fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<String, Report> {
     let needs = anatomy.needs.bytes();
     let too_large = || {
         Report::error(format!(
@@ -290,26 +407,40 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy) -> Result<String, Report> 
     let wasm = file.file_name().unwrap_or_default();
     let mut manifest = ComponentManifest::new(id_of_file(file), wasm, limits);
     let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for import in &anatomy.imports {
-        match import.name.as_str() {
-            "airssys:core/storage@1.0.0" => manifest.permissions.storage = Some(STORAGE_BYTES),
-            services @ "airssys:core/host-services@1.0.0" => {
-                if anatomy.imports_function(services, "log") {
+    for (place, import) in anatomy.imports.iter().enumerate() {
+        if !matches!(host.standing(place, import), Standing::Provided) {
+            continue;
+        }
+        match path_of(&import.name) {
+            "airssys:core/storage" => manifest.permissions.storage = Some(STORAGE_BYTES),
+            "airssys:core/host-services" => {
+                if anatomy.imports_function(&import.name, "log") {
                     manifest.permissions.log = Some(LogLevel::Info);
                 }
             }
-            name => {
-                if let Provision::Granted(keys) = provided(import) {
-                    open.entry(keys).or_default().push(name);
+            _ => {
+                if let Access::Granted(keys) = access(&import.name) {
+                    open.entry(keys).or_default().push(&import.name);
                 }
             }
         }
     }
 
     let mut text = String::new();
-    for import in anatomy.missing() {
-        let name = Escaped::new(&import.name);
-        let _ = writeln!(text, "# This host does not provide {name}.");
+    for unmet in host.unmet().take(SHOWN_UNMET) {
+        let name = Escaped::new(&unmet.name);
+        let _ = match unmet.reason {
+            Unmet::OtherType { .. } => {
+                writeln!(text, "# This host provides {name} with another type.")
+            }
+            _ => writeln!(text, "# This host does not provide {name}."),
+        };
+    }
+    if let more @ 1.. = host.unmet().count().saturating_sub(SHOWN_UNMET) {
+        let _ = writeln!(
+            text,
+            "# This host does not provide {more} more of its imports."
+        );
     }
     if memory > ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES {
         let memory = format_bytes(memory);
@@ -349,6 +480,9 @@ fn suggested_memory(needs: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use wasm_runtime::EngineConfig;
+
     use super::*;
 
     #[test]
@@ -369,8 +503,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_suggestion_is_a_manifest() {
+    #[tokio::test]
+    async fn the_suggestion_is_a_manifest() {
+        let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
         for fixture in [
             wasm_fixtures::ECHO,
             wasm_fixtures::STORED_COUNTER,
@@ -380,7 +515,12 @@ mod tests {
         ] {
             let anatomy = Anatomy::of(fixture.wasm).unwrap();
             let file = Path::new("folder").join(format!("{}.wasm", fixture.name));
-            let text = suggested_manifest(&file, &anatomy).unwrap();
+            let bytes = Bytes::from_static(fixture.wasm);
+            let host = Answers {
+                takes_messages: anatomy.takes_messages(&engine),
+                audit: engine.audit_imports(&id_of_file(&file), bytes).await,
+            };
+            let text = suggested_manifest(&file, &anatomy, &host).unwrap();
             let manifest = ComponentManifest::parse(
                 &text,
                 Path::new("Component.toml"),

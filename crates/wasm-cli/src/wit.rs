@@ -33,6 +33,17 @@ pub(crate) enum Content {
     Other(&'static str),
 }
 
+impl Content {
+    /// The names of an interface's types and functions.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &str> {
+        let (types, functions) = match self {
+            Self::Interface { types, functions } => (types.as_slice(), functions.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        types.iter().chain(functions).map(|(name, _)| name.as_str())
+    }
+}
+
 /// Writes the types of one component, by the names under which it imports or
 /// exports them.
 pub(crate) struct Describer<'a> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::import::write_unmet;
 use crate::text::{Escaped, EscapedPath, Quoted};
 use crate::units::{format_bytes, format_count, format_duration};
-use crate::{ComponentHandle, ComponentId, Defect, LimitsError};
+use crate::{ComponentHandle, ComponentId, Defect, LimitsError, Unmet};
 
 /// The error below a [`WasmError`], shared so that clones of it are cheap. What keeps
 /// an error for long keeps a short text instead, see [`WasmError::kept`].
@@ -69,15 +70,17 @@ pub enum WasmError {
         source: LimitsError,
     },
     /// A component imports what the host does not provide.
-    #[error(
-        "{component} imports `{}`, which this host does not provide",
-        Escaped::new(import)
-    )]
+    #[error("{component} imports {}", UnmetImports(import, reason, *others))]
     ImportNotFound {
         /// Which.
         component: ComponentId,
-        /// Interface, with function where only that is missing.
+        /// The first import that is not met, by the name that
+        /// [`UnmetImport::name`](crate::UnmetImport::name) describes.
         import: String,
+        /// Why it is not met.
+        reason: Unmet,
+        /// How many more imports are not met.
+        others: usize,
         /// What differs, as the engine's linker said it.
         source: Option<Cause>,
     },
@@ -296,6 +299,20 @@ impl WasmError {
             | Self::GuestError { component, .. }
             | Self::ShutdownFailed { component, .. }
             | Self::InvalidArguments { component, .. } => Some(component),
+        }
+    }
+}
+
+struct UnmetImports<'a>(&'a str, &'a Unmet, usize);
+
+impl Display for UnmetImports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(import, reason, others) = self;
+        write_unmet(f, import, reason)?;
+        match others {
+            0 => Ok(()),
+            1 => f.write_str("; one more of its imports is not met either"),
+            _ => write!(f, "; {others} more of its imports are not met either"),
         }
     }
 }
@@ -564,7 +581,28 @@ mod tests {
             ImportNotFound {
                 component: id(),
                 import: "acme:gpu/draw\u{1b}[2J".into(),
+                reason: Unmet::Missing,
+                others: 0,
                 source: cause(),
+            },
+            ImportNotFound {
+                component: id(),
+                import: "m".into(),
+                reason: Unmet::NoSuchKind {
+                    kind: "a core module",
+                },
+                others: 1,
+                source: None,
+            },
+            ImportNotFound {
+                component: id(),
+                import: "airssys:core/storage@1.0.0#exists".into(),
+                reason: Unmet::OtherType {
+                    wanted: "bool".into(),
+                    provided: Some("result<bool, storage-error>".into()),
+                },
+                others: 2,
+                source: None,
             },
             ExportNotFound {
                 component: id(),

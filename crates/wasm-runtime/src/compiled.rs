@@ -20,10 +20,10 @@ use crate::call::Caller;
 use crate::compiler::Failure;
 use crate::config::EngineConfig;
 use crate::error::{cause, chain};
+use crate::imports::{self, ImportAudit};
 use crate::store::{
     CallbackFunc, HandleFunc, HealthFunc, HostState, InitializeFunc, MetadataFunc, ShutdownFunc,
 };
-use crate::wasi::WASI_VERSION;
 
 /// The type of an export, written as a pair of tuples.
 pub(crate) trait Signature {
@@ -69,32 +69,9 @@ impl Compiled {
         linker: &Linker<HostState>,
         config: &EngineConfig,
     ) -> Result<Self, WasmError> {
-        let engine = linker.engine();
-        let host_limit = config.max_host_bytes();
-        let compilation = config
-            .compiler()
-            .compile(engine, bytes, host_limit)
-            .map_err(|failure| uncompiled(id, failure))?;
-        let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
-        if host_bytes > host_limit {
-            let defect = Defect::HostMemory {
-                bytes: Some(host_bytes),
-                limit: host_limit,
-            };
-            return Err(WasmError::invalid_component(id, defect));
-        }
-        let component = compilation.artifact.load(engine).map_err(|error| {
-            let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
-            not_compiled(id, reason, Some(cause(error)))
-        })?;
-        let pre =
-            linker
-                .instantiate_pre(&component)
-                .map_err(|error| WasmError::ImportNotFound {
-                    component: id.clone(),
-                    import: missing_import(&component, linker).unwrap_or_else(|| chain(&error)),
-                    source: Some(cause(error)),
-                })?;
+        let (component, host_bytes) = component_of(id, bytes, linker.engine(), config)
+            .map_err(|error| imports::explain(id, bytes, error))?;
+        let pre = imports::link(id, &component, linker)?;
         let lifecycle = lifecycle_exports(id, &component, &pre)?;
         Ok(Self {
             pre,
@@ -110,6 +87,33 @@ impl Compiled {
     pub(crate) fn component(&self) -> &Component {
         self.pre.component()
     }
+}
+
+/// A component, not linked yet, and the host memory that it keeps.
+fn component_of(
+    id: &ComponentId,
+    bytes: &[u8],
+    engine: &Engine,
+    config: &EngineConfig,
+) -> Result<(Component, u64), WasmError> {
+    let host_limit = config.max_host_bytes();
+    let compilation = config
+        .compiler()
+        .compile(engine, bytes, host_limit)
+        .map_err(|failure| uncompiled(id, failure))?;
+    let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
+    if host_bytes > host_limit {
+        let defect = Defect::HostMemory {
+            bytes: Some(host_bytes),
+            limit: host_limit,
+        };
+        return Err(WasmError::invalid_component(id, defect));
+    }
+    let component = compilation.artifact.load(engine).map_err(|error| {
+        let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
+        not_compiled(id, reason, Some(cause(error)))
+    })?;
+    Ok((component, host_bytes))
 }
 
 fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError {
@@ -134,62 +138,6 @@ fn not_compiled(id: &ComponentId, reason: impl Into<String>, source: Option<Caus
         component: id.clone(),
         reason: reason.into(),
         source,
-    }
-}
-
-/// The first import that the linker has nothing for.
-///
-/// A linker does not tell what it has, but refuses to define a thing twice.
-fn missing_import(component: &Component, linker: &Linker<HostState>) -> Option<String> {
-    let engine = linker.engine();
-    let mut probe = linker.clone();
-    probe.allow_shadowing(false);
-    let undefined = |_: wasmtime::StoreContextMut<'_, HostState>,
-                     _: ComponentFunc,
-                     _: &[wasmtime::component::Val],
-                     _: &mut [wasmtime::component::Val]| Ok(());
-    for (name, import) in component.component_type().imports(engine) {
-        match import.ty {
-            ComponentItem::ComponentFunc(_) if probe.root().func_new(name, undefined).is_ok() => {
-                return Some(name.to_owned());
-            }
-            ComponentItem::ComponentInstance(interface) => {
-                let Ok(mut instance) = probe.instance(&linked_name(name)) else {
-                    return Some(name.to_owned());
-                };
-                let functions: Vec<&str> = interface
-                    .exports(engine)
-                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
-                    .map(|(function, _)| function)
-                    .collect();
-                let missing: Vec<&str> = functions
-                    .iter()
-                    .copied()
-                    .filter(|function| instance.func_new(function, undefined).is_ok())
-                    .collect();
-                if let Some(first) = missing.first() {
-                    let whole = missing.len() == functions.len();
-                    return Some(if whole {
-                        name.to_owned()
-                    } else {
-                        format!("{name}#{first}")
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The release under which the linker holds an interface that an import of another,
-/// compatible release is matched to.
-fn linked_name(import: &str) -> String {
-    match import.split_once("@0.2.") {
-        Some((interface, _)) if interface.starts_with("wasi:") => {
-            format!("{interface}@{WASI_VERSION}")
-        }
-        _ => import.to_owned(),
     }
 }
 
@@ -381,6 +329,35 @@ impl CompileCache {
             .await
             .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))?;
         Ok(entry)
+    }
+
+    /// Asks the linker about the imports of a component; its code is not compiled.
+    pub(crate) async fn audit(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+        linker: &Arc<Linker<HostState>>,
+    ) -> Result<ImportAudit, WasmError> {
+        let _permit = self.permits.acquire().await;
+        let (owned_id, config, linker) = (id.clone(), self.config.clone(), Arc::clone(linker));
+        let (done, audited) = oneshot::channel();
+        let audit = move || {
+            let bytes = imports::imports_only(&bytes);
+            let audit = match component_of(&owned_id, bytes, linker.engine(), &config) {
+                Ok((component, _)) => Ok(imports::audit(&component, &linker)),
+                Err(error) => imports::audit_of_uncompiled(bytes).ok_or(error),
+            };
+            // Unless nobody waits for it any more.
+            let _ = done.send(audit);
+        };
+        // A thread of its own, as for what is loaded.
+        thread::Builder::new()
+            .name("wasm-compile".to_owned())
+            .spawn(audit)
+            .map_err(|error| unfinished(id, Arc::new(error)))?;
+        audited
+            .await
+            .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))
     }
 
     pub(crate) fn clear(&self) {

@@ -29,6 +29,7 @@ use crate::config::EngineConfig;
 use crate::error::{cause, chain};
 use crate::export::check_arguments;
 use crate::host_fn::register_host_functions;
+use crate::imports::{ImportAudit, exports_lifecycle};
 use crate::lines::{LineBuckets, Lines};
 use crate::store::{Guest, HostState, Meters, StoreManager};
 use crate::wasi::HostAccount;
@@ -122,6 +123,30 @@ impl WasmtimeEngine {
         self.compiled.clear();
         // While a compilation is still using the linker, it keeps the one it has.
         Arc::make_mut(&mut self.linker)
+    }
+
+    /// Tells which imports of a component this engine does not provide. The
+    /// [`linker`](Self::linker) is asked, as it is when the component is loaded; the
+    /// component's code is not compiled.
+    ///
+    /// # Errors
+    /// [`WasmError::InvalidComponent`] if the part of the component that imports cannot
+    /// be read, or needs too much; [`WasmError::InstantiationFailed`] if the compiler
+    /// fails.
+    pub async fn audit_imports(
+        &self,
+        id: &ComponentId,
+        bytes: Bytes,
+    ) -> Result<ImportAudit, WasmError> {
+        self.check_bytes(id, &bytes)?;
+        self.compiled.audit(id, bytes, &self.linker).await
+    }
+
+    /// Whether a component with exports of these names takes messages: whether one of
+    /// them is a release of [`LIFECYCLE_INTERFACE`](wasm_core::LIFECYCLE_INTERFACE)
+    /// that this engine finds.
+    pub fn takes_messages<'a>(&self, exports: impl IntoIterator<Item = &'a str>) -> bool {
+        exports_lifecycle(self.engine(), exports.into_iter())
     }
 
     /// See [`RuntimeEngine::prepare_component`].
@@ -335,6 +360,12 @@ impl WasmtimeEngine {
             component: id.clone(),
             source,
         })?;
+        self.check_bytes(id, &bytes)?;
+        self.compiled.compiled(id, bytes, &self.linker).await
+    }
+
+    /// What can be told at once.
+    fn check_bytes(&self, id: &ComponentId, bytes: &[u8]) -> Result<(), WasmError> {
         let limit = self.config.max_component_bytes();
         let length = bytes.len() as u64;
         let header = if length > limit {
@@ -343,11 +374,10 @@ impl WasmtimeEngine {
                 limit,
             })
         } else {
-            Defect::check_header(&bytes)
+            Defect::check_header(bytes)
         };
         header.map_err(|defect| WasmError::invalid_component(id, defect))?;
-        async_runtime()?;
-        self.compiled.compiled(id, bytes, &self.linker).await
+        async_runtime().map(drop)
     }
 
     fn slot(&self, handle: &ComponentHandle) -> Result<Arc<Slot>, WasmError> {

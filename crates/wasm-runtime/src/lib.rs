@@ -37,6 +37,7 @@ mod error;
 mod export;
 mod frames;
 mod host_fn;
+mod imports;
 mod limiter;
 mod lines;
 mod loader;
@@ -47,6 +48,7 @@ pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess};
 pub use config::{EngineConfig, LogRate};
 pub use engine::WasmtimeEngine;
+pub use imports::ImportAudit;
 pub use loader::{FileComponentLoader, read_component};
 pub use store::HostState;
 /// The release whose types [`WasmtimeEngine::call_export`] and

@@ -32,7 +32,3 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     sockets::add_to_linker(linker)?;
     http::add_to_linker(linker)
 }
-
-/// The release of the interfaces that wasmtime-wasi links; others of 0.2 are
-/// matched to it.
-pub(crate) const WASI_VERSION: &str = "0.2.12";

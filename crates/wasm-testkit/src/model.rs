@@ -23,7 +23,7 @@ use tokio::task::coop::{consume_budget, unconstrained};
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
-    MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine, Trap, WasmError,
+    MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine, Trap, Unmet, WasmError,
 };
 use wasm_fixtures::{ALL, Behaviour, Lifecycle, Refusal};
 
@@ -189,6 +189,8 @@ impl ModelEngine {
             Refusal::UnknownImport { interface, .. } => WasmError::ImportNotFound {
                 component: id.clone(),
                 import: interface.to_owned(),
+                reason: Unmet::Missing,
+                others: 0,
                 source: None,
             },
             Refusal::TooManyInstances { instances } => invalid(Defect::TooComplex {

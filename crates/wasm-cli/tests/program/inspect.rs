@@ -59,6 +59,60 @@ fn a_folder_stands_for_its_component() {
     terminal(&repository(), "inspect-examples", &lines);
 }
 
+/// A component that imports these, as a file.
+fn importer(folder: &Folder, name: &str, imports: &str) {
+    let bytes = wat::parse_str(format!("(component {imports})")).unwrap();
+    folder.write(&format!("{name}.wasm"), bytes);
+}
+
+#[test]
+fn imports_are_provided_if_the_engine_says_so() {
+    let folder = Folder::new();
+    importer(
+        &folder,
+        "provided",
+        r#"(import "acme:shared/types@1.0.0" (instance
+            (type $p (record (field "x" u32) (field "y" u32)))
+            (export "point" (type (eq $p)))))
+        (type $e (enum "a" "b"))
+        (import "letter" (type (eq $e)))
+        (import "airssys:core/host-services@1.3.0+b1" (instance
+            (export "current-time-millis" (func (result u64)))))
+        (import "wasi:io/poll@0.2.99" (instance
+            (export "pollable" (type $p (sub resource)))
+            (export "[method]pollable.block" (func (param "self" (borrow $p))))))"#,
+    );
+    importer(
+        &folder,
+        "unmet",
+        r#"(import "acme:shared/handles@1.0.0" (instance
+            (export "handle" (type (sub resource)))))
+        (import "airssys:core/storage@1.1.0" (instance
+            (export "exists" (func (param "key" string) (result bool)))
+            (export "rename" (func (param "from" string) (param "to" string)))))
+        (import "wasi:io/poll@0.2.3" (instance
+            (export "pollable" (type $p (sub resource)))
+            (export "poller" (type (sub resource)))
+            (export "[method]pollable.block" (func (param "self" (borrow $p))))
+            (export "[method]pollable.soon" (func (param "self" (borrow $p))))))
+        (import "wasi:io/poll@0.3.0" (instance (export "poll" (func))))
+        (import "airssys:core/host-services@1.0.0" (instance (export "m" (core module))))
+        (import "m" (core module))
+        (import "run" (func))"#,
+    );
+    importer(&folder, "component", r#"(import "c" (component))"#);
+    let lines = [
+        "inspect provided.wasm",
+        "check provided.wasm",
+        "inspect unmet.wasm",
+        "inspect unmet.wasm --manifest",
+        "check unmet.wasm",
+        "inspect component.wasm",
+        "check component.wasm",
+    ];
+    folder.shows("inspect-imports", &lines);
+}
+
 /// The tools for WIT panic on the one and overflow their stack on the other.
 #[test]
 fn a_valid_component_may_be_unlike_any_other() {

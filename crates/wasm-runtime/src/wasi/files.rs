@@ -69,10 +69,9 @@ impl Files {
         access: DirAccess,
         quota: Option<u64>,
     ) -> io::Result<()> {
-        let place = self
-            .descriptors
-            .take()
-            .ok_or_else(|| io::Error::other("there are too many files open for another (`ulimit -n`)"))?;
+        let place = self.descriptors.take().ok_or_else(|| {
+            io::Error::other("there are too many files open for another (`ulimit -n`)")
+        })?;
         let dir = open_ambient_dir(host, ambient_authority())?;
         let quota = match (access, quota) {
             (DirAccess::Write, Some(limit)) => {

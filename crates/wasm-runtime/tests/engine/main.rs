@@ -15,6 +15,7 @@ mod embedding;
 mod failures;
 mod held;
 mod host_functions;
+mod imports;
 mod lifecycle;
 mod limits;
 mod loader;

@@ -11,7 +11,7 @@ use proptest::{prop_compose, prop_oneof};
 
 use wasm_core::{
     CapabilityDenied, ComponentId, Defect, GuestError, LifecycleError, LimitsError, MessagingError,
-    Resource, StorageError, Trap, WasmError, WasmFrame,
+    Resource, StorageError, Trap, Unmet, WasmError, WasmFrame,
 };
 
 use super::{TEXT, capabilities, component_handles, component_ids, correlation_ids};
@@ -197,6 +197,8 @@ fn load_errors() -> impl Strategy<Value = WasmError> {
             WasmError::ImportNotFound {
                 component,
                 import,
+                reason: Unmet::Missing,
+                others: 0,
                 source: None,
             }
         }),

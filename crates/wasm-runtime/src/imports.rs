@@ -1,0 +1,477 @@
+//! Whether the linker provides what a component imports.
+//!
+//! A linker does not list what it has, and which release of an interface stands in
+//! for which other is its own affair. So it is asked: a component that imports one
+//! item and is nothing else is made, and the linker takes it or refuses it.
+
+mod probe;
+mod wit;
+
+use std::iter;
+use std::sync::Arc;
+
+use wasmparser::{BinaryReader, ComponentImportSectionReader, ComponentTypeRef};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
+use wasmtime::{Engine, Error};
+
+use wasm_core::{ComponentId, LIFECYCLE_INTERFACE, Unmet, UnmetImport, WasmError};
+
+use self::probe::{Item, Need};
+use self::wit::Words;
+use crate::error::{cause, chain};
+use crate::store::HostState;
+
+/// Items that are looked at. WASI and the contract together have fewer than 500.
+const MAX_ITEMS: usize = 10_000;
+
+/// Each takes a fraction of a millisecond. A missing item takes at most as many as
+/// the number of items has binary digits, a missing interface two.
+const MAX_PROBES: usize = 1000;
+
+/// Of all probes together: half a second or so of compiling types. One for all that
+/// WASI has takes 20 KiB.
+const MAX_PROBE_BYTES: usize = 2 << 20;
+
+/// Of the magic number and the version.
+const HEADER_BYTES: usize = 8;
+
+/// A name that no linker has: what is said of it is said of what is missing.
+const NOTHING: &str = "nothing-has-this-name-in-airssys-wasm";
+
+/// What an engine does not provide of what a component imports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportAudit {
+    /// In the order of the component; everything else that was examined is provided.
+    pub unmet: Vec<UnmetImport>,
+    /// How many imports, in that order, were examined; `None` for all of them. A
+    /// component that imports many thousand things, few of which are provided, is not
+    /// examined to the end.
+    pub examined: Option<usize>,
+}
+
+/// Gives a component its imports.
+///
+/// # Errors
+/// [`WasmError::ImportNotFound`]; [`WasmError::InstantiationFailed`] if the linker
+/// refuses the component for another reason.
+pub(crate) fn link(
+    id: &ComponentId,
+    component: &Component,
+    linker: &Linker<HostState>,
+) -> Result<InstancePre<HostState>, WasmError> {
+    linker.instantiate_pre(component).map_err(|error| {
+        let audit = audit(component, linker);
+        let others = audit.unmet.len().saturating_sub(1);
+        match audit.unmet.into_iter().next() {
+            Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
+                component: id.clone(),
+                import: name,
+                reason,
+                others,
+                source: Some(cause(error)),
+            },
+            None => WasmError::InstantiationFailed {
+                component: id.clone(),
+                reason: chain(&error),
+                source: Some(cause(error)),
+            },
+        }
+    })
+}
+
+/// Names what a component imports where the compiler refused it for that: components
+/// cannot be imported.
+pub(crate) fn explain(id: &ComponentId, bytes: &[u8], error: WasmError) -> WasmError {
+    let unmet = match audit_of_uncompiled(bytes) {
+        Some(audit) if matches!(error, WasmError::InvalidComponent { .. }) => audit.unmet,
+        _ => return error,
+    };
+    let others = unmet.len().saturating_sub(1);
+    match unmet.into_iter().next() {
+        Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
+            component: id.clone(),
+            import: name,
+            reason,
+            others,
+            source: Some(Arc::new(error)),
+        },
+        None => error,
+    }
+}
+
+/// What can be said of a component that was not compiled because it imports components;
+/// `None` if it does not.
+pub(crate) fn audit_of_uncompiled(bytes: &[u8]) -> Option<ImportAudit> {
+    let mut unmet = Vec::new();
+    for section in import_sections(bytes) {
+        for import in ComponentImportSectionReader::new(BinaryReader::new(section, 0)).ok()? {
+            let import = import.ok()?;
+            if let ComponentTypeRef::Component(_) = import.ty
+                && unmet.len() < MAX_ITEMS
+            {
+                unmet.push(UnmetImport {
+                    name: import.name.name.to_owned(),
+                    reason: Unmet::NoSuchKind {
+                        kind: "a component",
+                    },
+                });
+            }
+        }
+    }
+    let examined = Some(0);
+    (!unmet.is_empty()).then_some(ImportAudit { unmet, examined })
+}
+
+/// Everything that a component imports and the linker does not provide.
+pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> ImportAudit {
+    if linker.substituted_component_type(component).is_ok() {
+        return ImportAudit::default();
+    }
+    let engine = linker.engine();
+    let ty = component.component_type();
+    let imports: Vec<(&str, ComponentItem)> = ty
+        .imports(engine)
+        .map(|(name, import)| (name, import.ty))
+        .collect();
+    let mut auditor = Auditor::new(linker, &imports);
+    auditor.collect();
+    auditor.examine(0, auditor.items.len());
+    auditor.examine_by_name();
+    auditor.finish()
+}
+
+/// The part of a component that imports: everything up to its last import. It is a
+/// component of its own, without the code that follows in what toolchains make.
+pub(crate) fn imports_only(bytes: &[u8]) -> &[u8] {
+    let end = match import_sections(bytes).last() {
+        Some(last) => last.as_ptr() as usize + last.len() - bytes.as_ptr() as usize,
+        None => HEADER_BYTES.min(bytes.len()),
+    };
+    &bytes[..end]
+}
+
+/// The contents of the outermost component's sections of imports.
+fn import_sections(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const IMPORTS: u8 = 10;
+    let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
+    let sections = iter::from_fn(move || {
+        let (&section, after) = rest.split_first()?;
+        let (length, content) = unsigned(after)?;
+        let (content, next) = content.split_at_checked(length)?;
+        rest = next;
+        Some((section, content))
+    });
+    sections.filter_map(|(section, content)| (section == IMPORTS).then_some(content))
+}
+
+/// A number in LEB128, and what follows it.
+fn unsigned(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value: u64 = 0;
+    for (place, byte) in bytes.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((usize::try_from(value).ok()?, &bytes[place + 1..]));
+        }
+    }
+    None
+}
+
+/// Whether one of these exports is found as the interface through which components
+/// are sent messages.
+pub(crate) fn exports_lifecycle<'a>(
+    engine: &Engine,
+    exports: impl Iterator<Item = &'a str>,
+) -> bool {
+    let interface = LIFECYCLE_INTERFACE.split('@').next().unwrap_or_default();
+    let releases = exports.filter(|export| {
+        let rest = export.strip_prefix(interface);
+        rest.is_some_and(|rest| rest.starts_with('@'))
+    });
+    Component::from_binary(engine, &probe::exporting(releases)).is_ok_and(|component| {
+        let found = component.get_export_index(None, LIFECYCLE_INTERFACE);
+        found.is_some()
+    })
+}
+
+enum Answer {
+    Provided,
+    Refused(String),
+    /// It cannot be asked.
+    Unknown,
+}
+
+struct Auditor<'a> {
+    linker: &'a Linker<HostState>,
+    engine: &'a Engine,
+    imports: &'a [(&'a str, ComponentItem)],
+    items: Vec<Item<'a>>,
+    /// Of each resource, the item that introduces it.
+    resources: Vec<(ResourceType, usize)>,
+    unmet: Vec<(usize, UnmetImport)>,
+    /// Items that need not be asked about, because what they rest on is missing.
+    settled: Vec<bool>,
+    unknown: Option<usize>,
+    probes_left: usize,
+    bytes_left: usize,
+    examined: Option<usize>,
+    /// What the linker says of a function, a resource and a core module that are missing.
+    missing: [String; 3],
+}
+
+impl<'a> Auditor<'a> {
+    fn new(linker: &'a Linker<HostState>, imports: &'a [(&'a str, ComponentItem)]) -> Self {
+        let missing = [
+            probe::function_of(NOTHING, None),
+            probe::resource(NOTHING),
+            probe::module(NOTHING),
+        ]
+        .map(|probe| refusal(linker, &probe).unwrap_or_default());
+        Self {
+            linker,
+            engine: linker.engine(),
+            imports,
+            items: Vec::new(),
+            resources: Vec::new(),
+            unmet: Vec::new(),
+            settled: Vec::new(),
+            unknown: None,
+            probes_left: MAX_PROBES,
+            bytes_left: MAX_PROBE_BYTES,
+            examined: None,
+            missing,
+        }
+    }
+
+    fn collect(&mut self) {
+        let imports = self.imports;
+        for (import, (name, item)) in imports.iter().enumerate() {
+            match item {
+                ComponentItem::ComponentInstance(interface) => {
+                    for (member, export) in interface.exports(self.engine) {
+                        self.add(import, name, Some(member), export.ty);
+                    }
+                }
+                item => self.add(import, name, None, item.clone()),
+            }
+            if self.items.len() > MAX_ITEMS {
+                self.examined = Some(import + 1);
+                break;
+            }
+        }
+        self.settled = vec![false; self.items.len()];
+    }
+
+    fn add(&mut self, import: usize, name: &'a str, member: Option<&'a str>, item: ComponentItem) {
+        let index = self.items.len();
+        let mut uses = Some(Vec::new());
+        let need = match item {
+            ComponentItem::ComponentFunc(function) => {
+                let known = probe::resources_of(&function);
+                uses = known.map(|known| {
+                    let introduced = known.iter().filter_map(|used| self.introduced(*used));
+                    introduced.collect()
+                });
+                Need::Function(function)
+            }
+            ComponentItem::Resource(resource) => {
+                match self.introduced(resource) {
+                    Some(origin) => uses = Some(vec![origin]),
+                    None => self.resources.push((resource, index)),
+                }
+                Need::Resource(resource)
+            }
+            ComponentItem::ComponentInstance(interface) => Need::Interface(interface),
+            ComponentItem::Module(_) => Need::Module,
+            // Types need nothing of the host; components and core functions are not
+            // imported by what is compiled.
+            _ => return,
+        };
+        self.items.push(Item {
+            import,
+            name,
+            member,
+            need,
+            uses,
+        });
+    }
+
+    fn introduced(&self, resource: ResourceType) -> Option<usize> {
+        let found = self.resources.iter().find(|(known, _)| *known == resource);
+        found.map(|(_, item)| *item)
+    }
+
+    /// Finds what is unmet by halving: what is provided together needs one probe.
+    fn examine(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        if self.probes_left == 0 || self.bytes_left == 0 {
+            let import = self.items[from].import;
+            self.examined = Some(self.examined.map_or(import, |other| other.min(import)));
+            return;
+        }
+        let answer = self.ask(from, to);
+        match answer {
+            Answer::Provided => {}
+            _ if to - from > 1 => {
+                let middle = from + (to - from) / 2;
+                self.examine(from, middle);
+                self.examine(middle, to);
+            }
+            Answer::Refused(said) => self.judge(from, &said),
+            Answer::Unknown => {
+                self.unknown.get_or_insert(from);
+            }
+        }
+    }
+
+    /// Functions that use a resource that is unmet cannot be asked about with their
+    /// type. Whether they are there can be asked all the same.
+    fn examine_by_name(&mut self) {
+        for index in 0..self.items.len() {
+            let Item {
+                name, member, need, ..
+            } = &self.items[index];
+            // The functions of a resource have its name and are as unmet as it is.
+            let of_resource = member.unwrap_or(name).starts_with('[');
+            if of_resource
+                || !matches!(need, Need::Function(_))
+                || self.settled[index]
+                || !self.is_settled(index)
+                || self.probes_left == 0
+            {
+                continue;
+            }
+            self.probes_left -= 1;
+            if let Some(said) = refusal(self.linker, &probe::function_of(name, *member))
+                && said == self.missing[0]
+            {
+                self.judge(index, &said);
+            }
+        }
+    }
+
+    fn ask(&mut self, from: usize, to: usize) -> Answer {
+        let open: Vec<usize> = (from..to)
+            .filter(|index| !self.is_settled(*index))
+            .collect();
+        if open.is_empty() {
+            return Answer::Provided;
+        }
+        let Some(probe) = probe::of(&self.items, open.into_iter(), self.engine) else {
+            return Answer::Unknown;
+        };
+        self.probes_left -= 1;
+        self.bytes_left = self.bytes_left.saturating_sub(probe.len());
+        let Ok(component) = Component::from_binary(self.engine, &probe) else {
+            return Answer::Unknown;
+        };
+        match self.linker.substituted_component_type(&component) {
+            Ok(_) => Answer::Provided,
+            Err(error) => Answer::Refused(said(&error)),
+        }
+    }
+
+    fn is_settled(&self, index: usize) -> bool {
+        let uses = self.items[index].uses.iter().flatten();
+        self.settled[index] || uses.into_iter().any(|used| self.settled[*used])
+    }
+
+    /// Tells what is missing from what is of another type.
+    fn judge(&mut self, index: usize, said: &str) {
+        self.settled[index] = true;
+        let Item {
+            import,
+            name,
+            member,
+            ..
+        } = self.items[index];
+        let missing = self.missing.iter().any(|missing| missing == said);
+        if missing && member.is_some() && self.has_nothing(name) {
+            let rest = index..self.items.len();
+            for other in rest.take_while(|other| self.items[*other].import == import) {
+                self.settled[other] = true;
+            }
+            self.report(import, name.to_owned(), Unmet::Missing);
+            return;
+        }
+        let reason = match (&self.items[index].need, missing) {
+            (Need::Module, true) => Unmet::NoSuchKind {
+                kind: "a core module",
+            },
+            (_, true) => Unmet::Missing,
+            (_, false) => self.other_type(index),
+        };
+        self.report(import, full_name(name, member), reason);
+    }
+
+    /// Whether the linker has nothing at all under the name of an import.
+    fn has_nothing(&mut self, name: &str) -> bool {
+        self.probes_left = self.probes_left.saturating_sub(1);
+        let refusal = refusal(self.linker, &probe::function_of(name, None));
+        refusal.is_some_and(|said| said == self.missing[0])
+    }
+
+    fn other_type(&self, index: usize) -> Unmet {
+        let item = &self.items[index];
+        let words = Words::new(self.engine, &self.imports[item.import].1, |resource| {
+            let item = &self.items[self.introduced(resource)?];
+            Some(item.member.unwrap_or(item.name))
+        });
+        match &item.need {
+            Need::Function(function) => words.mismatch(item.name, item.member, function),
+            Need::Resource(_) => Unmet::OtherType {
+                wanted: "resource".to_owned(),
+                provided: None,
+            },
+            Need::Module => Unmet::OtherType {
+                wanted: "core module".to_owned(),
+                provided: None,
+            },
+            Need::Interface(_) => Unmet::OtherType {
+                wanted: "interface".to_owned(),
+                provided: None,
+            },
+        }
+    }
+
+    fn report(&mut self, import: usize, name: String, reason: Unmet) {
+        self.unmet.push((import, UnmetImport { name, reason }));
+    }
+
+    fn finish(mut self) -> ImportAudit {
+        // It was refused for something: for what could not be asked, if for nothing else.
+        if let (Some(index), true) = (self.unknown, self.unmet.is_empty()) {
+            let item = &self.items[index];
+            let (import, name) = (item.import, full_name(item.name, item.member));
+            let reason = self.other_type(index);
+            self.report(import, name, reason);
+        }
+        self.unmet.sort_by_key(|(import, _)| *import);
+        ImportAudit {
+            unmet: self.unmet.into_iter().map(|(_, unmet)| unmet).collect(),
+            examined: self.examined,
+        }
+    }
+}
+
+fn full_name(name: &str, member: Option<&str>) -> String {
+    match member {
+        Some(member) => format!("{name}#{member}"),
+        None => name.to_owned(),
+    }
+}
+
+/// What the linker says when it refuses a component; `None` when it does not.
+fn refusal(linker: &Linker<HostState>, probe: &[u8]) -> Option<String> {
+    let component = Component::from_binary(linker.engine(), probe).ok()?;
+    let refused = linker.substituted_component_type(&component);
+    refused.err().map(|error| said(&error))
+}
+
+/// Compared with what is said of a thing that is surely missing, and never shown.
+fn said(error: &Error) -> String {
+    error.root_cause().to_string()
+}
