@@ -86,11 +86,12 @@ impl Node {
                 &opened
             }
         };
-        Ok(if data_only {
-            file.sync_data()?
+        let synced = if data_only {
+            file.sync_data()
         } else {
-            file.sync_all()?
-        })
+            file.sync_all()
+        };
+        Ok(synced?)
     }
 
     pub(super) fn set_times(&self, times: Times) -> Result<(), ErrorCode> {
