@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use wasm_core::ComponentId;
+use wasm_core::text::PathText as _;
 use wasm_host::{
     ApplicationFolder, ApplicationProblem, ComponentFiles, Found, LeftOut, Separation,
     check_own_file,
@@ -75,7 +76,7 @@ pub(crate) fn tell(left_out: &LeftOut) -> Report {
 }
 
 fn allow(path: &Path) -> String {
-    format!("--allow-outside {} allows it", path.display())
+    format!("--allow-outside {} allows it", path.escaped())
 }
 
 /// The components of an application, with what they were loaded from.
@@ -210,7 +211,7 @@ impl Application {
 /// Two manifests say the same id.
 pub(crate) fn same_id(first: &Source, second: &Path) -> Report {
     Report::error(format!("two components have the id {}", first.id))
-        .at(second.display())
-        .with_note(format!("the other is {}", first.named_by().display()))
+        .at(second.escaped())
+        .with_note(format!("the other is {}", first.named_by().escaped()))
         .with_help("give one of them another `id` in [component]")
 }

@@ -9,7 +9,7 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayType;
 use wasmtime::component::{Val, wasm_wave};
 
-use wasm_core::text::shortened;
+use wasm_core::text::{PathText as _, shortened};
 use wasm_core::{ComponentHandle, WasmError};
 use wasm_runtime::WasmtimeEngine;
 
@@ -134,7 +134,7 @@ impl<'a> Expression<'a> {
         let exports = Exports::of(engine, handle).map_err(|error| source.explain(&error))?;
         let function = exports
             .find(self.export)
-            .map_err(|report| report.at(source.file.display()))?;
+            .map_err(|report| report.at(source.file.escaped()))?;
         let arguments = self.arguments(function)?;
         let call = engine.call_export(handle, &function.name, &arguments);
         let results = call.await.map_err(|error| {

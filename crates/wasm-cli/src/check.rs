@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use wasm_core::WasiGrant;
-use wasm_core::text::EscapedPath;
+use wasm_core::text::{EscapedPath, PathText as _};
 use wasm_core::units::format_bytes;
 
 use crate::anatomy::Anatomy;
@@ -78,7 +78,7 @@ impl Check {
             {
                 let message = format!("{} is granted and is no folder", EscapedPath(host));
                 return Err(Report::error(message)
-                    .at(source.named_by().display())
+                    .at(source.named_by().escaped())
                     .into());
             }
         }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 
-use wasm_core::text::Quoted;
+use wasm_core::text::{PathText as _, Quoted};
 use wasm_core::units::{format_bytes, format_duration};
 use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
@@ -566,7 +566,7 @@ enum Done {
 pub(crate) fn explain(source: &Source, error: &HostError) -> Report {
     match error {
         HostError::Engine(error) => source.explain(error),
-        error => Report::error(error.to_string()).at(source.named_by().display()),
+        error => Report::error(error.to_string()).at(source.named_by().escaped()),
     }
 }
 

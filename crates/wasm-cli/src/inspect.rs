@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use wasm_core::manifest::ComponentManifest;
-use wasm_core::text::Escaped;
+use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::format_bytes;
 use wasm_core::{Defect, HostServices, LogLevel, ResourceLimits, Unmet, UnmetImport, WasmError};
 use wasm_runtime::{ImportAudit, WasmtimeEngine};
@@ -97,13 +97,13 @@ impl Inspect {
         };
         if let Err(error) = &host.audit {
             Report::warning(format!("what it imports could not be looked up: {error}"))
-                .at(file.display())
+                .at(file.escaped())
                 .print();
         }
         let text = if self.manifest {
             if host.unmet().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
-                    .at(file.display())
+                    .at(file.escaped())
                     .tell()
                     .await;
             }
@@ -215,7 +215,7 @@ impl Display for Description<'_> {
             host,
             types,
         } = self;
-        let file = file.display().to_string();
+        let file = file.escaped().to_string();
         let messages = if host.takes_messages {
             "takes messages"
         } else {
@@ -400,7 +400,7 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
             format_bytes(needs),
             format_bytes(ResourceLimits::MAX_MEMORY_BYTES)
         ))
-        .at(file.display())
+        .at(file.escaped())
     };
     let memory = suggested_memory(needs).ok_or_else(too_large)?;
     let limits = ResourceLimits::new(memory, TIMEOUT, Some(FUEL)).map_err(|_| too_large())?;

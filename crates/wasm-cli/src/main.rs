@@ -28,8 +28,10 @@ mod up;
 mod watch;
 mod wit;
 
-use std::panic::{set_hook, take_hook};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::set_hook;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Parser, Subcommand};
 
@@ -73,14 +75,22 @@ enum Command {
     Check(Check),
 }
 
-/// A damaged file makes its database panic, which is told as what it is; whoever reads a
-/// panic's message takes it for a crash of the program.
-fn print_no_panic_that_is_caught() {
-    let print = take_hook();
-    set_hook(Box::new(move |panic| {
-        if !is_panic_caught() {
-            print(panic);
+/// Panics are printed as everything else is, so that no thread waits for a reader. One
+/// that is caught, as of the database over a damaged file, is told as what it is; whoever
+/// reads its message takes it for a crash of the program.
+fn print_panics() {
+    set_hook(Box::new(|panic| {
+        if is_panic_caught() {
+            return;
         }
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let backtrace = Backtrace::capture();
+        let trace = match backtrace.status() {
+            BacktraceStatus::Captured => backtrace.to_string(),
+            _ => "note: RUST_BACKTRACE=1 shows where it came from\n".to_owned(),
+        };
+        output::note(format!("thread '{name}' {panic}\n{trace}"));
     }));
 }
 
@@ -89,7 +99,7 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    print_no_panic_that_is_caught();
+    print_panics();
     let _finish = Finish;
     signals::listen();
     guest_log::show_on_stderr();

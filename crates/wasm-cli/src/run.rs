@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use wasm_core::text::steers_terminal;
+use wasm_core::text::{PathText as _, steers_terminal};
 use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{
     Clock, ComponentHandle, ComponentId, ComponentMessage, LIFECYCLE_INTERFACE, MessagePayload,
@@ -127,10 +127,10 @@ fn takes_no_messages(source: &Source) -> Report {
         "{} does not export `{LIFECYCLE_INTERFACE}`, so it takes no messages",
         source.id
     ))
-    .at(source.file.display())
+    .at(source.file.escaped())
     .with_help(format!(
         "`airssys-wasm call {} 'EXPORT(ARGUMENTS)'` calls what it exports",
-        source.named_by().display()
+        source.named_by().escaped()
     ))
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans};
-use wasm_core::text::without_mark;
+use wasm_core::text::{PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
@@ -63,7 +63,7 @@ impl Place {
 }
 
 fn no_manifest(folder: &Path) -> Report {
-    let report = Report::error(format!("{} has no {MANIFEST_NAME}", folder.display()));
+    let report = Report::error(format!("{} has no {MANIFEST_NAME}", folder.escaped()));
     let components = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut components: Vec<PathBuf> = components
         .map(|entry| entry.path())
@@ -76,7 +76,7 @@ fn no_manifest(folder: &Path) -> Report {
     match components.first() {
         Some(component) => report.with_help(format!(
             "`airssys-wasm inspect --manifest {}` prints one to begin with",
-            component.display()
+            component.escaped()
         )),
         None => report,
     }
@@ -301,11 +301,11 @@ impl Source {
                 requested,
                 ..
             } => self.explain_memory(report, *requested),
-            WasmError::ImportNotFound { .. } => report.at(self.file.display()).with_help(format!(
+            WasmError::ImportNotFound { .. } => report.at(self.file.escaped()).with_help(format!(
                 "`airssys-wasm inspect {}` lists what it imports and what this host provides",
-                self.file.display()
+                self.file.escaped()
             )),
-            _ => report.at(self.file.display()),
+            _ => report.at(self.file.escaped()),
         };
         with_frames(report, error)
     }
@@ -344,7 +344,7 @@ impl Source {
             Some(manifest) if !by_flag => {
                 let report = match manifest.line(&format!("resources.{key}")) {
                     Some(line) => at_line(report, &line),
-                    None => report.at(manifest.file.file.display()),
+                    None => report.at(manifest.file.file.escaped()),
                 };
                 if self.flags.replace_limits {
                     report.with_help(format!("--{key} replaces it for one run"))
@@ -353,9 +353,9 @@ impl Source {
                 }
             }
             _ if by_flag => report
-                .at(self.file.display())
+                .at(self.file.escaped())
                 .with_note(format!("the limit was given by --{key}")),
-            _ => report.at(self.file.display()),
+            _ => report.at(self.file.escaped()),
         }
     }
 }
@@ -368,7 +368,7 @@ pub(crate) fn damaged(id: &ComponentId, file: &Path, reason: &str) -> Report {
 }
 
 pub(crate) fn invalid(id: &ComponentId, file: &Path, defect: Defect) -> Report {
-    Report::error(WasmError::invalid_component(id, defect).to_string()).at(file.display())
+    Report::error(WasmError::invalid_component(id, defect).to_string()).at(file.escaped())
 }
 
 fn with_frames(report: Report, error: &WasmError) -> Report {
@@ -402,7 +402,7 @@ impl ManifestFile {
                 let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
                 let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
                 Err(Report::error("a manifest is UTF-8 text, and this is not")
-                    .at(format!("{}:{line}", file.display())))
+                    .at(format!("{}:{line}", file.escaped())))
             }
         }
     }
@@ -441,7 +441,7 @@ impl ManifestFile {
     fn excerpt(&self, report: Report, line: usize, column: usize, length: usize) -> Report {
         let text = self.text.trim_start_matches('\u{feff}');
         report
-            .at(format!("{}:{line}:{column}", self.file.display()))
+            .at(format!("{}:{line}:{column}", self.file.escaped()))
             .with_excerpt(Excerpt {
                 line: text.lines().nth(line - 1).unwrap_or_default().to_owned(),
                 number: Some(line),
@@ -526,18 +526,18 @@ pub(crate) fn told(problem: &ApplicationProblem) -> Report {
             leads_to,
             folder,
         } => {
-            let path = path.display();
+            let path = path.escaped();
             let report = Report::error(format!(
                 "{path} is outside of {}, the folder of the application",
-                folder.display()
+                folder.escaped()
             ));
             let wider = match leads_to.parent() {
                 Some(parent) if leads_to.is_file() => parent,
                 _ => leads_to,
             };
             at_line(report, line)
-                .with_note(format!("it leads to {}", leads_to.display()))
-                .with_help(format!("--allow-outside {} allows it", wider.display()))
+                .with_note(format!("it leads to {}", leads_to.escaped()))
+                .with_help(format!("--allow-outside {} allows it", wider.escaped()))
         }
         ApplicationProblem::Overlap(overlap) => {
             let line = &overlap.line;
@@ -552,8 +552,8 @@ pub(crate) fn told(problem: &ApplicationProblem) -> Report {
         ApplicationProblem::GrantedFile(granted) => {
             let report = Report::error(format!(
                 "{} lies in {}, which is granted to {}",
-                granted.file.display(),
-                granted.folder.display(),
+                granted.file.escaped(),
+                granted.folder.escaped(),
                 granted.component
             ));
             at_line(report, &granted.grant)
@@ -636,7 +636,7 @@ fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
         Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
         Ok(_) => Err(Report::error(format!(
             "{} is larger than the {} of memory that the component may have",
-            file.display(),
+            file.escaped(),
             format_bytes(memory_bytes)
         ))),
         Err(error) => Err(unreadable(file, &error)),
@@ -644,7 +644,7 @@ fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
 }
 
 pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
-    Report::error(format!("{} cannot be read: {error}", file.display()))
+    Report::error(format!("{} cannot be read: {error}", file.escaped()))
 }
 
 fn no_limits(file: &Path, missing: &[&str]) -> Report {
@@ -654,15 +654,15 @@ fn no_limits(file: &Path, missing: &[&str]) -> Report {
         rest => format!("{} and {last} are missing", rest.join(", ")),
     };
     let report = Report::error(format!("a bare component needs its limits: {missing}"))
-        .at(file.display())
+        .at(file.escaped())
         .with_help("for example --memory 2MiB --fuel 10_000_000 --timeout 250ms");
     let manifest = file.with_file_name(MANIFEST_NAME);
     report.with_help(if manifest.is_file() {
-        format!("the manifest beside it has limits: {}", manifest.display())
+        format!("the manifest beside it has limits: {}", manifest.escaped())
     } else {
         format!(
             "`airssys-wasm inspect --manifest {}` prints a Component.toml to keep them in",
-            file.display()
+            file.escaped()
         )
     })
 }

@@ -73,6 +73,19 @@ impl Display for EscapedPath<'_> {
     }
 }
 
+/// Paths that are printed.
+pub trait PathText {
+    /// The path as [`EscapedPath`] prints it, where [`Path::display`] would print control
+    /// characters as they are.
+    fn escaped(&self) -> EscapedPath<'_>;
+}
+
+impl PathText for Path {
+    fn escaped(&self) -> EscapedPath<'_> {
+        EscapedPath(self)
+    }
+}
+
 /// The byte order mark that some editors and shells put before UTF-8 text.
 pub const MARK: &[u8] = "\u{feff}".as_bytes();
 

@@ -19,6 +19,7 @@ use redb::{
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use wasm_core::text::PathText as _;
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 
 use crate::caught::caught;
@@ -414,7 +415,7 @@ impl StoreFile {
         if told.left_out {
             return;
         }
-        let path = self.path.display();
+        let path = self.path.escaped();
         if told.causes.len() == TOLD_CAUSES {
             told.left_out = true;
             tracing::warn!("component storage failed: {path}: further causes are left out");
@@ -432,7 +433,7 @@ impl StoreFile {
         told.causes.retain(|_, what| *what == Work::Reading);
         if told.causes.len() < before {
             told.left_out = false;
-            tracing::info!("component storage works again: {}", self.path.display());
+            tracing::info!("component storage works again: {}", self.path.escaped());
         }
     }
 
@@ -481,7 +482,7 @@ impl StoreFile {
     /// Names the file but not its folders: components come to see it.
     fn failure(&self, cause: impl Display) -> StorageError {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
-        StorageError::Io(format!("{}: {cause}", name.display()))
+        StorageError::Io(format!("{}: {cause}", Path::new(name).escaped()))
     }
 
     fn read_state(&self) -> RwLockReadGuard<'_, State> {
@@ -784,7 +785,7 @@ pub enum StorageOpenError {
     #[error(
         "{} is already open, in another process or in this one: \
          end that, or use another file",
-        path.display()
+        path.escaped()
     )]
     Locked {
         /// As it was given.
@@ -794,7 +795,7 @@ pub enum StorageOpenError {
     #[error(
         "{} is not a store of components but {found}: \
          use another file, or move this one away",
-        path.display()
+        path.escaped()
     )]
     NotAStore {
         /// As it was given.
@@ -805,7 +806,7 @@ pub enum StorageOpenError {
     /// It is a store, but parts of it are missing or changed.
     #[error(
         "{} is damaged ({found}): replace it by a backup, or move it away to start empty",
-        path.display()
+        path.escaped()
     )]
     Damaged {
         /// As it was given.
@@ -817,7 +818,7 @@ pub enum StorageOpenError {
     #[error(
         "{} was made by another version ({found}): \
          use that version, or another file",
-        path.display()
+        path.escaped()
     )]
     OtherVersion {
         /// As it was given.
@@ -829,7 +830,7 @@ pub enum StorageOpenError {
     #[error(
         "{} may not be read and written ({source}): \
          grant both to the user that this process runs as, on its folder too",
-        path.display()
+        path.escaped()
     )]
     Denied {
         /// As it was given.
@@ -839,7 +840,7 @@ pub enum StorageOpenError {
     },
     /// It is not there, and cannot be created where there is no folder.
     #[error("{} cannot be created: there is no folder {}; create that first",
-        path.display(), folder.display())]
+        path.escaped(), folder.escaped())]
     NoFolder {
         /// As it was given.
         path: PathBuf,
@@ -847,7 +848,7 @@ pub enum StorageOpenError {
         folder: PathBuf,
     },
     /// The system, or the disk, fails.
-    #[error("{} cannot be opened: {source}", path.display())]
+    #[error("{} cannot be opened: {source}", path.escaped())]
     Unusable {
         /// As it was given.
         path: PathBuf,

@@ -11,6 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use wasm_core::text::PathText as _;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
@@ -539,7 +540,7 @@ fn new_store(
             component: guest.id().clone(),
             reason: format!(
                 "the directory {} cannot be opened: {} (`wasi` in [permissions])",
-                path.display(),
+                path.escaped(),
                 error
             ),
             source: Some(Arc::new(error)),

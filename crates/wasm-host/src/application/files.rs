@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestSpans, Place};
+use wasm_core::text::PathText as _;
 use wasm_core::{ComponentId, DirAccess, Permissions, WasiGrant};
 
 use super::path::{FileId, Trace};
@@ -45,7 +46,7 @@ impl ManifestLine {
 impl Display for ManifestLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column } = self.place;
-        write!(f, "{}:{line}:{column}", self.file.display())
+        write!(f, "{}:{line}:{column}", self.file.escaped())
     }
 }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use wasm_core::ComponentId;
 use wasm_core::manifest::ManifestErrors;
+use wasm_core::text::PathText as _;
 use wasm_core::units::format_bytes;
 
 use super::files::ManifestLine;
@@ -45,7 +46,7 @@ impl Error for ApplicationErrors {}
 #[non_exhaustive]
 pub enum ApplicationProblem {
     /// A file or folder that is needed.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.escaped())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -53,7 +54,7 @@ pub enum ApplicationProblem {
         source: io::Error,
     },
     /// A file that is larger than anything that belongs there.
-    #[error("{} is larger than {}", path.display(), format_bytes(*limit))]
+    #[error("{} is larger than {}", path.escaped(), format_bytes(*limit))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum ApplicationProblem {
     #[error("{0}")]
     Manifest(ManifestErrors),
     /// A manifest that is not text.
-    #[error("{} is not UTF-8 text", path.display())]
+    #[error("{} is not UTF-8 text", path.escaped())]
     NotText {
         /// The manifest.
         path: PathBuf,
@@ -72,7 +73,7 @@ pub enum ApplicationProblem {
     /// Two manifests that name the same component.
     #[error(
         "{} and {} are both {id}: give one of them another `id` in [component]",
-        first.display(), second.display()
+        first.escaped(), second.escaped()
     )]
     Duplicate {
         /// The id that both have.
@@ -83,7 +84,7 @@ pub enum ApplicationProblem {
         second: PathBuf,
     },
     /// Something else than a folder.
-    #[error("{} is no folder", path.display())]
+    #[error("{} is no folder", path.escaped())]
     NotAFolder {
         /// What was taken for one.
         path: PathBuf,
@@ -92,14 +93,14 @@ pub enum ApplicationProblem {
     #[error(
         "{} has more than {MAX_FOLDERS} folders, which is more than an application has: a \
          folder further down may be what was meant",
-        folder.display()
+        folder.escaped()
     )]
     TooManyFolders {
         /// Where was looked.
         folder: PathBuf,
     },
     /// There is nothing to run.
-    #[error("there is no {MANIFEST_NAME} in {} or below{}", folder.display(), besides(left_out))]
+    #[error("there is no {MANIFEST_NAME} in {} or below{}", folder.escaped(), besides(left_out))]
     Empty {
         /// Where was looked.
         folder: PathBuf,
@@ -109,7 +110,7 @@ pub enum ApplicationProblem {
     /// A path of a manifest, or the manifest itself, leads out of the application.
     #[error(
         "{line}: {} leads to {}, which is outside of {}, the folder of the application",
-        path.display(), leads_to.display(), folder.display()
+        path.escaped(), leads_to.escaped(), folder.escaped()
     )]
     Outside {
         /// The line that names it; the `id` where it is the manifest itself.
@@ -171,13 +172,13 @@ impl Overlap {
         format!(
             "{} may write {}, and so change {what}",
             self.writer,
-            self.folder.display()
+            self.folder.escaped()
         )
     }
 
     /// How what is named is reached from the granted folder.
     pub fn way(&self) -> String {
-        let path = self.path.display();
+        let path = self.path.escaped();
         match &self.hard_link {
             None => format!("{path} is looked for in that folder"),
             Some(folder) if *folder == self.folder => format!(
@@ -186,7 +187,7 @@ impl Overlap {
             ),
             Some(name) => format!(
                 "{path} is the same file as {} (a hard link)",
-                name.display()
+                name.escaped()
             ),
         }
     }

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use wasm_core::text::PathText as _;
+
 use super::ApplicationFolder;
 use super::files::{GrantedDir, ManifestLine};
 use super::path::{FileId, Trace};
@@ -83,12 +85,12 @@ impl LeftOut {
 
 impl Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path().display();
+        let path = self.path().escaped();
         match self {
             Self::LinkOutside { leads_to, .. } => write!(
                 f,
                 "{path} is a link to {}, outside of the application, and is not followed",
-                leads_to.display()
+                leads_to.escaped()
             ),
             Self::BrokenLink { source, .. } => {
                 write!(f, "{path} is a link that cannot be followed: {source}")

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use wasm_core::ComponentId;
+use wasm_core::text::PathText as _;
 
 use super::files::{ComponentFiles, GrantedDir, ManifestLine, Named};
 use super::path::{FileId, Trace, links};
@@ -174,8 +175,8 @@ impl Display for GrantedFile {
             f,
             "{}: {} lies in {}, which is granted to {}",
             self.grant,
-            self.file.display(),
-            self.folder.display(),
+            self.file.escaped(),
+            self.folder.escaped(),
             self.component
         )
     }
