@@ -76,8 +76,9 @@ const TOLD_CAUSES: usize = 16;
 
 /// Keeps the data of components in one file, for longer than the process lasts.
 ///
-/// The file takes about twice what the owners are charged, see [`ComponentStorage::set`],
-/// and about 2 MiB for itself. All work is done on five threads of the store's own:
+/// The file takes at most about twice of the disk what the owners are charged, see
+/// [`ComponentStorage::set`], and about 2 MiB for itself; its length, which doubles, may be
+/// twice that where the filesystem knows holes. All work is done on five threads of the store's own:
 /// nothing else that waits for a disk or for input keeps it waiting.
 ///
 /// What fails the store, and not just one write of a component, is told as a warning of
@@ -381,7 +382,7 @@ impl StoreFile {
             Err(text) => {
                 self.failed.store(true, Ordering::Release);
                 self.tell_panic(what, &text);
-                return Err(self.failure("redb panicked over it"));
+                return Err(self.failure("it is damaged"));
             }
         };
         outcome.map_err(|error| {
@@ -475,7 +476,7 @@ impl StoreFile {
     }
 
     fn tell_panic(&self, what: Work, text: &str) {
-        let cause = format_args!("it is damaged: redb panicked over it ({text})");
+        let cause = format_args!("it is damaged: its pages do not fit together ({text})");
         self.tell(what, cause);
     }
 
@@ -865,7 +866,7 @@ fn guarded<T>(
     let owned = || path.to_owned();
     let outcome = caught(work).map_err(|text| StorageOpenError::Damaged {
         path: owned(),
-        found: format!("redb panicked over it: {text}"),
+        found: format!("its pages do not fit together: {text}"),
     })?;
     outcome.map_err(|error| match error {
         redb::Error::DatabaseAlreadyOpen => StorageOpenError::Locked { path: owned() },
