@@ -331,7 +331,7 @@ fn a_folder_granted_for_writing_has_a_quota_unless_it_says_otherwise() {
     ] {
         let grant = format!("{{ dir = \"data\", access = \"write\"{more} }}");
         let text = format!("{MINIMAL}[permissions]\nwasi = [{grant}]\n");
-        let manifest = manifest(&text, Path::new("Component.toml"), CEILING).unwrap();
+        let (manifest, _) = manifest(&text, Path::new("Component.toml"), CEILING).unwrap();
         let [WasiGrant::Dir { quota, .. }] = &*manifest.permissions.wasi else {
             panic!("{manifest:?}");
         };
