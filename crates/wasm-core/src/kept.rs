@@ -8,7 +8,9 @@ use std::mem::size_of;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Cause, ComponentId, Defect, GuestError, LifecycleError, Trap, WasmError, WasmFrame};
+use crate::{
+    Cause, ComponentId, Defect, GuestError, LifecycleError, Trap, Unmet, WasmError, WasmFrame,
+};
 
 /// Of a text that a guest answered with, or that quotes one: it can be as long as the
 /// guest's memory.
@@ -68,8 +70,19 @@ impl WasmError {
                 keep_defect(defect);
                 keep_cause(source);
             }
-            Self::ImportNotFound { import, source, .. } => {
+            Self::ImportNotFound {
+                import,
+                reason,
+                source,
+                ..
+            } => {
                 shorten(import, NAME_BYTES);
+                if let Unmet::OtherType { wanted, provided } = reason {
+                    shorten(wanted, TEXT_BYTES);
+                    if let Some(provided) = provided {
+                        shorten(provided, TEXT_BYTES);
+                    }
+                }
                 keep_cause(source);
             }
             Self::ExportNotFound { export, .. } => shorten_name(export),
@@ -140,8 +153,19 @@ impl WasmError {
             Self::InvalidComponent { defect, source, .. } => {
                 defect_bytes(defect) + cause_bytes(source.as_ref())
             }
-            Self::ImportNotFound { import, source, .. } => {
-                import.len() + cause_bytes(source.as_ref())
+            Self::ImportNotFound {
+                import,
+                reason,
+                source,
+                ..
+            } => {
+                let types = match reason {
+                    Unmet::OtherType { wanted, provided } => {
+                        wanted.len() + provided.as_ref().map_or(0, String::len)
+                    }
+                    _ => 0,
+                };
+                import.len() + types + cause_bytes(source.as_ref())
             }
             Self::ExportNotFound { export, .. } => export.len(),
             Self::InitializationFailed { error, .. } | Self::ShutdownFailed { error, .. } => {
@@ -505,6 +529,11 @@ mod tests {
             WasmError::ImportNotFound {
                 component: component.clone(),
                 import: long(),
+                reason: Unmet::OtherType {
+                    wanted: long(),
+                    provided: Some(long()),
+                },
+                others: 1,
                 source: cause(),
             },
             WasmError::ExportNotFound {
