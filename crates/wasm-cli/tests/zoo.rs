@@ -78,11 +78,11 @@ async fn bystander(host: Arc<Host<WasmtimeEngine>>, stop: Arc<AtomicBool>) -> Ve
     while !stop.load(Ordering::Relaxed) {
         let asked = waits.len().to_string();
         let began = Instant::now();
-        let reply = host.request(&id, asked.as_str(), HANG).await;
+        let reply = host.request(&id, asked.clone(), HANG).await;
         waits.push(began.elapsed());
         assert_eq!(
             reply.unwrap(),
-            Some(asked.as_str().into()),
+            Some(asked.into()),
             "every message is answered"
         );
         tokio::time::sleep(Duration::from_millis(1)).await;
