@@ -858,7 +858,8 @@ async fn the_file_takes_about_twice_what_is_charged() {
             "{} keys of {name}, values of {value_bytes}: {ratio:.2}",
             usage.key_count
         );
-        assert!(ratio <= 2.2, "{taken} for {usage:?}");
+        // Twice, and what the pages of the batches take that are not free again yet.
+        assert!(ratio <= 3.0, "{taken} for {usage:?}");
         fs::remove_file(&path).unwrap();
     }
 }

@@ -546,7 +546,7 @@ fn a_damaged_store_is_told_without_a_panic() {
         }
     }
     assert!(
-        panicked,
+        damaged,
         "redb panicked over none of {} files",
         used.len() / 7
     );
