@@ -169,7 +169,7 @@ impl Conversation {
             let line = match self.showing(lines.recv()).await? {
                 None => return Ok(End::OfInput),
                 Some(Err(error)) => {
-                    return Err(unreadable_input(error).into());
+                    return Err(unreadable_input(&error).into());
                 }
                 Some(Ok(Ok(line))) => line,
                 Some(Ok(Err(TooLong { line }))) => {

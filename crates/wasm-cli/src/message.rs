@@ -158,7 +158,7 @@ pub(crate) fn typed_lines(max_bytes: u64) -> mpsc::Receiver<Typed> {
     lines
 }
 
-pub(crate) fn unreadable_input(error: io::Error) -> Report {
+pub(crate) fn unreadable_input(error: &io::Error) -> Report {
     Report::error(format!("standard input cannot be read: {error}"))
 }
 

@@ -143,7 +143,11 @@ impl Messages {
     async fn next(&mut self) -> Result<Option<Result<Message, TooLong>>, Report> {
         match self {
             Self::Given(messages) => Ok(messages.pop_front().map(Ok)),
-            Self::Lines(lines) => lines.recv().await.transpose().map_err(unreadable_input),
+            Self::Lines(lines) => lines
+                .recv()
+                .await
+                .transpose()
+                .map_err(|error| unreadable_input(&error)),
         }
     }
 }

@@ -113,7 +113,7 @@ fn with_input<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, input: &[
 
 fn ended(output: &Output) -> Ended {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(!stderr.contains("panicked at"), "{stderr}");
     assert!(
         !stderr.contains('\u{1b}'),
         "colours without a terminal: {stderr}"
