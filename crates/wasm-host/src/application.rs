@@ -463,7 +463,7 @@ mod tests {
         let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 3, "{told:#?}");
         for (told, part) in told.iter().zip([
-            "broken is a link that cannot be followed: ",
+            "broken is a link that cannot be followed: there is nothing at ",
             "circle is a link that cannot be followed: too many links",
             "outside of the application, and is not followed",
         ]) {

@@ -255,8 +255,9 @@ impl Search<'_> {
         };
         let trace = match Trace::of(&link) {
             Ok(trace) if trace.exists => trace,
-            Ok(_) => {
-                let source = io::Error::from(ErrorKind::NotFound);
+            Ok(nowhere) => {
+                let what = format!("there is nothing at {}", nowhere.path.display());
+                let source = io::Error::new(ErrorKind::NotFound, what);
                 found.left_out.push(broken(source));
                 return false;
             }
