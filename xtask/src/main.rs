@@ -1,5 +1,6 @@
 //! Chores of this repository, run as `cargo xtask <chore>`.
 
+mod bounds;
 mod fixtures;
 mod performance;
 
@@ -10,6 +11,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask fixtures            compile the fixtures of crates/wasm-fixtures
        cargo xtask fixtures --check    tell whether sources, binaries, table and tests agree
+       cargo xtask bounds              make the table of bounds in SECURITY.md from the source
+       cargo xtask bounds --check      tell whether it is of the source as it is
+       cargo xtask bounds --list       where each value stands, for scripts/bounds.sh
        cargo xtask performance         run the benchmarks and write their table into docs/performance.md";
 
 fn main() -> ExitCode {
@@ -23,6 +27,9 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["fixtures"] => fixtures::write(root),
         ["fixtures", "--check"] => fixtures::check(root),
+        ["bounds"] => bounds::write(root),
+        ["bounds", "--check"] => bounds::check(root),
+        ["bounds", "--list"] => bounds::list(root),
         ["performance"] => performance::run(root),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
