@@ -35,9 +35,13 @@ fuzz_target!(|data: &[u8]| {
     let Some(handle) = no_panic(finish(engine.load_component(&id, wasm.into(), config()))) else {
         return;
     };
-    no_panic(finish(engine.call_handle_message(&handle, message(&id, data.to_vec()))));
+    no_panic(finish(
+        engine.call_handle_message(&handle, message(&id, data.to_vec())),
+    ));
     no_panic(finish(engine.restart_component(&handle)));
-    no_panic(finish(engine.call_handle_callback(&handle, message(&id, "answer"))));
+    no_panic(finish(
+        engine.call_handle_callback(&handle, message(&id, "answer")),
+    ));
     no_panic(finish(engine.metadata(&handle)));
     no_panic(finish(engine.health(&handle)));
     no_panic(finish(engine.unload_component(&handle)));

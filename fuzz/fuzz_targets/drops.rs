@@ -65,7 +65,12 @@ fuzz_target!(|steps: Vec<Step>| {
     let call = |to, payload: Vec<u8>| {
         engine.call_handle_message(to, message(&id("fuzz/any/main"), payload))
     };
-    for Step { what, polls, patient } in steps.into_iter().take(12) {
+    for Step {
+        what,
+        polls,
+        patient,
+    } in steps.into_iter().take(12)
+    {
         let polls = polls % 16;
         finish(async {
             match what {

@@ -16,9 +16,15 @@ fn world() -> &'static (Resolve, WorldId) {
     static WORLD: OnceLock<(Resolve, WorldId)> = OnceLock::new();
     WORLD.get_or_init(|| {
         let mut resolve = Resolve::default();
-        resolve.push_str("core.wit", CONTRACT).expect("the contract is WIT");
-        let fixtures = resolve.push_str("worlds.wit", WORLDS).expect("so are the worlds");
-        let world = resolve.select_world(&[fixtures], Some("wasi")).expect("there is one");
+        resolve
+            .push_str("core.wit", CONTRACT)
+            .expect("the contract is WIT");
+        let fixtures = resolve
+            .push_str("worlds.wit", WORLDS)
+            .expect("so are the worlds");
+        let world = resolve
+            .select_world(&[fixtures], Some("wasi"))
+            .expect("there is one");
         (resolve, world)
     })
 }
@@ -54,7 +60,10 @@ fn imports() -> Vec<Import> {
 }
 
 fn types(types: &[WasmType]) -> String {
-    types.iter().map(|ty| format!("{} ", core_type(*ty))).collect()
+    types
+        .iter()
+        .map(|ty| format!("{} ", core_type(*ty)))
+        .collect()
 }
 
 fn core_type(ty: WasmType) -> &'static str {
@@ -72,7 +81,12 @@ pub fn shape() -> &'static [u8] {
     SHAPE.get_or_init(|| {
         let (resolve, world) = world();
         let mut text = String::from("(module\n");
-        for Import { module, name, signature } in imports() {
+        for Import {
+            module,
+            name,
+            signature,
+        } in imports()
+        {
             write!(
                 text,
                 "(import \"{module}\" \"{name}\" (func (param {}) (result {})))\n",
@@ -107,7 +121,7 @@ pub fn shape() -> &'static [u8] {
 pub fn component(mut module: Vec<u8>) -> Option<Vec<u8>> {
     let (resolve, world) = world();
     embed_component_metadata(&mut module, resolve, *world, StringEncoding::UTF8).ok()?;
-    let encoder = ComponentEncoder::default().module(&module).ok()?;
+    let mut encoder = ComponentEncoder::default().module(&module).ok()?;
     encoder.encode().ok()
 }
 
