@@ -45,7 +45,7 @@ pub fn id(text: &str) -> ComponentId {
 /// Everything that a component can be permitted without a folder or a network, and
 /// limits that end an execution soon.
 pub fn config() -> ComponentConfig {
-    let limits = ResourceLimits::new(1 << 20, Duration::from_millis(200), Some(2_000_000));
+    let limits = ResourceLimits::new(2 << 20, Duration::from_millis(200), Some(2_000_000));
     let everybody: Vec<ComponentPattern> = vec!["*/*/*".parse().expect("a pattern")];
     let mut permissions = Permissions::default();
     permissions.send = everybody.clone();
