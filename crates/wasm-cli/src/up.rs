@@ -142,6 +142,15 @@ struct Limits {
     )]
     max_memory: u64,
 
+    /// Most host memory that is kept for all components besides: their code and types
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = parse_bytes
+    )]
+    max_kept: u64,
+
     /// Most components that send a message on, one to the next
     #[arg(
         long,
@@ -247,6 +256,7 @@ impl Up {
         let limits = HostLimits::default()
             .with_components(self.limits.max_components)
             .with_memory_bytes(self.limits.max_memory)
+            .with_kept_bytes(self.limits.max_kept)
             .with_hops(self.limits.max_hops);
         let mut builder = HostBuilder::new()
             .with_limits(limits)
@@ -326,6 +336,7 @@ mod tests {
         let defaults = HostLimits::default();
         assert_eq!(limits.max_components, defaults.components);
         assert_eq!(limits.max_memory, defaults.memory_bytes);
+        assert_eq!(limits.max_kept, defaults.kept_bytes);
         assert_eq!(limits.max_hops, defaults.hops);
         assert_eq!(
             limits.memory_ceiling,

@@ -227,8 +227,8 @@ mailbox = 512                  # messages waiting at most
                 (5, 1),
             ),
             (format!("{dotted}{component}"), (3, 11)),
-            (format!("resources = {inline}{component}"), (1, 41)),
-            (format!("\u{feff}resources = {inline}{component}"), (1, 41)),
+            (format!("resources = {inline}{component}"), (1, 42)),
+            (format!("\u{feff}resources = {inline}{component}"), (1, 42)),
             (
                 format!("\u{feff}[resources]\r\n{rest}timeout = \"1s\"\n{component}"),
                 (4, 1),

@@ -14,9 +14,11 @@ use crate::lock::lock;
 pub struct HostLimits {
     /// Components loaded at a time; one that is being swapped counts twice.
     pub components: u64,
-    /// The memory limits of all loaded components added up, in bytes, together with what the
-    /// engine keeps for each of them, counted once for those that share it.
+    /// The memory limits of all loaded components added up, in bytes.
     pub memory_bytes: u64,
+    /// What the engine keeps for all loaded components besides their instances, in bytes:
+    /// code, types and names, as [`KeptMemory`] tells, once for those that share it.
+    pub kept_bytes: u64,
     /// What waits in one mailbox, payloads and message types, in bytes. How many messages
     /// may wait is said by the component's [`Supervision`](wasm_core::Supervision).
     pub mailbox_bytes: u64,
@@ -42,13 +44,14 @@ pub struct HostLimits {
 }
 
 impl Default for HostLimits {
-    /// 1,024 components with 1 GiB of memory; 16 MiB in a mailbox and 256 MiB in all;
+    /// 1,024 components with 1 GiB of memory, and as much kept for them; 16 MiB in a mailbox and 256 MiB in all;
     /// 64 hops, more than a chain of components is long that someone thought of; 256
     /// open requests; 1,024 dead letters of up to 16 MiB; 4 MiB of events.
     fn default() -> Self {
         Self {
             components: 1_024,
             memory_bytes: 1 << 30,
+            kept_bytes: 1 << 30,
             mailbox_bytes: 16 << 20,
             queued_bytes: 256 << 20,
             hops: 64,
@@ -72,6 +75,13 @@ impl HostLimits {
     #[must_use]
     pub fn with_memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
+        self
+    }
+
+    /// Replaces [`kept_bytes`](Self::kept_bytes).
+    #[must_use]
+    pub fn with_kept_bytes(mut self, bytes: u64) -> Self {
+        self.kept_bytes = bytes;
         self
     }
 
@@ -148,18 +158,16 @@ pub enum BudgetExceeded {
         /// What all may have together, in bytes.
         limit: u64,
     },
-    /// [`HostLimits::memory_bytes`], which what the engine keeps for a component counts
-    /// against too.
+    /// [`HostLimits::kept_bytes`].
     #[error(
-        "the {} that are kept for its code and types do not fit: {} of {} are given to the \
-         components that are loaded (`memory_bytes` in HostLimits, `--max-memory`)",
+        "the {} that are kept for its code and types do not fit: {} of {} are kept for the \
+         components that are loaded (`kept_bytes` in HostLimits, `--max-kept`)",
         format_bytes(*requested), format_bytes(*in_use), format_bytes(*limit)
     )]
     Kept {
-        /// What the engine keeps, in bytes.
+        /// What the engine keeps for it, in bytes.
         requested: u64,
-        /// What the components that are loaded have, in bytes, this one's memory limit
-        /// included.
+        /// What it keeps for the components that are loaded, in bytes.
         in_use: u64,
         /// What all may have together, in bytes.
         limit: u64,
@@ -171,6 +179,7 @@ pub enum BudgetExceeded {
 pub(crate) struct Budget {
     components: u64,
     memory_bytes: u64,
+    kept_bytes: u64,
     used: Mutex<Used>,
 }
 
@@ -178,6 +187,7 @@ pub(crate) struct Budget {
 struct Used {
     components: u64,
     memory_bytes: u64,
+    kept_bytes: u64,
     /// How many components share what is kept, by its number.
     sharers: HashMap<u64, u64>,
 }
@@ -192,7 +202,7 @@ impl Used {
     }
 
     fn charge(&mut self, kept: KeptMemory) {
-        self.memory_bytes += self.uncharged(kept);
+        self.kept_bytes += self.uncharged(kept);
         if kept.shared_as != 0 {
             *self.sharers.entry(kept.shared_as).or_default() += 1;
         }
@@ -206,7 +216,7 @@ impl Used {
             }
             self.sharers.remove(&kept.shared_as);
         }
-        self.memory_bytes -= kept.bytes;
+        self.kept_bytes -= kept.bytes;
     }
 }
 
@@ -223,6 +233,7 @@ impl Budget {
         Arc::new(Self {
             components: limits.components,
             memory_bytes: limits.memory_bytes,
+            kept_bytes: limits.kept_bytes,
             used: Mutex::default(),
         })
     }
@@ -272,8 +283,8 @@ impl Reservation {
     /// error it is as it was.
     pub(crate) fn keep(&mut self, kept: KeptMemory) -> Result<(), BudgetExceeded> {
         let mut used = lock(&self.budget.used);
-        let (requested, in_use) = (used.uncharged(kept), used.memory_bytes);
-        let limit = self.budget.memory_bytes;
+        let (requested, in_use) = (used.uncharged(kept), used.kept_bytes);
+        let limit = self.budget.kept_bytes;
         if requested > limit.saturating_sub(in_use) {
             return Err(BudgetExceeded::Kept {
                 requested,
@@ -329,28 +340,28 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_charged_once_for_all_that_share_it() {
-        let limits = HostLimits::default().with_memory_bytes(100);
+        let limits = HostLimits::default().with_kept_bytes(70);
         let budget = Budget::new(&limits);
         let kept = |bytes, shared_as| KeptMemory { bytes, shared_as };
-        let in_use = || lock(&budget.used).memory_bytes;
+        let in_use = || lock(&budget.used).kept_bytes;
         let mut first = budget.reserve(10).unwrap();
         let mut second = budget.reserve(10).unwrap();
         first.keep(kept(30, 7)).unwrap();
         second.keep(kept(30, 7)).unwrap();
-        assert_eq!(in_use(), 50);
+        assert_eq!(in_use(), 30);
         let mut third = budget.reserve(10).unwrap();
         let error = third.keep(kept(41, 8)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the 41B that are kept for its code and types do not fit: 60B of 100B are given to \
-             the components that are loaded (`memory_bytes` in HostLimits, `--max-memory`)"
+            "the 41B that are kept for its code and types do not fit: 30B of 70B are kept for \
+             the components that are loaded (`kept_bytes` in HostLimits, `--max-kept`)"
         );
         third.keep(kept(20, 0)).unwrap();
         let mut fourth = budget.reserve(0).unwrap();
         fourth.keep(kept(20, 0)).unwrap();
-        assert_eq!(in_use(), 100, "what has no number is not shared");
+        assert_eq!(in_use(), 70, "what has no number is not shared");
         drop((first, third, fourth));
-        assert_eq!(in_use(), 40, "the second one still has it");
+        assert_eq!(in_use(), 30, "the second one still has it");
         drop(second);
         assert_eq!(in_use(), 0);
     }

@@ -57,9 +57,9 @@ pub enum Fault<E> {
 ///     .on_call(Method::Set, 2, Fault::Fail(failure.clone()));
 ///
 /// let owner = ComponentId::new("demo", "a", "main")?;
-/// storage.set(&owner, "one", "1".into(), 100).await?;
-/// assert_eq!(storage.set(&owner, "two", "2".into(), 100).await, Err(failure));
-/// storage.set(&owner, "two", "2".into(), 100).await?;
+/// storage.set(&owner, "one", "1".into(), 1_000).await?;
+/// assert_eq!(storage.set(&owner, "two", "2".into(), 1_000).await, Err(failure));
+/// storage.set(&owner, "two", "2".into(), 1_000).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -482,7 +482,7 @@ mod tests {
     #[test]
     fn a_chosen_call_fails_and_no_other() {
         let storage = storage().on_call(Method::Set, 2, Fault::Fail(failure()));
-        let set = |key| now(storage.set(&id(), key, Bytes::new(), 100));
+        let set = |key| now(storage.set(&id(), key, Bytes::new(), 1_000));
         assert_eq!(set("one"), Ok(()));
         assert_eq!(now(storage.get(&id(), "one")), Ok(Some(Bytes::new())));
         assert_eq!(set("two"), Err(failure()));
@@ -541,7 +541,7 @@ mod tests {
         assert!(answer.is_cancelled());
         // One that never waits is done.
         let storage = storage().on_every_call(Method::Set, Fault::Drop(failure()));
-        let set = storage.set(&id(), "key", Bytes::new(), 100).await;
+        let set = storage.set(&id(), "key", Bytes::new(), 1_000).await;
         assert_eq!(set, Err(failure()));
         assert_eq!(storage.exists(&id(), "key").await, Ok(true));
     }
