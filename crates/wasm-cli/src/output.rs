@@ -52,7 +52,7 @@ pub(crate) async fn print(text: String) -> io::Result<()> {
     Output::get().written(Target::Stdout, text).await
 }
 
-/// [`print`] with colours, if standard output is a terminal that wants them.
+/// [`print()`] with colours, if standard output is a terminal that wants them.
 pub(crate) async fn print_styled(text: String) -> io::Result<()> {
     Output::get().written(Target::StyledStdout, text).await
 }

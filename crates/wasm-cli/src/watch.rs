@@ -409,7 +409,7 @@ mod tests {
         }
     }
 
-    fn left_out(text: impl ToString) -> Change {
+    fn left_out(text: &impl ToString) -> Change {
         Change::LeftOut(text.to_string())
     }
 
@@ -427,13 +427,13 @@ mod tests {
             found.left_out.push(denied());
             Ok(found)
         };
-        assert_eq!(polls_with(&mut watch, locked), [left_out(denied())]);
+        assert_eq!(polls_with(&mut watch, locked), [left_out(&denied())]);
         files.write("b/Component.toml", "not yet");
         let changed = files.changed("b/Component.toml");
         assert_eq!(polls_with(&mut watch, locked), changed);
         // Unlocked and locked again.
         assert_eq!(polls(&mut watch, &files), []);
-        assert_eq!(polls_with(&mut watch, locked), [left_out(denied())]);
+        assert_eq!(polls_with(&mut watch, locked), [left_out(&denied())]);
 
         // The folder itself.
         let gone = || {
@@ -441,7 +441,7 @@ mod tests {
             Err(ApplicationProblem::TooManyFolders { folder })
         };
         let told = polls_with(&mut watch, gone);
-        assert_eq!(told, [left_out(gone().unwrap_err())]);
+        assert_eq!(told, [left_out(&gone().unwrap_err())]);
         files.write("a/a.wasm", "12");
         let changed = files.changed("a/Component.toml");
         assert_eq!(polls_with(&mut watch, gone), changed);

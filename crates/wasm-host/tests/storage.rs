@@ -1,6 +1,8 @@
 //! The durable storage: held to the suite of its trait, closed and opened again, and
 //! given files that it cannot use.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::env;
 use std::fmt::{self, Debug};
 use std::fs::{self, File, OpenOptions, Permissions};

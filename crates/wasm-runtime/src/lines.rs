@@ -154,22 +154,21 @@ impl LineBucket {
 
     /// Without a lock: whoever takes it in may take long.
     fn warn(&self, dropped: Option<Dropped>) {
+        let Some(dropped) = dropped else {
+            return;
+        };
         let lines = format_count(u64::from(self.rate.lines()));
         let bytes = format_bytes(self.rate.bytes());
-        match dropped {
-            None => {}
-            Some(Dropped::Beginning) => warn(
-                &self.component,
-                &format!("more than {lines} lines or {bytes} in a second; the rest is dropped"),
+        let text = match dropped {
+            Dropped::Beginning => {
+                format!("more than {lines} lines or {bytes} in a second; the rest is dropped")
+            }
+            Dropped::Lines(dropped) => format!(
+                "{} lines were dropped: more than {lines} lines or {bytes} a second",
+                format_count(dropped)
             ),
-            Some(Dropped::Lines(dropped)) => warn(
-                &self.component,
-                &format!(
-                    "{} lines were dropped: more than {lines} lines or {bytes} a second",
-                    format_count(dropped)
-                ),
-            ),
-        }
+        };
+        warn(&self.component, &text);
     }
 
     fn level(&self) -> MutexGuard<'_, Level> {

@@ -39,7 +39,7 @@ pub(super) fn name(text: &str) -> Vec<u8> {
 }
 
 pub(super) fn join<const N: usize>(parts: [Vec<u8>; N]) -> Vec<u8> {
-    parts.concat()
+    parts.into_iter().flatten().collect()
 }
 
 pub(super) fn vector(items: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
@@ -76,11 +76,11 @@ pub(super) fn section(id: u8, body: Vec<u8>) -> Vec<u8> {
 }
 
 pub(super) fn module<const N: usize>(sections: [Vec<u8>; N]) -> Vec<u8> {
-    join([b"\0asm\x01\0\0\0".to_vec(), sections.concat()])
+    join([b"\0asm\x01\0\0\0".to_vec(), join(sections)])
 }
 
 pub(super) fn component<const N: usize>(sections: [Vec<u8>; N]) -> Vec<u8> {
-    join([b"\0asm\x0d\0\x01\0".to_vec(), sections.concat()])
+    join([b"\0asm\x0d\0\x01\0".to_vec(), join(sections)])
 }
 
 /// A component that is nothing but a module, which is not instantiated.

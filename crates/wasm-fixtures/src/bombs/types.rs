@@ -415,9 +415,9 @@ pub(super) fn doubling_exports(bytes: usize) -> Vec<u8> {
 }
 
 /// One type after another, each made of the one before it.
-fn chained(bytes: usize, innermost: Vec<u8>, next: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+fn chained(bytes: usize, innermost: &[u8], next: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let types = fill(room(bytes), |n| match n {
-        0 => innermost.clone(),
+        0 => innermost.to_vec(),
         n => next(type_index(n - 1)),
     });
     component([section(7, types)])
@@ -436,29 +436,29 @@ pub(super) fn doubling_instance_types(bytes: usize) -> Vec<u8> {
 }
 
 pub(super) fn doubling_tuples(bytes: usize) -> Vec<u8> {
-    chained(bytes, vec![0x6f, 1, U8], |below| {
+    chained(bytes, &[0x6f, 1, U8], |below| {
         join([vec![0x6f, 2], below.clone(), below])
     })
 }
 
 pub(super) fn doubling_records(bytes: usize) -> Vec<u8> {
-    chained(bytes, vec![0x6f, 1, STRING], |below| {
+    chained(bytes, &[0x6f, 1, STRING], |below| {
         join([vec![0x72, 2], name("a"), below.clone(), name("b"), below])
     })
 }
 
 pub(super) fn doubling_results(bytes: usize) -> Vec<u8> {
-    chained(bytes, vec![0x6f, 1, STRING], |below| {
+    chained(bytes, &[0x6f, 1, STRING], |below| {
         join([vec![0x6a, 1], below.clone(), vec![1], below])
     })
 }
 
 pub(super) fn deep_lists(bytes: usize) -> Vec<u8> {
-    chained(bytes, vec![0x70, STRING], |below| join([vec![0x70], below]))
+    chained(bytes, &[0x70, STRING], |below| join([vec![0x70], below]))
 }
 
 pub(super) fn deep_options(bytes: usize) -> Vec<u8> {
-    chained(bytes, vec![0x6b, STRING], |below| join([vec![0x6b], below]))
+    chained(bytes, &[0x6b, STRING], |below| join([vec![0x6b], below]))
 }
 
 /// A type in a type in a type.

@@ -57,12 +57,12 @@ impl CompilerProcess {
             .map_err(not_started)?;
         let ended = supervise(child, bytes, self.limits.timeout)
             .map_err(|error| Failure::Compiler(format!("the compiler was lost: {error}")))?;
-        self.conclude(ended, output, max_artifact_bytes)
+        self.conclude(&ended, output, max_artifact_bytes)
     }
 
     fn conclude(
         &self,
-        ended: Ended,
+        ended: &Ended,
         output: Output,
         max_artifact_bytes: u64,
     ) -> Result<Compilation, Failure> {

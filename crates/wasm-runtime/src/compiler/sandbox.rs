@@ -199,3 +199,69 @@ fn apply(
     let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::{TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, id};
+    use std::thread;
+
+    use super::*;
+
+    /// Set for the process that is confined.
+    const CONFINED: &str = "AIRSSYS_WASM_TEST_CONFINED";
+
+    /// What a confined process finds that it can still do.
+    fn attempts() -> Vec<&'static str> {
+        let settings = Settings {
+            memory_bytes: 256 << 20,
+            cpu_seconds: 10,
+            max_artifact_bytes: 1 << 20,
+            parent: std::os::unix::process::parent_id(),
+        };
+        let missing = enter(&settings);
+        assert_eq!(missing, [""; 0], "this kernel has all of it");
+        let mut possible = Vec::new();
+        let mut attempt = |what, done: bool| {
+            if done {
+                possible.push(what);
+            }
+        };
+        attempt("read a file", File::open("/etc/passwd").is_ok());
+        attempt("write a file", File::create("/tmp/confined").is_ok());
+        attempt("list a folder", std::fs::read_dir("/").is_ok());
+        attempt("connect", TcpStream::connect("127.0.0.1:9").is_ok());
+        attempt("make a socket", UdpSocket::bind("127.0.0.1:0").is_ok());
+        attempt("make a local socket", UnixStream::pair().is_ok());
+        attempt("start a program", Command::new("true").status().is_ok());
+        attempt(
+            "send a signal",
+            rustix::process::kill_process(rustix::process::getpid(), Signal::CONT).is_ok(),
+        );
+        attempt("wait in a thread", thread::spawn(|| ()).join().is_ok());
+        possible
+    }
+
+    #[test]
+    fn a_confined_process_can_start_threads_and_nothing_else() {
+        if std::env::var_os(CONFINED).is_some() {
+            println!("possible: {:?}", attempts());
+            return;
+        }
+        let test =
+            "compiler::sandbox::tests::a_confined_process_can_start_threads_and_nothing_else";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(CONFINED, id().to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            said.contains("possible: [\"wait in a thread\"]"),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

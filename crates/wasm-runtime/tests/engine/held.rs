@@ -471,14 +471,17 @@ async fn what_is_removed_is_room_again_but_not_before_it_is_gone() {
 
     // Removed and still open, it takes its room; closed, it does not.
     assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
-    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+    assert_eq!(remote.call("set-size", std::slice::from_ref(&big)).await, 0);
     assert_eq!(remote.call("unlink", &[text("file")]).await, 0);
     assert_eq!(remote.call("set-size", &[Val::U64(LIMIT + 1)]).await, QUOTA);
-    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+    assert_eq!(remote.call("set-size", std::slice::from_ref(&big)).await, 0);
     assert_eq!(remote.call("close", &[]).await, 0);
     assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
-    assert_eq!(remote.call("set-size", &[full.clone()]).await, 0);
-    assert_eq!(remote.call("set-size", &[big.clone()]).await, 0);
+    assert_eq!(
+        remote.call("set-size", std::slice::from_ref(&full)).await,
+        0
+    );
+    assert_eq!(remote.call("set-size", std::slice::from_ref(&big)).await, 0);
 
     // With a second name it is not gone with the first.
     assert_eq!(
@@ -488,7 +491,10 @@ async fn what_is_removed_is_room_again_but_not_before_it_is_gone() {
     assert_eq!(remote.call("close", &[]).await, 0);
     assert_eq!(remote.call("unlink", &[text("file")]).await, 0);
     assert_eq!(remote.open("other", CREATE, WRITE).await, 0);
-    assert_eq!(remote.call("set-size", &[big.clone()]).await, QUOTA);
+    assert_eq!(
+        remote.call("set-size", std::slice::from_ref(&big)).await,
+        QUOTA
+    );
 
     // What another takes the place of is gone.
     assert_eq!(
