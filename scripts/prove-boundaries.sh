@@ -92,7 +92,7 @@ without() {
 }
 
 mkdir "$work/pristine"
-tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$work/pristine" -xf -
+tar -C "$root" --exclude=./target --exclude=./fuzz/target --exclude=./.git -cf - . | tar -C "$work/pristine" -xf -
 cp -R "$work/pristine" "$work/tree"
 if bans --locked; then
     ok "the workspace as it is: $(tail -n 1 "$report")"

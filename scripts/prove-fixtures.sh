@@ -34,7 +34,7 @@ refused() {
 }
 
 mkdir -p "$work/tree"
-tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$work/tree" -xf -
+tar -C "$root" --exclude=./target --exclude=./fuzz/target --exclude=./.git -cf - . | tar -C "$work/tree" -xf -
 if check; then
     printf 'ok    the fixtures as they are: %s\n' "$(tail -n 1 "$work/report")"
 else
