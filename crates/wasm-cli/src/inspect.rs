@@ -11,7 +11,7 @@ use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::format_bytes;
 use wasm_core::{Defect, HostServices, LogLevel, ResourceLimits, Unmet, UnmetImport, WasmError};
-use wasm_runtime::{ImportAudit, WasmtimeEngine};
+use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
 
 use crate::anatomy::{Anatomy, Item};
 use crate::compiler::CompilerFlags;
@@ -134,7 +134,9 @@ impl Inspect {
 
 fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
     let id = id_of_file(file);
-    Defect::check_header(bytes).map_err(|defect| invalid(&id, file, defect))?;
+    Defect::check_header(bytes)
+        .and_then(|()| count_component(bytes))
+        .map_err(|defect| invalid(&id, file, defect))?;
     Ok(Anatomy::of(bytes).map_err(|error| damaged(&id, file, &error.to_string()))?)
 }
 

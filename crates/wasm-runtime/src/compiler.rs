@@ -231,10 +231,7 @@ impl Compiler {
 
 /// Counts, validates and compiles; the code with the size of its metadata.
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
-    complexity::check(bytes).map_err(|rejection| match rejection {
-        Rejection::Invalid(error) => malformed(&error.into()),
-        Rejection::TooComplex(defect) => defect,
-    })?;
+    complexity::check(bytes).map_err(defect)?;
     let compiled = engine.precompile_component(bytes);
     let code = compiled.map_err(|error| match is_out_of_memory(&error) {
         true => Failure::OutOfMemory,
@@ -242,6 +239,23 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
     })?;
     let metadata_bytes = artifact::metadata_bytes(&code);
     Ok((code, metadata_bytes))
+}
+
+/// Counts what a component has, in one pass that takes next to no memory, for whoever wants
+/// to look into one that no engine has accepted: what passes costs a parser little.
+///
+/// # Errors
+/// [`Defect::TooComplex`] as an engine would say it, [`Defect::Malformed`] for what is no
+/// component at all.
+pub fn count_component(bytes: &[u8]) -> Result<(), Defect> {
+    complexity::count(bytes).map(drop).map_err(defect)
+}
+
+fn defect(rejection: Rejection) -> Defect {
+    match rejection {
+        Rejection::Invalid(error) => malformed(&error.into()),
+        Rejection::TooComplex(defect) => defect,
+    }
 }
 
 fn malformed(error: &Error) -> Defect {

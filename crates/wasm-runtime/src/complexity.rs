@@ -236,7 +236,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
 
 /// Takes no memory for what it counts, valid or not, so that a validator is not given what
 /// it would take much for.
-fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
+pub(crate) fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
     let mut survey = Survey::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
@@ -252,7 +252,7 @@ fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
 }
 
 /// What is left to say once everything is counted.
-struct Counted {
+pub(crate) struct Counted {
     instructions: Tally,
     /// Instances of what nobody knows.
     handed: u64,

@@ -45,7 +45,7 @@ mod store;
 mod wasi;
 
 pub use compiler::child::compile_for_parent;
-pub use compiler::{Compiler, CompilerLimits, CompilerProcess};
+pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
 pub use config::{EngineConfig, LogRate};
 pub use engine::WasmtimeEngine;
 pub use imports::ImportAudit;
