@@ -418,6 +418,28 @@ mod tests {
         assert!(names.contains(&"airssys:core/storage@1.0.0"), "{names:?}");
     }
 
+    /// A name has no bound of its own, and may be used thousands of times.
+    #[test]
+    fn what_is_said_of_a_type_is_cut() {
+        let name = "n".repeat(50_000);
+        let params: String = (0..100).map(|i| format!("(param \"p{i}\" $e)")).collect();
+        let text = format!(
+            "(component
+               (type $enum (enum \"{name}\"))
+               (import \"{name}\" (type $e (eq $enum)))
+               (import \"f\" (func {params})))"
+        );
+        let bytes = wat::parse_str(text).unwrap();
+        let anatomy = Anatomy::of(&bytes).unwrap();
+        for import in &anatomy.imports {
+            if let Content::Function(text) | Content::Type(text) = &import.content {
+                assert!((1_000..3_000).contains(&text.len()), "{}", text.len());
+                assert!(text.ends_with('…'));
+            }
+        }
+        assert_eq!(anatomy.imports.len(), 2);
+    }
+
     #[test]
     fn damage_does_no_harm() {
         for fixture in [wasm_fixtures::ECHO, wasm_fixtures::HELLO] {

@@ -136,28 +136,29 @@ impl<'a> Describer<'a> {
         let Some(function) = self.types.get(id) else {
             return UNKNOWN.to_owned();
         };
-        let mut text = if function.async_ { "async " } else { "" }.to_owned();
+        let mut text = Text::default();
+        text.push_str(if function.async_ { "async " } else { "" });
         text.push_str("func(");
         let params = function
             .params
             .iter()
             .map(|(name, ty)| (name.as_str(), *ty));
         self.fields(params, &mut text);
-        text.push(')');
+        text.push_str(")");
         if let Some(result) = function.result {
             text.push_str(" -> ");
             self.value(result, &mut text);
         }
-        text
+        text.0
     }
 
     fn definition(&self, id: ComponentDefinedTypeId) -> String {
-        let mut text = String::new();
+        let mut text = Text::default();
         match self.name(id) {
             Some(name) => text.push_str(name),
             None => self.structure(id, &mut text),
         }
-        text
+        text.0
     }
 
     /// The name of the type or of what it is another name for.
@@ -170,7 +171,7 @@ impl<'a> Describer<'a> {
         }
     }
 
-    fn value(&self, ty: ComponentValType, text: &mut String) {
+    fn value(&self, ty: ComponentValType, text: &mut Text) {
         match ty {
             ComponentValType::Primitive(primitive) => text.push_str(&primitive.to_string()),
             ComponentValType::Type(id) => match self.name(id) {
@@ -180,9 +181,9 @@ impl<'a> Describer<'a> {
         }
     }
 
-    fn structure(&self, id: ComponentDefinedTypeId, text: &mut String) {
-        if text.len() > MAX_TYPE_BYTES {
-            text.push('…');
+    fn structure(&self, id: ComponentDefinedTypeId, text: &mut Text) {
+        // A type may refer to another many times, which is not followed for nothing.
+        if text.is_full() {
             return;
         }
         let Some(ty) = self.types.get(id) else {
@@ -242,7 +243,7 @@ impl<'a> Describer<'a> {
             ComponentDefinedType::Borrow(resource) => {
                 text.push_str("borrow<");
                 text.push_str(self.resource(*resource));
-                text.push('>');
+                text.push_str(">");
             }
         }
     }
@@ -257,7 +258,7 @@ impl<'a> Describer<'a> {
     fn fields<'n>(
         &self,
         fields: impl Iterator<Item = (&'n str, ComponentValType)>,
-        text: &mut String,
+        text: &mut Text,
     ) {
         for (i, (name, ty)) in fields.enumerate() {
             text.push_str(if i == 0 { "" } else { ", " });
@@ -273,20 +274,20 @@ impl<'a> Describer<'a> {
         open: &str,
         types: impl IntoIterator<Item = Option<ComponentValType>>,
         close: &str,
-        text: &mut String,
+        text: &mut Text,
     ) {
         text.push_str(open);
         for (i, ty) in types.into_iter().enumerate() {
             text.push_str(if i == 0 { "" } else { ", " });
             match ty {
                 Some(ty) => self.value(ty, text),
-                None => text.push('_'),
+                None => text.push_str("_"),
             }
         }
         text.push_str(close);
     }
 
-    fn payload(&self, name: &str, ty: Option<ComponentValType>, text: &mut String) {
+    fn payload(&self, name: &str, ty: Option<ComponentValType>, text: &mut Text) {
         match ty {
             Some(ty) => self.generic(&format!("{name}<"), [Some(ty)], ">", text),
             None => text.push_str(name),
@@ -295,9 +296,38 @@ impl<'a> Describer<'a> {
 }
 
 /// `enum { a, b }`
-fn alternatives(kind: &str, names: &IndexSet<KebabString>, text: &mut String) {
-    let names: Vec<&str> = names.iter().map(KebabString::as_str).collect();
-    text.push_str(&format!("{kind} {{ {} }}", names.join(", ")));
+fn alternatives(kind: &str, names: &IndexSet<KebabString>, text: &mut Text) {
+    text.push_str(kind);
+    text.push_str(" { ");
+    for (i, name) in names.iter().enumerate() {
+        text.push_str(if i == 0 { "" } else { ", " });
+        text.push_str(name);
+    }
+    text.push_str(" }");
+}
+
+/// What is said of one type, which is cut where it is long: names have no bound of their own,
+/// and a compact type may use one of them thousands of times.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn is_full(&self) -> bool {
+        self.0.len() > MAX_TYPE_BYTES
+    }
+
+    fn push_str(&mut self, part: &str) {
+        if self.is_full() {
+            return;
+        }
+        let room = MAX_TYPE_BYTES - self.0.len();
+        if part.len() <= room {
+            self.0.push_str(part);
+        } else {
+            self.0.push_str(&part[..part.floor_char_boundary(room)]);
+            self.0.push('…');
+        }
+    }
 }
 
 #[cfg(test)]

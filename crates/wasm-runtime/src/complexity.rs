@@ -16,10 +16,10 @@ use wasmparser::component_types::ComponentFuncTypeId;
 use wasmparser::types::TypesRef;
 use wasmparser::{
     CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance,
-    ComponentOuterAliasKind, ComponentTypeRef, DataKind, DataSectionReader, ElementItems,
-    ElementKind, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, Instance,
-    MemoryType, Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
-    WasmFeatures,
+    ComponentOuterAliasKind, ComponentType, ComponentTypeDeclaration, ComponentTypeRef, CoreType,
+    DataKind, DataSectionReader, ElementItems, ElementKind, Encoding, FuncToValidate,
+    FuncValidatorAllocations, FunctionBody, Instance, InstanceTypeDeclaration, MemoryType,
+    Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use wasm_core::Defect;
@@ -444,7 +444,10 @@ impl Survey {
         let needs = &mut module.needs;
         match payload {
             Payload::TypeSection(types) => {
-                self.types.add(types.count().into())?;
+                // A group counts as one type there, however many are in it.
+                for group in types.clone() {
+                    self.types.add(group?.types().len() as u64)?;
+                }
                 // Calls in and out of the module convert parameters one by one.
                 let bytes = length(&types.range());
                 self.instructions.add(bytes.saturating_mul(HEAVY))?;
@@ -873,8 +876,23 @@ impl Scope {
             Payload::ComponentCanonicalSection(functions) => {
                 self.define(functions.count() as usize);
             }
-            Payload::ComponentTypeSection(types) => self.define(types.count() as usize),
-            Payload::CoreTypeSection(types) => self.define(types.count() as usize),
+            Payload::ComponentTypeSection(types) => {
+                for ty in types {
+                    let declared = declarations(&ty?);
+                    self.define(1 + declared);
+                    DEFINITIONS.check(self.defined)?;
+                }
+            }
+            Payload::CoreTypeSection(types) => {
+                for ty in types {
+                    let declared = match ty? {
+                        CoreType::Rec(group) => group.types().len(),
+                        CoreType::Module(declarations) => declarations.len(),
+                    };
+                    self.define(1 + declared);
+                    DEFINITIONS.check(self.defined)?;
+                }
+            }
             _ => {}
         }
         Ok(handed)
@@ -925,6 +943,27 @@ impl Scope {
             }
             ComponentAlias::CoreInstanceExport { .. } => {}
         }
+    }
+}
+
+/// Of a component's or an instance's type, those of the types in it included.
+fn declarations(ty: &ComponentType<'_>) -> usize {
+    match ty {
+        ComponentType::Component(declared) => {
+            let within = declared.iter().map(|declared| match declared {
+                ComponentTypeDeclaration::Type(ty) => declarations(ty),
+                _ => 0,
+            });
+            declared.len() + within.sum::<usize>()
+        }
+        ComponentType::Instance(declared) => {
+            let within = declared.iter().map(|declared| match declared {
+                InstanceTypeDeclaration::Type(ty) => declarations(ty),
+                _ => 0,
+            });
+            declared.len() + within.sum::<usize>()
+        }
+        _ => 0,
     }
 }
 

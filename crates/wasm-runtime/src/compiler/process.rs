@@ -75,7 +75,12 @@ impl CompilerProcess {
         if ended.was_late {
             return Err(self.too_costly("time", format_duration(self.limits.timeout), "timeout"));
         }
-        let out_of_memory = ended.said.contains("memory allocation of");
+        // What Rust says before it aborts.
+        let out_of_memory = signal_of(ended.status) == Some(SIGABRT)
+            && ended
+                .said
+                .lines()
+                .any(|line| line.starts_with("memory allocation of "));
         match signal_of(ended.status) {
             Some(SIGXCPU) => {
                 let limit = format_duration(self.limits.cpu);
@@ -196,6 +201,9 @@ fn signal_of(status: ExitStatus) -> Option<i32> {
 fn signal_of(_: ExitStatus) -> Option<i32> {
     None
 }
+
+/// What `abort` ends a process with.
+const SIGABRT: i32 = 6;
 
 /// Sent to a process that has used up its processor time; the same number on all Unix
 /// systems.

@@ -110,7 +110,10 @@ fn landlock() -> io::Result<()> {
         .and_then(Ruleset::create)
         .and_then(|ruleset| ruleset.no_new_privs(true).restrict_self());
     match ruleset {
-        Ok(status) if status.ruleset != RulesetStatus::NotEnforced => Ok(()),
+        Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => Ok(()),
+        Ok(status) if status.ruleset == RulesetStatus::PartiallyEnforced => {
+            Err(io::Error::other("this kernel has an older release of it"))
+        }
         Ok(_) => Err(io::ErrorKind::Unsupported.into()),
         Err(error) => Err(io::Error::other(error)),
     }
@@ -120,15 +123,9 @@ fn landlock() -> io::Result<()> {
 /// as if it were forbidden to this user.
 fn seccomp() -> io::Result<()> {
     let allowed = [
-        libc::SYS_read,
-        libc::SYS_write,
-        libc::SYS_writev,
         libc::SYS_close,
-        libc::SYS_fstat,
-        libc::SYS_lseek,
         libc::SYS_poll,
         libc::SYS_brk,
-        libc::SYS_mmap,
         libc::SYS_mremap,
         libc::SYS_munmap,
         libc::SYS_mprotect,
@@ -145,7 +142,6 @@ fn seccomp() -> io::Result<()> {
         libc::SYS_restart_syscall,
         libc::SYS_gettid,
         libc::SYS_getpid,
-        libc::SYS_tgkill,
         libc::SYS_clock_gettime,
         libc::SYS_clock_nanosleep,
         libc::SYS_nanosleep,
@@ -155,6 +151,25 @@ fn seccomp() -> io::Result<()> {
     ];
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         allowed.into_iter().map(|call| (call, vec![])).collect();
+    // The three streams that it was started with, whatever else it inherited.
+    for call in [
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_fstat,
+        libc::SYS_lseek,
+    ] {
+        let stream = rule(0, SeccompCmpOp::Le, libc::STDERR_FILENO as u64)?;
+        rules.insert(call, vec![stream]);
+    }
+    // Memory of its own, which the limit counts: neither files nor what is shared.
+    let kinds = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+    let own = SeccompCmpOp::MaskedEq(kinds);
+    let own = rule(3, own, libc::MAP_ANONYMOUS as u64)?;
+    rules.insert(libc::SYS_mmap, vec![own]);
+    // Its own end, by `abort`.
+    let itself = rule(0, SeccompCmpOp::Eq, u64::from(process::id()))?;
+    rules.insert(libc::SYS_tgkill, vec![itself]);
     rules.insert(libc::SYS_clone, vec![new_thread()?]);
     rules.insert(libc::SYS_prctl, vec![name_of_thread()?]);
     // Its flags are out of a filter's reach. Told that the kernel has no such call, the C

@@ -125,6 +125,33 @@ async fn types_that_double_are_counted_without_writing_them_out() {
     }
 }
 
+/// Many types may hide in one that is declared, and many of a module's in one group.
+#[tokio::test]
+async fn types_within_types_are_counted_one_by_one() {
+    let declared = "(type (func))".repeat(60_000);
+    let group = "(type (func))".repeat(20_000);
+    for (text, what) in [
+        (
+            format!("(component (type (instance {declared})))"),
+            "definitions in components",
+        ),
+        (
+            format!("(component (type (component (type (instance {declared})))))"),
+            "definitions in components",
+        ),
+        (
+            format!("(component (core type (module {declared})))"),
+            "definitions in components",
+        ),
+        (
+            format!("(component (core module (rec {group})))"),
+            "types of functions",
+        ),
+    ] {
+        assert_eq!(excess_of(&text).await.0, what);
+    }
+}
+
 #[tokio::test]
 async fn what_is_handed_around_cannot_hide() {
     let handed = "(component
