@@ -15,8 +15,8 @@ use std::ops::Range;
 use wasmparser::component_types::ComponentFuncTypeId;
 use wasmparser::types::TypesRef;
 use wasmparser::{
-    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance,
-    ComponentOuterAliasKind, ComponentType, ComponentTypeDeclaration, ComponentTypeRef, CoreType,
+    BinaryReader, CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentImport,
+    ComponentInstance, ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CoreType,
     DataKind, DataSectionReader, ElementItems, ElementKind, Encoding, FuncToValidate,
     FuncValidatorAllocations, FunctionBody, Instance, InstanceTypeDeclaration, MemoryType,
     Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
@@ -237,7 +237,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
 /// Takes no memory for what it counts, valid or not, so that a validator is not given what
 /// it would take much for.
 pub(crate) fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
-    let mut survey = Survey::new();
+    let mut survey = Survey::new(bytes);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
         if let Payload::Version { .. } = payload {
@@ -353,7 +353,8 @@ struct Scope {
     defined: u64,
 }
 
-struct Survey {
+struct Survey<'a> {
+    bytes: &'a [u8],
     /// Outermost first.
     levels: Vec<Level>,
     definitions: Tally,
@@ -371,9 +372,10 @@ struct Survey {
     handed: u64,
 }
 
-impl Survey {
-    fn new() -> Self {
+impl<'a> Survey<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
         Self {
+            bytes,
             levels: Vec::new(),
             definitions: Tally::of(&DEFINITIONS),
             modules: Tally::of(&MODULES),
@@ -532,6 +534,10 @@ impl Survey {
             return Ok(());
         };
         let before = scope.defined;
+        if let Payload::ComponentTypeSection(types) = &payload {
+            let section = self.bytes.get(types.range()).unwrap_or_default();
+            scope.define(usize::try_from(declarations(section)?).unwrap_or(usize::MAX));
+        }
         self.handed += scope.section(payload, outer, outermost)?;
         // Each of them takes memory here, however seldom it is instantiated.
         self.definitions.add(scope.defined - before)?;
@@ -876,13 +882,6 @@ impl Scope {
             Payload::ComponentCanonicalSection(functions) => {
                 self.define(functions.count() as usize);
             }
-            Payload::ComponentTypeSection(types) => {
-                for ty in types {
-                    let declared = declarations(&ty?);
-                    self.define(1 + declared);
-                    DEFINITIONS.check(self.defined)?;
-                }
-            }
             Payload::CoreTypeSection(types) => {
                 for ty in types {
                     let declared = match ty? {
@@ -946,25 +945,51 @@ impl Scope {
     }
 }
 
-/// Of a component's or an instance's type, those of the types in it included.
-fn declarations(ty: &ComponentType<'_>) -> usize {
-    match ty {
-        ComponentType::Component(declared) => {
-            let within = declared.iter().map(|declared| match declared {
-                ComponentTypeDeclaration::Type(ty) => declarations(ty),
-                _ => 0,
-            });
-            declared.len() + within.sum::<usize>()
+/// Types in a section, with the declarations in them and in types within those.
+///
+/// Goes through them with a stack of its own: a parser has one call on the thread's for each
+/// level, and there may be one for every three bytes.
+fn declarations(section: &[u8]) -> Result<u64, Rejection> {
+    const COMPONENT_TYPE: u8 = 0x41;
+    const INSTANCE_TYPE: u8 = 0x42;
+    const TYPE: u8 = 0x01;
+    const IMPORT: u8 = 0x03;
+
+    let mut reader = BinaryReader::new(section, 0);
+    let mut found = 0;
+    // What is left to read at each level, outermost first.
+    let mut left = vec![reader.read_var_u32()?];
+    while let Some(items) = left.last_mut() {
+        let Some(fewer) = items.checked_sub(1) else {
+            left.pop();
+            continue;
+        };
+        *items = fewer;
+        found += 1;
+        let is_outermost = left.len() == 1;
+        let mut ahead = reader.clone();
+        let first = ahead.read_u8()?;
+        if !is_outermost && first == IMPORT {
+            reader = ahead;
+            reader.read::<ComponentImport<'_>>()?;
+            continue;
         }
-        ComponentType::Instance(declared) => {
-            let within = declared.iter().map(|declared| match declared {
-                InstanceTypeDeclaration::Type(ty) => declarations(ty),
-                _ => 0,
-            });
-            declared.len() + within.sum::<usize>()
+        let ty = match first {
+            TYPE if !is_outermost => ahead.read_u8()?,
+            first if is_outermost => first,
+            _ => 0,
+        };
+        if let COMPONENT_TYPE | INSTANCE_TYPE = ty {
+            reader = ahead;
+            LEVELS.check(left.len() as u64)?;
+            left.push(reader.read_var_u32()?);
+        } else if is_outermost {
+            reader.read::<ComponentType<'_>>()?;
+        } else {
+            reader.read::<InstanceTypeDeclaration<'_>>()?;
         }
-        _ => 0,
     }
+    Ok(found)
 }
 
 fn known(space: &[Option<Needs>], index: u32) -> Option<Needs> {

@@ -152,6 +152,26 @@ async fn types_within_types_are_counted_one_by_one() {
     }
 }
 
+/// A parser that calls itself for each would run out of its thread's stack, which ends the
+/// process. Written in binary, because a parser of text would too.
+#[tokio::test]
+async fn types_that_are_nested_without_end_end_nothing() {
+    for opener in [&[0x42, 1, 1][..], &[0x41, 1, 1]] {
+        let mut types = vec![1];
+        types.extend(opener.repeat(1 << 20));
+        types.extend([0x42, 0]);
+        let mut wasm = b"\0asm\x0d\0\x01\0\x07".to_vec();
+        let mut length = types.len();
+        while length >= 0x80 {
+            wasm.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        wasm.push(length as u8);
+        wasm.extend(types);
+        assert_eq!(excess(wasm).await.0, "levels of components in components");
+    }
+}
+
 #[tokio::test]
 async fn what_is_handed_around_cannot_hide() {
     let handed = "(component
