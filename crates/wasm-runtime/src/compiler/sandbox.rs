@@ -124,7 +124,7 @@ fn landlock() -> io::Result<()> {
 fn seccomp() -> io::Result<()> {
     let allowed = [
         libc::SYS_close,
-        libc::SYS_poll,
+        libc::SYS_ppoll,
         libc::SYS_brk,
         libc::SYS_mremap,
         libc::SYS_munmap,
