@@ -224,7 +224,15 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..MAX_OPERATIONS {
             let (hold, held_up) = mpsc::channel::<()>();
-            let operation = operations.start(move || held_up.recv()).await.unwrap();
+            let begun = Arc::new(AtomicBool::new(false));
+            let begin = Arc::clone(&begun);
+            let operation = operations.start(move || {
+                begin.store(true, Ordering::Release);
+                held_up.recv()
+            });
+            let operation = operation.await.unwrap();
+            // Given up before it begins, it never would, and hold no place.
+            eventually(|| begun.load(Ordering::Acquire));
             held.push(hold);
             drop(operation);
         }
