@@ -167,7 +167,7 @@ pub const ALL: &[Bomb] = &[
         Bounded,
         types::component_export_names,
     ),
-    bomb("duplicate-exports", Malformed, types::duplicate_exports),
+    bomb("duplicate-exports", Refused, types::duplicate_exports),
     bomb("component-imports", Refused, types::component_imports),
     bomb("imported-instance", Refused, types::imported_instance),
     bomb("aliases", Bounded, types::aliases),

@@ -2,6 +2,7 @@
 //! of a component without running any of it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
@@ -222,8 +223,8 @@ impl ExportFinder<'_> {
 
 /// Compiles the same bytes once for as long as they are loaded or prepared.
 ///
-/// Keyed by the bytes themselves: a digest short enough to be quick could be made
-/// to collide by the author of a component.
+/// The bytes themselves are compared, because a digest short enough to be quick could be
+/// made to collide by the author of a component; while nobody waits for the lock.
 pub(crate) struct CompileCache {
     entries: Arc<CacheEntries>,
     config: EngineConfig,
@@ -231,7 +232,15 @@ pub(crate) struct CompileCache {
     permits: Arc<Semaphore>,
 }
 
-type CacheEntries = Mutex<HashMap<Bytes, Weak<CacheEntry>>>;
+#[derive(Default)]
+struct CacheEntries {
+    by_hash: Mutex<HashMap<u64, Vec<Weak<CacheEntry>>>>,
+    hasher: RandomState,
+}
+
+/// What more bytes than this take to hash and to compare, other tasks should not wait for:
+/// a millisecond on a slow machine.
+const QUICKLY_COMPARED_BYTES: usize = 1 << 20;
 
 fn unfinished(id: &ComponentId, error: Cause) -> WasmError {
     let reason = format!("the compiler did not finish: {error}");
@@ -240,6 +249,8 @@ fn unfinished(id: &ComponentId, error: Cause) -> WasmError {
 
 /// Holding it keeps the compiled component in the cache.
 pub(crate) struct CacheEntry {
+    hash: u64,
+    bytes: Bytes,
     compiled: OnceLock<Compiled>,
     /// Held while the bytes are compiled, so that others wait for that.
     compiling: Arc<AsyncMutex<()>>,
@@ -257,13 +268,15 @@ impl CacheEntry {
 impl Drop for CacheEntry {
     fn drop(&mut self) {
         if let Some(entries) = self.entries.upgrade() {
-            lock(&entries).retain(|_, entry| entry.strong_count() > 0);
+            let mut by_hash = entries.lock();
+            if let Some(alike) = by_hash.get_mut(&self.hash) {
+                alike.retain(|entry| entry.strong_count() > 0);
+                if alike.is_empty() {
+                    by_hash.remove(&self.hash);
+                }
+            }
         }
     }
-}
-
-fn lock(entries: &CacheEntries) -> MutexGuard<'_, HashMap<Bytes, Weak<CacheEntry>>> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CompileCache {
@@ -285,7 +298,12 @@ impl CompileCache {
         bytes: Bytes,
         linker: &Arc<Linker<HostState>>,
     ) -> Result<Arc<CacheEntry>, WasmError> {
-        let entry = self.entry(&bytes);
+        let entry = if bytes.len() > QUICKLY_COMPARED_BYTES {
+            let (entries, bytes) = (Arc::clone(&self.entries), bytes.clone());
+            on_thread(id, move || entries.entry(bytes)).await?
+        } else {
+            self.entries.entry(bytes.clone())
+        };
         if entry.get().is_some() {
             return Ok(entry);
         }
@@ -302,28 +320,16 @@ impl CompileCache {
             if filled.get().is_some() || watch.is_gone() {
                 return Ok(());
             }
-            let (done, compiled) = oneshot::channel();
             let compile = move || {
                 // Until the processors and the memory are free again, whatever became
                 // of who waits for it and of the runtime on which it does.
                 let _held = (turn, permit);
-                let compiled = Compiled::new(&owned_id, &bytes, &linker, &config);
+                let compiled = Compiled::new(&owned_id, &bytes, &linker, &config)?;
                 // Nobody else had the turn.
-                let outcome = compiled.map(|compiled| drop(filled.compiled.set(compiled)));
-                // Whoever is told finds the bytes of what was refused freed.
-                drop((bytes, filled));
-                // Unless nobody waits for it any more.
-                let _ = done.send(outcome);
+                drop(filled.compiled.set(compiled));
+                Ok(())
             };
-            // A thread of its own: those that a runtime has for what blocks may all be
-            // taken, and a compiler is ended with the thread that started it.
-            thread::Builder::new()
-                .name("wasm-compile".to_owned())
-                .spawn(compile)
-                .map_err(|error| unfinished(&task_id, Arc::new(error)))?;
-            compiled
-                .await
-                .unwrap_or_else(|error| Err(unfinished(&task_id, Arc::new(error))))
+            on_thread(&task_id, compile).await?
         });
         compilation
             .await
@@ -340,43 +346,78 @@ impl CompileCache {
     ) -> Result<ImportAudit, WasmError> {
         let _permit = self.permits.acquire().await;
         let (owned_id, config, linker) = (id.clone(), self.config.clone(), Arc::clone(linker));
-        let (done, audited) = oneshot::channel();
         let audit = move || {
             let bytes = imports::imports_only(&bytes);
-            let audit = match component_of(&owned_id, bytes, linker.engine(), &config) {
+            match component_of(&owned_id, bytes, linker.engine(), &config) {
                 Ok((component, _)) => Ok(imports::audit(&component, &linker)),
                 Err(error) => imports::audit_of_uncompiled(bytes).ok_or(error),
-            };
-            // Unless nobody waits for it any more.
-            let _ = done.send(audit);
+            }
         };
-        // A thread of its own, as for what is loaded.
-        thread::Builder::new()
-            .name("wasm-compile".to_owned())
-            .spawn(audit)
-            .map_err(|error| unfinished(id, Arc::new(error)))?;
-        audited
-            .await
-            .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))
+        on_thread(id, audit).await?
     }
 
     pub(crate) fn clear(&self) {
-        lock(&self.entries).clear();
+        self.entries.lock().clear();
+    }
+}
+
+impl CacheEntries {
+    /// The entry of these bytes, which is made if there is none.
+    fn entry(self: &Arc<Self>, bytes: Bytes) -> Arc<CacheEntry> {
+        let hash = self.hasher.hash_one(&bytes);
+        let mut others: Vec<Arc<CacheEntry>> = Vec::new();
+        loop {
+            let mut by_hash = self.lock();
+            let alike = by_hash.entry(hash).or_default();
+            let is_other = |entry: &Arc<_>| others.iter().any(|other| Arc::ptr_eq(entry, other));
+            let candidates: Vec<_> = alike
+                .iter()
+                .filter_map(Weak::upgrade)
+                .filter(|entry| !is_other(entry))
+                .collect();
+            if candidates.is_empty() {
+                let entry = Arc::new(CacheEntry {
+                    hash,
+                    bytes,
+                    compiled: OnceLock::new(),
+                    compiling: Arc::default(),
+                    entries: Arc::downgrade(self),
+                });
+                alike.push(Arc::downgrade(&entry));
+                return entry;
+            }
+            drop(by_hash);
+            others.extend(candidates);
+            if let Some(entry) = others.iter().find(|entry| entry.bytes == bytes) {
+                return Arc::clone(entry);
+            }
+        }
     }
 
-    fn entry(&self, bytes: &Bytes) -> Arc<CacheEntry> {
-        let mut entries = lock(&self.entries);
-        if let Some(entry) = entries.get(bytes).and_then(Weak::upgrade) {
-            return entry;
-        }
-        let entry = Arc::new(CacheEntry {
-            compiled: OnceLock::new(),
-            compiling: Arc::default(),
-            entries: Arc::downgrade(&self.entries),
-        });
-        entries.insert(bytes.clone(), Arc::downgrade(&entry));
-        entry
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Weak<CacheEntry>>>> {
+        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does what takes the processor for long on a thread of its own: those that a runtime has
+/// for what blocks may all be taken, and a compiler is ended with the thread that started
+/// it. It goes on when nobody waits for it any more.
+async fn on_thread<R: Send + 'static>(
+    id: &ComponentId,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, WasmError> {
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        // Unless nobody waits for it any more.
+        let _ = done.send(work());
+    };
+    thread::Builder::new()
+        .name("wasm-compile".to_owned())
+        .spawn(work)
+        .map_err(|error| unfinished(id, Arc::new(error)))?;
+    result
+        .await
+        .map_err(|error| unfinished(id, Arc::new(error)))
 }
 
 /// The item that an export's full name stands for: `function` or
@@ -450,8 +491,8 @@ mod tests {
         }
 
         fn entry(&self) -> Arc<CacheEntry> {
-            let entries = lock(&self.cache.entries);
-            entries.get(&self.bytes).and_then(Weak::upgrade).unwrap()
+            let entries = self.cache.entries.lock();
+            entries.values().flatten().find_map(Weak::upgrade).unwrap()
         }
     }
 
@@ -485,7 +526,7 @@ mod tests {
         ));
         drop(prepared);
         assert!(entry.upgrade().is_none(), "what nobody holds is let go of");
-        assert_eq!(lock(&setting.cache.entries).len(), 0);
+        assert_eq!(setting.cache.entries.lock().len(), 0);
     }
 
     #[tokio::test]

@@ -218,6 +218,7 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::{Read, Seek};
     use std::net::{TcpStream, UdpSocket};
     use std::os::unix::net::UnixStream;
     use std::process::{Command, id};
@@ -236,6 +237,8 @@ mod tests {
             max_artifact_bytes: 1 << 20,
             parent: std::os::unix::process::parent_id(),
         };
+        // As if it had been inherited.
+        let mut inherited = File::open("/etc/passwd").unwrap();
         let missing = enter(&settings);
         assert_eq!(missing, [""; 0], "this kernel has all of it");
         let mut possible = Vec::new();
@@ -244,6 +247,9 @@ mod tests {
                 possible.push(what);
             }
         };
+        let mut some = [0; 16];
+        attempt("read what is open", inherited.read(&mut some).is_ok());
+        attempt("seek in it", inherited.rewind().is_ok());
         attempt("read a file", File::open("/etc/passwd").is_ok());
         attempt("write a file", File::create("/tmp/confined").is_ok());
         attempt("list a folder", std::fs::read_dir("/").is_ok());
