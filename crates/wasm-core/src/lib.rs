@@ -13,6 +13,7 @@
 //! | run components | [`RuntimeEngine`], [`ComponentConfig`], [`ResourceLimits`] |
 //! | give them a world | [`MessageRouter`], [`ComponentStorage`], [`ComponentDirectory`], [`Clock`] |
 //! | decide what they may do | [`Permissions`], [`SecurityValidator`] |
+//! | write an engine | [`guest`], for what its guests call |
 //! | understand what went wrong | [`WasmError`] |
 //! | read `Component.toml` | `manifest`, with the feature of that name |
 //! | put JSON into payloads | [`MessagePayload`], with the feature `json` |
@@ -25,6 +26,7 @@ mod config;
 mod directory;
 mod engine;
 mod error;
+pub mod guest;
 mod id;
 mod import;
 mod kept;

@@ -209,7 +209,7 @@ impl WasmtimeEngine {
         let removed = {
             let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
             match slots.get(&handle.handle_id()) {
-                Some(slot) if slot.guest.handle == *handle => slots.remove(&handle.handle_id()),
+                Some(slot) if slot.guest.handle() == handle => slots.remove(&handle.handle_id()),
                 _ => None,
             }
         };
@@ -384,7 +384,7 @@ impl WasmtimeEngine {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots
             .get(&handle.handle_id())
-            .filter(|slot| slot.guest.handle == *handle)
+            .filter(|slot| slot.guest.handle() == handle)
             .cloned()
             .ok_or_else(|| WasmError::ComponentNotFound {
                 handle: handle.clone(),
@@ -452,7 +452,7 @@ impl Slot {
 
     fn not_found(&self) -> WasmError {
         WasmError::ComponentNotFound {
-            handle: self.guest.handle.clone(),
+            handle: self.guest.handle().clone(),
         }
     }
 
@@ -510,7 +510,7 @@ impl Turn {
         {
             let text = format!("shutdown before a restart failed: {error}");
             if let Some(line) = slot.guest.lines.admit_uncounted(text) {
-                tracing::warn!(component = %slot.guest.handle, "{line}");
+                tracing::warn!(component = %slot.guest.handle(), "{line}");
             }
         }
         match slot.start().await {

@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use wasm_core::ComponentId;
+use wasm_core::guest::GuestLog;
 use wasm_core::units::{format_bytes, format_count};
+use wasm_core::{Capability, CapabilityDenied, ComponentId, LogLevel};
 
 use crate::config::LogRate;
 
 /// Lines that one call may write to its log and its standard streams together.
 const LINES_PER_CALL: u32 = 256;
-
-/// Where a line is cut. Escaped, each byte may take ten times the room.
-pub(crate) const MAX_LINE_BYTES: usize = 2048;
 
 /// How often a component that writes too much is told of.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -64,6 +62,38 @@ impl Lines {
     /// A line about the component that is not of its call.
     pub(crate) fn admit_uncounted(&self, text: String) -> Option<String> {
         self.bucket.take(text.len()).then_some(text)
+    }
+}
+
+impl GuestLog for Lines {
+    fn write(&self, level: LogLevel, line: &dyn Fn() -> String) {
+        let Some(line) = self.admit(line) else {
+            return;
+        };
+        let component = &self.bucket.component;
+        macro_rules! event {
+            ($macro:ident) => {
+                tracing::$macro!(target: crate::COMPONENT_TARGET, %component, level = %level, "{line}")
+            };
+        }
+        match level {
+            LogLevel::Trace => event!(trace),
+            LogLevel::Debug => event!(debug),
+            LogLevel::Info => event!(info),
+            LogLevel::Warn => event!(warn),
+            LogLevel::Error => event!(error),
+        }
+    }
+
+    /// A line that is not kept is no news.
+    fn denied(&self, denied: &CapabilityDenied) {
+        if matches!(denied.capability, Capability::Log(_)) {
+            return;
+        }
+        let component = &self.bucket.component;
+        if let Some(line) = self.admit(|| denied.to_string()) {
+            tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{line}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,13 +37,6 @@ pub(crate) type MetadataFunc = TypedFunc<(), (WitMetadata,)>;
 pub(crate) type HealthFunc = TypedFunc<(), (WitHealth,)>;
 pub(crate) type ShutdownFunc = TypedFunc<(), (Result<(), WitComponentError>,)>;
 
-/// Messages that one call may send, each recipient of a broadcast counted.
-const MESSAGES_PER_CALL: u32 = 1024;
-
-/// Bytes of payload that one call may send, those of a broadcast counted once: twice
-/// what a component can hold under the usual ceiling.
-const SENT_BYTES_PER_CALL: u64 = 8 << 20;
-
 /// Fuel after which the count in the store is brought up to date: what a guest
 /// consumed in a loop is otherwise unknown when its deadline ends the loop. About a
 /// millisecond's worth, so that the yield which comes with it is as rare as that of
@@ -53,17 +46,11 @@ const FUEL_INTERVAL: u64 = 1_000_000;
 /// Whom a store belongs to: what stays the same over a restart, and what host
 /// functions may hold on to while they wait.
 pub(crate) struct Guest {
-    pub(crate) handle: ComponentHandle,
-    pub(crate) config: ComponentConfig,
-    pub(crate) services: HostServices,
-    pub(crate) lines: Lines,
+    pub(crate) calls: wasm_core::guest::Guest,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
-    messages_left: AtomicU32,
-    sent_bytes_left: AtomicU64,
-    /// Whether the instance is in its last call.
-    shuts_down: AtomicBool,
 }
 
 impl Guest {
@@ -74,52 +61,26 @@ impl Guest {
         account: HostAccount,
         lines: Lines,
     ) -> Self {
+        let lines = Arc::new(lines);
         Self {
             operations: Arc::new(Operations::new(handle.id().clone())),
             descriptors: Arc::new(Descriptors::new(handle.id().clone())),
             account,
-            handle,
-            config,
-            services,
+            calls: wasm_core::guest::Guest::new(handle, config, services, Arc::clone(&lines)),
             lines,
-            messages_left: AtomicU32::new(0),
-            sent_bytes_left: AtomicU64::new(0),
-            shuts_down: AtomicBool::new(false),
         }
     }
 
+    pub(crate) fn handle(&self) -> &ComponentHandle {
+        self.calls.handle()
+    }
+
     pub(crate) fn id(&self) -> &ComponentId {
-        self.handle.id()
+        self.calls.id()
     }
 
-    pub(crate) fn shuts_down(&self) -> bool {
-        self.shuts_down.load(Ordering::Relaxed)
-    }
-
-    fn refill(&self) {
-        self.messages_left
-            .store(MESSAGES_PER_CALL, Ordering::Relaxed);
-        self.sent_bytes_left
-            .store(SENT_BYTES_PER_CALL, Ordering::Relaxed);
-        self.lines.reset();
-    }
-
-    /// Takes messages to `recipients` that share `bytes` of payload from what the
-    /// running call may still send.
-    pub(crate) fn take_messages(&self, recipients: usize, bytes: usize) -> bool {
-        // One call runs at a time, so nobody else changes these in between.
-        let messages = self.messages_left.load(Ordering::Relaxed);
-        let payload = self.sent_bytes_left.load(Ordering::Relaxed);
-        let left = u32::try_from(recipients)
-            .ok()
-            .and_then(|recipients| messages.checked_sub(recipients))
-            .zip(payload.checked_sub(bytes as u64));
-        let Some((messages, payload)) = left else {
-            return false;
-        };
-        self.messages_left.store(messages, Ordering::Relaxed);
-        self.sent_bytes_left.store(payload, Ordering::Relaxed);
-        true
+    pub(crate) fn config(&self) -> &ComponentConfig {
+        self.calls.config()
     }
 }
 
@@ -142,17 +103,17 @@ pub struct HostState {
 impl HostState {
     /// Who is calling.
     pub fn handle(&self) -> &ComponentHandle {
-        &self.guest.handle
+        self.guest.handle()
     }
 
     /// What it was loaded with.
     pub fn config(&self) -> &ComponentConfig {
-        &self.guest.config
+        self.guest.config()
     }
 
     /// What the engine was given to serve it with.
     pub fn services(&self) -> &HostServices {
-        &self.guest.services
+        self.guest.calls.services()
     }
 
     /// Time left to the running call. A host function that waits longer is
@@ -329,7 +290,7 @@ impl StoreManager {
         meters: &Arc<Meters>,
     ) -> Result<Self, WasmError> {
         let mut store = new_store(compiled, guest, meters)?;
-        guest.shuts_down.store(false, Ordering::Relaxed);
+        guest.calls.begin_instance();
         let budget = begin_call(&mut store);
         let deadline = store.data().deadline;
         let mut pauses = 0;
@@ -344,7 +305,7 @@ impl StoreManager {
             component: guest.id(),
             bytes: &compiled.bytes,
             export: "instantiate",
-            limits: &guest.config.limits,
+            limits: &guest.config().limits,
             ended,
         };
         let error = match outcome {
@@ -421,8 +382,7 @@ impl StoreManager {
             return Ok(());
         };
         let function = lifecycle.shutdown;
-        let guest = &self.store.data().guest;
-        guest.shuts_down.store(true, Ordering::Relaxed);
+        self.store.data().guest.calls.begin_shutdown();
         let (outcome,) = self.call("shutdown", function, ()).await?;
         outcome.map_err(|error| WasmError::ShutdownFailed {
             component: self.id(),
@@ -481,7 +441,7 @@ impl StoreManager {
             component: guest.id(),
             bytes: &self.bytes,
             export,
-            limits: &guest.config.limits,
+            limits: &guest.config().limits,
             ended,
         };
         let error = match outcome {
@@ -548,7 +508,7 @@ fn new_store(
     })?;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_HOST_RESOURCES);
-    let limits = &guest.config.limits;
+    let limits = &guest.config().limits;
     let state = HostState {
         guest: Arc::clone(guest),
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(&meters.memory)),
@@ -616,7 +576,8 @@ fn begin_call(store: &mut Store<HostState>) -> u64 {
         epoch_yields: 0,
         fuel_left: budget,
     };
-    state.guest.refill();
+    state.guest.calls.begin_call();
+    state.guest.lines.reset();
     state.limiter.take_denied();
     budget
 }
@@ -638,7 +599,7 @@ fn end_call(store: &mut Store<HostState>, budget: u64, pauses: u64) -> EndedCall
         most_in_bounds: most_in_bounds(
             fuel_yields,
             FUEL_INTERVAL,
-            state.guest.config.limits.memory_bytes(),
+            state.guest.config().limits.memory_bytes(),
         ),
         denied: state.limiter.take_denied(),
     }

@@ -205,7 +205,7 @@ impl ModelEngine {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots
             .get(&handle.handle_id())
-            .filter(|slot| slot.guest.handle == *handle)
+            .filter(|slot| slot.guest.calls.handle() == handle)
             .cloned()
             .ok_or_else(|| not_found(handle))
     }
@@ -228,7 +228,7 @@ impl ModelEngine {
         let outcome = detached(handle.id(), async move {
             let mut turn = Turn::of(slot).await?;
             if watch.strong_count() == 0 {
-                return Err(not_found(&turn.slot.guest.handle));
+                return Err(not_found(turn.slot.guest.calls.handle()));
             }
             turn.call(export, call).await
         })
@@ -331,7 +331,7 @@ impl Slot {
         fuel_consumed: u64,
         denied: Option<u64>,
     ) -> WasmError {
-        let limits = &self.guest.config.limits;
+        let limits = &self.guest.config().limits;
         let component = self.guest.id().clone();
         let (export, frames) = (export.into(), Box::default());
         let (resource, limit, requested) = match stop {
@@ -415,12 +415,12 @@ impl Turn {
         // A task that has done much already must stand in line all the same.
         let turn = unconstrained(Arc::clone(&slot.turns).acquire_owned()).await;
         let Ok(turn) = turn else {
-            return Err(not_found(&slot.guest.handle));
+            return Err(not_found(slot.guest.calls.handle()));
         };
         let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
         // It may have been unloaded between the two.
         if slot.turns.is_closed() {
-            return Err(not_found(&slot.guest.handle));
+            return Err(not_found(slot.guest.calls.handle()));
         }
         Ok(Self {
             slot,
@@ -561,10 +561,10 @@ impl RuntimeEngine for ModelEngine {
         async_runtime()?;
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
+        let services = self.services.clone();
         let slot = Slot::new(Guest {
-            handle: handle.clone(),
-            config,
-            services: self.services.clone(),
+            // Who may log is all there is to see: what is logged goes nowhere.
+            calls: wasm_core::guest::Guest::new(handle.clone(), config, services, ()),
             lifecycle,
             usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Busy))),
         });

@@ -817,7 +817,9 @@ fn a_day_in_the_cafe_is_as_it_is_told() {
     // Not what is said at the beginning, and below an error.
     let is_of_the_day = |line: &&str| {
         let of_component = !line.starts_with(' ') && line.contains("cafe/");
-        of_component && !line.ends_with(" is loaded") && !line.starts_with("note: ")
+        // With how long it took, where it took long.
+        let of_loading = line.contains(" is loaded") || line.starts_with("compiling ");
+        of_component && !of_loading && !line.starts_with("note: ")
     };
     let mut said: Vec<&str> = ended.stderr.lines().filter(is_of_the_day).collect();
     // Components do not wait for each other.

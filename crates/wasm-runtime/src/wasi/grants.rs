@@ -35,9 +35,7 @@ pub(crate) struct UnreadableDir {
 
 impl WasiGrants {
     pub(crate) fn new(guest: &Arc<Guest>, account: HostAccount) -> Result<Self, UnreadableDir> {
-        let Guest {
-            config, services, ..
-        } = &**guest;
+        let (config, services) = (guest.config(), guest.calls.services());
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
         let mut files = Files::new(account, &guest.operations, &guest.descriptors);

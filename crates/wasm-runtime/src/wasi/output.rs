@@ -11,9 +11,9 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use wasm_core::guest::MAX_LINE_BYTES;
 use wasm_core::text::Escaped;
 
-use crate::lines::MAX_LINE_BYTES;
 use crate::store::Guest;
 
 /// The standard streams' permit for one write.

@@ -1,5 +1,5 @@
-//! What a fixture may call: each function checks what the guest says, then the
-//! permissions, then calls a service.
+//! What a fixture may call: it lifts the arguments, calls the host as a guest of any engine
+//! does, and lowers the result.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,34 +9,17 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentId, ComponentInfo, ComponentMessage, ComponentStorage,
-    CorrelationId, HealthStatus, LogLevel, MessagingError, StorageError, StorageUsage, Timestamp,
+    ComponentId, ComponentInfo, CorrelationId, InvalidComponentId, LogLevel, MessagingError,
+    StorageError, StorageUsage, Timestamp,
 };
 
 use super::call::{Run, Stop};
-use super::instance::{Case, Guest, HOST_CALL_FUEL, Instance, bad_utf8};
-
-/// Messages that one call may send, each recipient of a broadcast counted.
-pub(super) const MESSAGES_PER_CALL: u32 = 1_024;
-
-/// Bytes of payload that one call may send, those of a broadcast counted once.
-pub(super) const SENT_BYTES_PER_CALL: u64 = 8 << 20;
+use super::instance::{Case, HOST_CALL_FUEL, Instance, bad_utf8};
 
 /// What a component may wait for an answer, as [`OnMessage::Request`] says.
 ///
 /// [`OnMessage::Request`]: wasm_fixtures::OnMessage::Request
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_000);
-
-/// Components that are listed; a guest that may see more is shown the first.
-const MAX_LISTED_COMPONENTS: usize = 1_024;
-
-/// Entries asked of a directory at a time.
-const DIRECTORY_PAGE: usize = 256;
-
-/// Keys that are listed; where more match, it is an error.
-const MAX_LISTED_KEYS: usize = 4_096;
-
-const MAX_KEY_BYTES: usize = 1_024;
 
 /// An id as a guest writes it, which need not be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,10 +70,19 @@ impl Target {
     }
 
     /// As it reaches the host, which takes no string that is not UTF-8.
-    fn lift(&self) -> Run<Result<ComponentId, String>> {
+    fn lift(&self) -> Run<Lifted<'_>> {
         let (namespace, name) = (utf8(&self.namespace)?, utf8(&self.name)?);
-        let id = ComponentId::new(namespace, name, utf8(&self.instance)?);
-        Ok(id.map_err(|error| error.to_string()))
+        Ok(Lifted(namespace, name, utf8(&self.instance)?))
+    }
+}
+
+struct Lifted<'a>(&'a str, &'a str, &'a str);
+
+impl TryFrom<Lifted<'_>> for ComponentId {
+    type Error = InvalidComponentId;
+
+    fn try_from(Lifted(namespace, name, instance): Lifted<'_>) -> Result<Self, Self::Error> {
+        Self::new(namespace, name, instance)
     }
 }
 
@@ -106,106 +98,6 @@ fn utf8(bytes: &[u8]) -> Run<&str> {
     std::str::from_utf8(bytes).map_err(|_| bad_utf8())
 }
 
-impl Guest {
-    fn check(&self, capability: Capability) -> Result<(), CapabilityDenied> {
-        let validator = &self.services.validator;
-        let checked = if self.config.permissions.allows(&capability) {
-            validator.validate(&self.handle, &capability)
-        } else {
-            Err(CapabilityDenied::not_granted(capability))
-        };
-        checked.inspect_err(|denied| validator.denied(&self.handle, denied))
-    }
-
-    /// The message as it goes to the router, if the component may send it.
-    fn outgoing(
-        &self,
-        target: Result<ComponentId, String>,
-        payload: Bytes,
-        capability: fn(ComponentId) -> Capability,
-    ) -> Result<ComponentMessage, MessagingError> {
-        let target = target.map_err(MessagingError::InvalidMessage)?;
-        self.check(capability(target.clone()))
-            .map_err(|denied| MessagingError::DeliveryFailed(denied.to_string()))?;
-        let message = ComponentMessage::new(self.id().clone(), target, payload);
-        Ok(message.with_timestamp(self.services.clock.now()))
-    }
-
-    fn may_see(&self, id: &ComponentId) -> bool {
-        id == self.id() || self.config.permissions.reaches(id)
-    }
-
-    async fn visible_components(&self) -> Vec<ComponentId> {
-        let mut visible = Vec::new();
-        let mut after: Option<ComponentId> = None;
-        while visible.len() < MAX_LISTED_COMPONENTS {
-            let directory = &self.services.directory;
-            let page = directory.list(after.as_ref(), DIRECTORY_PAGE).await;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            visible.extend(page.into_iter().filter(|id| self.may_see(id)));
-        }
-        visible.truncate(MAX_LISTED_COMPONENTS);
-        if let Err(place) = visible.binary_search(self.id()) {
-            visible.insert(place, self.id().clone());
-        }
-        visible
-    }
-
-    /// `None` for what is not there and for what is not to be seen.
-    async fn component_info(&self, id: ComponentId) -> Result<ComponentInfo, String> {
-        let not_found = || format!("no component {id} is loaded");
-        if !self.may_see(&id) {
-            return Err(not_found());
-        }
-        if let Some(info) = self.services.directory.info(&id).await {
-            return Ok(info);
-        }
-        if id != *self.id() {
-            return Err(not_found());
-        }
-        Ok(ComponentInfo {
-            name: id.name().to_owned(),
-            version: String::new(),
-            health: HealthStatus::Unknown,
-            id,
-        })
-    }
-
-    /// The store, if the component may use it.
-    fn storage(&self) -> Result<&dyn ComponentStorage, StorageError> {
-        self.check(Capability::Storage)
-            .map_err(|denied| StorageError::Io(denied.to_string()))?;
-        Ok(&*self.services.storage)
-    }
-
-    /// The same, if the key is one.
-    fn storage_with(&self, key: &str) -> Result<&dyn ComponentStorage, StorageError> {
-        let storage = self.storage()?;
-        if (1..=MAX_KEY_BYTES).contains(&key.len()) {
-            return Ok(storage);
-        }
-        let length = key.len();
-        let reason = format!("it has {length} bytes; a key has 1 to {MAX_KEY_BYTES}");
-        Err(StorageError::InvalidKey(reason))
-    }
-
-    fn quota_bytes(&self) -> u64 {
-        self.config.permissions.storage.unwrap_or(0)
-    }
-
-    async fn list_keys(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
-        let limit = MAX_LISTED_KEYS + 1;
-        let storage = self.storage()?;
-        let keys = storage.list_keys(self.id(), prefix, None, limit).await?;
-        if keys.len() > MAX_LISTED_KEYS {
-            let reason = format!("more than {MAX_LISTED_KEYS} keys match; ask for a longer prefix");
-            return Err(StorageError::Io(reason));
-        }
-        Ok(keys)
-    }
-}
-
 /// Each is called as `handle-message` calls it, and ends with the call.
 impl Instance {
     /// Calls a service on behalf of the guest. A guest that comes back too late is
@@ -218,26 +110,6 @@ impl Instance {
         Ok(output)
     }
 
-    /// Takes messages to `recipients` that share a payload from what the call may
-    /// still send.
-    fn take_messages(&mut self, recipients: usize, payload: &Bytes) -> Result<(), MessagingError> {
-        let messages = u32::try_from(recipients)
-            .ok()
-            .and_then(|recipients| self.messages_left.checked_sub(recipients));
-        let bytes = self.sent_bytes_left.checked_sub(payload.len() as u64);
-        let left = messages.zip(bytes).ok_or(MessagingError::QueueFull)?;
-        (self.messages_left, self.sent_bytes_left) = left;
-        Ok(())
-    }
-
-    fn is_there_for_an_answer(&self) -> Result<(), MessagingError> {
-        if self.shuts_down {
-            let reason = "a component that shuts down is not there for the answer";
-            return Err(MessagingError::InvalidMessage(reason.to_owned()));
-        }
-        Ok(())
-    }
-
     pub(super) async fn send(
         &mut self,
         target: &Target,
@@ -245,16 +117,7 @@ impl Instance {
     ) -> Run<Result<(), MessagingError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (target, guest) = (target.lift()?, Arc::clone(&self.guest));
-        let message = self
-            .take_messages(1, &payload)
-            .and_then(|()| guest.outgoing(target, payload, Capability::Send));
-        let sent = match message {
-            Ok(message) => {
-                let router = &guest.services.router;
-                self.host(router.send(&guest.handle, message)).await?
-            }
-            Err(error) => Err(error),
-        };
+        let sent = self.host(guest.calls.send(target, payload)).await?;
         self.lower_messaging(sent)
     }
 
@@ -265,18 +128,8 @@ impl Instance {
     ) -> Run<Result<CorrelationId, MessagingError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (target, guest) = (target.lift()?, Arc::clone(&self.guest));
-        let message = self
-            .is_there_for_an_answer()
-            .and_then(|()| self.take_messages(1, &payload))
-            .and_then(|()| guest.outgoing(target, payload, Capability::Request));
-        let requested = match message {
-            Ok(message) => {
-                let router = &guest.services.router;
-                let request = router.request(&guest.handle, message, REQUEST_TIMEOUT);
-                self.host(request).await?
-            }
-            Err(error) => Err(error),
-        };
+        let request = guest.calls.request(target, payload, REQUEST_TIMEOUT);
+        let requested = self.host(request).await?;
         if let Ok(correlation) = &requested {
             self.allocate(1, correlation.as_str().len())?;
         }
@@ -289,13 +142,10 @@ impl Instance {
     ) -> Run<Result<(), MessagingError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (request, guest) = (CorrelationId::from(utf8(request)?), Arc::clone(&self.guest));
-        let router = &guest.services.router;
-        let cancelled = self.host(router.cancel_request(&guest.handle, &request));
-        let cancelled = cancelled.await?;
+        let cancelled = self.host(guest.calls.cancel_request(&request)).await?;
         self.lower_messaging(cancelled)
     }
 
-    /// Checks all before it sends any; each recipient counts.
     pub(super) async fn broadcast(
         &mut self,
         targets: &[Target],
@@ -304,20 +154,7 @@ impl Instance {
         self.consume(HOST_CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
         let targets: Vec<_> = targets.iter().map(Target::lift).collect::<Run<_>>()?;
-        let messages: Result<Vec<_>, _> =
-            self.take_messages(targets.len(), &payload).and_then(|()| {
-                targets
-                    .into_iter()
-                    .map(|target| guest.outgoing(target, payload.clone(), Capability::Broadcast))
-                    .collect()
-            });
-        let sent = match messages {
-            Ok(messages) => {
-                let router = &guest.services.router;
-                self.host(router.broadcast(&guest.handle, messages)).await?
-            }
-            Err(error) => Err(error),
-        };
+        let sent = self.host(guest.calls.broadcast(targets, payload)).await?;
         self.lower_messaging(sent)
     }
 
@@ -331,15 +168,13 @@ impl Instance {
     /// What is logged goes nowhere: who may log is all there is to see.
     pub(super) fn log(&mut self, level: LogLevel, message: &[u8]) -> Run<()> {
         self.consume(HOST_CALL_FUEL)?;
-        utf8(message)?;
-        // Refused and dropped look the same to the guest.
-        let _ = self.guest.check(Capability::Log(level));
+        self.guest.calls.log(level, utf8(message)?, &[]);
         Ok(())
     }
 
     pub(super) fn now(&mut self) -> Run<Timestamp> {
         self.consume(HOST_CALL_FUEL)?;
-        Ok(self.guest.services.clock.now())
+        Ok(self.guest.calls.now())
     }
 
     pub(super) async fn sleep(&mut self, millis: u64) -> Run<()> {
@@ -350,7 +185,7 @@ impl Instance {
     pub(super) async fn list_components(&mut self) -> Run<Vec<ComponentId>> {
         self.consume(HOST_CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
-        let ids = self.host(guest.visible_components()).await?;
+        let ids = self.host(guest.calls.list_components()).await?;
         self.allocate(4, ids.len() * 24)?;
         ids.iter().try_for_each(|id| self.lower_id(id))?;
         Ok(ids)
@@ -363,11 +198,8 @@ impl Instance {
     ) -> Run<Result<ComponentInfo, &'static str>> {
         self.consume(HOST_CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
-        let info = match target.lift()? {
-            Ok(id) => self.host(guest.component_info(id)).await?,
-            Err(error) => Err(error),
-        };
-        let info = match info {
+        let info = self.host(guest.calls.component_info(target.lift()?));
+        let info = match info.await? {
             Ok(info) => info,
             Err(text) => {
                 self.allocate(1, text.len())?;
@@ -387,10 +219,7 @@ impl Instance {
     ) -> Run<Result<Option<Bytes>, StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (key, guest) = (utf8(key)?, Arc::clone(&self.guest));
-        let value = match guest.storage_with(key) {
-            Ok(storage) => self.host(storage.get(guest.id(), key)).await?,
-            Err(error) => Err(error),
-        };
+        let value = self.host(guest.calls.get(key)).await?;
         if let Ok(Some(value)) = &value {
             self.allocate(1, value.len())?;
         }
@@ -404,33 +233,21 @@ impl Instance {
     ) -> Run<Result<(), StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (key, guest) = (utf8(key)?, Arc::clone(&self.guest));
-        let set = match guest.storage_with(key) {
-            Ok(storage) => {
-                let set = storage.set(guest.id(), key, value, guest.quota_bytes());
-                self.host(set).await?
-            }
-            Err(error) => Err(error),
-        };
+        let set = self.host(guest.calls.set(key, value)).await?;
         self.lower_storage(set)
     }
 
     pub(super) async fn storage_delete(&mut self, key: &[u8]) -> Run<Result<(), StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (key, guest) = (utf8(key)?, Arc::clone(&self.guest));
-        let deleted = match guest.storage_with(key) {
-            Ok(storage) => self.host(storage.delete(guest.id(), key)).await?,
-            Err(error) => Err(error),
-        };
+        let deleted = self.host(guest.calls.delete(key)).await?;
         self.lower_storage(deleted)
     }
 
     pub(super) async fn storage_exists(&mut self, key: &[u8]) -> Run<Result<bool, StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (key, guest) = (utf8(key)?, Arc::clone(&self.guest));
-        let exists = match guest.storage_with(key) {
-            Ok(storage) => self.host(storage.exists(guest.id(), key)).await?,
-            Err(error) => Err(error),
-        };
+        let exists = self.host(guest.calls.exists(key)).await?;
         self.lower_storage(exists)
     }
 
@@ -440,7 +257,7 @@ impl Instance {
     ) -> Run<Result<Vec<String>, StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let (prefix, guest) = (utf8(prefix)?, Arc::clone(&self.guest));
-        let keys = self.host(guest.list_keys(prefix)).await?;
+        let keys = self.host(guest.calls.list_keys(prefix)).await?;
         if let Ok(keys) = &keys {
             self.allocate(4, keys.len() * 8)?;
             for key in keys {
@@ -454,11 +271,8 @@ impl Instance {
     pub(super) async fn storage_usage(&mut self) -> Run<Result<(StorageUsage, u64), StorageError>> {
         self.consume(HOST_CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
-        let usage = match guest.storage() {
-            Ok(storage) => self.host(storage.usage(guest.id())).await?,
-            Err(error) => Err(error),
-        };
-        self.lower_storage(usage.map(|usage| (usage, guest.quota_bytes())))
+        let usage = self.host(guest.calls.storage_usage()).await?;
+        self.lower_storage(usage)
     }
 
     /// An error comes with its text.

@@ -8,9 +8,9 @@ use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, CorrelationId, GuestError, HealthStatus, HostServices, LifecycleError,
-    LogLevel, MessagePayload, Timestamp, Trap,
+    ComponentConfig, ComponentId, ComponentMessage, ComponentMetadata, ComponentUsage,
+    CorrelationId, GuestError, HealthStatus, LifecycleError, LogLevel, MessagePayload, Timestamp,
+    Trap,
 };
 use wasm_fixtures::{
     CONTROL_CHARACTERS, Lifecycle, METADATA, OnCallback, OnHealth, OnInitialize, OnMessage,
@@ -18,7 +18,7 @@ use wasm_fixtures::{
 };
 
 use super::call::{Run, Stop};
-use super::host::{MESSAGES_PER_CALL, SENT_BYTES_PER_CALL, Target, cut};
+use super::host::{Target, cut};
 use super::memory::{Denied, Memory, TABLE_ELEMENT_BYTES};
 
 /// Fuel of a call in which nothing else happens.
@@ -45,9 +45,7 @@ const MESSAGE_BYTES: u64 = 104;
 
 /// Whom an instance belongs to: what stays the same over a restart.
 pub(super) struct Guest {
-    pub(super) handle: ComponentHandle,
-    pub(super) config: ComponentConfig,
-    pub(super) services: HostServices,
+    pub(super) calls: wasm_core::guest::Guest,
     /// `None` for a component that takes no messages.
     pub(super) lifecycle: Option<Lifecycle>,
     pub(super) usage: Arc<Mutex<ComponentUsage>>,
@@ -55,7 +53,11 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn id(&self) -> &ComponentId {
-        self.handle.id()
+        self.calls.id()
+    }
+
+    pub(super) fn config(&self) -> &ComponentConfig {
+        self.calls.config()
     }
 }
 
@@ -66,10 +68,6 @@ pub(super) type Answer = Result<Option<MessagePayload>, GuestError>;
 pub(super) struct Instance {
     pub(super) guest: Arc<Guest>,
     pub(super) deadline: Instant,
-    pub(super) messages_left: u32,
-    pub(super) sent_bytes_left: u64,
-    /// Whether it is in its last call.
-    pub(super) shuts_down: bool,
     fuel_consumed: u64,
     memory: Memory,
     messages: u64,
@@ -80,13 +78,10 @@ pub(super) struct Instance {
 impl Instance {
     /// Before it is instantiated.
     pub(super) fn new(guest: &Arc<Guest>) -> Self {
-        let limit = guest.config.limits.memory_bytes();
+        let limit = guest.config().limits.memory_bytes();
         Self {
             guest: Arc::clone(guest),
             deadline: Instant::now(),
-            messages_left: 0,
-            sent_bytes_left: 0,
-            shuts_down: false,
             fuel_consumed: 0,
             memory: Memory::new(limit, Arc::clone(&guest.usage)),
             messages: 0,
@@ -97,9 +92,8 @@ impl Instance {
 
     /// Gives the call its full budgets and returns its deadline.
     pub(super) fn begin_call(&mut self) -> Instant {
-        self.deadline = Instant::now() + self.guest.config.limits.timeout();
-        self.messages_left = MESSAGES_PER_CALL;
-        self.sent_bytes_left = SENT_BYTES_PER_CALL;
+        self.deadline = Instant::now() + self.guest.config().limits.timeout();
+        self.guest.calls.begin_call();
         self.fuel_consumed = 0;
         self.memory.take_denied();
         self.deadline
@@ -113,6 +107,7 @@ impl Instance {
 
     /// Makes its memories and runs its start functions.
     pub(super) async fn instantiate(&mut self, lifecycle: Lifecycle) -> Run<()> {
+        self.guest.calls.begin_instance();
         self.memory.instantiate(&lifecycle)?;
         match lifecycle.initialize {
             OnInitialize::SpinBefore => Err(self.spin().await),
@@ -126,7 +121,7 @@ impl Instance {
     ) -> Run<Result<(), LifecycleError>> {
         self.consume(CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
-        let config = &guest.config;
+        let config = guest.config();
         self.allocate(4, config.env.len() * 16)?;
         for (name, value) in &config.env {
             self.allocate(1, name.len())?;
@@ -317,7 +312,7 @@ impl Instance {
         &mut self,
         lifecycle: Lifecycle,
     ) -> Run<Result<(), LifecycleError>> {
-        self.shuts_down = true;
+        self.guest.calls.begin_shutdown();
         self.consume(CALL_FUEL)?;
         match lifecycle.shutdown {
             OnShutdown::Ok => Ok(Ok(())),
@@ -456,7 +451,7 @@ impl Instance {
 
     fn show_configuration(&mut self, payload: &[u8]) -> Run<Answer> {
         let guest = Arc::clone(&self.guest);
-        let config = &guest.config;
+        let config = guest.config();
         match payload {
             b"env" => {
                 let entries = config.env.iter();
@@ -607,7 +602,7 @@ impl Instance {
     }
 
     pub(super) fn consume(&mut self, fuel: u64) -> Run<()> {
-        let budget = self.guest.config.limits.fuel().unwrap_or(u64::MAX);
+        let budget = self.guest.config().limits.fuel().unwrap_or(u64::MAX);
         let consumed = self.fuel_consumed.saturating_add(fuel);
         self.fuel_consumed = consumed.min(budget);
         if consumed > budget {
@@ -619,7 +614,7 @@ impl Instance {
     /// Consumes a unit of fuel in a nanosecond. What is left of the budget is gone at
     /// once, as far as the time would do for it; if not, the deadline comes first.
     async fn spin(&mut self) -> Stop {
-        let limits = &self.guest.config.limits;
+        let limits = &self.guest.config().limits;
         let nanos = u64::try_from(limits.timeout().as_nanos()).unwrap_or(u64::MAX);
         if limits.fuel().is_some_and(|budget| budget <= nanos) {
             let budget = limits.fuel().unwrap_or(u64::MAX);

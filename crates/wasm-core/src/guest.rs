@@ -1,0 +1,123 @@
+//! What every engine does the same way when a guest calls its host: what the call has
+//! left, whether the component may, and which service is asked, in this order.
+//!
+//! An engine makes a [`Guest`] for each loaded component, tells it of each instance and
+//! each call that begins, and calls one method for each function of the contract that a
+//! guest can import. It only lifts the arguments and lowers the result.
+
+mod budget;
+mod directory;
+mod log;
+mod messaging;
+mod storage;
+
+use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{
+    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, HostServices,
+    Timestamp,
+};
+
+use budget::Budget;
+pub use log::{GuestLog, MAX_LINE_BYTES};
+
+/// A loaded component as its host knows it: the same over all its restarts.
+pub struct Guest {
+    handle: ComponentHandle,
+    config: ComponentConfig,
+    services: HostServices,
+    log: Box<dyn GuestLog>,
+    budget: Budget,
+    is_shutting_down: AtomicBool,
+}
+
+impl Guest {
+    /// `log` takes what the component logs and what it was denied.
+    pub fn new(
+        handle: ComponentHandle,
+        config: ComponentConfig,
+        services: HostServices,
+        log: impl GuestLog + 'static,
+    ) -> Self {
+        Self {
+            handle,
+            config,
+            services,
+            log: Box::new(log),
+            budget: Budget::default(),
+            is_shutting_down: AtomicBool::new(false),
+        }
+    }
+
+    /// The handle that the engine gave it.
+    pub fn handle(&self) -> &ComponentHandle {
+        &self.handle
+    }
+
+    /// The component's id, which is the sender of all it sends; `self-id` of the contract.
+    pub fn id(&self) -> &ComponentId {
+        self.handle.id()
+    }
+
+    /// What it was loaded with.
+    pub fn config(&self) -> &ComponentConfig {
+        &self.config
+    }
+
+    /// What the engine was given to serve it with.
+    pub fn services(&self) -> &HostServices {
+        &self.services
+    }
+
+    /// An instance begins, which may make requests until it [shuts
+    /// down](Self::begin_shutdown).
+    pub fn begin_instance(&self) {
+        self.is_shutting_down.store(false, Ordering::Relaxed);
+    }
+
+    /// Gives the call that begins its full budgets, whichever export it calls.
+    pub fn begin_call(&self) {
+        self.budget.refill();
+    }
+
+    /// The next call of the instance is its last, `shutdown`, in which it makes no requests.
+    pub fn begin_shutdown(&self) {
+        self.is_shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// `current-time` of the contract; nothing has to be granted for it.
+    pub fn now(&self) -> Timestamp {
+        self.services.clock.now()
+    }
+
+    /// Whether the component may do something: whether it was granted when it was loaded,
+    /// and then, whether the validator has not taken it back. A denial is told to the
+    /// validator and to the log.
+    ///
+    /// # Errors
+    /// [`CapabilityDenied`] with the reason.
+    pub fn check(&self, capability: Capability) -> Result<(), CapabilityDenied> {
+        let validator = &self.services.validator;
+        let checked = if self.config.permissions.allows(&capability) {
+            validator.validate(&self.handle, &capability)
+        } else {
+            Err(CapabilityDenied::not_granted(capability))
+        };
+        checked.inspect_err(|denied| {
+            validator.denied(&self.handle, denied);
+            self.log.denied(denied);
+        })
+    }
+}
+
+impl Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
