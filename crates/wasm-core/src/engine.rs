@@ -16,10 +16,18 @@ use crate::{
 /// [`ResourceLimits`](crate::ResourceLimits); time counts from when the guest
 /// begins, not while the call waits for its turn. Memory is a total over all
 /// memories and tables of the instance. This holds for every export and while
-/// instantiating.
+/// instantiating. A guest is never stopped before its time is up; on a machine that
+/// has time for it, it is stopped within 10 ms after.
 ///
 /// *Order.* Calls to one handle run one at a time, in the order in which their
-/// futures were first polled. Calls to different handles run in parallel.
+/// futures were first polled. Calls to different handles run in parallel. Where an
+/// engine has one thread for all its guests, one that computes may hold up the others
+/// until it waits or ends.
+///
+/// *Begun.* A call has begun once its guest is entered; until it ends,
+/// [`usage`](Self::usage) says [`ComponentState::Busy`](crate::ComponentState::Busy).
+/// Before that it waits for its turn. An engine may let it wait although nothing is
+/// ahead of it, and may answer some time after it has ended.
 ///
 /// *Answers.* A guest that returns an error has answered: the call ends in
 /// [`WasmError::GuestError`] and the component stays ready.
@@ -68,13 +76,15 @@ pub trait RuntimeEngine: Send + Sync {
     /// Validates, links, instantiates and calls `initialize`, all under the limits.
     ///
     /// The same id and bytes may be loaded any number of times; each is an instance
-    /// of its own, with a number that the engine never gives again. A component
-    /// that does not export `component-lifecycle` is loaded without `initialize`.
-    /// If any step fails or the future is dropped, nothing is left behind.
+    /// of its own, with a number that the engine never gives again. Numbers come in no
+    /// given order. A component that does not export `component-lifecycle` is loaded
+    /// without `initialize`. If any step fails or the future is dropped, nothing is left
+    /// behind.
     ///
     /// # Errors
     /// One for which [`WasmError::is_load_error`] holds, or a trap or a limit: an
     /// initial memory over the limit, a start function or `initialize` that goes wrong.
+    /// Of several things that are wrong, any one is told.
     /// [`WasmError::Unsupported`] where the engine cannot run.
     async fn load_component(
         &self,
@@ -84,7 +94,8 @@ pub trait RuntimeEngine: Send + Sync {
     ) -> Result<ComponentHandle, WasmError>;
 
     /// Lets the running call end, withdraws the waiting ones, calls `shutdown` and
-    /// frees everything. An unknown handle is fine.
+    /// frees everything. An unknown handle is fine. What is freed may be freed a little
+    /// later.
     ///
     /// From the first poll on, further calls are
     /// [`WasmError::ComponentNotFound`]. Dropping the future does not stop the
@@ -137,7 +148,8 @@ pub trait RuntimeEngine: Send + Sync {
     /// As [`call_handle_message`](Self::call_handle_message).
     async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError>;
 
-    /// Answers at once, also while a call runs or the component has failed.
+    /// Answers at once, also while a call runs or the component has failed. At once means
+    /// that it waits for no guest and no service; its first poll need not be enough.
     ///
     /// # Errors
     /// [`WasmError::ComponentNotFound`] only.

@@ -88,16 +88,19 @@ pub enum Feature {
     HostPanics,
     /// Links WASI 0.2.
     Wasi,
+    /// Runs others beside guests that compute, however many these are.
+    Parallel,
 }
 
 impl Feature {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Fuel,
         Self::MemoryCeiling,
         Self::MessageBudget,
         Self::HostPanics,
         Self::Wasi,
+        Self::Parallel,
     ];
 }
 

@@ -97,6 +97,7 @@ static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 pub struct ModelEngine {
     memory_ceiling_bytes: u64,
     max_component_bytes: u64,
+    numbers: fn(u64) -> u64,
     services: HostServices,
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
 }
@@ -124,6 +125,7 @@ impl ModelEngine {
         Self {
             memory_ceiling_bytes: ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES,
             max_component_bytes: MAX_COMPONENT_BYTES,
+            numbers: |count| count,
             services,
             slots: RwLock::default(),
         }
@@ -140,6 +142,15 @@ impl ModelEngine {
     #[must_use]
     pub fn with_max_component_bytes(mut self, bytes: u64) -> Self {
         self.max_component_bytes = bytes;
+        self
+    }
+
+    /// Numbers handles otherwise than 1, 2, 3 and so on, counted over all engines of the
+    /// process: a handle has the number that `numbers` makes of its count, and no two
+    /// counts may have the same.
+    #[must_use]
+    pub fn with_numbers(mut self, numbers: fn(u64) -> u64) -> Self {
+        self.numbers = numbers;
         self
     }
 
@@ -559,7 +570,7 @@ impl RuntimeEngine for ModelEngine {
     ) -> Result<ComponentHandle, WasmError> {
         let lifecycle = self.validate(id, &bytes, &config)?;
         async_runtime()?;
-        let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
+        let number = (self.numbers)(NEXT_HANDLE.fetch_add(1, Ordering::Relaxed));
         let handle = ComponentHandle::new(id.clone(), number);
         let services = self.services.clone();
         let slot = Slot::new(Guest {

@@ -21,6 +21,17 @@ const NOTHING_TO_PROVE: [&str; 5] = [
      another forwards it.",
 ];
 
+/// What the contract leaves to an engine; `tests/right_engines` has one that does so.
+const LEFT_TO_THE_ENGINE: [&str; 5] = [
+    "Where an engine has one thread for all its guests, one that computes may hold up the \
+     others until it waits or ends.",
+    "Before that it waits for its turn.",
+    "An engine may let it wait although nothing is ahead of it, and may answer some time after \
+     it has ended.",
+    "Numbers come in no given order.",
+    "What is freed may be freed a little later.",
+];
+
 /// The documentation in a source file, one string for each run of comment lines,
 /// with links reduced to their text.
 fn documentation(source: &str) -> Vec<String> {
@@ -146,7 +157,8 @@ fn every_sentence_of_the_engines_contract_is_quoted() {
             let proven = quoted
                 .iter()
                 .any(|quoted| sentence.contains(quoted) || quoted.contains(sentence.as_str()));
-            if !proven && !NOTHING_TO_PROVE.contains(&&*sentence) {
+            let left_out = [&NOTHING_TO_PROVE[..], &LEFT_TO_THE_ENGINE];
+            if !proven && !left_out.concat().contains(&&*sentence) {
                 unproven.push(sentence);
             }
         }

@@ -6,16 +6,16 @@ use tokio::time::Instant;
 use wasm_core::{ComponentConfig, ComponentState, HostServices, Resource, Timestamp, WasmError};
 use wasm_fixtures::{
     CALLBACK, DIRECTORY, ECHO, Fixture, GROW, GROW_FOREVER, GROW_SURVIVES, INIT_SENDS,
-    MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SLEEP_FOREVER, SLEEPER, SPIN,
-    SPIN_IN_HEALTH, SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, STORE, TABLE_BOMB,
-    WASI_SLEEP,
+    MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SHUTDOWN_SENDS, SLEEP_FOREVER,
+    SLEEPER, SPIN, SPIN_IN_HEALTH, SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, STORE,
+    TABLE_BOMB, WASI_SLEEP,
 };
 
 use super::lab::{
-    AMPLE, KIB, MIB, SHORT, all_permissions, begin, exceeded, fuelled, limited, timed, timed_out,
-    with_memory,
+    AMPLE, KIB, MIB, SHORT, all_permissions, around, begin, exceeded, fuelled, limited, timed,
+    timed_out, tolerance, with_memory,
 };
-use super::probes::{GatedRouter, Stuck};
+use super::probes::{GatedRouter, SlowRouter, Stuck};
 use super::{Engine, Feature, Lab};
 use crate::ManualClock;
 use crate::suite::{Case, cases};
@@ -54,10 +54,17 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             asking_for_memory_without_end_takes_time,
             asking_for_memory_without_end_takes_fuel needs Feature::Fuel,
         ],
+        "A guest is never stopped before its time is up; on a machine that has time for it, it \
+         is stopped within 10 ms after." => [
+            a_deadline_comes_when_it_is_due,
+            a_message_has_its_time_and_no_more,
+            an_initialize_has_its_time_and_no_more,
+            an_initialize_of_a_restart_has_its_time_and_no_more,
+            a_shutdown_has_its_time_and_no_more,
+        ],
         "`timeout` is wall-clock time per call; `fuel` is per call and roughly one per \
          WebAssembly instruction, `None` only if the operator asked for unmetered execution in \
          so many words." => [
-            a_deadline_comes_when_it_is_due,
             waiting_in_sleep_takes_time,
             waiting_in_a_service_takes_time,
             waiting_in_wasi_takes_time needs Feature::Wasi,
@@ -74,26 +81,31 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
     ]
 }
 
+/// Of what waits nearly as long as it may.
+const LIMIT: Duration = Duration::from_secs(1);
+
+fn millis(time: Duration) -> String {
+    time.as_millis().to_string()
+}
+
 async fn every_call_starts_with_the_full_time<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    let limit = Duration::from_millis(1500);
-    let sleeper = bench.load(SLEEPER, timed(limit)).await;
+    let [nearly, _] = around(LIMIT);
+    let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    for _ in 0..4 {
-        assert_eq!(bench.ask(&sleeper, "500").await, "awake");
+    for _ in 0..3 {
+        assert_eq!(bench.ask(&sleeper, millis(nearly)).await, "awake");
     }
-    assert!(
-        start.elapsed() > limit,
-        "four calls take longer than one may"
-    );
+    let elapsed = start.elapsed();
+    assert!(elapsed > LIMIT, "more than one call may take: {elapsed:?}");
 }
 
 async fn waiting_for_a_turn_takes_no_time<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    let limit = Duration::from_millis(1500);
-    let sleeper = bench.load(SLEEPER, timed(limit)).await;
+    let [nearly, _] = around(LIMIT);
+    let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    let calls = [(); 4].map(|()| bench.spawn_send(&sleeper, "500"));
+    let calls = [(); 3].map(|()| bench.spawn_send(&sleeper, millis(nearly)));
     for call in calls {
         match call.await {
             Ok(Ok(reply)) => assert_eq!(reply.as_deref(), Some("awake")),
@@ -101,19 +113,17 @@ async fn waiting_for_a_turn_takes_no_time<E: Engine + ?Sized>(lab: Lab<E>) {
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(
-        start.elapsed() > limit,
-        "four calls take longer than one may"
-    );
+    let elapsed = start.elapsed();
+    assert!(elapsed > LIMIT, "more than one call may take: {elapsed:?}");
 }
 
 async fn waiting_for_a_turn_takes_no_time_of_any_call<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    let limit = Duration::from_millis(1500);
-    let sleeper = bench.load(SLEEPER, timed(limit)).await;
+    let [nearly, _] = around(LIMIT);
+    let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    let mut one = Box::pin(bench.send(&sleeper, "900"));
-    let mut two = Box::pin(bench.send(&sleeper, "900"));
+    let mut one = Box::pin(bench.send(&sleeper, millis(nearly)));
+    let mut two = Box::pin(bench.send(&sleeper, millis(nearly)));
     let mut callback = Box::pin(bench.call_back(&sleeper, ""));
     let mut health = bench.engine.health(&sleeper);
     let mut metadata = bench.engine.metadata(&sleeper);
@@ -125,10 +135,8 @@ async fn waiting_for_a_turn_takes_no_time_of_any_call<E: Engine + ?Sized>(lab: L
     begin("metadata behind both", metadata.as_mut()).await;
     begin("a restart behind both", restart.as_mut()).await;
     let outcomes = tokio::join!(one, two, callback, health, metadata, restart);
-    assert!(
-        start.elapsed() > limit,
-        "two calls take longer than one may"
-    );
+    let elapsed = start.elapsed();
+    assert!(elapsed >= LIMIT, "all that one call may take: {elapsed:?}");
     let (one, two, callback, health, metadata, restart) = outcomes;
     for outcome in [
         one.map(drop),
@@ -254,21 +262,96 @@ async fn asking_for_memory_without_end_takes_time<E: Engine + ?Sized>(lab: Lab<E
     stopped_at_its_deadline(&lab, GROW_FOREVER).await;
 }
 
-/// What a machine that has much else to do may need to notice a deadline.
-const LATE: Duration = Duration::from_secs(5);
+/// How often a machine that has much else to do is given another chance.
+const CHANCES: usize = 5;
 
 async fn a_deadline_comes_when_it_is_due<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    for fixture in [SPIN, SLEEP_FOREVER] {
+    for (fixture, in_health) in [
+        (SPIN, false),
+        (SLEEP_FOREVER, false),
+        (SPIN_IN_HEALTH, true),
+    ] {
         let handle = bench.load(fixture, timed(SHORT)).await;
-        let start = Instant::now();
-        bench.fail(&handle, "go").await;
-        let elapsed = start.elapsed();
-        assert!(
-            (SHORT..SHORT + LATE).contains(&elapsed),
-            "{} was stopped after {elapsed:?} of {SHORT:?}",
-            fixture.name
-        );
+        let mut late = Vec::new();
+        loop {
+            let start = Instant::now();
+            if in_health {
+                drop(bench.engine.health(&handle).await);
+            } else {
+                bench.fail(&handle, "go").await;
+            }
+            let elapsed = start.elapsed();
+            let name = fixture.name;
+            assert!(
+                elapsed >= SHORT,
+                "{name} was stopped after {elapsed:?} of {SHORT:?}"
+            );
+            if elapsed <= SHORT + tolerance() {
+                break;
+            }
+            late.push(elapsed);
+            assert!(
+                late.len() < CHANCES,
+                "{name} was stopped after {late:?} of {SHORT:?}"
+            );
+            bench.restart(&handle).await;
+        }
+    }
+}
+
+async fn a_message_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    for limit in [SHORT, LIMIT] {
+        let [before, after] = around(limit);
+        let config = timed(limit);
+        let sleeper = bench.load(SLEEPER, config.clone()).await;
+        assert_eq!(bench.ask(&sleeper, millis(before)).await, "awake");
+        let error = bench.fail(&sleeper, millis(after)).await;
+        timed_out(&error, &config, "handle-message");
+    }
+}
+
+async fn an_initialize_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = SlowRouter::new();
+    let bench = lab.bench_with(router.services());
+    let config = timed(SHORT).with_permissions(all_permissions());
+    let [before, after] = around(SHORT);
+    router.takes(before);
+    bench.load(INIT_SENDS, config.clone()).await;
+    router.takes(after);
+    let error = bench.not_loaded(INIT_SENDS, config.clone()).await;
+    timed_out(&error, &config, "initialize");
+}
+
+async fn an_initialize_of_a_restart_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = SlowRouter::new();
+    let bench = lab.bench_with(router.services());
+    let config = timed(SHORT).with_permissions(all_permissions());
+    let [before, after] = around(SHORT);
+    let handle = bench.load(INIT_SENDS, config.clone()).await;
+    router.takes(before);
+    bench.restart(&handle).await;
+    router.takes(after);
+    match bench.engine.restart_component(&handle).await {
+        Ok(()) => panic!("an `initialize` that takes {after:?} of {SHORT:?} was fine"),
+        Err(error) => timed_out(&error, &config, "initialize"),
+    }
+}
+
+async fn a_shutdown_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = SlowRouter::new();
+    let bench = lab.bench_with(router.services());
+    let config = timed(SHORT).with_permissions(all_permissions());
+    let [before, after] = around(SHORT);
+    let handle = bench.load(SHUTDOWN_SENDS, config.clone()).await;
+    router.takes(before);
+    bench.unload(&handle).await;
+    let handle = bench.load(SHUTDOWN_SENDS, config.clone()).await;
+    router.takes(after);
+    match bench.engine.unload_component(&handle).await {
+        Ok(()) => panic!("a `shutdown` that takes {after:?} of {SHORT:?} was fine"),
+        Err(error) => timed_out(&error, &config, "shutdown"),
     }
 }
 
@@ -446,15 +529,15 @@ async fn a_clock_that_is_turned_on_brings_no_deadline_nearer<E: Engine + ?Sized>
     let clock = Arc::new(ManualClock::new());
     let bench = lab.bench_with(HostServices::default().with_clock(clock.clone()));
     let sleeper = bench.load(SLEEPER, timed(Duration::from_secs(20))).await;
-    let mut call = Box::pin(bench.send(&sleeper, "50"));
-    begin("a sleep of 50 ms", call.as_mut()).await;
+    let mut call = Box::pin(bench.send(&sleeper, "2000"));
+    bench.begun(&sleeper, call.as_mut()).await;
     clock.set(Timestamp {
         seconds: 1_000_000,
         nanoseconds: 0,
     });
     match call.await {
         Ok(reply) => assert_eq!(reply.as_deref(), Some("awake")),
-        Err(error) => panic!("a sleep of 50 ms of 20 s: {error}"),
+        Err(error) => panic!("a sleep of 2 s of 20 s: {error}"),
     }
 }
 

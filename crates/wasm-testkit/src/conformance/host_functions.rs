@@ -130,7 +130,7 @@ struct Watched<E: ?Sized> {
     router: Arc<RecordingRouter>,
     validator: Arc<RecordingValidator>,
     directory: Arc<MemoryDirectory>,
-    storage: Arc<MemoryStorage>,
+    storage: Arc<Faulty<MemoryStorage, StorageError>>,
     clock: Arc<ManualClock>,
 }
 
@@ -139,7 +139,20 @@ impl<E: Engine + ?Sized> Watched<E> {
         let router = Arc::new(RecordingRouter::new());
         let validator = Arc::new(RecordingValidator::new());
         let directory = Arc::new(MemoryDirectory::new());
-        let storage = Arc::new(MemoryStorage::new());
+        // What is made no later than at once is only noted.
+        let noted = [
+            Method::Get,
+            Method::Set,
+            Method::Delete,
+            Method::Exists,
+            Method::ListKeys,
+            Method::Usage,
+        ];
+        let storage = noted.into_iter().fold(
+            Faulty::new(Arc::new(MemoryStorage::new())),
+            |storage, method| storage.on_every_call(method, Fault::Delay(Duration::ZERO)),
+        );
+        let storage = Arc::new(storage);
         let clock = Arc::new(ManualClock::new());
         clock.set(NOW);
         let services = HostServices::default()
@@ -166,8 +179,13 @@ impl<E: Engine + ?Sized> Watched<E> {
             .collect()
     }
 
+    /// How often the storage was called.
+    fn storage_calls(&self) -> usize {
+        self.storage.injected().len()
+    }
+
     async fn stored(&self, owner: &str, key: &str) -> Option<String> {
-        match self.storage.get(&id(owner), key).await {
+        match self.storage.inner().get(&id(owner), key).await {
             Ok(value) => value.map(|value| String::from_utf8_lossy(&value).into_owned()),
             Err(error) => panic!("{error}"),
         }
@@ -376,7 +394,8 @@ async fn what_a_component_stores_in_its_shutdown_is_stored<E: Engine + ?Sized>(l
     let owner = store.id().to_string();
     host.bench.restart(&store).await;
     assert_eq!(host.stored(&owner, "ended").await.as_deref(), Some("bye"));
-    assert_eq!(host.storage.delete(store.id(), "ended").await, Ok(()));
+    let deleted = host.storage.inner().delete(store.id(), "ended").await;
+    assert_eq!(deleted, Ok(()));
     host.bench.unload(&store).await;
     assert_eq!(host.stored(&owner, "ended").await.as_deref(), Some("bye"));
 }
@@ -400,7 +419,7 @@ async fn nothing_may_be_stored_by_default<E: Engine + ?Sized>(lab: Lab<E>) {
         let told = host.bench.refusal(&store, command).await;
         assert_eq!(told, "io-error", "{command}");
     }
-    assert_eq!(host.stored("demo/store/main", "a").await, None);
+    assert_eq!(host.storage_calls(), 0, "calls of the storage");
 }
 
 async fn each_way_of_sending_needs_a_grant_of_its_own<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -529,9 +548,15 @@ async fn the_validator_takes_back_while_the_component_runs<E: Engine + ?Sized>(l
     let store = host.bench.load(STORE, permitted()).await;
     host.bench.tell(&store, "set key value").await;
     host.validator.revoke(Capability::Storage);
+    let calls = host.storage_calls();
     for command in STORE_COMMANDS {
         let told = host.bench.refusal(&store, command).await;
         assert_eq!(told, "io-error", "{command}");
+        assert_eq!(
+            host.storage_calls(),
+            calls,
+            "calls of the storage: {command}"
+        );
     }
     host.validator.restore_everything();
     assert_eq!(host.bench.ask(&store, "get key").await, "value");
@@ -563,6 +588,8 @@ async fn the_validator_is_told_what_the_permissions_refuse<E: Engine + ?Sized>(l
         let handle = host.bench.load(fixture, config()).await;
         host.bench.refusal(&handle, payload).await;
         assert_eq!(host.denied(), [(handle, capability)]);
+        assert_eq!(host.router.take_calls(), []);
+        assert_eq!(host.storage_calls(), 0, "calls of the storage");
     }
     let config = may(|p| p.log = Some(LogLevel::Warn));
     let logger = host.bench.load(LOGGER, config).await;
@@ -579,7 +606,11 @@ async fn the_validator_is_told_what_it_refused<E: Engine + ?Sized>(lab: Lab<E>) 
         host.bench.tell(&handle, payload).await;
         assert_eq!(host.denied(), [], "what {handle} was allowed");
         host.validator.revoke(capability.clone());
+        let calls = host.storage_calls();
+        host.router.take_calls();
         host.bench.refusal(&handle, payload).await;
+        assert_eq!(host.router.take_calls(), [], "what {handle} was refused");
+        assert_eq!(host.storage_calls(), calls, "what {handle} was refused");
         assert_eq!(host.denied(), [(handle, capability)]);
     }
     let logger = host.bench.load(LOGGER, permitted()).await;

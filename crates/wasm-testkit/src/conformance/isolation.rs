@@ -10,7 +10,7 @@ use wasm_fixtures::{
     SPIN_IN_SHUTDOWN, STORAGE_FILL, STORED_COUNTER, TABLE_BOMB, TRAP,
 };
 
-use super::lab::{SHORT, all_permissions, begin, config, id, permitted, timed};
+use super::lab::{SHORT, all_permissions, config, id, permitted, timed};
 use super::{Engine, Feature, Lab};
 use crate::RecordingRouter;
 use crate::suite::{Case, cases};
@@ -25,7 +25,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             the_stack_is_exhausted_by_the_guest_never_by_the_host,
         ],
         "Calls to different handles run in parallel." => [
-            a_component_that_computes_keeps_no_other_from_answering,
+            components_that_compute_keep_no_other_from_answering needs Feature::Parallel,
             replies_never_cross,
         ],
         "Keeps the data of components; each sees only what is its own." => [
@@ -136,19 +136,28 @@ async fn the_stack_is_exhausted_by_the_guest_never_by_the_host<E: Engine + ?Size
     }
 }
 
-async fn a_component_that_computes_keeps_no_other_from_answering<E: Engine + ?Sized>(lab: Lab<E>) {
+/// More than the threads that a case has.
+const SPINNERS: usize = 8;
+
+async fn components_that_compute_keep_no_other_from_answering<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    let spin = bench.load(SPIN, timed(4 * SHORT)).await;
     let counter = bench.load(COUNTER, config()).await;
-    let mut running = Box::pin(bench.send(&spin, "go"));
-    begin("a call that is never done", running.as_mut()).await;
+    let mut spinners = Vec::new();
+    for n in 0..SPINNERS {
+        let name = id(&format!("many/spin/{n}"));
+        spinners.push(bench.load_as(&name, SPIN, timed(40 * SHORT)).await);
+    }
+    let mut running = Vec::new();
+    for spin in &spinners {
+        let mut call = bench.called(spin, "go");
+        bench.begun(spin, call.as_mut()).await;
+        running.push(call);
+    }
     assert_eq!(bench.ask(&counter, "").await, "1");
-    assert_eq!(bench.state(&spin).await, ComponentState::Busy);
-    let outcome = running.await;
-    assert!(
-        matches!(outcome, Err(WasmError::Timeout { .. })),
-        "{outcome:?}"
-    );
+    for spin in &spinners {
+        let state = bench.state(spin).await;
+        assert_eq!(state, ComponentState::Busy, "{spin}, which computes");
+    }
 }
 
 async fn replies_never_cross<E: Engine + ?Sized>(lab: Lab<E>) {

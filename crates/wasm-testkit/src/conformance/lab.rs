@@ -1,14 +1,30 @@
 //! What the cases have in common: loading, sending, and reading what comes of it.
+//!
+//! A case that means to find something out about calls that run must know that they
+//! do. At its first poll a call takes its place in the queue; when it begins is the
+//! engine's business. So:
+//!
+//! - [`begin`] polls once a call that cannot be done yet, and puts it in the queue;
+//! - [`Gate::entered_by`](super::probes::Gate::entered_by) drives one until its guest is
+//!   inside a service that holds it up: it has begun, and ends when the gate is opened;
+//! - [`Bench::begun`] drives one that has no other end than its deadline until its guest
+//!   runs;
+//! - [`around`] gives moments just before and just after a deadline, as close to it as
+//!   the clock of the case allows.
+//!
+//! [`Bench`]'s own methods are `async fn`s, which call the engine when they are polled.
+//! Where the difference between calling and polling is meant, [`Bench::called`] calls it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentPattern,
@@ -24,6 +40,37 @@ pub(super) const AMPLE: Duration = Duration::from_secs(60);
 
 /// For what has no other end than its deadline.
 pub(super) const SHORT: Duration = Duration::from_millis(250);
+
+/// How long after its deadline a guest is stopped at the latest.
+const PRECISION: Duration = Duration::from_millis(10);
+
+/// How long a guest with this limit works to be done before its deadline, and how long
+/// to be stopped at it. On a clock that is paused they are next to it; on a real one,
+/// far enough for a machine that has much else to do.
+pub(super) fn around(limit: Duration) -> [Duration; 2] {
+    if time_is_paused() {
+        let instant = Duration::from_millis(1);
+        [limit - instant, limit + PRECISION + instant]
+    } else {
+        [limit / 2, 3 * limit]
+    }
+}
+
+/// How much later than `limit` a call may end that was stopped at its deadline.
+pub(super) fn tolerance() -> Duration {
+    if time_is_paused() {
+        10 * PRECISION
+    } else {
+        Duration::from_millis(500)
+    }
+}
+
+/// Whether the clock of tokio stands while a thread does not wait for it.
+fn time_is_paused() -> bool {
+    let now = Instant::now();
+    thread::sleep(Duration::from_millis(1));
+    Instant::now() == now
+}
 
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
@@ -137,7 +184,33 @@ impl<E: ?Sized> Clone for Bench<E> {
     }
 }
 
+/// A call of the engine that was made, but not polled.
+pub(super) type Called<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<MessagePayload>, WasmError>> + Send + 'a>>;
+
 impl<E: Engine + ?Sized> Bench<E> {
+    /// Calls the engine, and leaves it to others to poll.
+    pub(super) fn called<'a>(
+        &'a self,
+        to: &'a ComponentHandle,
+        payload: impl Into<MessagePayload>,
+    ) -> Called<'a> {
+        self.engine.call_handle_message(to, message(to, payload))
+    }
+
+    /// Drives a call that nothing ends yet until its guest has been entered.
+    pub(super) async fn begun<F: Future + ?Sized>(
+        &self,
+        of: &ComponentHandle,
+        mut call: Pin<&mut F>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = &mut call => panic!("a call of {of} that nothing ends was done"),
+            () = until(async || self.state(of).await == ComponentState::Busy) => {}
+        }
+    }
+
     pub(super) async fn try_load(
         &self,
         fixture: Fixture,
@@ -323,14 +396,15 @@ impl<E: Engine + ?Sized> Bench<E> {
         }
     }
 
-    /// That nothing is found under this id and these numbers.
-    pub(super) async fn knows_none_of(
-        &self,
-        id: &ComponentId,
-        numbers: impl IntoIterator<Item = u64>,
-    ) {
-        for number in numbers {
+    /// That nothing is found under this id and the numbers around that of `handle`,
+    /// which is of another id or was given for it.
+    pub(super) async fn knows_nobody_near(&self, handle: &ComponentHandle, id: &ComponentId) {
+        for distance in 0..=40_u64 {
+            let number = handle.handle_id().wrapping_add(distance).wrapping_sub(20);
             let guessed = ComponentHandle::new(id.clone(), number);
+            if guessed == *handle {
+                continue;
+            }
             match self.engine.usage(&guessed).await {
                 Ok(usage) => panic!("{guessed} was left behind: {usage:?}"),
                 Err(error) => not_found(&error, &guessed),
@@ -401,7 +475,8 @@ pub(super) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Op
     .await
 }
 
-/// Polls once what cannot be done yet.
+/// Polls once what cannot be done yet: it has its place in the queue, and may have
+/// begun.
 pub(super) async fn begin<F: Future + ?Sized>(what: &str, future: Pin<&mut F>) {
     assert!(
         poll_once(future).await.is_none(),

@@ -56,6 +56,9 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             every_refusal_is_a_load_error_of_the_component,
             an_initial_memory_over_the_limit_is_refused_with_its_size,
         ],
+        "Of several things that are wrong, any one is told." => [
+            of_several_things_that_are_wrong_any_one_is_told,
+        ],
         "Does ahead of time what loading does before it runs any of the component." => [
             preparing_runs_nothing_of_a_component,
             preparing_loads_nothing_and_changes_nothing_that_is_loaded,
@@ -196,13 +199,11 @@ async fn a_load_that_fails_leaves_nothing_behind<E: Engine + ?Sized>(lab: Lab<E>
     for fixture in BAD {
         bench.not_loaded(fixture, config()).await;
         until(async || Arc::strong_count(&router) == alone).await;
-        bench.knows_none_of(&id_of(fixture), 0..=50).await;
     }
+    // Near which a number would be that was given to one of them.
     let next = bench.load(ECHO, config()).await;
-    let number = next.handle_id();
     for fixture in BAD {
-        let around = number.saturating_sub(20)..=number.saturating_add(20);
-        bench.knows_none_of(&id_of(fixture), around).await;
+        bench.knows_nobody_near(&next, &id_of(fixture)).await;
     }
 }
 
@@ -239,10 +240,10 @@ async fn a_load_that_is_dropped_leaves_nothing_behind<E: Engine + ?Sized>(lab: L
         until(async || Arc::strong_count(&router) == alone).await;
     }
     let after = bench.load(ECHO, config()).await;
-    let numbers = before.handle_id().min(after.handle_id())
-        ..=before.handle_id().max(after.handle_id()).saturating_add(20);
     for fixture in [SPIN_IN_INITIALIZE, COUNTER] {
-        bench.knows_none_of(&id_of(fixture), numbers.clone()).await;
+        for near in [&before, &after] {
+            bench.knows_nobody_near(near, &id_of(fixture)).await;
+        }
     }
 }
 
@@ -278,14 +279,7 @@ async fn preparing_loads_nothing_and_changes_nothing_that_is_loaded<E: Engine + 
     let loaded = bench.load(COUNTER, config()).await;
     assert_eq!(bench.ask(&loaded, "").await, "1");
     let prepared = bench.prepare(COUNTER, config()).await;
-    let number = loaded.handle_id();
-    for around in [
-        number.saturating_sub(20)..=number.saturating_sub(1),
-        number.saturating_add(1)..=number.saturating_add(20),
-    ] {
-        let around = around.filter(|near| *near != number);
-        bench.knows_none_of(&id_of(COUNTER), around).await;
-    }
+    bench.knows_nobody_near(&loaded, &id_of(COUNTER)).await;
     assert_eq!(bench.ask(&loaded, "").await, "2", "while it is prepared");
     drop(prepared);
     assert_eq!(bench.ask(&loaded, "").await, "3", "afterwards");
@@ -520,6 +514,23 @@ async fn an_initial_memory_over_the_limit_is_refused_with_its_size<E: Engine + ?
     );
     let text = error.to_string();
     assert!(text.contains("`memory` in [resources]"), "{text}");
+}
+
+async fn of_several_things_that_are_wrong_any_one_is_told<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let too_much = with_memory(64 * MIB);
+    for fixture in [TRUNCATED, CORE_MODULE, MISSING_EXPORT, WRONG_TYPE] {
+        let error = bench.not_loaded(fixture, too_much.clone()).await;
+        assert!(
+            matches!(
+                error,
+                WasmError::InvalidLimits { .. } | WasmError::InvalidComponent { .. }
+            ),
+            "{} with a limit of 64 MiB: {error}",
+            fixture.name
+        );
+        assert_eq!(error.component(), Some(&id_of(fixture)), "{error}");
+    }
 }
 
 #[track_caller]

@@ -1,14 +1,12 @@
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::Instant;
 
-use wasm_core::{ComponentState, HealthStatus, WasmError};
-use wasm_fixtures::{CALLBACK, COUNTER, INIT_SENDS, SENDER, SPIN_IN_SHUTDOWN};
+use wasm_core::{ComponentState, HealthStatus};
+use wasm_fixtures::{CALLBACK, COUNTER, INIT_SENDS, SENDER, SHUTDOWN_SENDS};
 
-use super::lab::{Bench, SHORT, begin, config, id, permitted, timed, timed_out, until};
+use super::lab::{Bench, Called, begin, config, id, permitted, poll_once, until};
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
@@ -70,10 +68,8 @@ async fn every_count_of_a_shared_counter_is_seen_by_one_caller<E: Engine + ?Size
     assert_eq!(seen, (1..=100).collect::<Vec<_>>());
 }
 
-type Call<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, WasmError>> + Send + 'a>>;
-
 /// Drives all of them, the last one first each time.
-async fn finish_backwards(calls: Vec<Call<'_>>) {
+async fn finish_backwards(calls: Vec<Called<'_>>) {
     let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
     poll_fn(|cx| {
         for slot in calls.iter_mut().rev() {
@@ -99,9 +95,9 @@ async fn calls_run_in_the_order_in_which_they_were_first_polled<E: Engine + ?Siz
     let sender = bench.load(SENDER, permitted()).await;
     // More than a task of tokio does at a time.
     let order: Vec<String> = (0..200).map(|n| n.to_string()).collect();
-    let mut calls: Vec<Call<'_>> = Vec::new();
+    let mut calls = Vec::new();
     for n in &order {
-        let mut call: Call<'_> = Box::pin(bench.send(&sender, format!("demo/a/main {n}")));
+        let mut call = bench.called(&sender, format!("demo/a/main {n}"));
         begin("a call that is held up", call.as_mut()).await;
         calls.push(call);
     }
@@ -114,10 +110,9 @@ async fn the_order_is_that_of_polling_not_of_calling<E: Engine + ?Sized>(lab: La
     let router = GatedRouter::new();
     let bench = lab.bench_with(router.services());
     let sender = bench.load(SENDER, permitted()).await;
-    let mut calls: Vec<Call<'_>> = Vec::new();
-    for n in 0..10 {
-        calls.push(Box::pin(bench.send(&sender, format!("demo/a/main {n}"))));
-    }
+    let mut calls: Vec<_> = (0..10)
+        .map(|n| bench.called(&sender, format!("demo/a/main {n}")))
+        .collect();
     for call in calls.iter_mut().rev() {
         begin("a call that is held up", call.as_mut()).await;
     }
@@ -253,19 +248,17 @@ async fn a_component_that_initializes_keeps_no_other_from_anything<E: Engine + ?
 }
 
 async fn a_component_that_shuts_down_keeps_no_other_from_anything<E: Engine + ?Sized>(lab: Lab<E>) {
-    let bench = lab.bench();
-    let limits = timed(4 * SHORT);
-    let handle = bench.load(SPIN_IN_SHUTDOWN, limits.clone()).await;
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let handle = bench.load(SHUTDOWN_SENDS, permitted()).await;
     let mut unload = bench.engine.unload_component(&handle);
-    begin("a shutdown that is never done", unload.as_mut()).await;
-    let start = Instant::now();
+    router.gate.entered_by(unload.as_mut()).await;
     lives_a_whole_life(&bench).await;
-    let elapsed = start.elapsed();
-    assert!(elapsed < 4 * SHORT, "the life of another took {elapsed:?}");
-    match unload.await {
-        Ok(()) => panic!("a shutdown that never returns was fine"),
-        Err(error) => timed_out(&error, &limits, "shutdown"),
-    }
+    let early = poll_once(unload.as_mut()).await;
+    assert!(early.is_none(), "unloaded before it was shut down");
+    router.gate.open(1);
+    let unloaded = unload.await;
+    assert!(matches!(unloaded, Ok(())), "{unloaded:?}");
 }
 
 async fn health_waits_for_its_turn<E: Engine + ?Sized>(lab: Lab<E>) {

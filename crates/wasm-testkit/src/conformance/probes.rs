@@ -1,6 +1,14 @@
 //! Services that a case can hold up, watch or break.
+//!
+//! | probe | in place of | does |
+//! |---|---|---|
+//! | [`GatedRouter`] | a router | holds up every message at its [`Gate`]; what waits there has begun |
+//! | [`SlowRouter`] | a router | takes as long over the next message as it is told |
+//! | [`Stuck`] | router, storage, directory | never answers |
+//! | [`Panicking`] | every service | has a bug |
 
 use std::future::pending;
+use std::mem;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use wasm_core::{
     Capability, CapabilityDenied, Clock, ComponentDirectory, ComponentHandle, ComponentId,
@@ -133,6 +142,62 @@ impl MessageRouter for GatedRouter {
         _: Duration,
     ) -> Result<CorrelationId, MessagingError> {
         self.accept(message).await;
+        Ok("request".into())
+    }
+
+    async fn cancel_request(
+        &self,
+        _: &ComponentHandle,
+        _: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        Ok(())
+    }
+}
+
+/// A router that takes its time.
+#[derive(Debug)]
+pub(super) struct SlowRouter {
+    next_takes: Mutex<Duration>,
+}
+
+impl SlowRouter {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            next_takes: Mutex::default(),
+        })
+    }
+
+    /// How long the next message takes; those after it take no time.
+    pub(super) fn takes(&self, time: Duration) {
+        *lock(&self.next_takes) = time;
+    }
+
+    pub(super) fn services(self: &Arc<Self>) -> HostServices {
+        HostServices::default().with_router(self.clone())
+    }
+
+    async fn take(&self) {
+        let time = mem::take(&mut *lock(&self.next_takes));
+        if !time.is_zero() {
+            sleep(time).await;
+        }
+    }
+}
+
+#[async_trait]
+impl MessageRouter for SlowRouter {
+    async fn send(&self, _: &ComponentHandle, _: ComponentMessage) -> Result<(), MessagingError> {
+        self.take().await;
+        Ok(())
+    }
+
+    async fn request(
+        &self,
+        _: &ComponentHandle,
+        _: ComponentMessage,
+        _: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        self.take().await;
         Ok("request".into())
     }
 

@@ -211,7 +211,7 @@ async fn unloading_what_was_never_loaded_is_fine<E: Engine + ?Sized>(lab: Lab<E>
     let number = counter.handle_id();
     for unknown in [
         ComponentHandle::new(counter.id().clone(), number.wrapping_add(1)),
-        ComponentHandle::new(counter.id().clone(), u64::MAX),
+        ComponentHandle::new(counter.id().clone(), !number),
         ComponentHandle::new(id("other/one/main"), number),
     ] {
         bench.unload(&unknown).await;
@@ -303,7 +303,8 @@ async fn a_component_is_unloaded_whatever_shutdown_answers<E: Engine + ?Sized>(l
 async fn a_handle_that_was_never_given_is_not_found<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let echo = bench.load(ECHO, config()).await;
-    for number in [echo.handle_id().wrapping_add(1), u64::MAX] {
+    let number = echo.handle_id();
+    for number in [number.wrapping_add(1), number.wrapping_sub(1), !number] {
         let unknown = ComponentHandle::new(echo.id().clone(), number);
         bench.is_unknown(&unknown).await;
     }

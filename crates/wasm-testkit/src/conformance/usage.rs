@@ -1,13 +1,12 @@
 use wasm_core::{ComponentState, WasmError};
 use wasm_fixtures::{
-    BAD_UTF8_RESULT, BIG_INITIAL_MEMORY, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR,
-    INIT_SENDS, MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SPIN, SPIN_IN_HEALTH,
-    SPIN_IN_SHUTDOWN, TRAP, TRAP_IN_CALLBACK,
+    BAD_UTF8_RESULT, BIG_INITIAL_MEMORY, CALLBACK, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR,
+    INIT_SENDS, MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SHUTDOWN_SENDS, SPIN,
+    SPIN_IN_HEALTH, SPIN_IN_SHUTDOWN, TRAP, TRAP_IN_CALLBACK,
 };
 
 use super::lab::{
-    KIB, SHORT, all_permissions, config, fuelled, not_found, permitted, poll_once, timed,
-    with_memory,
+    KIB, SHORT, all_permissions, config, fuelled, not_found, permitted, timed, until, with_memory,
 };
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
@@ -18,6 +17,14 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "Answers at once, also while a call runs or the component has failed." => [
             usage_is_known_while_a_call_runs,
             usage_is_known_of_a_failed_component,
+        ],
+        "At once means that it waits for no guest and no service; its first poll need not be \
+         enough." => [
+            usage_is_known_while_components_come_and_go,
+        ],
+        "A call has begun once its guest is entered; until it ends, `usage` says \
+         `ComponentState::Busy`." => [
+            a_component_is_busy_from_a_calls_beginning_to_its_end,
         ],
         "`WasmError::ComponentNotFound` only." => [
             usage_of_what_is_not_there_is_not_found,
@@ -70,16 +77,11 @@ async fn usage_is_known_while_a_call_runs<E: Engine + ?Sized>(lab: Lab<E>) {
     let sender = bench.load(SENDER, permitted()).await;
     let running = bench.spawn_send(&sender, "demo/a/main hi");
     router.gate.entered(1).await;
-    let mut usage = bench.engine.usage(&sender);
-    match poll_once(usage.as_mut()).await {
-        Some(Ok(usage)) => {
-            let expected = (ComponentState::Busy, 0);
-            assert_eq!((usage.state, usage.calls), expected, "state and calls");
-            assert!(usage.memory_bytes >= PAGE_BYTES, "{usage:?}");
-        }
-        Some(Err(error)) => panic!("{error}"),
-        None => panic!("usage waits for a call to end"),
-    }
+    // The gate is closed: whoever waits for the call does so for ever.
+    let usage = bench.usage(&sender).await;
+    let expected = (ComponentState::Busy, 0);
+    assert_eq!((usage.state, usage.calls), expected, "state and calls");
+    assert!(usage.memory_bytes >= PAGE_BYTES, "{usage:?}");
     router.gate.open(1);
     let running = running.await;
     assert!(matches!(running, Ok(Ok(None))), "{running:?}");
@@ -370,4 +372,52 @@ async fn restarts_count<E: Engine + ?Sized>(lab: Lab<E>) {
         bench.restart(&trap).await;
         assert_eq!(bench.usage(&trap).await.restarts, restarts + 1);
     }
+}
+
+async fn usage_is_known_while_components_come_and_go<E: Engine + ?Sized>(lab: Lab<E>) {
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let echo = bench.load(ECHO, config()).await;
+    // One is held up while it is loaded, one while it is restarted, one while it is
+    // shut down.
+    let mut load = Box::pin(bench.try_load(INIT_SENDS, permitted()));
+    router.gate.entered_by(load.as_mut()).await;
+    let restarted = bench.load(SHUTDOWN_SENDS, permitted()).await;
+    let mut restart = bench.engine.restart_component(&restarted);
+    router.gate.entered_by(restart.as_mut()).await;
+    let unloaded = bench.load(SHUTDOWN_SENDS, permitted()).await;
+    let mut unload = bench.engine.unload_component(&unloaded);
+    router.gate.entered_by(unload.as_mut()).await;
+    assert_eq!(bench.state(&echo).await, ComponentState::Ready);
+    assert_eq!(bench.state(&restarted).await, ComponentState::Busy);
+    match bench.engine.usage(&unloaded).await {
+        Ok(usage) => panic!("{usage:?}"),
+        Err(error) => not_found(&error, &unloaded),
+    }
+    router.gate.open(9);
+    let outcomes = tokio::join!(load, restart, unload);
+    assert!(matches!(outcomes, (Ok(_), Ok(()), Ok(()))), "{outcomes:?}");
+}
+
+async fn a_component_is_busy_from_a_calls_beginning_to_its_end<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let health = bench.load(SPIN_IN_HEALTH, timed(SHORT)).await;
+    let mut call = bench.engine.health(&health);
+    bench.begun(&health, call.as_mut()).await;
+    match call.await {
+        Ok(health) => panic!("a health that never comes is {health}"),
+        Err(error) => assert!(error.fails_instance(), "{error}"),
+    }
+    assert_eq!(bench.state(&health).await, ComponentState::Failed);
+    let router = GatedRouter::new();
+    let bench = lab.bench_with(router.services());
+    let callback = bench.load(CALLBACK, permitted()).await;
+    let mut call = Box::pin(bench.send(&callback, "demo/a/main hi"));
+    router.gate.entered_by(call.as_mut()).await;
+    // Also when nobody waits for it any more.
+    drop(call);
+    assert_eq!(bench.state(&callback).await, ComponentState::Busy);
+    router.gate.open(1);
+    until(async || bench.state(&callback).await != ComponentState::Busy).await;
+    assert_eq!(bench.state(&callback).await, ComponentState::Ready);
 }

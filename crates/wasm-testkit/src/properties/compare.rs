@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use wasm_core::{
-    ComponentHandle, ComponentMessage, ComponentUsage, CorrelationId, Defect, HostServices,
-    MessagePayload, RuntimeEngine, Trap, WasmError,
+    ComponentHandle, ComponentMessage, ComponentState, ComponentUsage, CorrelationId, Defect,
+    HostServices, MessagePayload, RuntimeEngine, Trap, WasmError,
 };
 use wasm_fixtures::Behaviour;
 
@@ -208,13 +208,13 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                 ended(usage, |usage| comparable(&usage, memory_is_known))
             }
             Operation::DropMessage(slot, message) => {
-                let mut call = self.call(&Call::Message(*slot, message.clone()));
-                poll_fn(|context| {
-                    let _ = call.as_mut().poll(context);
-                    Poll::Ready(())
-                })
-                .await;
-                drop(call);
+                let call = self.call(&Call::Message(*slot, message.clone()));
+                tokio::select! {
+                    biased;
+                    // Whatever it answers: nobody is told.
+                    _ = call => {}
+                    () = self.begun(*slot) => {}
+                }
                 self.call(&Call::Health(*slot)).await
             }
             Operation::Deliver => {
@@ -237,6 +237,14 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                 all(calls).await.join("; ")
             }
             Operation::Call(call) => self.call(call).await,
+        }
+    }
+
+    /// Until a guest has been entered.
+    async fn begun(&self, slot: usize) {
+        let busy = |usage: &ComponentUsage| usage.state == ComponentState::Busy;
+        while !(self.engine.usage(self.handle(slot)).await).is_ok_and(|usage| busy(&usage)) {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 

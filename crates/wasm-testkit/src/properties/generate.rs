@@ -173,6 +173,12 @@ prop_compose! {
         data in option::weighted(0.2, small_payloads()),
         env in vec(("[A-Z_]{1,8}", "[ -~]{0,8}"), 0..2),
     ) -> Operation {
+        // Of two things that are wrong, an engine tells any one.
+        let memory_bytes = if lifecycle(&fixture).is_some() {
+            memory_bytes
+        } else {
+            memory_bytes.min(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES)
+        };
         let mut config = match end {
             End::Itself => config(memory_bytes, plenty.filter(|_| metered)),
             End::Fuel => config(memory_bytes, Some(little)),
