@@ -1,9 +1,10 @@
 //! Sequences of operations that no one would think of, run against an engine and
 //! against [`ModelEngine`](crate::ModelEngine).
 //!
-//! [`Plan::check`] makes up sequences of loads, messages, callbacks, dropped calls,
-//! restarts, unloads and concurrent batches, among components that send to each other
-//! and share stores, and compares what comes of each operation: the kind of error with
+//! [`Plan::check`] makes up sequences of loads, prepared ones included, messages,
+//! callbacks, restarts, unloads, concurrent batches, calls that wait behind others and
+//! are dropped at any point, and services that refuse, panic or hang, among components
+//! that send to each other and share stores, and compares what comes of each operation: the kind of error with
 //! what it names, answers, what each component sends, and in the usage state, memory,
 //! calls, traps, timeouts and restarts. What a model cannot know, such as fuel consumed
 //! and the texts of traps, is not compared. A sequence in which an engine differs is
@@ -52,7 +53,7 @@ pub mod strategies;
 
 mod compare;
 mod generate;
-mod post;
+mod services;
 
 use std::env;
 use std::ffi::OsStr;
@@ -72,7 +73,8 @@ use wasm_core::{
 };
 use wasm_fixtures::Fixture;
 
-use crate::conformance::{Feature, Harness};
+use crate::Time;
+use crate::conformance::Harness;
 
 pub use self::compare::Difference;
 pub use self::generate::sequences;
@@ -105,6 +107,9 @@ pub struct Plan {
     pub seed: u64,
     /// How many operations each has.
     pub operations: usize,
+    /// What the engine's timers follow. Where they follow a clock that is paused,
+    /// components hang more often, and so do services.
+    pub time: Time,
 }
 
 impl Default for Plan {
@@ -114,6 +119,7 @@ impl Default for Plan {
             cases: 64,
             seed: 0,
             operations: 50,
+            time: Time::Real,
         }
     }
 }
@@ -131,6 +137,7 @@ impl Plan {
             cases: variable(CASES_VARIABLE).map_or(default.cases, NonZeroU32::get),
             seed: variable(SEED_VARIABLE).unwrap_or(default.seed),
             operations: variable(OPERATIONS_VARIABLE).map_or(default.operations, NonZeroUsize::get),
+            time: default.time,
         }
     }
 
@@ -140,8 +147,7 @@ impl Plan {
     /// # Errors
     /// The shortest sequence that was found.
     pub fn run<H: Harness>(&self, harness: &H) -> Result<(), Box<Counterexample>> {
-        let metered = harness.features().contains(&Feature::Fuel);
-        let sequences = sequences(self.operations, metered);
+        let sequences = sequences(self.operations, harness.features(), self.time);
         for case in 0..self.cases {
             let seed = self.seed.wrapping_add(case.into());
             self.run_one(seed, &sequences, harness)?;
@@ -169,7 +175,7 @@ impl Plan {
         let tree = sequences.new_tree(&mut runner);
         let tree = tree.expect("nothing that is generated is rejected");
         let outcome = runner.run_one(tree, |sequence| {
-            let compared = sequence.compare(harness);
+            let compared = sequence.compare_in(self.time, harness);
             compared.map_err(|difference| TestCaseError::fail(difference.to_string()))
         });
         match outcome {
@@ -258,6 +264,10 @@ pub enum Operation {
     DropMessage(usize, ComponentMessage),
     /// See [`Sequence::batch`].
     Batch(Vec<Call>),
+    /// See [`Sequence::held`].
+    Held(Vec<Call>, Vec<usize>),
+    /// See [`Sequence::troubled`].
+    Troubled(Trouble, Call),
     /// See [`Sequence::deliver`].
     Deliver,
     /// See [`Sequence::set_clock`].
@@ -277,12 +287,14 @@ pub struct Load {
     pub id: ComponentId,
     /// What it is loaded with.
     pub config: ComponentConfig,
+    /// Whether it is prepared first, and the preparation kept until it is loaded.
+    pub prepared: bool,
 }
 
 impl PartialEq for Load {
     fn eq(&self, other: &Self) -> bool {
-        (self.slot, self.fixture.name, &self.id, &self.config)
-            == (other.slot, other.fixture.name, &other.id, &other.config)
+        let all = |load: &Self| (load.slot, load.fixture.name, load.prepared);
+        (all(self), &self.id, &self.config) == (all(other), &other.id, &other.config)
     }
 }
 
@@ -297,6 +309,28 @@ pub enum Call {
     Restart(usize),
     Health(usize),
     Metadata(usize),
+}
+
+impl Call {
+    fn slot(&self) -> usize {
+        match self {
+            Self::Message(slot, _) | Self::Callback(slot, _) => *slot,
+            Self::Restart(slot) | Self::Health(slot) | Self::Metadata(slot) => *slot,
+        }
+    }
+}
+
+/// How a service that a component calls goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The validator takes back what it is asked about.
+    Denial,
+    /// A router answers `queue-full`, a storage `io-error`.
+    Refusal,
+    /// A router, storage or directory panics.
+    Panic,
+    /// A router, storage or directory never answers.
+    Hang,
 }
 
 impl Sequence {
@@ -317,12 +351,40 @@ impl Sequence {
     /// If `id` is not an id, or there is no such slot.
     #[must_use]
     pub fn load(self, slot: usize, fixture: Fixture, id: &str, config: ComponentConfig) -> Self {
+        self.load_with(slot, fixture, id, config, false)
+    }
+
+    /// The same, and prepares the component first. An engine that refuses to prepare it
+    /// must refuse to load it in the same way.
+    ///
+    /// # Panics
+    /// If `id` is not an id, or there is no such slot.
+    #[must_use]
+    pub fn load_prepared(
+        self,
+        slot: usize,
+        fixture: Fixture,
+        id: &str,
+        config: ComponentConfig,
+    ) -> Self {
+        self.load_with(slot, fixture, id, config, true)
+    }
+
+    fn load_with(
+        self,
+        slot: usize,
+        fixture: Fixture,
+        id: &str,
+        config: ComponentConfig,
+        prepared: bool,
+    ) -> Self {
         assert!(slot < SLOTS, "there are {SLOTS} slots");
         self.then(Operation::Load(Box::new(Load {
             slot,
             fixture,
             id: parse_id(id),
             config,
+            prepared,
         })))
     }
 
@@ -370,6 +432,21 @@ impl Sequence {
         self.then(Operation::Batch(calls.into()))
     }
 
+    /// Makes calls at once as [`batch`](Self::batch) does, while routers and stores hold
+    /// up whoever calls them, so that the calls behind those wait. Once all that can has
+    /// been done, drops those of `dropped`, places in `calls`, that wait in a service or
+    /// behind one that does; lets the services go on; and waits for the others.
+    #[must_use]
+    pub fn held(self, calls: impl Into<Vec<Call>>, dropped: impl Into<Vec<usize>>) -> Self {
+        self.then(Operation::Held(calls.into(), dropped.into()))
+    }
+
+    /// Makes a call in which the first service that is called goes wrong.
+    #[must_use]
+    pub fn troubled(self, trouble: Trouble, call: Call) -> Self {
+        self.then(Operation::Troubled(trouble, call))
+    }
+
     /// Hands over what components have sent since, each message to every slot that has
     /// its recipient's id, and the answer to a request to who made it.
     #[must_use]
@@ -405,7 +482,15 @@ impl Sequence {
     /// # Errors
     /// The first operation of which they do not make the same.
     pub fn compare<H: Harness>(&self, harness: &H) -> Result<(), Difference> {
-        compare::compare(self, harness)
+        self.compare_in(Time::Real, harness)
+    }
+
+    /// [`compare`](Self::compare), with the engine on this clock.
+    ///
+    /// # Errors
+    /// The first operation of which they do not make the same.
+    pub fn compare_in<H: Harness>(&self, time: Time, harness: &H) -> Result<(), Difference> {
+        compare::compare(self, harness, time)
     }
 
     /// [`compare`](Self::compare) for a test.
@@ -490,6 +575,7 @@ impl Display for Sequence {
         let mut names = vec!["Sequence"];
         let helpers = [
             ("Call", "Call::"),
+            ("Trouble", "Trouble::"),
             ("config", " config("),
             ("config_within", " config_within("),
             ("everything", "(everything("),
@@ -525,12 +611,14 @@ impl Display for Operation {
                     fixture,
                     id,
                     config,
+                    prepared,
                 } = &**load;
                 let constant = fixture.name.to_uppercase().replace('-', "_");
                 let config = Code(config);
+                let load = if *prepared { "load_prepared" } else { "load" };
                 write!(
                     f,
-                    ".load({slot}, wasm_fixtures::{constant}, \"{id}\", {config})"
+                    ".{load}({slot}, wasm_fixtures::{constant}, \"{id}\", {config})"
                 )
             }
             Self::Unload(slot) => write!(f, ".unload({slot})"),
@@ -538,13 +626,10 @@ impl Display for Operation {
             Self::DropMessage(slot, message) => {
                 write!(f, ".drop_message({slot}, {})", Code(message))
             }
-            Self::Batch(calls) => {
-                f.write_str(".batch([")?;
-                for (place, call) in calls.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { ", " };
-                    write!(f, "{comma}Call::{}", Code(call))?;
-                }
-                f.write_str("])")
+            Self::Batch(calls) => write!(f, ".batch({})", Code(calls)),
+            Self::Held(calls, dropped) => write!(f, ".held({}, {dropped:?})", Code(calls)),
+            Self::Troubled(trouble, call) => {
+                write!(f, ".troubled(Trouble::{trouble:?}, Call::{})", Code(call))
             }
             Self::Deliver => f.write_str(".deliver()"),
             Self::SetClock(now) => write!(f, ".set_clock({})", Code(now)),
@@ -560,6 +645,17 @@ impl Display for Operation {
 
 /// An expression of Rust.
 struct Code<'a, T>(&'a T);
+
+impl Display for Code<'_, Vec<Call>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (place, call) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}Call::{}", Code(call))?;
+        }
+        f.write_str("]")
+    }
+}
 
 impl Display for Code<'_, Call> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,7 +24,7 @@ use wasm_testkit::properties::{
     Call, Counterexample, Plan, Sequence, config, config_within, everything, message, sequences,
     strategies,
 };
-use wasm_testkit::{ManualClock, ModelEngine, RecordingRouter, wasm_fixtures};
+use wasm_testkit::{ManualClock, ModelEngine, RecordingRouter, Time, wasm_fixtures};
 
 use wrapper::{Defect, Inner, Reply, With};
 
@@ -41,7 +41,7 @@ where
     }
 
     fn features(&self) -> &[Feature] {
-        &[Feature::Fuel]
+        &Feature::ALL
     }
 }
 
@@ -60,11 +60,14 @@ fn counterexample<D: Defect + Copy>(defect: D) -> Box<Counterexample> {
 
 #[test]
 fn the_model_is_like_itself() {
-    let plan = Plan {
-        cases: 200,
-        ..Plan::from_env()
-    };
-    plan.check(&Subject(|model| model));
+    for time in [Time::Real, Time::Paused] {
+        let plan = Plan {
+            cases: 200,
+            time,
+            ..Plan::from_env()
+        };
+        plan.check(&Subject(|model| model));
+    }
 }
 
 /// Without fuel, a sequence that spins would not end in time.
@@ -91,7 +94,9 @@ fn an_engine_without_fuel_is_not_made_to_spin() {
 fn a_sequence_has_all_its_operations_until_it_is_made_shorter() {
     let mut runner = TestRunner::deterministic();
     for operations in [0, 1, 3, 50] {
-        let mut tree = sequences(operations, true).new_tree(&mut runner).unwrap();
+        let mut tree = sequences(operations, &Feature::ALL, Time::Real)
+            .new_tree(&mut runner)
+            .unwrap();
         let length = |tree: &dyn ValueTree<Value = Sequence>| tree.current().operations().len();
         assert_eq!(length(&tree), operations);
         for left_out in 1..=operations {

@@ -1,5 +1,6 @@
 //! Running a sequence on two engines at a time.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,18 +15,21 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use wasm_core::{
-    ComponentHandle, ComponentMessage, ComponentState, ComponentUsage, CorrelationId, Defect,
-    HostServices, MessagePayload, RuntimeEngine, Trap, WasmError,
+    ComponentHandle, ComponentId, ComponentMessage, ComponentState, ComponentUsage, CorrelationId,
+    Defect, HostServices, MessagePayload, RuntimeEngine, Trap, WasmError,
 };
 use wasm_fixtures::Behaviour;
 
-use super::post::Post;
+use super::services::Services;
 use super::{Call, Operation, SLOTS, Sequence};
 use crate::conformance::{Harness, Settings};
-use crate::{ManualClock, ModelEngine, RouterCall};
+use crate::{ManualClock, ModelEngine, RouterCall, Time};
 
 /// An operation that takes longer has not ended: what waits is stopped long before.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it may take until as many are held up as in the model.
+const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// How many bytes of an answer are shown.
 const SHOWN_BYTES: usize = 120;
@@ -58,21 +62,26 @@ impl Display for Difference {
     }
 }
 
-pub(super) fn compare<H: Harness>(sequence: &Sequence, harness: &H) -> Result<(), Difference> {
+pub(super) fn compare<H: Harness>(
+    sequence: &Sequence,
+    harness: &H,
+    time: Time,
+) -> Result<(), Difference> {
     let usages: Vec<Operation> = (0..SLOTS).map(Operation::Usage).collect();
     let operations: Vec<&Operation> = sequence.operations.iter().chain(&usages).collect();
     // Nobody needs to wait for what hangs in the model.
-    let expected = runtime(true).block_on(async {
+    let (expected, standstills) = runtime(Time::Paused).block_on(async {
         let mut model = Subject::new(|services| Arc::new(ModelEngine::new(services)));
         let mut outcomes = Vec::new();
         for operation in &operations {
             outcomes.push(model.run(operation).await);
         }
-        outcomes
+        (outcomes, model.found)
     });
-    let runtime = runtime(false);
+    let runtime = runtime(time);
     let outcome = runtime.block_on(async {
         let mut engine = Subject::new(|services| harness.engine(services, Settings::default()));
+        engine.expected = Some(standstills.into());
         for (place, (operation, expected)) in operations.iter().zip(expected).enumerate() {
             let found = engine.run(operation).await;
             if expected != found {
@@ -91,8 +100,9 @@ pub(super) fn compare<H: Harness>(sequence: &Sequence, harness: &H) -> Result<()
     outcome
 }
 
-fn runtime(paused: bool) -> Runtime {
+fn runtime(time: Time) -> Runtime {
     let mut builder = Builder::new_current_thread();
+    let paused = time == Time::Paused;
     let runtime = builder.enable_all().start_paused(paused).build();
     runtime.expect("an async runtime can be made")
 }
@@ -101,9 +111,21 @@ fn runtime(paused: bool) -> Runtime {
 struct Subject<E: ?Sized> {
     engine: Arc<E>,
     clock: Arc<ManualClock>,
-    post: Arc<Post>,
+    services: Arc<Services>,
     slots: [Slot; SLOTS],
     undelivered: Vec<Letter>,
+    /// What the model came to, one for each batch that was held.
+    expected: Option<VecDeque<Standstill>>,
+    found: Vec<Standstill>,
+}
+
+/// What closed services bring a batch to.
+#[derive(Debug, Clone)]
+struct Standstill {
+    /// Who is inside a service, in order.
+    held: Vec<ComponentId>,
+    /// Which of the calls are not done.
+    waits: Vec<bool>,
 }
 
 #[derive(Clone)]
@@ -132,16 +154,15 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
             memory_is_known: true,
             requests: 0,
         };
-        let (clock, post) = (Arc::new(ManualClock::new()), Arc::new(Post::default()));
-        let services = HostServices::default()
-            .with_clock(clock.clone())
-            .with_router(post.clone());
+        let (clock, services) = (Arc::new(ManualClock::new()), Services::new());
         Self {
-            engine: make(services),
+            engine: make(services.with_clock(&clock)),
             clock,
-            post,
+            services,
             slots: [(); SLOTS].map(|()| nobody.clone()),
             undelivered: Vec::new(),
+            expected: None,
+            found: Vec::new(),
         }
     }
 
@@ -150,7 +171,7 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
         let ended = timeout(PATIENCE, self.outcome(operation)).await;
         let mut outcome = ended.unwrap_or_else(|_| "it does not end".to_owned());
         for place in 0..SLOTS {
-            for call in self.post.of(self.handle(place)).take_calls() {
+            for call in self.services.router_of(self.handle(place)).take_calls() {
                 outcome += &format!("; {place} {}", sent(&call));
                 self.keep(place, call);
             }
@@ -184,7 +205,13 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
             Operation::Load(load) => {
                 let wasm = Bytes::from_static(load.fixture.wasm);
                 let config = load.config.clone();
-                match self.engine.load_component(&load.id, wasm, config).await {
+                let mut prepared = None;
+                if load.prepared {
+                    let wasm = wasm.clone();
+                    let preparing = self.engine.prepare_component(&load.id, wasm, &config);
+                    prepared = Some(preparing.await.map_err(|error| kind(&error)));
+                }
+                let loaded = match self.engine.load_component(&load.id, wasm, config).await {
                     Ok(handle) => {
                         let loaded = format!("loaded as {}", handle.id());
                         let behaviour = load.fixture.behaviour;
@@ -196,6 +223,13 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                         loaded
                     }
                     Err(error) => kind(&error),
+                };
+                match prepared {
+                    // Not all is known before it is run, but what is known is true.
+                    Some(Err(error)) if error != loaded => {
+                        format!("{loaded}, but prepared as {error}")
+                    }
+                    _ => loaded,
                 }
             }
             Operation::Unload(slot) => {
@@ -236,8 +270,81 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
                 let calls = calls.iter().map(|call| self.call(call)).collect();
                 all(calls).await.join("; ")
             }
+            Operation::Held(calls, dropped) => self.held(calls, dropped).await,
+            Operation::Troubled(trouble, call) => {
+                self.services.prepare(*trouble);
+                let outcome = self.call(call).await;
+                self.services.calm();
+                outcome
+            }
             Operation::Call(call) => self.call(call).await,
         }
+    }
+
+    /// Makes calls while the services are closed, drops some of those that wait, and
+    /// opens the services.
+    async fn held(&mut self, calls: &[Call], dropped: &[usize]) -> String {
+        let expected = self.expected.as_mut().and_then(VecDeque::pop_front);
+        self.services.close();
+        let mut running: Vec<_> = calls.iter().map(|call| Some(self.call(call))).collect();
+        let mut outcomes = vec![None; calls.len()];
+        tokio::select! {
+            biased;
+            () = finish(&mut running, &mut outcomes) => {}
+            () = self.come_to_a_standstill(expected.as_ref()) => {}
+        }
+        let mut held = self.services.held();
+        held.sort_unstable();
+        let found = Standstill {
+            held,
+            waits: outcomes.iter().map(Option::is_none).collect(),
+        };
+        let shown = format!("held {:?}", found.held);
+        let expected = expected.as_ref().unwrap_or(&found);
+        let mut to_wait_for = BTreeSet::new();
+        for place in dropped {
+            let Some(call) = calls.get(*place) else {
+                continue;
+            };
+            // One that is not behind closed services may have ended.
+            if expected.waits[*place] && self.is_held(call.slot(), calls, expected) {
+                outcomes[*place].get_or_insert_with(|| "dropped".to_owned());
+                running[*place] = None;
+                to_wait_for.insert(call.slot());
+            }
+        }
+        self.services.open();
+        finish(&mut running, &mut outcomes).await;
+        drop(running);
+        let mut outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+        for slot in to_wait_for {
+            outcomes.push(self.call(&Call::Health(slot)).await);
+        }
+        self.found.push(found);
+        format!("{shown}; {}", outcomes.join("; "))
+    }
+
+    /// As the model did, which is given time until nobody does anything any more.
+    async fn come_to_a_standstill(&self, expected: Option<&Standstill>) {
+        let count = expected.map_or(0, |expected| expected.held.len());
+        let all_are_held = async {
+            while self.services.held().len() < count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // If they never are, that is the difference.
+        let _ = timeout(STANDSTILL, all_are_held).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Whether the component is inside a closed service: all of the batch are that have
+    /// its id.
+    fn is_held(&self, slot: usize, calls: &[Call], standstill: &Standstill) -> bool {
+        let id = self.handle(slot).id();
+        let slots: BTreeSet<usize> = calls.iter().map(Call::slot).collect();
+        let twins = slots.iter().filter(|slot| self.handle(**slot).id() == id);
+        let held = standstill.held.iter().filter(|held| *held == id);
+        held.count() == twins.count()
     }
 
     /// Until a guest has been entered.
@@ -294,24 +401,30 @@ impl<E: RuntimeEngine + ?Sized> Subject<E> {
     }
 }
 
-/// Polls them in this order, so that they begin in it.
-async fn all(mut calls: Vec<Ending<'_>>) -> Vec<String> {
+async fn all(calls: Vec<Ending<'_>>) -> Vec<String> {
     let mut outcomes = vec![None; calls.len()];
+    let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
+    finish(&mut calls, &mut outcomes).await;
+    outcomes.into_iter().flatten().collect()
+}
+
+/// Polls them in this order, so that they have their places in it.
+async fn finish(calls: &mut [Option<Ending<'_>>], outcomes: &mut [Option<String>]) {
     poll_fn(|context| {
-        for (call, outcome) in calls.iter_mut().zip(&mut outcomes) {
-            if outcome.is_none()
-                && let Poll::Ready(ended) = call.as_mut().poll(context)
+        for (call, outcome) in calls.iter_mut().zip(&mut *outcomes) {
+            if let Some(running) = call
+                && let Poll::Ready(ended) = running.as_mut().poll(context)
             {
                 *outcome = Some(ended);
+                *call = None;
             }
         }
-        if outcomes.iter().all(Option::is_some) {
+        if calls.iter().all(Option::is_none) {
             return Poll::Ready(());
         }
         Poll::Pending
     })
     .await;
-    outcomes.into_iter().flatten().collect()
 }
 
 fn ended<T>(outcome: Result<T, WasmError>, show: impl FnOnce(T) -> String) -> String {

@@ -16,7 +16,9 @@ use wasm_fixtures::{
 };
 
 use super::strategies::{component_ids, messages_with, timestamps};
-use super::{Call, Load, Operation, SLOTS, Sequence, config, config_within, everything};
+use super::{Call, Load, Operation, SLOTS, Sequence, Trouble, config, config_within, everything};
+use crate::Time;
+use crate::conformance::Feature;
 
 /// Time per call of a component that hangs: each such call takes it all, and those
 /// that end must do so on a machine that is busy with other things.
@@ -25,15 +27,34 @@ const SHORT_MILLIS: u64 = 1_000;
 const ALL_SLOTS: [usize; SLOTS] = [0, 1, 2, 3];
 
 /// Sequences of so many operations, at first a load for each slot, that shrink to
-/// fewer. Unless the engine meters fuel, without components that only fuel ends.
-pub fn sequences(operations: usize, metered: bool) -> impl Strategy<Value = Sequence> {
+/// fewer. Without [`Feature::Fuel`], there are no components that only fuel ends;
+/// without [`Feature::HostPanics`], no services that panic. In paused time, where it
+/// takes none, more components hang, and services do.
+pub fn sequences(
+    operations: usize,
+    features: &[Feature],
+    time: Time,
+) -> impl Strategy<Value = Sequence> + use<> {
+    let world = World {
+        metered: features.contains(&Feature::Fuel),
+        panics: features.contains(&Feature::HostPanics),
+        paused: time == Time::Paused,
+    };
     Sequences {
         operations,
         loads: (0..SLOTS)
-            .map(|slot| loads(metered, slot..slot + 1).boxed())
+            .map(|slot| loads(world, slot..slot + 1).boxed())
             .collect(),
-        any: any_operations(metered).boxed(),
+        any: any_operations(world).boxed(),
     }
+}
+
+/// What may happen in a sequence.
+#[derive(Debug, Clone, Copy)]
+struct World {
+    metered: bool,
+    panics: bool,
+    paused: bool,
 }
 
 #[derive(Debug)]
@@ -127,10 +148,12 @@ impl ValueTree for SequenceTree {
     }
 }
 
-fn any_operations(metered: bool) -> impl Strategy<Value = Operation> {
+fn any_operations(world: World) -> impl Strategy<Value = Operation> {
     let slot = || 0..SLOTS;
     // In a batch, who is first at a store of two components is nobody's business.
-    let batch = |slots| vec(calls(slots), 1..6).prop_map(Operation::Batch);
+    const PAIRS: [&[usize]; 4] = [&[0, 2], &[0, 3], &[1, 2], &[1, 3]];
+    let batch = |place: usize| vec(calls(PAIRS[place]), 1..6).prop_map(Operation::Batch);
+    let held = |place| held_batches(PAIRS[place]);
     prop_oneof![
         16 => (slot(), any_messages())
             .prop_map(|(slot, message)| Operation::Call(Call::Message(slot, message))),
@@ -139,11 +162,51 @@ fn any_operations(metered: bool) -> impl Strategy<Value = Operation> {
         1 => slot().prop_map(Operation::Unload),
         4 => (slot(), any_messages())
             .prop_map(|(slot, message)| Operation::DropMessage(slot, message)),
-        4 => prop_oneof![batch(&[0, 2]), batch(&[0, 3]), batch(&[1, 2]), batch(&[1, 3])],
+        2 => prop_oneof![batch(0), batch(1), batch(2), batch(3)],
+        6 => prop_oneof![held(0), held(1), held(2), held(3)],
+        4 => (troubles(world), prop_oneof![
+            (slot(), reaching_out()).prop_map(|(slot, message)| Call::Message(slot, message)),
+            calls(&ALL_SLOTS),
+        ])
+            .prop_map(|(trouble, call)| Operation::Troubled(trouble, call)),
         4 => Just(Operation::Deliver),
         1 => timestamps().prop_map(Operation::SetClock),
-        8 => loads(metered, 0..SLOTS),
+        8 => loads(world, 0..SLOTS),
     ]
+}
+
+/// Mostly behind a call of each component that a service holds up.
+fn held_batches(slots: &'static [usize]) -> impl Strategy<Value = Operation> {
+    let first =
+        (select(slots), reaching_out()).prop_map(|(slot, message)| Call::Message(slot, message));
+    let calls = (vec(first, 0..3), vec(calls(slots), 1..6)).prop_map(|(first, rest)| {
+        let mut calls = first;
+        calls.extend(rest);
+        calls
+    });
+    (calls, vec(0_usize..7, 0..4)).prop_map(|(calls, mut dropped)| {
+        dropped.retain(|place| *place < calls.len());
+        dropped.sort_unstable();
+        dropped.dedup();
+        Operation::Held(calls, dropped)
+    })
+}
+
+/// What makes a component that talks or stores call a service.
+fn reaching_out() -> impl Strategy<Value = ComponentMessage> {
+    const SAYS: &[&str] = &["demo/a/main hi", "demo/b/main hi", "set a 1", "get a", ""];
+    messages_with(select(SAYS).prop_map(MessagePayload::from))
+}
+
+fn troubles(world: World) -> impl Strategy<Value = Trouble> {
+    let possible = [
+        (Trouble::Denial, true),
+        (Trouble::Refusal, true),
+        (Trouble::Panic, world.panics),
+        (Trouble::Hang, world.paused),
+    ];
+    let possible = possible.into_iter().filter(|(_, possible)| *possible);
+    select(possible.map(|(trouble, _)| trouble).collect::<Vec<_>>())
 }
 
 fn calls(slots: &'static [usize]) -> impl Strategy<Value = Call> {
@@ -158,8 +221,9 @@ fn calls(slots: &'static [usize]) -> impl Strategy<Value = Call> {
 }
 
 prop_compose! {
-    fn loads(metered: bool, slots: Range<usize>)(
-        (fixture, end) in fixtures(metered),
+    fn loads(world: World, slots: Range<usize>)(
+        (fixture, end) in fixtures(world),
+        prepared in any::<bool>(),
         slot in slots,
         id in component_ids(),
         memory_bytes in prop_oneof![
@@ -180,7 +244,7 @@ prop_compose! {
             memory_bytes.min(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES)
         };
         let mut config = match end {
-            End::Itself => config(memory_bytes, plenty.filter(|_| metered)),
+            End::Itself => config(memory_bytes, plenty.filter(|_| world.metered)),
             End::Fuel => config(memory_bytes, Some(little)),
             End::Deadline => config_within(SHORT_MILLIS, memory_bytes, None),
         };
@@ -195,7 +259,7 @@ prop_compose! {
         } else {
             id
         };
-        Operation::Load(Box::new(Load { slot, fixture, id, config }))
+        Operation::Load(Box::new(Load { slot, fixture, id, config, prepared }))
     }
 }
 
@@ -209,7 +273,7 @@ enum End {
 
 /// What works, what talks to others, what does not load, and, as each of its calls
 /// takes time, seldom what hangs.
-fn fixtures(metered: bool) -> impl Strategy<Value = (Fixture, End)> {
+fn fixtures(world: World) -> impl Strategy<Value = (Fixture, End)> {
     let one_of = |is_one: &dyn Fn(&Fixture, End) -> bool| {
         let known = ALL
             .iter()
@@ -219,13 +283,13 @@ fn fixtures(metered: bool) -> impl Strategy<Value = (Fixture, End)> {
             .collect();
         (0..fixtures.len()).prop_map(move |place| fixtures[place])
     };
-    let ends = |end| end == End::Itself || end == End::Fuel && metered;
+    let ends = |end| end == End::Itself || end == End::Fuel && world.metered;
     let hangs = one_of(&|_, end| end != End::Itself);
     prop_oneof![
         800 => one_of(&|fixture, end| lifecycle(fixture).is_some() && ends(end)),
         400 => one_of(&|fixture, _| talks(fixture) || stores(fixture)),
         100 => one_of(&|fixture, _| lifecycle(fixture).is_none()),
-        1 => hangs.prop_map(|(fixture, _)| (fixture, End::Deadline)),
+        if world.paused { 100 } else { 1 } => hangs.prop_map(|(fixture, _)| (fixture, End::Deadline)),
     ]
 }
 

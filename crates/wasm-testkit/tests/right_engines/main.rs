@@ -75,6 +75,15 @@ fn keeps_the_contract(right: Right, time: Time) {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+fn is_like_the_model(right: Right, time: Time, cases: u32) {
+    let plan = Plan {
+        cases,
+        time,
+        ..Plan::from_env()
+    };
+    plan.check(&right);
+}
+
 macro_rules! right_engines {
     ($($(#[$doc:meta])* $name:ident = $right:expr;)*) => {$(
         $(#[$doc])*
@@ -94,9 +103,13 @@ macro_rules! right_engines {
             }
 
             #[test]
-            fn is_like_the_model() {
-                let plan = Plan { cases: 24, ..Plan::from_env() };
-                plan.check(&RIGHT);
+            fn is_like_the_model_in_paused_time() {
+                is_like_the_model(RIGHT, Time::Paused, 40);
+            }
+
+            #[test]
+            fn is_like_the_model_in_real_time() {
+                is_like_the_model(RIGHT, Time::Real, 8);
             }
         }
     )*};
