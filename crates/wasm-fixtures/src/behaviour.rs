@@ -91,6 +91,8 @@ pub enum OnInitialize {
     Spin,
     /// Is never reached: the start function of the core module loops forever.
     SpinBefore,
+    /// Does as [`OnMessage::AsStored`] says, then answers ok.
+    AsStored,
 }
 
 /// What `handle-message` does with a payload.
@@ -122,7 +124,8 @@ pub enum OnMessage {
     /// Answers `SENDER|CORRELATION|REPLY-TO|TIME|TYPE|LENGTH`: the sender's id, what
     /// the envelope holds, a hyphen for each part that it does not, the time as
     /// seconds, a point and nine digits of nanoseconds, and the length of the payload
-    /// in bytes.
+    /// in bytes. Answers to `last` what [`OnCallback::KeepEnvelope`] kept, `none` before
+    /// the first callback.
     Envelope,
     /// Answers what `self-id` returns.
     SelfId,
@@ -189,6 +192,14 @@ pub enum OnMessage {
         /// How many times it is listed.
         recipients: u32,
     },
+    /// Looks up in its storage, under the name of the function that is called, what to
+    /// do, and goes by the first letter of what it finds: `trap`; `loop`, forever;
+    /// `grow` its memory until that is denied, then trap; `send` the name of the function
+    /// to `demo/sink/main`, whatever comes of it; `wait MS` in `sleep-millis`; `fail N`,
+    /// which answers the case of the error that has this number in the contract, counted
+    /// from 0, with the text `as stored`, and `health` the status that has it. With
+    /// nothing there, and after what returns, it answers the payload.
+    AsStored,
     /// Stores 1,024 zero bytes each under the keys `0`, `1`, `2` and so on until that
     /// fails, and answers how many were stored, a space and the name of the case.
     FillStorage,
@@ -239,6 +250,11 @@ pub enum OnCallback {
     Fails(&'static str),
     /// Executes `unreachable`.
     Trap,
+    /// Keeps the envelope, written as [`OnMessage::Envelope`] says, until the next
+    /// callback, and answers ok.
+    KeepEnvelope,
+    /// Does as [`OnMessage::AsStored`] says, then answers ok.
+    AsStored,
 }
 
 /// What `metadata` does.
@@ -248,6 +264,8 @@ pub enum OnMetadata {
     Usual,
     /// Answers a name that is not UTF-8.
     BadUtf8,
+    /// Does as [`OnMessage::AsStored`] says, then answers as usual.
+    AsStored,
 }
 
 /// What `health` does.
@@ -260,6 +278,8 @@ pub enum OnHealth {
     AsTold,
     /// Loops forever.
     Spin,
+    /// Does as [`OnMessage::AsStored`] says, then answers `healthy`.
+    AsStored,
 }
 
 /// What `shutdown` does.
@@ -287,6 +307,8 @@ pub enum OnShutdown {
     Trap,
     /// Loops forever.
     Spin,
+    /// Does as [`OnMessage::AsStored`] says, then answers ok.
+    AsStored,
 }
 
 /// What `metadata` answers, apart from `stateful`.

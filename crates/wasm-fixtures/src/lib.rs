@@ -103,8 +103,11 @@ fixtures! {
     STORE = "store" => Component(stateful(OnMessage::Store));
     /// Shows what `initialize` was given.
     INIT_CONFIG = "init-config" => Component(on_message(OnMessage::Configuration));
-    /// Shows the envelope in which a message came.
-    ENVELOPE = "envelope" => Component(on_message(OnMessage::Envelope));
+    /// Shows the envelope in which a message or the last callback came.
+    ENVELOPE = "envelope" => Component(Lifecycle {
+        callback: OnCallback::KeepEnvelope,
+        ..on_message(OnMessage::Envelope)
+    });
     /// Answers its own id.
     SELF_ID = "self-id" => Component(on_message(OnMessage::SelfId));
     /// Sends on what it is told to send.
@@ -130,6 +133,15 @@ fixtures! {
     CLOCK = "clock" => Component(on_message(OnMessage::Time));
     /// Tells which components there are.
     DIRECTORY = "directory" => Component(on_message(OnMessage::Directory));
+    /// Does in each function what its storage says.
+    OBEDIENT = "obedient" => Component(Lifecycle {
+        initialize: OnInitialize::AsStored,
+        callback: OnCallback::AsStored,
+        metadata: OnMetadata::AsStored,
+        health: OnHealth::AsStored,
+        shutdown: OnShutdown::AsStored,
+        ..on_message(OnMessage::AsStored)
+    });
     /// Is as well as it is told to be.
     HEALTH = "health" => Component(Lifecycle {
         health: OnHealth::AsTold,

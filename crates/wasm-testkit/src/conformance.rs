@@ -43,6 +43,8 @@
 
 mod budgets;
 mod cancellation;
+mod crowds;
+mod exports;
 mod failure;
 mod host_functions;
 mod isolation;
@@ -51,6 +53,7 @@ mod loading;
 mod messages;
 mod order;
 mod probes;
+mod services;
 mod unloading;
 mod usage;
 
@@ -183,6 +186,9 @@ pub fn cases<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Case<Lab<E>, Feature>
         usage::cases(),
         host_functions::cases(),
         isolation::cases(),
+        exports::cases(),
+        crowds::cases(),
+        services::cases(),
     ]
     .concat()
 }

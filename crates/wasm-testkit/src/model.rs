@@ -655,7 +655,7 @@ impl RuntimeEngine for ModelEngine {
 
     async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
         self.call(handle, "metadata", |instance, lifecycle| {
-            Box::pin(async move { instance.metadata(lifecycle) })
+            Box::pin(instance.metadata(lifecycle))
         })
         .await
     }

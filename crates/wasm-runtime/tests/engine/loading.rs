@@ -110,7 +110,7 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
     assert!(table_bytes < 1024, "{handle}: {usage:?}");
     let health = engine.health(handle).await;
     match lifecycle.health {
-        OnHealth::Healthy | OnHealth::AsTold => {
+        OnHealth::Healthy | OnHealth::AsTold | OnHealth::AsStored => {
             assert_eq!(health.unwrap(), HealthStatus::Healthy, "{handle}");
         }
         OnHealth::Spin => {
@@ -120,7 +120,7 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
     }
     let metadata = engine.metadata(handle).await;
     match lifecycle.metadata {
-        OnMetadata::Usual => {
+        OnMetadata::Usual | OnMetadata::AsStored => {
             let expected = ComponentMetadata {
                 name: METADATA.name.to_owned(),
                 version: METADATA.version.to_owned(),
@@ -148,7 +148,7 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
     }
     let shutdown = engine.unload_component(handle).await;
     match lifecycle.shutdown {
-        OnShutdown::Ok | OnShutdown::Logs => shutdown.unwrap(),
+        OnShutdown::Ok | OnShutdown::Logs | OnShutdown::AsStored => shutdown.unwrap(),
         OnShutdown::Fails(text) => not_shut_down(&shutdown, text),
         OnShutdown::Requests => not_shut_down(&shutdown, "invalid-message"),
         // None of these is permitted.

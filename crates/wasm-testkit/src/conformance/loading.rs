@@ -66,6 +66,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "While what is returned is held, loads of the same bytes skip that, whatever their ids \
          and configurations." => [
             what_is_prepared_is_loaded_under_any_id_and_configuration,
+            what_was_prepared_is_loaded_for_its_bytes_only,
         ],
         "Calls and loads go on meanwhile." => [
             calls_and_loads_go_on_while_a_component_is_prepared,
@@ -303,6 +304,26 @@ async fn what_is_prepared_is_loaded_under_any_id_and_configuration<E: Engine + ?
     for handle in [&later, &large] {
         assert_eq!(bench.ask(handle, "").await, "16", "pages of {handle}");
     }
+}
+
+async fn what_was_prepared_is_loaded_for_its_bytes_only<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let id = id("demo/main/main");
+    let prepared = bench
+        .engine
+        .prepare_component(&id, bytes(ECHO), &config())
+        .await;
+    assert!(prepared.is_ok(), "{prepared:?}");
+    let counter = bench.load_as(&id, COUNTER, config()).await;
+    assert_eq!(bench.ask(&counter, "hi").await, "1");
+    let echo = bench.load_as(&id, ECHO, config()).await;
+    assert_eq!(bench.ask(&echo, "hi").await, "hi");
+    let truncated = bench.engine.load_component(&id, bytes(TRUNCATED), config());
+    let outcome = truncated.await;
+    assert!(
+        matches!(&outcome, Err(WasmError::InvalidComponent { component, .. }) if *component == id),
+        "{outcome:?}"
+    );
 }
 
 async fn preparing_refuses_with_the_words_of_loading<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -140,6 +140,10 @@ impl Instance {
             OnInitialize::Sends => self.send_first().await,
             OnInitialize::Trap => Err(unreachable()),
             OnInitialize::Spin => Err(self.spin().await),
+            OnInitialize::AsStored => {
+                let case = self.obey_stored("initialize").await?;
+                Ok(case.map_or(Ok(()), |case| Err(lifecycle_error(case))))
+            }
         }
     }
 
@@ -161,7 +165,8 @@ impl Instance {
             OnMessage::CountInStorage => self.count_in_storage().await,
             OnMessage::Store => self.obey(&payload).await,
             OnMessage::Configuration => self.show_configuration(&payload),
-            OnMessage::Envelope => self.show_envelope(&message),
+            OnMessage::Envelope if *payload == *b"last" => Ok(Ok(self.last_callback())),
+            OnMessage::Envelope => self.say(envelope(&message)),
             OnMessage::SelfId => {
                 let id = self.self_id()?;
                 self.say(id.to_string())
@@ -245,6 +250,10 @@ impl Instance {
                 none_unless(sent)
             }
             OnMessage::FillStorage => self.fill_storage().await,
+            OnMessage::AsStored => match self.obey_stored("handle-message").await? {
+                None => some(payload),
+                Some(case) => Ok(Err(guest_error(case))),
+            },
         }
     }
 
@@ -269,20 +278,25 @@ impl Instance {
                     kept.extend_from_slice(part.as_bytes());
                 }
                 kept.extend_from_slice(message.payload.as_bytes());
-                self.allocate(1, kept.len())?;
-                self.memory.keep_only(kept.len() as u64);
-                self.last_callback = Some(kept.into());
-                Ok(Ok(()))
+                self.keep_of_callback(kept)
+            }
+            OnCallback::KeepEnvelope => self.keep_of_callback(envelope(&message).into_bytes()),
+            OnCallback::AsStored => {
+                let case = self.obey_stored("handle-callback").await?;
+                Ok(case.map_or(Ok(()), |case| Err(guest_error(case))))
             }
             OnCallback::Fails(text) => Ok(Err(GuestError::RuntimeError(text.to_owned()))),
             OnCallback::Trap => Err(unreachable()),
         }
     }
 
-    pub(super) fn metadata(&mut self, lifecycle: Lifecycle) -> Run<ComponentMetadata> {
+    pub(super) async fn metadata(&mut self, lifecycle: Lifecycle) -> Run<ComponentMetadata> {
         self.consume(CALL_FUEL)?;
+        if lifecycle.metadata == OnMetadata::AsStored {
+            self.obey_stored("metadata").await?;
+        }
         match lifecycle.metadata {
-            OnMetadata::Usual => Ok(ComponentMetadata {
+            OnMetadata::Usual | OnMetadata::AsStored => Ok(ComponentMetadata {
                 name: METADATA.name.to_owned(),
                 version: METADATA.version.to_owned(),
                 description: METADATA.description.to_owned(),
@@ -305,6 +319,12 @@ impl Instance {
             OnHealth::Healthy => Ok(HealthStatus::Healthy),
             OnHealth::AsTold => Ok(self.told),
             OnHealth::Spin => Err(self.spin().await),
+            OnHealth::AsStored => Ok(match self.obey_stored("health").await? {
+                None | Some(0) => HealthStatus::Healthy,
+                Some(1) => HealthStatus::Degraded,
+                Some(2) => HealthStatus::Unhealthy,
+                Some(_) => HealthStatus::Unknown,
+            }),
         }
     }
 
@@ -352,6 +372,10 @@ impl Instance {
             }
             OnShutdown::Trap => Err(unreachable()),
             OnShutdown::Spin => Err(self.spin().await),
+            OnShutdown::AsStored => {
+                let case = self.obey_stored("shutdown").await?;
+                Ok(case.map_or(Ok(()), |case| Err(lifecycle_error(case))))
+            }
         }
     }
 
@@ -445,6 +469,39 @@ impl Instance {
         }
     }
 
+    /// Does what its storage says under the name of an export; the number of the error
+    /// to answer with, if it says so.
+    async fn obey_stored(&mut self, export: &'static str) -> Run<Option<u64>> {
+        let Ok(Some(command)) = self.storage_get(export.as_bytes()).await? else {
+            return Ok(None);
+        };
+        let (command, rest) = cut(&command, b' ');
+        match command.first() {
+            Some(b't') => return Err(unreachable()),
+            Some(b'l') => return Err(self.spin().await),
+            Some(b'g') => {
+                let pages = self.memory.grow_in_turn();
+                self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
+                return Err(unreachable());
+            }
+            Some(b's') => {
+                // Whatever comes of it.
+                let _ = self.send(&Target::sink(), export.into()).await?;
+            }
+            Some(b'w') => self.sleep(number(&rest)).await?,
+            Some(b'f') => return Ok(Some(number(&rest))),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn keep_of_callback(&mut self, text: Vec<u8>) -> Run<Result<(), GuestError>> {
+        self.allocate(1, text.len())?;
+        self.memory.keep_only(text.len() as u64);
+        self.last_callback = Some(text.into());
+        Ok(Ok(()))
+    }
+
     fn last_callback(&self) -> Option<MessagePayload> {
         self.last_callback.clone().map(MessagePayload::from)
     }
@@ -471,20 +528,6 @@ impl Instance {
             }
             _ => Ok(Ok(config.config_data.clone())),
         }
-    }
-
-    fn show_envelope(&mut self, message: &ComponentMessage) -> Run<Answer> {
-        let correlation = message.correlation_id.as_ref().map(CorrelationId::as_str);
-        let reply_to = message.reply_to.as_ref().map(ComponentId::as_str);
-        self.say(format!(
-            "{}|{}|{}|{}|{}|{}",
-            message.sender,
-            correlation.unwrap_or("-"),
-            reply_to.unwrap_or("-"),
-            decimal(message.timestamp),
-            message.message_type.as_deref().unwrap_or("-"),
-            message.payload.len()
-        ))
     }
 
     async fn broadcast_to_listed(&mut self, payload: &Bytes) -> Run<Answer> {
@@ -673,6 +716,47 @@ impl From<Denied> for Stop {
 /// An error of a host function, by the name of its case in the contract.
 pub(super) trait Case {
     fn name(&self) -> &'static str;
+}
+
+/// `SENDER|CORRELATION|REPLY-TO|TIME|TYPE|LENGTH`.
+fn envelope(message: &ComponentMessage) -> String {
+    let correlation = message.correlation_id.as_ref().map(CorrelationId::as_str);
+    let reply_to = message.reply_to.as_ref().map(ComponentId::as_str);
+    format!(
+        "{}|{}|{}|{}|{}|{}",
+        message.sender,
+        correlation.unwrap_or("-"),
+        reply_to.unwrap_or("-"),
+        decimal(message.timestamp),
+        message.message_type.as_deref().unwrap_or("-"),
+        message.payload.len()
+    )
+}
+
+/// The case that has this number in the contract.
+fn guest_error(case: u64) -> GuestError {
+    let text = "as stored".to_owned();
+    match case {
+        0 => GuestError::ComponentNotFound(text),
+        1 => GuestError::InstantiationFailed(text),
+        2 => GuestError::ExportNotFound(text),
+        3 => GuestError::Timeout,
+        4 => GuestError::ResourceLimitExceeded(text),
+        5 => GuestError::InvalidComponent(text),
+        _ => GuestError::RuntimeError(text),
+    }
+}
+
+/// The case that has this number in the contract.
+fn lifecycle_error(case: u64) -> LifecycleError {
+    let text = "as stored".to_owned();
+    match case {
+        0 => LifecycleError::InitializationFailed(text),
+        1 => LifecycleError::AlreadyInitialized,
+        2 => LifecycleError::NotInitialized,
+        3 => LifecycleError::ShutdownFailed(text),
+        _ => LifecycleError::InvalidState(text),
+    }
 }
 
 fn some(payload: impl Into<MessagePayload>) -> Run<Answer> {

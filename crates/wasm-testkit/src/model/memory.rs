@@ -129,7 +129,10 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
     };
     let of_message = match lifecycle.message {
         OnMessage::Store => 6,
-        OnMessage::CountInStorage | OnMessage::Request | OnMessage::Directory => 2,
+        OnMessage::AsStored
+        | OnMessage::CountInStorage
+        | OnMessage::Request
+        | OnMessage::Directory => 2,
         OnMessage::SelfId
         | OnMessage::Send
         | OnMessage::SendBack

@@ -339,7 +339,10 @@ fn stores(fixture: &Fixture) -> bool {
             || lifecycle.shutdown == OnShutdown::Stores
             || matches!(
                 lifecycle.message,
-                OnMessage::CountInStorage | OnMessage::Store | OnMessage::FillStorage
+                OnMessage::AsStored
+                    | OnMessage::CountInStorage
+                    | OnMessage::Store
+                    | OnMessage::FillStorage
             )
     })
 }

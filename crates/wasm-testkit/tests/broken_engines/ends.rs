@@ -7,835 +7,761 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
-    ComponentState, ComponentStorage, ComponentUsage, HealthStatus, HostServices, LifecycleError,
-    MessagePayload, MessageRouter, SecurityValidator, WasmError,
+    ComponentHandle, ComponentMessage, ComponentState, HostServices, LifecycleError,
+    MessagePayload, WasmError,
 };
-use wasm_fixtures::{Fixture, SHUTDOWN_FAILS, SHUTDOWN_REQUESTS};
+use wasm_fixtures::SHUTDOWN_FAILS;
 
-use crate::wrapper::{Defect, Inner, Reply};
+use crate::wrong::{Kept, OnDrop, Reply, Right, Wrong, failed};
+use crate::{Row, breaks, wrong};
 
-/// Does something when it is dropped, unless it was disarmed.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        if let Some(act) = self.0.take() {
-            act();
-        }
-    }
-}
-
-/// Gives a component whose call was dropped a fresh instance.
-pub(crate) struct StartsOverWhenDropped;
-
-#[async_trait]
-impl Defect for StartsOverWhenDropped {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let (engine, to) = (inner.clone(), handle.clone());
-        let mut guard = OnDrop(Some(move || {
-            tokio::spawn(async move { engine.restart_component(&to).await });
-        }));
-        let reply = inner.call_handle_message(handle, message).await;
-        guard.0 = None;
-        reply
-    }
-}
-
-/// Leaves a component whose call was dropped inside of that call.
-#[derive(Default)]
-pub(crate) struct StopsWhenDropped {
-    stopped: Arc<Mutex<Vec<ComponentHandle>>>,
-}
-
-#[async_trait]
-impl Defect for StopsWhenDropped {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        if self.stopped.lock().unwrap().contains(handle) {
-            return pending().await;
-        }
-        let (stopped, to) = (Arc::clone(&self.stopped), handle.clone());
-        let mut guard = OnDrop(Some(move || stopped.lock().unwrap().push(to)));
-        let reply = inner.call_handle_message(handle, message).await;
-        guard.0 = None;
-        reply
-    }
-
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        if self.stopped.lock().unwrap().contains(handle) {
-            usage.state = ComponentState::Busy;
-        }
-        Ok(usage)
-    }
-}
-
-/// Makes every call that was ever polled.
-pub(crate) struct WithdrawsNothing;
-
-#[async_trait]
-impl Defect for WithdrawsNothing {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let (inner, handle) = (inner.clone(), handle.clone());
-        let call = tokio::spawn(async move { inner.call_handle_message(&handle, message).await });
-        call.await.unwrap()
-    }
-}
-
-type Left = Arc<Mutex<HashMap<ComponentHandle, Option<MessagePayload>>>>;
-
-/// Answers a call with what a dropped one was answered.
-#[derive(Default)]
-pub(crate) struct MixesUpAnswers {
-    left: Left,
-}
-
-/// A call whose answer is left to the next one when it is dropped.
-struct Leaving {
-    call: Option<JoinHandle<Reply>>,
-    of: ComponentHandle,
-    left: Left,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let (of, left) = (self.of.clone(), Arc::clone(&self.left));
-        if let Some(call) = self.call.take() {
-            tokio::spawn(async move {
-                if let Ok(Ok(reply)) = call.await {
-                    left.lock().unwrap().insert(of, reply);
-                }
-            });
-        }
-    }
-}
-
-#[async_trait]
-impl Defect for MixesUpAnswers {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let (engine, to) = (inner.clone(), handle.clone());
-        let call = tokio::spawn(async move { engine.call_handle_message(&to, message).await });
-        let mut leaving = Leaving {
-            call: Some(call),
-            of: handle.clone(),
-            left: Arc::clone(&self.left),
-        };
-        let reply = leaving.call.as_mut().unwrap().await.unwrap();
-        leaving.call = None;
-        match self.left.lock().unwrap().remove(handle) {
-            Some(other) => Ok(other),
-            None => reply,
-        }
-    }
-}
-
-/// Does a restart or an unload only as long as somebody waits for it.
-pub(crate) struct GivesUpWhenDropped;
-
-async fn until_idle(inner: &Inner, handle: &ComponentHandle) {
+async fn until_idle<S>(right: &Right<S>, handle: &ComponentHandle) {
     yield_now().await;
-    while let Ok(usage) = inner.usage(handle).await
+    while let Ok(usage) = right.usage(handle).await
         && usage.state == ComponentState::Busy
     {
         sleep(Duration::from_millis(1)).await;
     }
 }
 
-#[async_trait]
-impl Defect for GivesUpWhenDropped {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        yield_now().await;
-        inner.restart_component(handle).await
-    }
+/// Polls it once, before whatever comes next.
+fn poll_once(future: impl Future) {
+    let polled = Box::pin(future)
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    drop(polled);
 }
 
-/// Unloads when the component is idle, and until then answers calls.
-pub(crate) struct UnloadsLater;
-
-#[async_trait]
-impl Defect for UnloadsLater {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        until_idle(inner, handle).await;
-        inner.unload_component(handle).await
-    }
+/// Restarts a component when a call is dropped.
+fn restart_unless_done<S: Send + Sync + 'static>(
+    right: &Right<S>,
+    handle: &ComponentHandle,
+) -> OnDrop<impl FnOnce() + Send + use<S>> {
+    let (right, handle) = (right.clone(), handle.clone());
+    OnDrop(Some(move || {
+        poll_once(async move { right.restart_component(&handle).await });
+    }))
 }
 
-/// Says at once that it is done, and goes on.
-pub(crate) struct Hurries {
-    pub(crate) restarts: bool,
-}
+/// Answers that were left to the next call, as the calls were dropped.
+type Left = Kept<Option<Option<MessagePayload>>>;
 
-#[async_trait]
-impl Defect for Hurries {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if !self.restarts {
-            return inner.restart_component(handle).await;
-        }
-        inner.usage(handle).await?;
-        let (inner, handle) = (inner.clone(), handle.clone());
-        tokio::spawn(async move { inner.restart_component(&handle).await });
-        Ok(())
-    }
+/// A call whose answer is left to the next one when it is dropped.
+struct Leaving(Option<JoinHandle<Reply>>, ComponentHandle, Arc<Left>);
 
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if self.restarts {
-            return inner.unload_component(handle).await;
-        }
-        let (inner, handle) = (inner.clone(), handle.clone());
-        tokio::spawn(async move { inner.unload_component(&handle).await });
-        Ok(())
-    }
-}
-
-/// Never calls `shutdown` before a restart: it lets the instance fail first.
-#[derive(Default)]
-pub(crate) struct RestartsWithoutShutdown {
-    own: Mutex<HashMap<ComponentHandle, u64>>,
-}
-
-#[async_trait]
-impl Defect for RestartsWithoutShutdown {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let too_much = vec![0; 8 << 20];
-        let message = ComponentMessage::new(handle.id().clone(), handle.id().clone(), too_much);
-        let reply = inner.call_handle_message(handle, message).await;
-        if matches!(reply, Err(WasmError::ResourceLimitExceeded { .. })) {
-            *self.own.lock().unwrap().entry(handle.clone()).or_default() += 1;
-        }
-        inner.restart_component(handle).await
-    }
-
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        let own = self.own.lock().unwrap().get(handle).copied().unwrap_or(0);
-        usage.calls -= own;
-        usage.traps -= own;
-        Ok(usage)
-    }
-}
-
-/// Restarts only what has failed.
-#[derive(Default)]
-pub(crate) struct KeepsState {
-    skipped: Mutex<HashMap<ComponentHandle, u64>>,
-}
-
-#[async_trait]
-impl Defect for KeepsState {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if inner.usage(handle).await?.state == ComponentState::Failed {
-            return inner.restart_component(handle).await;
-        }
-        *self
-            .skipped
-            .lock()
-            .unwrap()
-            .entry(handle.clone())
-            .or_default() += 1;
-        Ok(())
-    }
-
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        usage.restarts += self
-            .skipped
-            .lock()
-            .unwrap()
-            .get(handle)
-            .copied()
-            .unwrap_or(0);
-        Ok(usage)
-    }
-}
-
-/// Restarts nothing that is well.
-pub(crate) struct RestartsOnlyFailed;
-
-#[async_trait]
-impl Defect for RestartsOnlyFailed {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        match inner.usage(handle).await?.state {
-            ComponentState::Failed => inner.restart_component(handle).await,
-            _ => Err(WasmError::Unsupported {
-                what: "restarting a component that is well".to_owned(),
-            }),
-        }
-    }
-}
-
-/// Stops where `shutdown` answers with an error.
-pub(crate) struct HeedsShutdown;
-
-#[async_trait]
-impl Defect for HeedsShutdown {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        // The only fixture whose shutdown answers with an error stays loaded.
-        if handle.id().name() == SHUTDOWN_FAILS.name && inner.usage(handle).await.is_ok() {
-            return Err(WasmError::ShutdownFailed {
-                component: handle.id().clone(),
-                error: LifecycleError::ShutdownFailed("still busy".to_owned()),
-            });
-        }
-        inner.unload_component(handle).await
-    }
-}
-
-/// Lets a component make a request in its `shutdown`.
-pub(crate) struct TakesLastRequests {
-    router: Arc<dyn MessageRouter>,
-}
-
-impl TakesLastRequests {
-    pub(crate) fn new(services: &HostServices) -> Self {
-        Self {
-            router: Arc::clone(&services.router),
-        }
-    }
-
-    /// On behalf of the only fixture that does so.
-    async fn request(&self, inner: &Inner, handle: &ComponentHandle) {
-        if handle.id().name() == SHUTDOWN_REQUESTS.name && inner.usage(handle).await.is_ok() {
-            let sink = ComponentId::new("demo", "sink", "main").unwrap();
-            let bye = ComponentMessage::new(handle.id().clone(), sink, "bye");
-            let request = self.router.request(handle, bye, Duration::from_secs(1));
-            request.await.unwrap();
-        }
-    }
-}
-
-#[async_trait]
-impl Defect for TakesLastRequests {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        self.request(inner, handle).await;
-        match inner.unload_component(handle).await {
-            Err(WasmError::ShutdownFailed { .. })
-                if handle.id().name() == SHUTDOWN_REQUESTS.name =>
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let (call, of, left) = (self.0.take(), self.1.clone(), Arc::clone(&self.2));
+        tokio::spawn(async move {
+            if let Some(call) = call
+                && let Ok(Ok(reply)) = call.await
             {
-                Ok(())
+                left.set(&of, Some(reply));
             }
-            outcome => outcome,
-        }
-    }
-
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        self.request(inner, handle).await;
-        inner.restart_component(handle).await
-    }
-}
-
-/// Undoes what a component stores in its `shutdown`.
-pub(crate) struct ForgetsTheEnd {
-    storage: Arc<dyn ComponentStorage>,
-}
-
-impl ForgetsTheEnd {
-    pub(crate) fn new(services: &HostServices) -> Self {
-        Self {
-            storage: Arc::clone(&services.storage),
-        }
-    }
-}
-
-#[async_trait]
-impl Defect for ForgetsTheEnd {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let unloaded = inner.unload_component(handle).await;
-        // Under the key of the only fixture that does so.
-        self.storage.delete(handle.id(), "ended").await.unwrap();
-        unloaded
-    }
-}
-
-/// Refuses a component everything while it shuts down, in a restart or else in an unload.
-pub(crate) struct TakesNoLastWord {
-    from: Fixture,
-    in_restart: bool,
-    ending: Arc<Mutex<HashSet<ComponentHandle>>>,
-}
-
-impl TakesNoLastWord {
-    pub(crate) fn new(
-        services: HostServices,
-        from: Fixture,
-        in_restart: bool,
-    ) -> (HostServices, Self) {
-        let ending = Arc::new(Mutex::default());
-        let validator = Arc::new(Hurried {
-            real: services.validator.clone(),
-            ending: Arc::clone(&ending),
         });
-        let defect = Self {
-            from,
-            in_restart,
-            ending,
-        };
-        (services.with_validator(validator), defect)
-    }
-}
-
-#[async_trait]
-impl Defect for TakesNoLastWord {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if !self.in_restart && handle.id().name() == self.from.name {
-            self.ending.lock().unwrap().insert(handle.clone());
-        }
-        inner.unload_component(handle).await
-    }
-
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        // It has no other word than its last.
-        if self.in_restart && handle.id().name() == self.from.name {
-            self.ending.lock().unwrap().insert(handle.clone());
-        }
-        let restarted = inner.restart_component(handle).await;
-        self.ending.lock().unwrap().remove(handle);
-        restarted
-    }
-}
-
-/// The validator of [`TakesNoLastWord`].
-struct Hurried {
-    real: Arc<dyn SecurityValidator>,
-    ending: Arc<Mutex<HashSet<ComponentHandle>>>,
-}
-
-impl SecurityValidator for Hurried {
-    fn validate(
-        &self,
-        component: &ComponentHandle,
-        capability: &Capability,
-    ) -> Result<(), CapabilityDenied> {
-        let is_ending = self.ending.lock().unwrap().contains(component);
-        if is_ending {
-            return Err(CapabilityDenied::not_granted(capability.clone()));
-        }
-        self.real.validate(component, capability)
-    }
-}
-
-/// Makes the calls that wait before it unloads.
-#[derive(Default)]
-pub(crate) struct UnloadsLast {
-    calls: Mutex<HashMap<ComponentHandle, usize>>,
-    ended: Notify,
-}
-
-#[async_trait]
-impl Defect for UnloadsLast {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        *self
-            .calls
-            .lock()
-            .unwrap()
-            .entry(handle.clone())
-            .or_default() += 1;
-        let reply = inner.call_handle_message(handle, message).await;
-        *self
-            .calls
-            .lock()
-            .unwrap()
-            .entry(handle.clone())
-            .or_default() -= 1;
-        self.ended.notify_waiters();
-        reply
-    }
-
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        loop {
-            let ended = self.ended.notified();
-            let calls = self.calls.lock().unwrap().get(handle).copied();
-            if calls.unwrap_or(0) == 0 {
-                break;
-            }
-            ended.await;
-        }
-        inner.unload_component(handle).await
     }
 }
 
 /// Unloads what is left when it is dropped.
 #[derive(Default)]
-pub(crate) struct ShutsDownWhenDropped {
-    loaded: Mutex<Vec<(Inner, ComponentHandle)>>,
-}
+struct Loaded(Mutex<Vec<(Right<()>, ComponentHandle)>>);
 
-#[async_trait]
-impl Defect for ShutsDownWhenDropped {
-    async fn load(
-        &self,
-        inner: &Inner,
-        id: &ComponentId,
-        bytes: Bytes,
-        config: ComponentConfig,
-    ) -> Result<ComponentHandle, WasmError> {
-        let handle = inner.load_component(id, bytes, config).await?;
-        let loaded = (inner.clone(), handle.clone());
-        self.loaded.lock().unwrap().push(loaded);
-        Ok(handle)
-    }
-}
-
-impl Drop for ShutsDownWhenDropped {
+impl Drop for Loaded {
     fn drop(&mut self) {
-        for (inner, handle) in self.loaded.lock().unwrap().drain(..) {
-            tokio::spawn(async move { inner.unload_component(&handle).await });
+        for (right, handle) in self.0.lock().unwrap().drain(..) {
+            tokio::spawn(async move { right.unload_component(&handle).await });
         }
     }
 }
 
-/// Objects to a handle that it does not know.
-pub(crate) struct UnloadsOnlyWhatIsThere;
-
-#[async_trait]
-impl Defect for UnloadsOnlyWhatIsThere {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        inner.usage(handle).await?;
-        inner.unload_component(handle).await
-    }
+pub(crate) fn rows() -> Vec<Row> {
+    [
+        dropped(),
+        restarted(),
+        unloaded(),
+        shut_down(),
+        unknown_handles(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// Keeps the services of what it unloads.
-pub(crate) struct FreesNothing {
-    services: HostServices,
-    kept: Mutex<Vec<HostServices>>,
+fn dropped() -> Vec<Row> {
+    [
+        breaks(
+            "Dropping the future of a call that has begun does no harm",
+            [
+                wrong(
+                    "starts a component over when its message is dropped",
+                    &["cancellation::the_effect_of_a_dropped_call_stays"],
+                    |wrong| {
+                        wrong.on_message(|right, handle, message| async move {
+                            let mut guard = restart_unless_done(&right, &handle);
+                            let reply = right.call_handle_message(&handle, message).await;
+                            guard.0 = None;
+                            reply
+                        })
+                    },
+                ),
+                wrong(
+                    "starts a component over when its health is dropped",
+                    &[
+                        "cancellation::a_dropped_health_is_stopped_at_its_deadline",
+                        "exports::each_that_is_dropped_ends_in_the_background",
+                    ],
+                    |wrong| {
+                        wrong.on_health(|right, handle| async move {
+                            let mut guard = restart_unless_done(&right, &handle);
+                            let health = right.health(&handle).await;
+                            guard.0 = None;
+                            health
+                        })
+                    },
+                ),
+                wrong(
+                    "starts a component over when its metadata is dropped",
+                    &["exports::each_that_is_dropped_ends_in_the_background"],
+                    |wrong| {
+                        wrong.on_metadata(|right, handle| async move {
+                            let mut guard = restart_unless_done(&right, &handle);
+                            let metadata = right.metadata(&handle).await;
+                            guard.0 = None;
+                            metadata
+                        })
+                    },
+                ),
+                wrong(
+                    "stops a message that is dropped where it is",
+                    &[
+                        "cancellation::a_dropped_call_ends_in_the_background",
+                        "cancellation::the_next_call_waits_for_a_dropped_one",
+                    ],
+                    |wrong| stops_when_dropped(wrong, "handle-message"),
+                ),
+                wrong(
+                    "stops a callback that is dropped where it is",
+                    &["exports::each_that_is_dropped_ends_in_the_background"],
+                    |wrong| stops_when_dropped(wrong, "handle-callback"),
+                ),
+                wrong(
+                    "answers a call with what a dropped one was answered",
+                    &["cancellation::the_answer_of_a_dropped_call_goes_to_nobody"],
+                    |wrong| {
+                        wrong.keeping(Left::default()).on_message(
+                            |right, handle, message| async move {
+                                let (engine, to) = (right.clone(), handle.clone());
+                                let call = tokio::spawn(async move {
+                                    engine.call_handle_message(&to, message).await
+                                });
+                                let kept = Arc::clone(&right.kept);
+                                let mut leaving = Leaving(Some(call), handle.clone(), kept);
+                                let reply = leaving.0.as_mut().unwrap().await.unwrap();
+                                leaving.0 = None;
+                                let left = right.kept.change(&handle, Option::take);
+                                left.map_or(reply, Ok)
+                            },
+                        )
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "A call that still waits for its turn is withdrawn, and the guest never sees it.",
+            [
+                wrong(
+                    "withdraws no waiting message",
+                    &["cancellation::a_waiting_call_that_is_dropped_is_never_made"],
+                    |wrong| {
+                        wrong.on_message(|right, handle, message| async move {
+                            let call =
+                                async move { right.call_handle_message(&handle, message).await };
+                            tokio::spawn(call).await.unwrap()
+                        })
+                    },
+                ),
+                wrong(
+                    "withdraws no waiting callback",
+                    &[
+                        "cancellation::a_waiting_call_of_any_kind_that_is_dropped_is_never_made",
+                        "exports::whichever_waits_and_is_dropped_is_never_made",
+                    ],
+                    |wrong| {
+                        wrong.on_callback(|right, handle, message| async move {
+                            let call =
+                                async move { right.call_handle_callback(&handle, message).await };
+                            tokio::spawn(call).await.unwrap()
+                        })
+                    },
+                ),
+                wrong(
+                    "withdraws no waiting health",
+                    &["exports::whichever_waits_and_is_dropped_is_never_made"],
+                    |wrong| {
+                        wrong.on_health(|right, handle| async move {
+                            let call = async move { right.health(&handle).await };
+                            tokio::spawn(call).await.unwrap()
+                        })
+                    },
+                ),
+                wrong(
+                    "withdraws no waiting metadata",
+                    &["exports::whichever_waits_and_is_dropped_is_never_made"],
+                    |wrong| {
+                        wrong.on_metadata(|right, handle| async move {
+                            let call = async move { right.metadata(&handle).await };
+                            tokio::spawn(call).await.unwrap()
+                        })
+                    },
+                ),
+                wrong(
+                    "leaks its lock at the third waiting message that is dropped",
+                    &["crowds::any_number_of_waiting_calls_may_be_dropped"],
+                    |wrong| {
+                        wrong.keeping(Kept::<usize>::default()).on_message(
+                            |right, handle, message| async move {
+                                if right.kept.get(&handle) >= 3 {
+                                    until_idle(&right, &handle).await;
+                                    return pending().await;
+                                }
+                                let (kept, of) = (Arc::clone(&right.kept), handle.clone());
+                                let mut guard = OnDrop(Some(move || {
+                                    kept.change(&of, |dropped| *dropped += 1);
+                                }));
+                                let reply = right.call_handle_message(&handle, message).await;
+                                guard.0 = None;
+                                reply
+                            },
+                        )
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "Dropping the future does not stop it.",
+            [wrong(
+                "gives up a restart that is dropped",
+                &["cancellation::a_dropped_restart_goes_on"],
+                |wrong| {
+                    wrong.on_restart(|right, handle| async move {
+                        yield_now().await;
+                        right.restart_component(&handle).await
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "once it has been polled, its call takes place",
+            [wrong(
+                "goes on with a restart only while it is polled",
+                &["cancellation::waiting_calls_of_all_kinds_that_are_not_polled_take_their_turns"],
+                |wrong| {
+                    wrong
+                        .keeping(AsyncMutex::new(()))
+                        .on_restart(|right, handle| async move {
+                            let _held = right.kept.lock().await;
+                            right.restart_component(&handle).await
+                        })
+                        .on_message(|right, handle, message| async move {
+                            drop(right.kept.lock().await);
+                            right.call_handle_message(&handle, message).await
+                        })
+                },
+            )],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-impl FreesNothing {
-    pub(crate) fn new(services: HostServices) -> Self {
-        Self {
-            services,
-            kept: Mutex::default(),
-        }
-    }
-}
-
-#[async_trait]
-impl Defect for FreesNothing {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        self.kept.lock().unwrap().push(self.services.clone());
-        inner.unload_component(handle).await
-    }
-}
-
-/// Reports other figures than it should.
-pub(crate) struct Misreports {
-    pub(crate) usage: fn(&mut ComponentUsage),
-}
-
-#[async_trait]
-impl Defect for Misreports {
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        (self.usage)(&mut usage);
-        Ok(usage)
-    }
-}
-
-/// Counts from zero after every restart.
-#[derive(Default)]
-pub(crate) struct CountsAnew {
-    before: Mutex<HashMap<ComponentHandle, ComponentUsage>>,
-}
-
-#[async_trait]
-impl Defect for CountsAnew {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let usage = inner.usage(handle).await?;
-        self.before.lock().unwrap().insert(handle.clone(), usage);
-        inner.restart_component(handle).await
-    }
-
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        if let Some(before) = self.before.lock().unwrap().get(handle) {
-            usage.calls -= before.calls;
-            usage.traps -= before.traps;
-            usage.total_fuel -= before.total_fuel;
-        }
-        Ok(usage)
-    }
-}
-
-/// Says of a restart that failed in `initialize` that all went well.
-pub(crate) struct HidesFailedRestarts;
-
-#[async_trait]
-impl Defect for HidesFailedRestarts {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        match inner.restart_component(handle).await {
-            Err(WasmError::InitializationFailed { .. }) => Ok(()),
-            outcome => outcome,
-        }
-    }
-}
-
-/// Restarts nothing that it once could not restart.
-#[derive(Default)]
-pub(crate) struct GivesUpRestarting {
-    failed: Mutex<HashMap<ComponentHandle, WasmError>>,
-}
-
-#[async_trait]
-impl Defect for GivesUpRestarting {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if let Some(error) = self.failed.lock().unwrap().get(handle) {
-            return Err(error.clone());
-        }
-        let outcome = inner.restart_component(handle).await;
-        if let Err(error) = &outcome {
-            let mut failed = self.failed.lock().unwrap();
-            failed.insert(handle.clone(), error.clone());
-        }
-        outcome
-    }
-}
-
-/// Counts calls that no guest has seen.
-#[derive(Default)]
-pub(crate) struct CountsAttempts {
-    failed: Mutex<HashMap<ComponentHandle, u64>>,
-}
-
-#[async_trait]
-impl Defect for CountsAttempts {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let reply = inner.call_handle_message(handle, message).await;
-        if matches!(reply, Err(WasmError::ComponentFailed { .. })) {
-            *self
-                .failed
-                .lock()
-                .unwrap()
-                .entry(handle.clone())
-                .or_default() += 1;
-        }
-        reply
-    }
-
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        usage.calls += self
-            .failed
-            .lock()
-            .unwrap()
-            .get(handle)
-            .copied()
-            .unwrap_or(0);
-        Ok(usage)
-    }
-}
-
-/// Gives a component a fresh instance when nobody waits for its health any more.
-pub(crate) struct StartsOverWhenHealthIsDropped;
-
-#[async_trait]
-impl Defect for StartsOverWhenHealthIsDropped {
-    async fn health(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<HealthStatus, WasmError> {
-        let (engine, to) = (inner.clone(), handle.clone());
-        let mut guard = OnDrop(Some(move || {
-            let mut restart = Box::pin(async move { engine.restart_component(&to).await });
-            // Before whatever comes next.
-            let polled = restart
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()));
-            drop(polled);
-        }));
-        let health = inner.health(handle).await;
-        guard.0 = None;
-        health
-    }
-}
-
-/// Makes every callback that was ever polled.
-pub(crate) struct WithdrawsNoCallback;
-
-#[async_trait]
-impl Defect for WithdrawsNoCallback {
-    async fn callback(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Result<(), WasmError> {
-        let (inner, handle) = (inner.clone(), handle.clone());
-        let call = tokio::spawn(async move { inner.call_handle_callback(&handle, message).await });
-        call.await.unwrap()
-    }
-}
-
-/// Holds a lock across a restart, and goes on with it only while it is polled.
-#[derive(Default)]
-pub(crate) struct RestartsWhilePolled {
-    lock: AsyncMutex<()>,
-}
-
-#[async_trait]
-impl Defect for RestartsWhilePolled {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let _held = self.lock.lock().await;
-        inner.restart_component(handle).await
-    }
-
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        drop(self.lock.lock().await);
-        inner.call_handle_message(handle, message).await
-    }
-}
-
-/// Knows no deadline in a restart.
-pub(crate) struct RestartsForever;
-
-#[async_trait]
-impl Defect for RestartsForever {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        match inner.restart_component(handle).await {
-            Err(WasmError::Timeout { .. }) => pending().await,
-            outcome => outcome,
-        }
-    }
-}
-
-/// Takes a restart that waits for one of the calls that the failure ends.
-pub(crate) struct FailsWaitingRestarts;
-
-#[async_trait]
-impl Defect for FailsWaitingRestarts {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if inner.usage(handle).await?.state == ComponentState::Busy {
-            until_idle(inner, handle).await;
-            if inner.usage(handle).await?.state == ComponentState::Failed {
-                inner.health(handle).await?;
+/// Leaves a component whose call was dropped inside of that call.
+fn stops_when_dropped(wrong: Wrong, kind: &'static str) -> Wrong<Kept<bool>> {
+    wrong
+        .keeping(Kept::default())
+        .before_calls(move |right, handle, export| async move {
+            if right.kept.get(&handle) {
+                return pending().await;
             }
-        }
-        inner.restart_component(handle).await
-    }
+            if export != kind {
+                return Ok(None);
+            }
+            // Undone by what comes after a call that was not dropped.
+            let (kept, of) = (Arc::clone(&right.kept), handle.clone());
+            Ok(Some(
+                Box::new(OnDrop(Some(move || kept.set(&of, true)))) as _
+            ))
+        })
+        .after_calls(|right, handle, _, outcome| async move {
+            right.kept.set(&handle, false);
+            outcome
+        })
+        .reporting(|kept, handle, usage| {
+            if kept.get(handle) {
+                usage.state = ComponentState::Busy;
+            }
+        })
 }
 
-/// Does not wait for calls that nobody else waits for.
-#[derive(Default)]
-pub(crate) struct UnloadsBesideDroppedCalls {
-    dropped: Arc<Mutex<Vec<ComponentHandle>>>,
+fn restarted() -> Vec<Row> {
+    [
+        breaks(
+            "Puts a fresh, initialized instance under the same handle",
+            [
+                wrong(
+                    "keeps state across a restart",
+                    &[
+                        "failure::an_instance_that_is_well_is_shut_down_before_a_restart",
+                        "failure::memory_starts_anew",
+                    ],
+                    |wrong| {
+                        wrong
+                            .keeping(Kept::<u64>::default())
+                            .on_restart(|right, handle| async move {
+                                if right.usage(&handle).await?.state == ComponentState::Failed {
+                                    return right.restart_component(&handle).await;
+                                }
+                                right.kept.change(&handle, |skipped| *skipped += 1);
+                                Ok(())
+                            })
+                            .reporting(|kept, handle, usage| usage.restarts += kept.get(handle))
+                    },
+                ),
+                wrong(
+                    "restarts only what has failed",
+                    &["failure::a_component_that_is_well_is_restarted"],
+                    |wrong| {
+                        wrong.on_restart(|right, handle| async move {
+                            match right.usage(&handle).await?.state {
+                                ComponentState::Failed => right.restart_component(&handle).await,
+                                _ => Err(WasmError::Unsupported {
+                                    what: "restarting a component that is well".to_owned(),
+                                }),
+                            }
+                        })
+                    },
+                ),
+                wrong(
+                    "forgets `shutdown` before a restart",
+                    &["failure::an_instance_that_is_well_is_shut_down_before_a_restart"],
+                    |wrong| {
+                        // It lets the instance fail first.
+                        wrong
+                            .keeping(Kept::<u64>::default())
+                            .on_restart(|right, handle| async move {
+                                let id = handle.id();
+                                let much = vec![0; 8 << 20];
+                                let much = ComponentMessage::new(id.clone(), id.clone(), much);
+                                let reply = right.call_handle_message(&handle, much).await;
+                                if let Err(WasmError::ResourceLimitExceeded { .. }) = reply {
+                                    right.kept.change(&handle, |own| *own += 1);
+                                }
+                                right.restart_component(&handle).await
+                            })
+                            .reporting(|kept, handle, usage| {
+                                usage.calls -= kept.get(handle);
+                                usage.traps -= kept.get(handle);
+                            })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "Takes its turn among the calls.",
+            [
+                wrong(
+                    "says too early that it has restarted",
+                    &["failure::a_restart_takes_its_turn"],
+                    |wrong| {
+                        wrong.on_restart(|right, handle| async move {
+                            right.usage(&handle).await?;
+                            tokio::spawn(async move { right.restart_component(&handle).await });
+                            Ok(())
+                        })
+                    },
+                ),
+                wrong(
+                    "ends the restart that waits with the calls that do",
+                    &["failure::a_restart_that_waits_when_the_instance_fails_is_made"],
+                    |wrong| {
+                        wrong.on_restart(|right, handle| async move {
+                            if right.usage(&handle).await?.state == ComponentState::Busy {
+                                until_idle(&right, &handle).await;
+                                if right.usage(&handle).await?.state == ComponentState::Failed {
+                                    right.health(&handle).await?;
+                                }
+                            }
+                            right.restart_component(&handle).await
+                        })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "As `load_component`; the component is failed then.",
+            [
+                wrong(
+                    "hides that a restart failed",
+                    &[
+                        "failure::a_restart_that_fails_leaves_the_component_failed",
+                        "failure::a_restart_that_has_failed_is_tried_again",
+                    ],
+                    |wrong| {
+                        wrong.on_restart(|right, handle| async move {
+                            match right.restart_component(&handle).await {
+                                Err(WasmError::InitializationFailed { .. }) => Ok(()),
+                                outcome => outcome,
+                            }
+                        })
+                    },
+                ),
+                wrong(
+                    "takes a component for ready that did not restart",
+                    &["failure::a_restart_that_fails_leaves_the_component_failed"],
+                    |wrong| {
+                        wrong.reporting(|(), _, usage| {
+                            // It was no call that failed it.
+                            if usage.state == ComponentState::Failed && usage.calls == 0 {
+                                usage.state = ComponentState::Ready;
+                            }
+                        })
+                    },
+                ),
+                wrong(
+                    "gives up restarting what did not restart once",
+                    &["failure::a_restart_that_has_failed_is_tried_again"],
+                    |wrong| {
+                        wrong
+                            .keeping(Kept::<Option<WasmError>>::default())
+                            .on_restart(|right, handle| async move {
+                                if let Some(error) = right.kept.get(&handle) {
+                                    return Err(error);
+                                }
+                                let outcome = right.restart_component(&handle).await;
+                                right.kept.set(&handle, outcome.clone().err());
+                                outcome
+                            })
+                    },
+                ),
+            ],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-#[async_trait]
-impl Defect for UnloadsBesideDroppedCalls {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let (dropped, to) = (Arc::clone(&self.dropped), handle.clone());
-        let mut guard = OnDrop(Some(move || dropped.lock().unwrap().push(to)));
-        let reply = inner.call_handle_message(handle, message).await;
-        guard.0 = None;
-        reply
-    }
-
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        if !self.dropped.lock().unwrap().contains(handle) {
-            return inner.unload_component(handle).await;
-        }
-        let (inner, handle) = (inner.clone(), handle.clone());
-        tokio::spawn(async move { inner.unload_component(&handle).await });
-        Ok(())
-    }
+fn unloaded() -> Vec<Row> {
+    let withdraws = &["exports::unloading_withdraws_whatever_waits"];
+    [
+        breaks(
+            "Lets the running call end, withdraws the waiting ones, calls `shutdown` and frees \
+             everything.",
+            [
+                wrong(
+                    "makes the waiting messages before it unloads",
+                    &["unloading::unloading_withdraws_the_waiting_calls"],
+                    |wrong| unloads_after(wrong, "handle-message"),
+                ),
+                wrong(
+                    "makes the waiting callbacks before it unloads",
+                    withdraws,
+                    |wrong| unloads_after(wrong, "handle-callback"),
+                ),
+                wrong(
+                    "makes the waiting health before it unloads",
+                    withdraws,
+                    |wrong| unloads_after(wrong, "health"),
+                ),
+                wrong(
+                    "makes the waiting metadata before it unloads",
+                    withdraws,
+                    |wrong| unloads_after(wrong, "metadata"),
+                ),
+                wrong(
+                    "makes the waiting restarts before it unloads",
+                    withdraws,
+                    |wrong| unloads_after(wrong, "initialize"),
+                ),
+                wrong(
+                    "ignores a running restart when it unloads",
+                    &["exports::unloading_lets_each_end"],
+                    |wrong| {
+                        wrong
+                            .keeping(Kept::<bool>::default())
+                            .before_calls(|right, handle, export| async move {
+                                right.kept.set(&handle, export == "initialize");
+                                Ok(None)
+                            })
+                            .after_calls(|right, handle, _, outcome| async move {
+                                right.kept.set(&handle, false);
+                                outcome
+                            })
+                            .on_unload(|right, handle| async move {
+                                let restarts = right.kept.get(&handle);
+                                let (engine, of) = (right.clone(), handle.clone());
+                                let unload = async move { engine.unload_component(&of).await };
+                                let unload = tokio::spawn(unload);
+                                if restarts {
+                                    yield_now().await;
+                                    return Ok(());
+                                }
+                                unload.await.unwrap()
+                            })
+                    },
+                ),
+                wrong(
+                    "frees nothing",
+                    &["unloading::unloading_frees_everything"],
+                    |wrong| {
+                        wrong
+                            .keeping(Mutex::new(Vec::<HostServices>::new()))
+                            .on_unload(|right, handle| async move {
+                                right.kept.lock().unwrap().push(right.services.clone());
+                                right.unload_component(&handle).await
+                            })
+                    },
+                ),
+                wrong(
+                    "unloads beside a call that was dropped",
+                    &["unloading::unloading_lets_a_dropped_call_end"],
+                    |wrong| {
+                        wrong
+                            .keeping(Kept::<bool>::default())
+                            .on_message(|right, handle, message| async move {
+                                right.kept.set(&handle, true);
+                                let reply = right.call_handle_message(&handle, message).await;
+                                right.kept.set(&handle, false);
+                                reply
+                            })
+                            .on_unload(|right, handle| async move {
+                                if !right.kept.get(&handle) {
+                                    return right.unload_component(&handle).await;
+                                }
+                                tokio::spawn(async move { right.unload_component(&handle).await });
+                                Ok(())
+                            })
+                    },
+                ),
+                wrong(
+                    "unloads only while it is polled",
+                    &["exports::an_unload_that_is_not_polled_goes_on"],
+                    |wrong| {
+                        wrong.on_unload(|right, handle| async move {
+                            until_idle(&right, &handle).await;
+                            right.unload_component(&handle).await
+                        })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "From the first poll on, further calls are `WasmError::ComponentNotFound`.",
+            [wrong(
+                "unloads when nobody calls any more",
+                &[
+                    "unloading::nothing_knows_the_handle_while_unloading",
+                    "unloading::a_dropped_unload_goes_on",
+                ],
+                |wrong| {
+                    wrong.on_unload(|right, handle| async move {
+                        until_idle(&right, &handle).await;
+                        right.unload_component(&handle).await
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "What `shutdown` ended with.",
+            [wrong(
+                "forgets `shutdown` when it unloads",
+                &[
+                    "unloading::an_error_of_shutdown_is_told",
+                    "unloading::a_trap_in_shutdown_is_told",
+                    "unloading::unloading_lets_the_running_call_end",
+                ],
+                |wrong| {
+                    wrong.on_unload(|right, handle| async move {
+                        tokio::spawn(async move { right.unload_component(&handle).await });
+                        Ok(())
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "The component is unloaded all the same.",
+            [wrong(
+                "keeps a component whose `shutdown` fails",
+                &["unloading::a_component_is_unloaded_whatever_shutdown_answers"],
+                |wrong| {
+                    wrong.on_unload(|right, handle| async move {
+                        let loaded = right.usage(&handle).await.is_ok();
+                        if loaded && right.is(&handle, SHUTDOWN_FAILS.wasm) {
+                            return Err(WasmError::ShutdownFailed {
+                                component: handle.id().clone(),
+                                error: LifecycleError::ShutdownFailed("still busy".to_owned()),
+                            });
+                        }
+                        right.unload_component(&handle).await
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "An engine that is dropped drops its components without calling their `shutdown`.",
+            [wrong(
+                "shuts components down when it is dropped",
+                &["unloading::a_dropped_engine_frees_its_components_at_once"],
+                |wrong| {
+                    let loaded = Arc::new(Loaded::default());
+                    wrong.on_load(move |right, id, bytes, config| {
+                        let loaded = Arc::clone(&loaded);
+                        async move {
+                            let handle = right.load_component(&id, bytes, config).await?;
+                            let mut loaded = loaded.0.lock().unwrap();
+                            loaded.push((right.clone(), handle.clone()));
+                            Ok(handle)
+                        }
+                    })
+                },
+            )],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// Does not count what `shutdown` consumes.
-#[derive(Default)]
-pub(crate) struct ShutsDownForFree {
-    consumed: Mutex<HashMap<ComponentHandle, u64>>,
+/// Unloads when no calls of a kind are left that were made before.
+fn unloads_after(wrong: Wrong, kind: &'static str) -> Wrong<(Kept<usize>, Notify)> {
+    wrong
+        .keeping((Kept::default(), Notify::new()))
+        .before_calls(move |right, handle, export| async move {
+            if export == kind {
+                right.kept.0.change(&handle, |calls| *calls += 1);
+            }
+            Ok(None)
+        })
+        .after_calls(move |right, handle, export, outcome| async move {
+            if export == kind {
+                right.kept.0.change(&handle, |calls| *calls -= 1);
+                right.kept.1.notify_waiters();
+            }
+            outcome
+        })
+        .on_unload(|right, handle| async move {
+            loop {
+                let ended = right.kept.1.notified();
+                if right.kept.0.get(&handle) == 0 {
+                    break;
+                }
+                ended.await;
+            }
+            right.unload_component(&handle).await
+        })
 }
 
-#[async_trait]
-impl Defect for ShutsDownForFree {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let before = inner.usage(handle).await?;
-        inner.restart_component(handle).await?;
-        let after = inner.usage(handle).await?;
-        let by_shutdown = after.total_fuel - before.total_fuel - after.last_call_fuel;
-        let mut consumed = self.consumed.lock().unwrap();
-        *consumed.entry(handle.clone()).or_default() += by_shutdown;
-        Ok(())
-    }
+fn shut_down() -> Vec<Row> {
+    breaks(
+        "Whatever else it may do, it may do then too.",
+        [wrong(
+            "undoes what a component stores in its `shutdown`",
+            &["host::what_a_component_stores_in_its_shutdown_is_stored"],
+            |wrong| {
+                wrong.on_unload(|right, handle| async move {
+                    let unloaded = right.unload_component(&handle).await;
+                    // Under the key of the only fixture that does so.
+                    let storage = Arc::clone(&right.services.storage);
+                    storage.delete(handle.id(), "ended").await.unwrap();
+                    unloaded
+                })
+            },
+        )],
+    )
+}
 
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        usage.total_fuel -= self.consumed.lock().unwrap().get(handle).unwrap_or(&0);
-        Ok(usage)
-    }
+fn unknown_handles() -> Vec<Row> {
+    [
+        breaks(
+            "Every call ends in `WasmError::ComponentNotFound`",
+            [
+                wrong(
+                    "looks up a handle by its number only",
+                    &["unloading::a_handle_of_another_id_is_not_found"],
+                    |wrong| {
+                        wrong
+                            .keeping(Mutex::new(HashMap::<u64, ComponentHandle>::new()))
+                            .on_load(|right, id, bytes: Bytes, config| async move {
+                                let handle = right.load_component(&id, bytes, config).await?;
+                                let mut loaded = right.kept.lock().unwrap();
+                                loaded.insert(handle.handle_id(), handle.clone());
+                                Ok(handle)
+                            })
+                            .on_message(|right, handle, message| async move {
+                                let loaded = right.kept.lock().unwrap().clone();
+                                let meant = loaded.get(&handle.handle_id()).unwrap_or(&handle);
+                                let meant = meant.clone();
+                                right.call_handle_message(&meant, message).await
+                            })
+                    },
+                ),
+                wrong(
+                    "takes what is gone for failed",
+                    &[
+                        "unloading::a_handle_that_was_never_given_is_not_found",
+                        "unloading::nothing_knows_the_handle_after_unloading",
+                    ],
+                    |wrong| {
+                        wrong.answering(|_, handle, reply| match reply {
+                            Err(error @ WasmError::ComponentNotFound { .. }) => {
+                                Err(failed(handle, error))
+                            }
+                            reply => reply,
+                        })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "An unknown handle is fine.",
+            [
+                wrong(
+                    "unloads only what is there",
+                    &[
+                        "unloading::unloading_twice_is_fine",
+                        "unloading::unloading_what_was_never_loaded_is_fine",
+                    ],
+                    |wrong| {
+                        wrong.on_unload(|right, handle| async move {
+                            right.usage(&handle).await?;
+                            right.unload_component(&handle).await
+                        })
+                    },
+                ),
+                wrong(
+                    "unloads a component once",
+                    &["unloading::unloading_twice_is_fine"],
+                    |wrong| {
+                        wrong.keeping(Mutex::new(HashSet::new())).on_unload(
+                            |right, handle| async move {
+                                if !right.kept.lock().unwrap().insert(handle.clone()) {
+                                    return Err(WasmError::ComponentNotFound { handle });
+                                }
+                                right.unload_component(&handle).await
+                            },
+                        )
+                    },
+                ),
+            ],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -5,480 +5,726 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentConfig, ComponentDirectory, ComponentHandle,
-    ComponentId, ComponentInfo, ComponentMessage, ComponentStorage, CorrelationId, HostServices,
-    MessageRouter, MessagingError, Permissions, SecurityValidator, StorageError, StorageUsage,
-    WasmError,
+    Capability, CapabilityDenied, Clock, ComponentHandle, ComponentId, HostServices,
+    MessagingError, Permissions, PermissionsOnly, StorageError, SystemClock, Timestamp, WasmError,
 };
+use wasm_fixtures::{
+    BROADCAST_STORM, Fixture, SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_REQUESTS,
+    SHUTDOWN_SENDS, STORE,
+};
+use wasm_testkit::Method;
 
-use crate::permissions;
-use crate::wrapper::{Defect, Inner};
+use crate::hosts::{FirstPage, asked, routed, stored, validated};
+use crate::wrong::{Right, Wrong};
+use crate::{Row, breaks, permissions, wrong};
 
-/// A router between the engine and the real one.
-struct Between {
-    real: Arc<dyn MessageRouter>,
-    alter: fn(&mut ComponentMessage),
-    one_by_one: bool,
-    wait: Duration,
-}
+/// What the validator was asked last, and would have said.
+type Late = Arc<Mutex<Option<CapabilityDenied>>>;
 
-#[async_trait]
-impl MessageRouter for Between {
-    async fn send(
-        &self,
-        from: &ComponentHandle,
-        mut message: ComponentMessage,
-    ) -> Result<(), MessagingError> {
-        (self.alter)(&mut message);
-        self.real.send(from, message).await
-    }
-
-    async fn request(
-        &self,
-        from: &ComponentHandle,
-        mut message: ComponentMessage,
-        timeout: Duration,
-    ) -> Result<CorrelationId, MessagingError> {
-        (self.alter)(&mut message);
-        self.real.request(from, message, timeout + self.wait).await
-    }
-
-    async fn cancel_request(
-        &self,
-        from: &ComponentHandle,
-        request: &CorrelationId,
-    ) -> Result<(), MessagingError> {
-        self.real.cancel_request(from, request).await
-    }
-
-    async fn broadcast(
-        &self,
-        from: &ComponentHandle,
-        mut messages: Vec<ComponentMessage>,
-    ) -> Result<(), MessagingError> {
-        if !self.one_by_one {
-            messages.iter_mut().for_each(self.alter);
-            return self.real.broadcast(from, messages).await;
-        }
-        for message in messages {
-            self.real.send(from, message).await?;
-        }
-        Ok(())
-    }
-}
-
-fn between(
-    services: HostServices,
-    alter: fn(&mut ComponentMessage),
-    one_by_one: bool,
-    wait: Duration,
-) -> HostServices {
-    let real = services.router.clone();
-    services.with_router(Arc::new(Between {
-        real,
-        alter,
-        one_by_one,
-        wait,
-    }))
-}
-
-pub(crate) fn alters_what_is_sent(
-    services: HostServices,
-    alter: fn(&mut ComponentMessage),
-) -> HostServices {
-    between(services, alter, false, Duration::ZERO)
-}
-
-pub(crate) fn broadcasts_one_by_one(services: HostServices) -> HostServices {
-    between(services, |_| {}, true, Duration::ZERO)
-}
-
-pub(crate) fn waits_longer_for_answers(services: HostServices) -> HostServices {
-    between(services, |_| {}, false, Duration::from_secs(1))
-}
-
-/// Gives a component its handle when it is loaded, and none before.
-pub(crate) struct NamesLate {
-    loading: Arc<AtomicBool>,
-}
-
-impl NamesLate {
-    pub(crate) fn new(services: HostServices) -> (HostServices, Self) {
-        let loading = Arc::new(AtomicBool::new(false));
-        let router = Arc::new(Nameless {
-            real: services.router.clone(),
-            loading: loading.clone(),
+/// Asks the validator when all is done; until then it takes it for granted.
+fn asks_afterwards(wrong: Wrong, change: fn(HostServices, Late) -> HostServices) -> Wrong {
+    wrong.serving(|services| {
+        let late = Late::default();
+        let asks = late.clone();
+        let services = asked(services, move |real, handle, capability| {
+            *asks.lock().unwrap() = real.validate(handle, capability).err();
+            Ok(())
         });
-        (services.with_router(router), Self { loading })
-    }
-}
-
-#[async_trait]
-impl Defect for NamesLate {
-    async fn load(
-        &self,
-        inner: &Inner,
-        id: &ComponentId,
-        bytes: Bytes,
-        config: ComponentConfig,
-    ) -> Result<ComponentHandle, WasmError> {
-        self.loading.store(true, Ordering::SeqCst);
-        let loaded = inner.load_component(id, bytes, config).await;
-        self.loading.store(false, Ordering::SeqCst);
-        loaded
-    }
-}
-
-/// The router of [`NamesLate`].
-struct Nameless {
-    real: Arc<dyn MessageRouter>,
-    loading: Arc<AtomicBool>,
-}
-
-impl Nameless {
-    fn known(&self, from: &ComponentHandle) -> ComponentHandle {
-        if self.loading.load(Ordering::SeqCst) {
-            return ComponentHandle::new(from.id().clone(), u64::MAX);
-        }
-        from.clone()
-    }
-}
-
-#[async_trait]
-impl MessageRouter for Nameless {
-    async fn send(
-        &self,
-        from: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Result<(), MessagingError> {
-        self.real.send(&self.known(from), message).await
-    }
-
-    async fn request(
-        &self,
-        from: &ComponentHandle,
-        message: ComponentMessage,
-        timeout: Duration,
-    ) -> Result<CorrelationId, MessagingError> {
-        self.real.request(&self.known(from), message, timeout).await
-    }
-
-    async fn cancel_request(
-        &self,
-        from: &ComponentHandle,
-        request: &CorrelationId,
-    ) -> Result<(), MessagingError> {
-        self.real.cancel_request(&self.known(from), request).await
-    }
-
-    async fn broadcast(
-        &self,
-        from: &ComponentHandle,
-        messages: Vec<ComponentMessage>,
-    ) -> Result<(), MessagingError> {
-        self.real.broadcast(&self.known(from), messages).await
-    }
-}
-
-/// A validator between the engine and the real one.
-struct Audit {
-    real: Arc<dyn SecurityValidator>,
-    times: fn(&CapabilityDenied) -> usize,
-}
-
-impl SecurityValidator for Audit {
-    fn validate(
-        &self,
-        component: &ComponentHandle,
-        capability: &Capability,
-    ) -> Result<(), CapabilityDenied> {
-        self.real.validate(component, capability)
-    }
-
-    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
-        for _ in 0..(self.times)(denied) {
-            self.real.denied(component, denied);
-        }
-    }
-}
-
-/// Tells the validator of a refusal this many times.
-pub(crate) fn tells_of_refusals(
-    services: HostServices,
-    times: fn(&CapabilityDenied) -> usize,
-) -> HostServices {
-    let real = services.validator.clone();
-    services.with_validator(Arc::new(Audit { real, times }))
-}
-
-/// Whether it was the permissions that did not grant it.
-pub(crate) fn is_not_granted(denied: &CapabilityDenied) -> bool {
-    *denied == CapabilityDenied::not_granted(denied.capability.clone())
-}
-
-/// A storage between the engine and the real one.
-struct Store {
-    real: Arc<dyn ComponentStorage>,
-    owner: fn(&ComponentId) -> ComponentId,
-    quota: fn(u64) -> u64,
-}
-
-#[async_trait]
-impl ComponentStorage for Store {
-    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
-        self.real.get(&(self.owner)(owner), key).await
-    }
-
-    async fn set(
-        &self,
-        owner: &ComponentId,
-        key: &str,
-        value: Bytes,
-        quota_bytes: u64,
-    ) -> Result<(), StorageError> {
-        let (owner, quota_bytes) = ((self.owner)(owner), (self.quota)(quota_bytes));
-        self.real.set(&owner, key, value, quota_bytes).await
-    }
-
-    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
-        self.real.delete(&(self.owner)(owner), key).await
-    }
-
-    async fn list_keys(
-        &self,
-        owner: &ComponentId,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, StorageError> {
-        let owner = (self.owner)(owner);
-        self.real.list_keys(&owner, prefix, after, limit).await
-    }
-
-    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
-        self.real.usage(&(self.owner)(owner)).await
-    }
-}
-
-fn stores(
-    services: HostServices,
-    owner: fn(&ComponentId) -> ComponentId,
-    quota: fn(u64) -> u64,
-) -> HostServices {
-    let real = services.storage.clone();
-    services.with_storage(Arc::new(Store { real, owner, quota }))
-}
-
-/// Forgets the last segment of an id.
-pub(crate) fn shares_storage(services: HostServices) -> HostServices {
-    let owner = |id: &ComponentId| ComponentId::new(id.namespace(), id.name(), "any").unwrap();
-    stores(services, owner, |quota| quota)
-}
-
-pub(crate) fn grants_a_larger_quota(services: HostServices) -> HostServices {
-    stores(services, Clone::clone, |quota| {
-        quota.saturating_add(1 << 10)
+        change(services, late)
     })
 }
 
-/// What components were loaded with, kept where a validator looks it up.
-#[derive(Default)]
-struct Granted {
-    of_ids: HashMap<ComponentId, Permissions>,
-    restarted: HashSet<ComponentHandle>,
-}
-
-/// Grants everything, and leaves it to a validator to take back what was not granted.
-pub(crate) struct LooksUpPermissions {
-    granted: Arc<Mutex<Granted>>,
-    also_of_restarted: bool,
-}
-
-impl LooksUpPermissions {
-    /// By id: those that the latest instance was loaded with.
-    pub(crate) fn by_id(services: HostServices) -> (HostServices, Self) {
-        Self::new(services, true)
-    }
-
-    /// Until a restart.
-    pub(crate) fn until_a_restart(services: HostServices) -> (HostServices, Self) {
-        Self::new(services, false)
-    }
-
-    fn new(services: HostServices, also_of_restarted: bool) -> (HostServices, Self) {
-        let granted = Arc::new(Mutex::new(Granted::default()));
-        let validator = Arc::new(LookedUp {
-            real: services.validator.clone(),
-            granted: granted.clone(),
+fn routed_late(services: HostServices, late: Late, of: Method) -> HostServices {
+    routed(services, |router| {
+        router.then = Box::new(move |method| match late.lock().unwrap().take() {
+            Some(denied) if method == of => Err(MessagingError::DeliveryFailed(denied.to_string())),
+            _ => Ok(()),
         });
-        let defect = Self {
-            granted,
-            also_of_restarted,
-        };
-        (services.with_validator(validator), defect)
-    }
+    })
 }
 
-#[async_trait]
-impl Defect for LooksUpPermissions {
-    async fn load(
-        &self,
-        inner: &Inner,
-        id: &ComponentId,
-        bytes: Bytes,
-        config: ComponentConfig,
-    ) -> Result<ComponentHandle, WasmError> {
-        let own = config.permissions.clone();
-        {
-            let mut granted = self.granted.lock().unwrap();
-            granted.of_ids.insert(id.clone(), own);
-        }
-        let config = config.with_permissions(permissions());
-        inner.load_component(id, bytes, config).await
-    }
-
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        inner.restart_component(handle).await?;
-        if !self.also_of_restarted {
-            let mut granted = self.granted.lock().unwrap();
-            granted.restarted.insert(handle.clone());
-        }
-        Ok(())
-    }
+/// Tells components of one error whatever the router refuses.
+fn flattens(wrong: Wrong, of: Method) -> Wrong {
+    wrong.serving(move |services| {
+        routed(services, |router| {
+            router.tell = Box::new(move |method, error| {
+                if method == of {
+                    MessagingError::DeliveryFailed("it did not work".to_owned())
+                } else {
+                    error
+                }
+            });
+        })
+    })
 }
 
-/// The validator of [`LooksUpPermissions`].
-struct LookedUp {
-    real: Arc<dyn SecurityValidator>,
-    granted: Arc<Mutex<Granted>>,
-}
-
-impl SecurityValidator for LookedUp {
-    fn validate(
-        &self,
-        component: &ComponentHandle,
-        capability: &Capability,
-    ) -> Result<(), CapabilityDenied> {
-        {
-            let granted = self.granted.lock().unwrap();
-            let allows = |own: &Permissions| own.allows(capability);
-            if !granted.restarted.contains(component)
-                && !granted.of_ids.get(component.id()).is_some_and(allows)
-            {
-                return Err(CapabilityDenied::not_granted(capability.clone()));
+/// Refuses a component everything while it shuts down, in a restart or else in an unload.
+fn takes_no_last_word(
+    wrong: Wrong,
+    of: Fixture,
+    in_restart: bool,
+) -> Wrong<Mutex<HashSet<ComponentHandle>>> {
+    let ending = Arc::new(Mutex::new(HashSet::new()));
+    let silent = ending.clone();
+    wrong
+        .serving(|services| {
+            asked(services, move |real, handle, capability| {
+                if silent.lock().unwrap().contains(handle) {
+                    return Err(CapabilityDenied::not_granted(capability.clone()));
+                }
+                real.validate(handle, capability)
+            })
+        })
+        .sharing(ending)
+        .on_unload(move |right, handle| async move {
+            if !in_restart && right.is(&handle, of.wasm) {
+                right.kept.lock().unwrap().insert(handle.clone());
             }
+            right.unload_component(&handle).await
+        })
+        .on_restart(move |right, handle| async move {
+            if in_restart && right.is(&handle, of.wasm) {
+                right.kept.lock().unwrap().insert(handle.clone());
+            }
+            let restarted = right.restart_component(&handle).await;
+            right.kept.lock().unwrap().remove(&handle);
+            restarted
+        })
+}
+
+/// What components were loaded with, kept where a validator looks it up, and who was
+/// restarted.
+type Granted = Mutex<(HashMap<ComponentId, Permissions>, HashSet<ComponentHandle>)>;
+
+/// Grants everything, and leaves it to a validator to take back what was not granted to
+/// the latest instance of an id; of one that was restarted, nothing.
+fn looks_up_permissions(wrong: Wrong, also_of_restarted: bool) -> Wrong<Granted> {
+    let granted = Arc::new(Granted::default());
+    let looked_up = granted.clone();
+    wrong
+        .serving(|services| {
+            asked(services, move |real, handle, capability| {
+                let (of_ids, restarted) = &*looked_up.lock().unwrap();
+                let allows = |own: &Permissions| own.allows(capability);
+                if !restarted.contains(handle) && !of_ids.get(handle.id()).is_some_and(allows) {
+                    return Err(CapabilityDenied::not_granted(capability.clone()));
+                }
+                real.validate(handle, capability)
+            })
+        })
+        .sharing(granted)
+        .on_load(|right, id, bytes, config| async move {
+            let own = config.permissions.clone();
+            right.kept.lock().unwrap().0.insert(id.clone(), own);
+            let config = config.with_permissions(permissions());
+            right.load_component(&id, bytes, config).await
+        })
+        .on_restart(move |right, handle| async move {
+            right.restart_component(&handle).await?;
+            if !also_of_restarted {
+                right.kept.lock().unwrap().1.insert(handle);
+            }
+            Ok(())
+        })
+}
+
+/// Makes the request of the only fixture that makes one in its `shutdown`.
+async fn last_request(right: &Right<()>, handle: &ComponentHandle) -> bool {
+    let asks = right.is(handle, SHUTDOWN_REQUESTS.wasm) && right.usage(handle).await.is_ok();
+    if asks {
+        let sink = ComponentId::new("demo", "sink", "main").unwrap();
+        let bye = wasm_core::ComponentMessage::new(handle.id().clone(), sink, "bye");
+        let router = Arc::clone(&right.services.router);
+        let second = Duration::from_secs(1);
+        router.request(handle, bye, second).await.unwrap();
+    }
+    asks
+}
+
+/// A clock that is asked once and remembers.
+struct Remembered(Arc<dyn Clock>, Mutex<(bool, Option<Timestamp>)>);
+
+impl Clock for Remembered {
+    fn now(&self) -> Timestamp {
+        let (in_call, known) = &mut *self.1.lock().unwrap();
+        if !*in_call {
+            return self.0.now();
         }
-        self.real.validate(component, capability)
-    }
-
-    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
-        self.real.denied(component, denied);
+        *known.get_or_insert_with(|| self.0.now())
     }
 }
 
-/// A validator that is not asked about all.
-struct Spared {
-    real: Arc<dyn SecurityValidator>,
+fn is_not_granted(denied: &CapabilityDenied) -> bool {
+    *denied == CapabilityDenied::not_granted(denied.capability.clone())
 }
 
-impl SecurityValidator for Spared {
-    fn validate(
-        &self,
-        component: &ComponentHandle,
-        capability: &Capability,
-    ) -> Result<(), CapabilityDenied> {
-        match capability {
-            // Who comes second in the suite.
-            Capability::Broadcast(to) if to.name() == "b" => Ok(()),
-            _ => self.real.validate(component, capability),
+/// Tells the validator of a refusal this many times.
+fn tells_of_refusals(wrong: Wrong, times: fn(&CapabilityDenied) -> usize) -> Wrong {
+    wrong.serving(move |services| {
+        validated(
+            services,
+            |real, handle, capability| real.validate(handle, capability),
+            move |real, handle, denied| {
+                for _ in 0..times(denied) {
+                    real.denied(handle, denied);
+                }
+            },
+        )
+    })
+}
+
+/// Understands only patterns whose segments fit `is_known`.
+fn knows_patterns(wrong: Wrong, is_known: fn(&str) -> bool) -> Wrong {
+    wrong.configuring(move |config, _| {
+        let permissions = &mut config.permissions;
+        for patterns in [
+            &mut permissions.send,
+            &mut permissions.request,
+            &mut permissions.broadcast,
+        ] {
+            patterns.retain(|pattern| pattern.to_string().split('/').all(is_known));
         }
-    }
-
-    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
-        self.real.denied(component, denied);
-    }
+    })
 }
 
-/// Asks about the first recipient of a broadcast.
-pub(crate) fn asks_about_the_first(services: HostServices) -> HostServices {
-    let real = services.validator.clone();
-    services.with_validator(Arc::new(Spared { real }))
+pub(crate) fn rows() -> Vec<Row> {
+    [messages(), last_words(), refusals(), storage(), others()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// A directory that has one page.
-struct FirstPage {
-    real: Arc<dyn ComponentDirectory>,
+fn messages() -> Vec<Row> {
+    let told = &["services::what_the_router_refuses_is_told_whatever_was_asked"];
+    [
+        breaks(
+            "`message.sender` is always the id of `from`",
+            [
+                wrong(
+                    "lets a component choose its sender",
+                    &["host::a_message_is_sent_under_the_id_of_its_sender"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            routed(services, |router| {
+                                router.alter = Box::new(|message| {
+                                    message.sender = message.recipient.clone();
+                                });
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "ends what is sent at its first zero",
+                    &["services::what_is_sent_is_any_bytes"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            routed(services, |router| {
+                                router.alter = Box::new(|message| {
+                                    let whole = message.payload.as_bytes();
+                                    let text = whole.split(|byte| *byte == 0).next();
+                                    message.payload = text.unwrap_or_default().to_vec().into();
+                                });
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "has everything that is sent replied to its sender",
+                    &["services::every_message_carries_the_id_of_its_sender_and_nothing_else"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            routed(services, |router| {
+                                router.alter = Box::new(|message| {
+                                    message.reply_to = Some(message.sender.clone());
+                                });
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "sends a broadcast one by one",
+                    &["host::a_broadcast_is_handed_over_in_one_call"],
+                    |wrong| wrong.serving(|s| routed(s, |router| router.one_by_one = true)),
+                ),
+            ],
+        ),
+        breaks(
+            "`from` is the handle that loading returns, already while `initialize` runs.",
+            [wrong(
+                "gives a component its handle after `initialize`",
+                &["host::what_initialize_sends_comes_from_the_handle_that_is_loaded"],
+                |wrong| {
+                    let loading = Arc::new(AtomicBool::new(false));
+                    let nameless = loading.clone();
+                    wrong
+                        .serving(|services| {
+                            routed(services, |router| {
+                                router.from = Box::new(move |from| {
+                                    if nameless.load(Ordering::SeqCst) {
+                                        return ComponentHandle::new(from.id().clone(), u64::MAX);
+                                    }
+                                    from.clone()
+                                });
+                            })
+                        })
+                        .sharing(loading)
+                        .on_load(|right, id, bytes, config| async move {
+                            right.kept.store(true, Ordering::SeqCst);
+                            let loaded = right.load_component(&id, bytes, config).await;
+                            right.kept.store(false, Ordering::SeqCst);
+                            loaded
+                        })
+                },
+            )],
+        ),
+        breaks(
+            "comes to `from` as exactly one callback with the returned id",
+            [wrong(
+                "waits longer for an answer than it is told",
+                &["host::a_request_is_made_under_the_id_that_the_router_gave"],
+                |wrong| wrong.serving(|s| routed(s, |router| router.wait = Duration::from_secs(1))),
+            )],
+        ),
+        breaks(
+            "Why a message was not accepted",
+            [
+                wrong(
+                    "takes all that the router refuses to send for one",
+                    &[
+                        "services::what_the_router_refuses_is_told_whatever_was_asked",
+                        "host::what_the_router_refuses_the_component_is_told",
+                    ],
+                    |wrong| flattens(wrong, Method::Send),
+                ),
+                wrong(
+                    "takes all that the router refuses of requests for one",
+                    told,
+                    |wrong| flattens(wrong, Method::Request),
+                ),
+                wrong(
+                    "takes all that the router refuses to broadcast for one",
+                    told,
+                    |wrong| flattens(wrong, Method::Broadcast),
+                ),
+                wrong(
+                    "takes all that the router refuses to cancel for one",
+                    told,
+                    |wrong| flattens(wrong, Method::CancelRequest),
+                ),
+            ],
+        ),
+        breaks(
+            "No room in the recipient's mailbox, or none left in the sender's budget.",
+            [wrong(
+                "counts a broadcast as one message",
+                &["host::each_recipient_of_a_broadcast_counts"],
+                |wrong| {
+                    wrong.answering(|right, handle, reply| {
+                        if reply.is_err() && right.is(handle, BROADCAST_STORM.wasm) {
+                            return Ok(None);
+                        }
+                        reply
+                    })
+                },
+            )],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-#[async_trait]
-impl ComponentDirectory for FirstPage {
-    async fn list(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId> {
-        match after {
-            None => self.real.list(None, limit).await,
-            Some(_) => Vec::new(),
-        }
-    }
-
-    async fn info(&self, id: &ComponentId) -> Option<ComponentInfo> {
-        self.real.info(id).await
-    }
+fn last_words() -> Vec<Row> {
+    [
+        breaks(
+            "Whatever else it may do, it may do then too.",
+            [
+                wrong(
+                    "takes no message from a component that is unloaded",
+                    &["host::what_a_component_sends_in_its_shutdown_is_sent"],
+                    |wrong| takes_no_last_word(wrong, SHUTDOWN_SENDS, false),
+                ),
+                wrong(
+                    "takes no message from a component that ends in a restart",
+                    &["host::what_a_component_sends_in_its_shutdown_is_sent"],
+                    |wrong| takes_no_last_word(wrong, SHUTDOWN_SENDS, true),
+                ),
+                wrong(
+                    "takes no broadcast from a component that is unloaded",
+                    &["host::what_a_component_broadcasts_in_its_shutdown_is_broadcast"],
+                    |wrong| takes_no_last_word(wrong, SHUTDOWN_BROADCASTS, false),
+                ),
+                wrong(
+                    "logs nothing of a component that ends in a restart",
+                    &["host::what_a_component_logs_in_its_shutdown_is_logged"],
+                    |wrong| takes_no_last_word(wrong, SHUTDOWN_LOGS, true),
+                ),
+            ],
+        ),
+        breaks(
+            "A request that a component makes during its `shutdown` is refused",
+            [wrong(
+                "lets a component make a request in its `shutdown`",
+                &[
+                    "host::a_request_in_the_shutdown_of_an_unload_is_refused",
+                    "host::a_request_in_the_shutdown_of_a_restart_is_refused",
+                ],
+                |wrong| {
+                    wrong
+                        .on_unload(|right, handle| async move {
+                            let asks = last_request(&right, &handle).await;
+                            let unloaded = right.unload_component(&handle).await;
+                            if asks { Ok(()) } else { unloaded }
+                        })
+                        .on_restart(|right, handle| async move {
+                            last_request(&right, &handle).await;
+                            right.restart_component(&handle).await
+                        })
+                },
+            )],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// Shows what is to be seen of the first page.
-pub(crate) fn reads_one_page(services: HostServices) -> HostServices {
-    let real = services.directory.clone();
-    services.with_directory(Arc::new(FirstPage { real }))
+fn refusals() -> Vec<Row> {
+    let late = &["services::what_the_validator_refuses_reaches_no_service"];
+    [
+        breaks(
+            "grant it *and* the validator does not object",
+            [
+                wrong(
+                    "asks no validator",
+                    &[
+                        "host::the_validator_is_asked_about_what_is_granted",
+                        "host::the_validator_takes_back_while_the_component_runs",
+                        "host::log_lines_are_checked_at_their_level",
+                        "services::the_validator_is_asked_at_every_host_call",
+                    ],
+                    |wrong| wrong.serving(|s| s.with_validator(Arc::new(PermissionsOnly))),
+                ),
+                wrong(
+                    "asks the validator about the first recipient of a broadcast",
+                    &["host::one_recipient_that_was_taken_back_stops_a_broadcast"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            asked(services, |real, handle, capability| match capability {
+                                // Who comes second in the suite.
+                                Capability::Broadcast(to) if to.name() == "b" => Ok(()),
+                                _ => real.validate(handle, capability),
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "uses the store, and then asks the validator",
+                    late,
+                    |wrong| {
+                        asks_afterwards(wrong, |services, late| {
+                            stored(services, |storage| {
+                                storage.then =
+                                    Box::new(move || match late.lock().unwrap().take() {
+                                        Some(denied) => Err(StorageError::Io(denied.to_string())),
+                                        None => Ok(()),
+                                    });
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "sends a message, and then asks the validator",
+                    late,
+                    |wrong| asks_afterwards(wrong, |s, late| routed_late(s, late, Method::Send)),
+                ),
+                wrong(
+                    "makes a request, and then asks the validator",
+                    late,
+                    |wrong| asks_afterwards(wrong, |s, late| routed_late(s, late, Method::Request)),
+                ),
+                wrong("broadcasts, and then asks the validator", late, |wrong| {
+                    asks_afterwards(wrong, |s, late| routed_late(s, late, Method::Broadcast))
+                }),
+            ],
+        ),
+        breaks(
+            "It is asked at every host call of the contract's interfaces that needs a capability",
+            [wrong(
+                "remembers what the validator allowed an instance",
+                &["services::the_validator_is_asked_at_every_host_call"],
+                |wrong| {
+                    let allowed = Mutex::new(Vec::<(ComponentHandle, Capability)>::new());
+                    wrong.serving(|services| {
+                        asked(services, move |real, handle, capability| {
+                            let known = (handle.clone(), capability.clone());
+                            if allowed.lock().unwrap().contains(&known) {
+                                return Ok(());
+                            }
+                            real.validate(handle, capability)?;
+                            allowed.lock().unwrap().push(known);
+                            Ok(())
+                        })
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "The permissions are fixed at load",
+            [wrong(
+                "forgets after a restart what was not granted",
+                &["host::permissions_are_the_same_after_a_restart"],
+                |wrong| looks_up_permissions(wrong, false),
+            )],
+        ),
+        breaks(
+            "each is an instance of its own",
+            [wrong(
+                "keeps permissions by id",
+                &["loading::instances_of_one_id_have_limits_and_permissions_of_their_own"],
+                |wrong| looks_up_permissions(wrong, true),
+            )],
+        ),
+        breaks(
+            "in which `*` stands for any run of characters",
+            [
+                wrong(
+                    "knows no `*` inside of a segment",
+                    &["services::a_star_stands_for_any_run_of_characters"],
+                    |wrong| knows_patterns(wrong, |part| part == "*" || !part.contains('*')),
+                ),
+                wrong(
+                    "knows `*` only at the end of a segment",
+                    &["services::a_star_stands_for_any_run_of_characters"],
+                    |wrong| {
+                        knows_patterns(wrong, |part| {
+                            part.find('*').is_none_or(|at| at + 1 == part.len())
+                        })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "Told of every refusal, its own and those by the permissions the component was loaded \
+             with",
+            [
+                wrong(
+                    "tells the validator only what it refused itself",
+                    &["host::the_validator_is_told_what_the_permissions_refuse"],
+                    |wrong| tells_of_refusals(wrong, |d| usize::from(!is_not_granted(d))),
+                ),
+                wrong(
+                    "tells the validator only what the permissions refuse",
+                    &["host::the_validator_is_told_what_it_refused"],
+                    |wrong| tells_of_refusals(wrong, |d| usize::from(is_not_granted(d))),
+                ),
+                wrong(
+                    "tells the validator of every refusal twice",
+                    &[
+                        "host::the_validator_is_told_what_the_permissions_refuse",
+                        "host::the_validator_is_told_what_it_refused",
+                    ],
+                    |wrong| tells_of_refusals(wrong, |_| 2),
+                ),
+            ],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-pub(crate) fn takes_every_refusal_for_io(services: HostServices) -> HostServices {
-    let real = services.storage.clone();
-    services.with_storage(Arc::new(Vague { real }))
+fn storage() -> Vec<Row> {
+    let told = &["services::what_the_storage_refuses_is_told_whatever_was_asked"];
+    [
+        breaks(
+            "`owner` is stamped by the engine, never by the guest.",
+            [
+                wrong(
+                    "lets siblings share their storage",
+                    &["host::storage_is_kept_under_the_id_of_the_component"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            stored(services, |storage| {
+                                storage.owner = |id| {
+                                    ComponentId::new(id.namespace(), id.name(), "any").unwrap()
+                                };
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "stores texts only",
+                    &["services::what_is_stored_is_any_bytes"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            stored(services, |storage| {
+                                storage.value = |value| {
+                                    Bytes::from(String::from_utf8_lossy(&value).into_owned())
+                                };
+                            })
+                        })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "Bytes it may keep in the store, keys included; `None`: no store.",
+            [wrong(
+                "grants a larger quota",
+                &["host::the_quota_is_what_was_granted"],
+                |wrong| {
+                    wrong.serving(|services| {
+                        stored(services, |storage| {
+                            storage.quota = |quota| quota.saturating_add(1 << 10);
+                        })
+                    })
+                },
+            )],
+        ),
+        breaks(
+            "The cases of the contract's `storage-error`.",
+            [
+                wrong(
+                    "tells of all that a storage refuses in the same way",
+                    told,
+                    |wrong| {
+                        wrong.serving(|services| {
+                            stored(services, |storage| {
+                                storage.tell = |_, error| StorageError::Io(error.to_string());
+                            })
+                        })
+                    },
+                ),
+                wrong("finds nothing in a store that fails", told, |wrong| {
+                    wrong.serving(|s| stored(s, |to| to.hides = Some(Method::Exists)))
+                }),
+                wrong("takes a store that fails for an empty one", told, |wrong| {
+                    wrong.serving(|s| stored(s, |to| to.hides = Some(Method::Usage)))
+                }),
+                wrong("lists no keys of a store that fails", told, |wrong| {
+                    wrong.serving(|s| stored(s, |to| to.hides = Some(Method::ListKeys)))
+                }),
+            ],
+        ),
+        breaks(
+            "in ascending order of bytes",
+            [wrong(
+                "lists 50 keys",
+                &["services::all_keys_are_listed"],
+                |wrong| wrong.serving(|s| stored(s, |storage| storage.keys = 50)),
+            )],
+        ),
+        breaks(
+            "Empty, too long or otherwise unfit.",
+            [
+                wrong(
+                    "takes keys of any length",
+                    &["services::a_key_has_up_to_1024_bytes"],
+                    |wrong| {
+                        wrong.on_message(|right, handle, message| async move {
+                            let is_long = message.payload.len() > 1_024;
+                            let reply = right.call_handle_message(&handle, message).await;
+                            match reply {
+                                Err(WasmError::GuestError { .. })
+                                    if is_long && right.is(&handle, STORE.wasm) =>
+                                {
+                                    Ok(None)
+                                }
+                                reply => reply,
+                            }
+                        })
+                    },
+                ),
+                wrong(
+                    "refuses the longest keys",
+                    &["services::a_key_has_up_to_1024_bytes"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            stored(services, |storage| {
+                                storage.check_key = |key| match key.len() {
+                                    1_024.. => {
+                                        Err(StorageError::InvalidKey("it is long".to_owned()))
+                                    }
+                                    _ => Ok(()),
+                                };
+                            })
+                        })
+                    },
+                ),
+            ],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// A storage that says only that it went wrong.
-struct Vague {
-    real: Arc<dyn ComponentStorage>,
-}
-
-fn vague<T>(outcome: Result<T, StorageError>) -> Result<T, StorageError> {
-    outcome.map_err(|error| StorageError::Io(error.to_string()))
-}
-
-#[async_trait]
-impl ComponentStorage for Vague {
-    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
-        vague(self.real.get(owner, key).await)
-    }
-
-    async fn set(
-        &self,
-        owner: &ComponentId,
-        key: &str,
-        value: Bytes,
-        quota_bytes: u64,
-    ) -> Result<(), StorageError> {
-        vague(self.real.set(owner, key, value, quota_bytes).await)
-    }
-
-    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
-        vague(self.real.delete(owner, key).await)
-    }
-
-    async fn list_keys(
-        &self,
-        owner: &ComponentId,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, StorageError> {
-        vague(self.real.list_keys(owner, prefix, after, limit).await)
-    }
-
-    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
-        vague(self.real.usage(owner).await)
-    }
+fn others() -> Vec<Row> {
+    [
+        breaks(
+            "What components are told when they ask for the time.",
+            [
+                wrong(
+                    "tells the time of another clock",
+                    &["host::the_time_is_that_of_the_clock"],
+                    |wrong| wrong.serving(|s| s.with_clock(Arc::new(SystemClock))),
+                ),
+                wrong(
+                    "stamps messages with no time",
+                    &["host::a_message_is_stamped_with_the_time_of_the_clock"],
+                    |wrong| {
+                        wrong.serving(|services| {
+                            routed(services, |router| {
+                                router.alter =
+                                    Box::new(|message| message.timestamp = Timestamp::default());
+                            })
+                        })
+                    },
+                ),
+                wrong(
+                    "asks for the time once per call",
+                    &["services::each_message_of_a_call_is_stamped_with_its_own_time"],
+                    |wrong| {
+                        let clocks = Arc::new(Mutex::new(None::<Arc<Remembered>>));
+                        let made = clocks.clone();
+                        wrong
+                            .serving(move |services| {
+                                let real = services.clock.clone();
+                                let clock = Arc::new(Remembered(real, Mutex::default()));
+                                *made.lock().unwrap() = Some(clock.clone());
+                                services.with_clock(clock)
+                            })
+                            .sharing(clocks)
+                            .on_message(|right, handle, message| async move {
+                                let clock = right.kept.lock().unwrap().clone().unwrap();
+                                *clock.1.lock().unwrap() = (true, None);
+                                let reply = right.call_handle_message(&handle, message).await;
+                                *clock.1.lock().unwrap() = (false, None);
+                                reply
+                            })
+                    },
+                ),
+            ],
+        ),
+        breaks(
+            "An engine shows a component only itself and those it may message",
+            [wrong(
+                "looks at the first page of the directory",
+                &["host::however_many_are_hidden_the_others_are_seen"],
+                |wrong| {
+                    wrong.serving(|services| {
+                        let real = services.directory.clone();
+                        services.with_directory(Arc::new(FirstPage(real)))
+                    })
+                },
+            )],
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
