@@ -3,22 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "broken_engines/wrapper.rs"]
-mod wrapper;
+#[expect(dead_code, reason = "few of its closures are enough here")]
+#[path = "broken_engines/wrong.rs"]
+mod wrong;
 
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use wasm_core::{
-    ComponentHandle, ComponentMessage, ComponentUsage, HostServices, RuntimeEngine, Timestamp,
-    WasmError,
-};
+use wasm_core::{HostServices, RuntimeEngine, Timestamp};
 use wasm_testkit::conformance::{Feature, Harness, Settings};
 use wasm_testkit::properties::{
     Call, Counterexample, Plan, Sequence, config, config_within, everything, message, sequences,
@@ -26,7 +23,7 @@ use wasm_testkit::properties::{
 };
 use wasm_testkit::{ManualClock, ModelEngine, RecordingRouter, Time, wasm_fixtures};
 
-use wrapper::{Defect, Inner, Reply, With};
+use wrong::Wrong;
 
 struct Subject<F>(F);
 
@@ -45,8 +42,23 @@ where
     }
 }
 
-fn counterexample<D: Defect + Copy>(defect: D) -> Box<Counterexample> {
-    let broken = Subject(move |inner| Arc::new(With { inner, defect }) as _);
+/// A wrong engine.
+struct Broken(fn(Wrong) -> Wrong);
+
+impl Harness for Broken {
+    type Engine = dyn RuntimeEngine;
+
+    fn engine(&self, services: HostServices, settings: Settings) -> Arc<dyn RuntimeEngine> {
+        (self.0)(Wrong::around_the_model(services, settings)).build()
+    }
+
+    fn features(&self) -> &[Feature] {
+        &[Feature::Fuel]
+    }
+}
+
+fn counterexample(broken: fn(Wrong) -> Wrong) -> Box<Counterexample> {
+    let broken = Broken(broken);
     let plan = Plan {
         cases: 1_000,
         ..Plan::default()
@@ -140,10 +152,7 @@ fn what_is_sent_is_delivered_and_answered() {
         .deliver()
         .message(0, message("demo/a/main", "last"));
     sequence.check(&Subject(|model| model));
-    let broken = Subject(|inner| {
-        let defect = LosesCallbacks;
-        Arc::new(With { inner, defect }) as _
-    });
+    let broken = Broken(|wrong| wrong.on_callback(|_, _, _| async { Ok(()) }));
     let difference = sequence.compare(&broken).unwrap_err();
     assert_eq!(difference.place, 5);
     assert_eq!(difference.expected, "answered \"request-1|-|hello\"");
@@ -159,10 +168,7 @@ fn components_with_one_id_share_a_store() {
     let sequence = load(load(Sequence::new(), 0, 290), 1, 280)
         .message(0, message("demo/a/main", "set a 1"))
         .message(1, message("demo/a/main", "usage"));
-    let broken = Subject(|inner| {
-        let defect = ForgetsAnswers;
-        Arc::new(With { inner, defect }) as _
-    });
+    let broken = Broken(|wrong| wrong.answering(|_, _, reply| reply.map(|_| None)));
     let difference = sequence.compare(&broken).unwrap_err();
     assert_eq!(difference.expected, "answered \"258 280 1\"");
 }
@@ -251,110 +257,45 @@ fn behaves_like_the_model() {
 
 #[test]
 fn the_same_seed_makes_the_same_sequences() {
-    let found = || counterexample(KeepsState);
+    let found = || counterexample(keeps_state);
     assert_eq!(found(), found());
 }
 
 /// Does not restart what works.
-#[derive(Clone, Copy)]
-struct KeepsState;
-
-#[async_trait]
-impl Defect for KeepsState {
-    async fn restart(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        match inner.health(handle).await {
+fn keeps_state(wrong: Wrong) -> Wrong {
+    wrong.on_restart(|right, handle| async move {
+        match right.health(&handle).await {
             Ok(_) => Ok(()),
-            Err(_) => inner.restart_component(handle).await,
+            Err(_) => right.restart_component(&handle).await,
         }
-    }
+    })
 }
 
 /// Counts the call that failed twice.
-#[derive(Clone, Copy)]
-struct CountsFailuresTwice;
-
-#[async_trait]
-impl Defect for CountsFailuresTwice {
-    async fn usage(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-    ) -> Result<ComponentUsage, WasmError> {
-        let mut usage = inner.usage(handle).await?;
-        usage.calls += u64::from(usage.traps > 0);
-        Ok(usage)
-    }
+fn counts_failures_twice(wrong: Wrong) -> Wrong {
+    wrong.reporting(|(), _, usage| usage.calls += u64::from(usage.traps > 0))
 }
 
 /// Takes an empty answer for none.
-#[derive(Clone, Copy)]
-struct ForgetsEmptyAnswers;
-
-#[async_trait]
-impl Defect for ForgetsEmptyAnswers {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        let answer = inner.call_handle_message(handle, message).await?;
-        Ok(answer.filter(|payload| !payload.is_empty()))
-    }
-}
-
-/// Takes every answer for none.
-#[derive(Clone, Copy)]
-struct ForgetsAnswers;
-
-#[async_trait]
-impl Defect for ForgetsAnswers {
-    async fn message(
-        &self,
-        inner: &Inner,
-        handle: &ComponentHandle,
-        message: ComponentMessage,
-    ) -> Reply {
-        inner.call_handle_message(handle, message).await?;
-        Ok(None)
-    }
-}
-
-/// Hands on no callback.
-#[derive(Clone, Copy)]
-struct LosesCallbacks;
-
-#[async_trait]
-impl Defect for LosesCallbacks {
-    async fn callback(
-        &self,
-        _: &Inner,
-        _: &ComponentHandle,
-        _: ComponentMessage,
-    ) -> Result<(), WasmError> {
-        Ok(())
-    }
+fn forgets_empty_answers(wrong: Wrong) -> Wrong {
+    wrong.answering(|_, _, reply| Ok(reply?.filter(|payload| !payload.is_empty())))
 }
 
 /// Says nothing of a `shutdown` that failed.
-#[derive(Clone, Copy)]
-struct HidesShutdowns;
-
-#[async_trait]
-impl Defect for HidesShutdowns {
-    async fn unload(&self, inner: &Inner, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let _ = inner.unload_component(handle).await;
+fn hides_shutdowns(wrong: Wrong) -> Wrong {
+    wrong.on_unload(|right, handle| async move {
+        let _ = right.unload_component(&handle).await;
         Ok(())
-    }
+    })
 }
 
 #[test]
 fn what_differs_is_found_and_made_short() {
     let found = [
-        (counterexample(KeepsState), 3),
-        (counterexample(CountsFailuresTwice), 2),
-        (counterexample(ForgetsEmptyAnswers), 2),
-        (counterexample(HidesShutdowns), 2),
+        (counterexample(keeps_state), 3),
+        (counterexample(counts_failures_twice), 2),
+        (counterexample(forgets_empty_answers), 2),
+        (counterexample(hides_shutdowns), 2),
     ];
     for (counterexample, most) in found {
         let operations = counterexample.sequence.operations().len();

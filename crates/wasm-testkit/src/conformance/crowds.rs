@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio::task::JoinSet;
 
-use wasm_core::ComponentState;
+use wasm_core::{ComponentHandle, ComponentState};
 use wasm_fixtures::{COUNTER, ECHO, INIT_SENDS, SENDER};
 
 use super::lab::{begin, config, id, permitted};
@@ -84,7 +84,7 @@ async fn a_hundred_components_are_loaded<E: Engine + ?Sized>(lab: Lab<E>) {
             assert_eq!(bench.ask(handle, "").await, count.to_string());
         }
     }
-    let numbers: HashSet<u64> = handles.iter().map(|handle| handle.handle_id()).collect();
+    let numbers: HashSet<u64> = handles.iter().map(ComponentHandle::handle_id).collect();
     assert_eq!(numbers.len(), 100, "different numbers");
 }
 

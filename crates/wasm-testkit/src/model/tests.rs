@@ -284,7 +284,7 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
     assert!(tables < 1_024, "{handle}: {usage:?}");
     let health = engine.health(handle).await;
     match lifecycle.health {
-        OnHealth::Healthy | OnHealth::AsTold => {
+        OnHealth::Healthy | OnHealth::AsTold | OnHealth::AsStored => {
             assert_eq!(health.unwrap(), HealthStatus::Healthy);
         }
         OnHealth::Spin => {
@@ -294,7 +294,7 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
     }
     let metadata = engine.metadata(handle).await;
     match lifecycle.metadata {
-        OnMetadata::Usual => {
+        OnMetadata::Usual | OnMetadata::AsStored => {
             let metadata = metadata.unwrap();
             assert_eq!(
                 (&*metadata.name, metadata.stateful),
@@ -317,7 +317,7 @@ async fn behaves(engine: &ModelEngine, handle: &ComponentHandle, lifecycle: Life
     }
     let shutdown = engine.unload_component(handle).await;
     match (lifecycle.shutdown, shutdown) {
-        (OnShutdown::Ok | OnShutdown::Logs, Ok(())) => {}
+        (OnShutdown::Ok | OnShutdown::Logs | OnShutdown::AsStored, Ok(())) => {}
         (OnShutdown::Fails(text), Err(WasmError::ShutdownFailed { error, .. })) => {
             assert_eq!(error, LifecycleError::ShutdownFailed(text.to_owned()));
         }

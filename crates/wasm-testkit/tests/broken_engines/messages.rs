@@ -200,7 +200,7 @@ fn delivery() -> Vec<Row> {
                     envelope,
                     |wrong| {
                         alters_callbacks(wrong, |message| {
-                            message.sender = message.recipient.clone()
+                            message.sender = message.recipient.clone();
                         })
                     },
                 ),
