@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, 
 use wasm_core::{ComponentHandle, ComponentState, HealthStatus, WasmError};
 use wasm_fixtures::SPIN;
 
-use crate::wrong::{Guard, Kept, OnDrop, Right, Wrong};
+use crate::wrong::{Guard, Kept, OnDrop, Right, Wrong, out_of_time};
 use crate::{Row, breaks, wrong};
 
 /// Locks that are held across calls, one for all handles that a key does not tell apart.
@@ -230,12 +230,14 @@ fn in_parallel() -> Vec<Row> {
                 ),
                 wrong(
                     "lets guests block the threads of the runtime",
-                    &["isolation::a_component_that_computes_keeps_no_other_from_answering"],
+                    &["isolation::components_that_compute_keep_no_other_from_answering"],
                     |wrong| {
                         wrong.on_message(|right, handle, message| async move {
-                            if right.is(&handle, SPIN.wasm) {
+                            let spins = message.payload.as_bytes() != b"ok";
+                            if spins && right.is(&handle, SPIN.wasm) {
+                                thread::sleep(Duration::from_millis(10));
                                 let limit = right.timeout(&handle);
-                                thread::sleep(limit.min(Duration::from_secs(1)));
+                                return Err(out_of_time(&handle, "handle-message", limit));
                             }
                             right.call_handle_message(&handle, message).await
                         })
