@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Proves that the unit tests of wasm-core, and those of the services in wasm-testkit,
-# notice when the code does something else: cargo-mutants makes one small change at a
-# time, `<` to `<=` or a body to `Ok(())`, and some test has to fail or to hang.
+# Proves that the unit tests of wasm-core, those of the services in wasm-testkit, and the
+# suite for engines, run on the model engine, notice when the code does something else:
+# cargo-mutants makes one small change at a time, `<` to `<=` or a body to `Ok(())`, and
+# some test has to fail or to hang.
 #
 # Fails over a change that no test notices, unless .cargo/mutants.toml says why it is
 # harmless; and below 90 %, where those count as unnoticed.
@@ -28,11 +29,11 @@ caught=0
 viable=0
 survivors=0
 
-# mutate PACKAGE FILES TESTS...: the files of a package, tested by `cargo test TESTS`.
+# mutate NAME PACKAGE FILES TESTS...: the files of a package, tested by `cargo test TESTS`.
 mutate() {
     local out=target/mutants/$1 all code=0
-    local what=(--package "$1" --all-features --file "$2")
-    shift 2
+    local what=(--package "$2" --all-features --file "$3")
+    shift 3
     mkdir -p "$out"
     # It answers 2 when mutants survive, and 3 when the tests of some hang.
     cargo mutants --output "$out" --timeout 60 "${what[@]}" -- "$@" || code=$?
@@ -45,9 +46,11 @@ mutate() {
     survivors=$((survivors + $(wc -l <"$out/missed.txt")))
 }
 
-mutate wasm-core 'crates/wasm-core/src/**' --lib
-mutate wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
+mutate core wasm-core 'crates/wasm-core/src/**' --lib
+mutate services wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
     --lib --test broken_services
+mutate model wasm-testkit 'crates/wasm-testkit/src/{model.rs,model/*.rs}' \
+    --test conformance -- 'ModelEngine in paused time'
 
 printf 'caught %d of %d viable mutants (%d %%)\n' \
     "$caught" "$viable" $((viable ? 100 * caught / viable : 0))

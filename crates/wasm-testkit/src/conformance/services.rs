@@ -7,19 +7,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentHandle, ComponentId, ComponentMessage, ComponentState,
-    ComponentStorage, CorrelationId, HostServices, MemoryStorage, MessageRouter, MessagingError,
-    SecurityValidator, StorageError, StorageUsage, Timestamp,
+    Capability, CapabilityDenied, ComponentHandle, ComponentId, ComponentInfo, ComponentMessage,
+    ComponentState, ComponentStorage, CorrelationId, HealthStatus, HostServices, LifecycleError,
+    MemoryStorage, MessageRouter, MessagingError, SecurityValidator, StorageError, StorageUsage,
+    Timestamp, WasmError,
 };
 use wasm_fixtures::{
-    BROADCASTER, CALLBACK, ENVELOPE, Fixture, INIT_SENDS, SEND_FLOOD, SENDER, STORE,
+    BROADCASTER, CALLBACK, DIRECTORY, ENVELOPE, Fixture, INIT_SENDS, SEND_FLOOD, SENDER,
+    SHUTDOWN_BROADCASTS, SHUTDOWN_SENDS, SHUTDOWN_STORES, STORE,
 };
 
 use super::lab::{config, id, id_of, may, message, permitted, whom};
 use super::{Engine, Feature, Lab};
 use crate::lock::lock;
 use crate::suite::{Case, cases};
-use crate::{Fault, Faulty, ManualClock, Method, RecordingRouter, RouterCall};
+use crate::{Fault, Faulty, ManualClock, MemoryDirectory, Method, RecordingRouter, RouterCall};
 
 pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
     cases!["services":
@@ -28,6 +30,7 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             the_validator_is_asked_before_a_service_is_used,
             what_the_validator_refuses_reaches_no_service,
             what_is_not_granted_reaches_no_service,
+            initialize_and_shutdown_may_do_what_is_granted_and_no_more,
         ],
         "It is asked at every host call of the contract's interfaces that needs a capability, \
          inside the guest's call: it answers from memory, at once." => [
@@ -60,6 +63,13 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         ],
         "What components are told when they ask for the time." => [
             each_message_of_a_call_is_stamped_with_its_own_time,
+        ],
+        "An engine shows a component only itself and those it may message; the directory itself \
+         knows no permissions." => [
+            all_whom_a_component_may_message_are_listed,
+        ],
+        "As last known; nobody is asked for it." => [
+            every_condition_in_the_directory_is_told,
         ],
         "Calls `handle-callback` with the answer to a request that the component made." => [
             the_whole_envelope_of_a_callback_reaches_the_guest,
@@ -244,6 +254,41 @@ async fn what_is_not_granted_reaches_no_service<E: Engine + ?Sized>(lab: Lab<E>)
         // What is not granted may be asked about or not.
         notes.retain(|note| *note != ASKED);
         assert_eq!(notes, [TOLD], "{payload}");
+    }
+}
+
+async fn initialize_and_shutdown_may_do_what_is_granted_and_no_more<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    for (refuses, config) in [(true, permitted()), (false, config())] {
+        let noted = Noted::new(refuses);
+        let bench = lab.bench_with(noted.services());
+        let refused = bench.not_loaded(INIT_SENDS, config.clone()).await;
+        assert!(
+            matches!(&refused, WasmError::InitializationFailed {
+                error: LifecycleError::InitializationFailed(case), ..
+            } if case == "delivery-failed"),
+            "{refused}"
+        );
+        for (fixture, refusal) in [
+            (SHUTDOWN_SENDS, "delivery-failed"),
+            (SHUTDOWN_BROADCASTS, "delivery-failed"),
+            (SHUTDOWN_STORES, "io-error"),
+        ] {
+            let handle = bench.load(fixture, config.clone()).await;
+            bench.restart(&handle).await;
+            let outcome = bench.engine.unload_component(&handle).await;
+            assert!(
+                matches!(&outcome, Err(WasmError::ShutdownFailed {
+                    error: LifecycleError::ShutdownFailed(case), ..
+                }) if case == refusal),
+                "{}: {outcome:?}",
+                fixture.name
+            );
+        }
+        let mut notes = noted.take_notes();
+        notes.retain(|note| *note != ASKED && *note != TOLD);
+        assert_eq!(notes, [""; 0], "services that were used");
     }
 }
 
@@ -580,5 +625,55 @@ async fn the_whole_envelope_of_a_callback_reaches_the_guest<E: Engine + ?Sized>(
             panic!("{error}");
         }
         assert_eq!(bench.ask(&handle, "last").await, shown);
+    }
+}
+
+fn entry(id: ComponentId, health: HealthStatus) -> ComponentInfo {
+    ComponentInfo {
+        name: "as it calls itself".to_owned(),
+        version: "0.1.0-beta".to_owned(),
+        health,
+        id,
+    }
+}
+
+async fn all_whom_a_component_may_message_are_listed<E: Engine + ?Sized>(lab: Lab<E>) {
+    let directory = Arc::new(MemoryDirectory::new());
+    let bench = lab.bench_with(HostServices::default().with_directory(directory.clone()));
+    let mut ids = vec![id_of(DIRECTORY)];
+    for n in 0..600 {
+        ids.push(id(&format!("many/worker/{n}")));
+        directory.insert(entry(ids[n + 1].clone(), HealthStatus::Healthy));
+        // Others are among them.
+        let other = id(&format!("many/secret/{n}"));
+        directory.insert(entry(other, HealthStatus::Healthy));
+    }
+    ids.sort();
+    let config = may(|p| p.request = whom("many/worker/*"));
+    let handle = bench.load(DIRECTORY, config).await;
+    let listed = bench.ask(&handle, "").await;
+    let expected: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    assert!(
+        listed == expected,
+        "{} of {} are listed",
+        listed.lines().count(),
+        ids.len()
+    );
+}
+
+async fn every_condition_in_the_directory_is_told<E: Engine + ?Sized>(lab: Lab<E>) {
+    let directory = Arc::new(MemoryDirectory::new());
+    let bench = lab.bench_with(HostServices::default().with_directory(directory.clone()));
+    let handle = bench.load(DIRECTORY, permitted()).await;
+    for (health, shown) in [
+        (HealthStatus::Healthy, "healthy"),
+        (HealthStatus::Degraded, "degraded"),
+        (HealthStatus::Unhealthy, "unhealthy"),
+        (HealthStatus::Unknown, "unknown"),
+    ] {
+        directory.insert(entry(id("demo/a/main"), health));
+        let told = bench.ask(&handle, "demo/a/main").await;
+        let expected = format!("demo/a/main|as it calls itself|0.1.0-beta|{shown}");
+        assert_eq!(told, expected);
     }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentDirectory, ComponentHandle, ComponentId, ComponentInfo,
-    ComponentMessage, ComponentStorage, CorrelationId, HostServices, MessageRouter, MessagingError,
-    SecurityValidator, StorageError, StorageUsage,
+    ComponentMessage, ComponentStorage, CorrelationId, HealthStatus, HostServices, MessageRouter,
+    MessagingError, SecurityValidator, StorageError, StorageUsage,
 };
 use wasm_testkit::Method;
 
@@ -242,19 +242,36 @@ where
     }
 }
 
-/// A directory that has one page.
-pub(crate) struct FirstPage(pub(crate) Arc<dyn ComponentDirectory>);
+/// A directory in front of the real one.
+pub(crate) struct Listed {
+    real: Arc<dyn ComponentDirectory>,
+    pub(crate) one_page: bool,
+    pub(crate) health: fn(HealthStatus) -> HealthStatus,
+}
+
+/// With the directory changed so.
+pub(crate) fn listed(services: HostServices, change: impl FnOnce(&mut Listed)) -> HostServices {
+    let mut listed = Listed {
+        real: services.directory.clone(),
+        one_page: false,
+        health: |health| health,
+    };
+    change(&mut listed);
+    services.with_directory(Arc::new(listed))
+}
 
 #[async_trait]
-impl ComponentDirectory for FirstPage {
+impl ComponentDirectory for Listed {
     async fn list(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId> {
-        match after {
-            None => self.0.list(None, limit).await,
-            Some(_) => Vec::new(),
+        if self.one_page && after.is_some() {
+            return Vec::new();
         }
+        self.real.list(after, limit).await
     }
 
     async fn info(&self, id: &ComponentId) -> Option<ComponentInfo> {
-        self.0.info(id).await
+        let mut info = self.real.info(id).await?;
+        info.health = (self.health)(info.health);
+        Some(info)
     }
 }

@@ -37,50 +37,59 @@ struct Row {
     make: Arc<Make>,
 }
 
-fn wrong<S: Send + Sync + 'static>(
-    name: &'static str,
-    cases: &'static [&'static str],
-    make: impl Fn(Wrong) -> Wrong<S> + Send + Sync + 'static,
-) -> Row {
-    let make = move |services, settings| make(Wrong::around_the_model(services, settings)).build();
-    Row {
-        name,
-        sentence: "",
-        cases,
-        make: Arc::new(make),
+/// Wrong engines, by the sentence that they break.
+#[derive(Default)]
+struct List {
+    rows: Vec<Row>,
+    sentence: &'static str,
+}
+
+impl List {
+    /// The part in question of the sentence that those break which follow.
+    fn breaks(&mut self, sentence: &'static str) {
+        self.sentence = sentence;
+    }
+
+    fn wrong<S: Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        cases: &'static [&'static str],
+        make: impl Fn(Wrong) -> Wrong<S> + Send + Sync + 'static,
+    ) -> &mut Row {
+        let sentence = self.sentence;
+        let make =
+            move |services, settings| make(Wrong::around_the_model(services, settings)).build();
+        self.rows.push(Row {
+            name,
+            sentence,
+            cases,
+            make: Arc::new(make),
+        });
+        self.rows.last_mut().unwrap()
     }
 }
 
 impl Row {
-    /// Instead of the sentence that the others of its group break.
-    fn breaking(mut self, sentence: &'static str) -> Self {
+    /// Another sentence than those around it.
+    fn breaking(&mut self, sentence: &'static str) {
         self.sentence = sentence;
-        self
     }
 }
 
-/// Wrong engines that break the same sentence, of which this is the part in question.
-fn breaks(sentence: &'static str, rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
-    let named = |row: Row| match row.sentence {
-        "" => row.breaking(sentence),
-        _ => row,
-    };
-    rows.into_iter().map(named).collect()
-}
-
 fn rows() -> Vec<Row> {
-    [
-        loading::rows(),
-        budgets::rows(),
-        order::rows(),
-        messages::rows(),
-        ends::rows(),
-        usage::rows(),
-        services::rows(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut list = List::default();
+    for add in [
+        loading::rows,
+        budgets::rows,
+        order::rows,
+        messages::rows,
+        ends::rows,
+        usage::rows,
+        services::rows,
+    ] {
+        add(&mut list);
+    }
+    list.rows
 }
 
 fn permissions() -> Permissions {
@@ -161,7 +170,8 @@ fn quietly() {
 
 #[test]
 fn the_model_keeps_the_contract() {
-    let right = wrong("is not wrong", &[], |wrong| wrong);
+    let mut list = List::default();
+    let right = list.wrong("is not wrong", &[], |wrong| wrong);
     assert_eq!(verdict(&right.make), BTreeMap::new());
 }
 
