@@ -7,23 +7,34 @@
 #[path = "broken_engines/wrong.rs"]
 mod wrong;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::future::poll_fn;
 use std::mem::{Discriminant, discriminant};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex as FairMutex;
 
-use wasm_core::{HostServices, RuntimeEngine, Timestamp};
+use wasm_core::{
+    ComponentHandle, ComponentId, ComponentMessage, CorrelationId, HostServices, MessageRouter,
+    MessagingError, NoOtherComponents, PermissionsOnly, ResourceLimits, RuntimeEngine, Timestamp,
+    Trap, WasmError,
+};
 use wasm_testkit::conformance::{Feature, Harness, Settings};
 use wasm_testkit::properties::{
-    Call, Counterexample, Plan, Sequence, config, config_within, everything, message, sequences,
-    strategies,
+    Call, Counterexample, Plan, Sequence, Trouble, config, config_within, everything, message,
+    sequences, strategies,
 };
 use wasm_testkit::{ManualClock, ModelEngine, RecordingRouter, Time, wasm_fixtures};
 
-use wrong::Wrong;
+use wrong::{Kept, OnDrop, Wrong};
 
 struct Subject<F>(F);
 
@@ -43,9 +54,9 @@ where
 }
 
 /// A wrong engine.
-struct Broken(fn(Wrong) -> Wrong);
+struct Broken<S = ()>(fn(Wrong) -> Wrong<S>);
 
-impl Harness for Broken {
+impl<S: Send + Sync + 'static> Harness for Broken<S> {
     type Engine = dyn RuntimeEngine;
 
     fn engine(&self, services: HostServices, settings: Settings) -> Arc<dyn RuntimeEngine> {
@@ -53,7 +64,7 @@ impl Harness for Broken {
     }
 
     fn features(&self) -> &[Feature] {
-        &[Feature::Fuel]
+        &Feature::ALL
     }
 }
 
@@ -208,6 +219,9 @@ fn a_sequence_prints_as_the_test_that_makes_it() {
         .callback(1, envelope)
         .drop_message(2, message(sender, ""))
         .batch([Call::Restart(0), Call::Health(2)])
+        .held([Call::Metadata(0), Call::Health(0)], [1])
+        .troubled(Trouble::Denial, Call::Health(0))
+        .load_prepared(3, wasm_fixtures::TRUNCATED, sender, config(1 << 20, None))
         .deliver()
         .set_clock(Timestamp {
             seconds: 3,
@@ -227,7 +241,7 @@ fn a_sequence_prints_as_the_test_that_makes_it() {
     sequence.check(&Unmetered);
     let printed = r#"#[test]
 fn behaves_like_the_model() {
-    use wasm_testkit::properties::{Call, Sequence, config, config_within, everything, message};
+    use wasm_testkit::properties::{Call, Sequence, Trouble, config, config_within, everything, message};
     use wasm_testkit::wasm_fixtures;
 
     Sequence::new()
@@ -236,6 +250,9 @@ fn behaves_like_the_model() {
         .callback(1, message("demo/b/main", vec![7; 65]).with_message_type("text/plain").with_correlation_id("c-\"1\"").with_reply_to("demo/a/main".parse().unwrap()).with_timestamp(wasm_core::Timestamp { seconds: 1, nanoseconds: 2 }))
         .drop_message(2, message("demo/b/main", ""))
         .batch([Call::Restart(0), Call::Health(2)])
+        .held([Call::Metadata(0), Call::Health(0)], [1])
+        .troubled(Trouble::Denial, Call::Health(0))
+        .load_prepared(3, wasm_fixtures::TRUNCATED, "demo/b/main", config(1048576, None))
         .deliver()
         .set_clock(wasm_core::Timestamp { seconds: 3, nanoseconds: 0 })
         .load(1, wasm_fixtures::SPIN, "demo/b/main", config_within(20, 1048576, None))
@@ -301,6 +318,198 @@ fn what_differs_is_found_and_made_short() {
         let operations = counterexample.sequence.operations().len();
         assert!(operations <= most, "{counterexample}");
     }
+}
+
+/// Takes callbacks ahead of the messages that wait.
+fn calls_back_first(wrong: Wrong) -> Wrong<Kept<Arc<FairMutex<()>>>> {
+    let queues = Kept::<Arc<FairMutex<()>>>::default();
+    wrong
+        .keeping(queues)
+        .on_message(|right, handle, message| async move {
+            let queue = right.kept.get(&handle);
+            let _turn = queue.lock().await;
+            right.call_handle_message(&handle, message).await
+        })
+}
+
+/// Makes a message that waited when it was dropped.
+fn withdraws_nothing(wrong: Wrong) -> Wrong {
+    wrong.on_message(|right, handle, message| async move {
+        let mut call = Box::pin(async move { right.call_handle_message(&handle, message).await });
+        match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            Poll::Ready(reply) => reply,
+            Poll::Pending => tokio::spawn(call).await.unwrap(),
+        }
+    })
+}
+
+/// Starts a component over whose running message is dropped.
+fn starts_over(wrong: Wrong) -> Wrong {
+    wrong.on_message(|right, handle, message| async move {
+        let (again, of, runtime) = (right.clone(), handle.clone(), Handle::current());
+        let mut dropped = OnDrop(Some(move || {
+            runtime.spawn(async move { again.restart_component(&of).await });
+        }));
+        let reply = right.call_handle_message(&handle, message).await;
+        dropped.0 = None;
+        reply
+    })
+}
+
+/// Lets a message take whole seconds.
+fn rounds_deadlines_up(wrong: Wrong) -> Wrong {
+    wrong
+        .configuring(|config, _| {
+            let limits = config.limits;
+            let seconds = limits.timeout().as_millis().div_ceil(1_000) as u64;
+            let (memory, seconds) = (limits.memory_bytes(), Duration::from_secs(seconds));
+            config.limits = ResourceLimits::new(memory, seconds, limits.fuel()).unwrap();
+        })
+        .answering(|right, handle, mut reply| {
+            if let Err(WasmError::Timeout { limit, .. }) = &mut reply {
+                *limit = right.timeout(handle);
+            }
+            reply
+        })
+}
+
+/// Keeps an instance of which a host function has panicked.
+fn keeps_what_panicked(wrong: Wrong) -> Wrong {
+    wrong.on_message(|right, handle, message| async move {
+        let reply = right.call_handle_message(&handle, message).await;
+        let panicked = |error: &WasmError| match error {
+            WasmError::Trapped { trap, .. } => matches!(trap, Trap::HostPanic(_)),
+            _ => false,
+        };
+        if reply.as_ref().is_err_and(panicked) {
+            right.restart_component(&handle).await?;
+        }
+        reply
+    })
+}
+
+/// Loads what was prepared under an id, whatever it is given.
+fn loads_what_was_prepared(wrong: Wrong) -> Wrong<Mutex<HashMap<ComponentId, Bytes>>> {
+    let prepared = Mutex::<HashMap<ComponentId, Bytes>>::default();
+    wrong
+        .keeping(prepared)
+        .on_prepare(|right, id, bytes, config| async move {
+            let prepared = right.prepare_component(&id, bytes.clone(), &config).await?;
+            right.kept.lock().unwrap().insert(id, bytes);
+            Ok(prepared)
+        })
+        .on_load(|right, id, bytes, config| async move {
+            let prepared = right.kept.lock().unwrap().get(&id).cloned();
+            right
+                .load_component(&id, prepared.unwrap_or(bytes), config)
+                .await
+        })
+}
+
+/// A router of whose errors one is as good as another.
+struct Flattens(Arc<dyn MessageRouter>);
+
+fn flat<T>(_: MessagingError) -> Result<T, MessagingError> {
+    Err(MessagingError::DeliveryFailed("for some reason".to_owned()))
+}
+
+#[async_trait]
+impl MessageRouter for Flattens {
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        self.0.send(from, message).await.or_else(flat)
+    }
+
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        self.0.request(from, message, timeout).await.or_else(flat)
+    }
+
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        self.0.cancel_request(from, request).await.or_else(flat)
+    }
+
+    async fn broadcast(
+        &self,
+        from: &ComponentHandle,
+        messages: Vec<ComponentMessage>,
+    ) -> Result<(), MessagingError> {
+        self.0.broadcast(from, messages).await.or_else(flat)
+    }
+}
+
+fn flattens_refusals(wrong: Wrong) -> Wrong {
+    wrong.serving(|services| {
+        let router = Arc::new(Flattens(services.router.clone()));
+        services.with_router(router)
+    })
+}
+
+/// The seed at which a wrong engine falls in paused time, if it does.
+fn falls<S: Send + Sync + 'static>(wrong: fn(Wrong) -> Wrong<S>) -> Option<u64> {
+    let plan = Plan {
+        time: Time::Paused,
+        ..Plan::default()
+    };
+    plan.run(&Broken(wrong)).err().map(|found| found.seed)
+}
+
+#[test]
+fn each_wrong_engine_falls_at_its_seed() {
+    let validates_nothing =
+        |wrong: Wrong| wrong.serving(|services| services.with_validator(Arc::new(PermissionsOnly)));
+    let shows_nobody = |wrong: Wrong| {
+        wrong.serving(|services| services.with_directory(Arc::new(NoOtherComponents)))
+    };
+    let knows_no_time =
+        |wrong: Wrong| wrong.serving(|services| services.with_clock(Arc::new(ManualClock::new())));
+    let loses_callbacks = |wrong: Wrong| wrong.on_callback(|_, _, _| async { Ok(()) });
+    let found = [
+        ("counts failures twice", falls(counts_failures_twice)),
+        ("keeps state", falls(keeps_state)),
+        ("forgets empty answers", falls(forgets_empty_answers)),
+        ("hides shutdowns", falls(hides_shutdowns)),
+        ("loses callbacks", falls(loses_callbacks)),
+        ("calls back first", falls(calls_back_first)),
+        ("withdraws nothing", falls(withdraws_nothing)),
+        ("starts over", falls(starts_over)),
+        ("rounds deadlines up", falls(rounds_deadlines_up)),
+        ("keeps what panicked", falls(keeps_what_panicked)),
+        ("loads what was prepared", falls(loads_what_was_prepared)),
+        ("flattens refusals", falls(flattens_refusals)),
+        ("validates nothing", falls(validates_nothing)),
+        ("shows nobody", falls(shows_nobody)),
+        ("knows no time", falls(knows_no_time)),
+    ];
+    let stated = [
+        ("counts failures twice", 2),
+        ("keeps state", 1),
+        ("forgets empty answers", 0),
+        ("hides shutdowns", 38),
+        ("loses callbacks", 0),
+        ("calls back first", 60),
+        ("withdraws nothing", 5),
+        ("starts over", 1),
+        ("rounds deadlines up", 6),
+        ("keeps what panicked", 2),
+        ("loads what was prepared", 0),
+        ("flattens refusals", 4),
+        ("validates nothing", 36),
+        ("shows nobody", 0),
+        ("knows no time", 4),
+    ];
+    assert_eq!(found, stated.map(|(name, seed)| (name, Some(seed))));
 }
 
 /// Calls other services than it was given.

@@ -93,7 +93,7 @@ async fn every_call_starts_with_the_full_time<E: Engine + ?Sized>(lab: Lab<E>) {
     let [nearly, _] = around(LIMIT);
     let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    for _ in 0..3 {
+    for _ in 0..5 {
         assert_eq!(bench.ask(&sleeper, millis(nearly)).await, "awake");
     }
     let elapsed = start.elapsed();
@@ -105,7 +105,7 @@ async fn waiting_for_a_turn_takes_no_time<E: Engine + ?Sized>(lab: Lab<E>) {
     let [nearly, _] = around(LIMIT);
     let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    let calls = [(); 3].map(|()| bench.spawn_send(&sleeper, millis(nearly)));
+    let calls = [(); 5].map(|()| bench.spawn_send(&sleeper, millis(nearly)));
     for call in calls {
         match call.await {
             Ok(Ok(reply)) => assert_eq!(reply.as_deref(), Some("awake")),
@@ -122,30 +122,29 @@ async fn waiting_for_a_turn_takes_no_time_of_any_call<E: Engine + ?Sized>(lab: L
     let [nearly, _] = around(LIMIT);
     let sleeper = bench.load(SLEEPER, timed(LIMIT)).await;
     let start = Instant::now();
-    let mut one = Box::pin(bench.send(&sleeper, millis(nearly)));
-    let mut two = Box::pin(bench.send(&sleeper, millis(nearly)));
+    let mut sleeps = Vec::new();
+    for _ in 0..4 {
+        let mut sleep = bench.called(&sleeper, millis(nearly));
+        begin("a sleep behind others", sleep.as_mut()).await;
+        sleeps.push(sleep);
+    }
     let mut callback = Box::pin(bench.call_back(&sleeper, ""));
     let mut health = bench.engine.health(&sleeper);
     let mut metadata = bench.engine.metadata(&sleeper);
     let mut restart = bench.engine.restart_component(&sleeper);
-    begin("a sleep", one.as_mut()).await;
-    begin("a sleep behind another", two.as_mut()).await;
-    begin("a callback behind both", callback.as_mut()).await;
-    begin("health behind both", health.as_mut()).await;
-    begin("metadata behind both", metadata.as_mut()).await;
-    begin("a restart behind both", restart.as_mut()).await;
-    let outcomes = tokio::join!(one, two, callback, health, metadata, restart);
+    begin("a callback behind sleeps", callback.as_mut()).await;
+    begin("health behind sleeps", health.as_mut()).await;
+    begin("metadata behind sleeps", metadata.as_mut()).await;
+    begin("a restart behind sleeps", restart.as_mut()).await;
+    let outcomes = tokio::join!(callback, health, metadata, restart);
     let elapsed = start.elapsed();
     assert!(elapsed >= LIMIT, "all that one call may take: {elapsed:?}");
-    let (one, two, callback, health, metadata, restart) = outcomes;
-    for outcome in [
-        one.map(drop),
-        two.map(drop),
-        callback,
-        health.map(drop),
-        metadata.map(drop),
-        restart,
-    ] {
+    let (callback, health, metadata, restart) = outcomes;
+    let mut outcomes = vec![callback, health.map(drop), metadata.map(drop), restart];
+    for sleep in sleeps {
+        outcomes.push(sleep.await.map(drop));
+    }
+    for outcome in outcomes {
         if let Err(error) = outcome {
             panic!("a call that had to wait for its turn: {error}");
         }
@@ -300,58 +299,74 @@ async fn a_deadline_comes_when_it_is_due<E: Engine + ?Sized>(lab: Lab<E>) {
     }
 }
 
+/// How long a call takes of the time that it has.
+struct Taken {
+    takes: Duration,
+    config: ComponentConfig,
+}
+
+/// Long enough that the deadline of another call would come first.
+fn ends_in_time() -> Taken {
+    let [takes, _] = around(LIMIT);
+    let config = timed(LIMIT).with_permissions(all_permissions());
+    Taken { takes, config }
+}
+
+/// Within the second that it would have been stopped in, were deadlines whole seconds.
+fn ends_too_late() -> Taken {
+    let [_, takes] = around(SHORT);
+    let config = timed(SHORT).with_permissions(all_permissions());
+    Taken { takes, config }
+}
+
 async fn a_message_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
-    for limit in [SHORT, LIMIT] {
-        let [before, after] = around(limit);
-        let config = timed(limit);
-        let sleeper = bench.load(SLEEPER, config.clone()).await;
-        assert_eq!(bench.ask(&sleeper, millis(before)).await, "awake");
-        let error = bench.fail(&sleeper, millis(after)).await;
-        timed_out(&error, &config, "handle-message");
-    }
+    let (before, after) = (ends_in_time(), ends_too_late());
+    let sleeper = bench.load(SLEEPER, before.config).await;
+    assert_eq!(bench.ask(&sleeper, millis(before.takes)).await, "awake");
+    let sleeper = bench.load(SLEEPER, after.config.clone()).await;
+    let error = bench.fail(&sleeper, millis(after.takes)).await;
+    timed_out(&error, &after.config, "handle-message");
 }
 
 async fn an_initialize_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
     let router = SlowRouter::new();
     let bench = lab.bench_with(router.services());
-    let config = timed(SHORT).with_permissions(all_permissions());
-    let [before, after] = around(SHORT);
-    router.takes(before);
-    bench.load(INIT_SENDS, config.clone()).await;
-    router.takes(after);
-    let error = bench.not_loaded(INIT_SENDS, config.clone()).await;
-    timed_out(&error, &config, "initialize");
+    let (before, after) = (ends_in_time(), ends_too_late());
+    router.takes(before.takes);
+    bench.load(INIT_SENDS, before.config).await;
+    router.takes(after.takes);
+    let error = bench.not_loaded(INIT_SENDS, after.config.clone()).await;
+    timed_out(&error, &after.config, "initialize");
 }
 
 async fn an_initialize_of_a_restart_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
     let router = SlowRouter::new();
     let bench = lab.bench_with(router.services());
-    let config = timed(SHORT).with_permissions(all_permissions());
-    let [before, after] = around(SHORT);
-    let handle = bench.load(INIT_SENDS, config.clone()).await;
-    router.takes(before);
+    let (before, after) = (ends_in_time(), ends_too_late());
+    let handle = bench.load(INIT_SENDS, before.config).await;
+    router.takes(before.takes);
     bench.restart(&handle).await;
-    router.takes(after);
+    let handle = bench.load(INIT_SENDS, after.config.clone()).await;
+    router.takes(after.takes);
     match bench.engine.restart_component(&handle).await {
-        Ok(()) => panic!("an `initialize` that takes {after:?} of {SHORT:?} was fine"),
-        Err(error) => timed_out(&error, &config, "initialize"),
+        Ok(()) => panic!("an `initialize` that takes {:?} was fine", after.takes),
+        Err(error) => timed_out(&error, &after.config, "initialize"),
     }
 }
 
 async fn a_shutdown_has_its_time_and_no_more<E: Engine + ?Sized>(lab: Lab<E>) {
     let router = SlowRouter::new();
     let bench = lab.bench_with(router.services());
-    let config = timed(SHORT).with_permissions(all_permissions());
-    let [before, after] = around(SHORT);
-    let handle = bench.load(SHUTDOWN_SENDS, config.clone()).await;
-    router.takes(before);
+    let (before, after) = (ends_in_time(), ends_too_late());
+    let handle = bench.load(SHUTDOWN_SENDS, before.config).await;
+    router.takes(before.takes);
     bench.unload(&handle).await;
-    let handle = bench.load(SHUTDOWN_SENDS, config.clone()).await;
-    router.takes(after);
+    let handle = bench.load(SHUTDOWN_SENDS, after.config.clone()).await;
+    router.takes(after.takes);
     match bench.engine.unload_component(&handle).await {
-        Ok(()) => panic!("a `shutdown` that takes {after:?} of {SHORT:?} was fine"),
-        Err(error) => timed_out(&error, &config, "shutdown"),
+        Ok(()) => panic!("a `shutdown` that takes {:?} was fine", after.takes),
+        Err(error) => timed_out(&error, &after.config, "shutdown"),
     }
 }
 

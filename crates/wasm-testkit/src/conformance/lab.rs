@@ -52,7 +52,7 @@ pub(super) fn around(limit: Duration) -> [Duration; 2] {
         let instant = Duration::from_millis(1);
         [limit - instant, limit + PRECISION + instant]
     } else {
-        [limit / 2, 3 * limit]
+        [limit / 4, 3 * limit]
     }
 }
 

@@ -6,13 +6,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::any;
 use proptest::sample::select;
-use proptest::strategy::{BoxedStrategy, Just, NewTree, Strategy, ValueTree};
-use proptest::test_runner::{Reason, TestRunner};
+use proptest::strategy::{BoxedStrategy, Just, NewTree, Strategy, Union, ValueTree};
+use proptest::test_runner::TestRunner;
 use proptest::{prop_compose, prop_oneof};
 
 use wasm_core::{ComponentMessage, MessagePayload, ResourceLimits};
 use wasm_fixtures::{
-    ALL, Behaviour, Fixture, Lifecycle, OnHealth, OnInitialize, OnMessage, OnShutdown, Otherwise,
+    ALL, Behaviour, Fixture, Lifecycle, OnCallback, OnHealth, OnInitialize, OnMessage, OnShutdown,
+    Otherwise,
 };
 
 use super::strategies::{component_ids, messages_with, timestamps};
@@ -23,6 +24,13 @@ use crate::conformance::Feature;
 /// Time per call of a component that hangs: each such call takes it all, and those
 /// that end must do so on a machine that is busy with other things.
 const SHORT_MILLIS: u64 = 1_000;
+
+/// The same where time takes none.
+const TIMEOUTS_MILLIS: &[u64] = &[250, 999, 1_000];
+
+/// How long a guest is told to sleep then: less than it may, or 10 ms more, which is
+/// how late an engine may be.
+const SLEEPS_MILLIS: &[u64] = &[249, 261, 998, 1_011];
 
 const ALL_SLOTS: [usize; SLOTS] = [0, 1, 2, 3];
 
@@ -42,10 +50,17 @@ pub fn sequences(
     };
     Sequences {
         operations,
-        loads: (0..SLOTS)
+        first: (0..SLOTS)
             .map(|slot| loads(world, slot..slot + 1).boxed())
             .collect(),
-        any: any_operations(world).boxed(),
+        parts: Parts {
+            loads: loads(world, 0..SLOTS).boxed(),
+            messages: any_messages(world).boxed(),
+            fitting: FITTING
+                .map(|texts| messages_with(select(texts).prop_map(MessagePayload::from)).boxed()),
+            told: [FITTING.len() - 1; SLOTS],
+            world,
+        },
     }
 }
 
@@ -60,8 +75,19 @@ struct World {
 #[derive(Debug)]
 struct Sequences {
     operations: usize,
-    loads: Vec<BoxedStrategy<Operation>>,
-    any: BoxedStrategy<Operation>,
+    first: Vec<BoxedStrategy<Operation>>,
+    parts: Parts,
+}
+
+/// What operations are made of; costs much to make and little to clone.
+#[derive(Debug, Clone)]
+struct Parts {
+    world: World,
+    loads: BoxedStrategy<Operation>,
+    messages: BoxedStrategy<ComponentMessage>,
+    fitting: [BoxedStrategy<ComponentMessage>; FITTING.len()],
+    /// Which of those fits the component that was loaded last.
+    told: [usize; SLOTS],
 }
 
 impl Strategy for Sequences {
@@ -69,15 +95,21 @@ impl Strategy for Sequences {
     type Value = Sequence;
 
     fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
-        let steps = (0..self.operations).map(|place| {
-            let strategy = self.loads.get(place).unwrap_or(&self.any);
-            let operation = strategy.new_tree(runner)?;
-            Ok(Step {
+        let mut parts = self.parts.clone();
+        let mut steps = Vec::new();
+        for place in 0..self.operations {
+            let operation = match self.first.get(place) {
+                Some(load) => load.new_tree(runner)?,
+                None => any_operations(&parts).boxed().new_tree(runner)?,
+            };
+            if let Operation::Load(load) = operation.current() {
+                parts.told[load.slot] = fitting(&load.fixture);
+            }
+            steps.push(Step {
                 operation,
                 kept: true,
-            })
-        });
-        let steps = steps.collect::<Result<_, Reason>>()?;
+            });
+        }
         Ok(SequenceTree {
             steps,
             tried: 0,
@@ -148,38 +180,37 @@ impl ValueTree for SequenceTree {
     }
 }
 
-fn any_operations(world: World) -> impl Strategy<Value = Operation> {
+fn any_operations(parts: &Parts) -> impl Strategy<Value = Operation> + use<> {
     let slot = || 0..SLOTS;
     // In a batch, who is first at a store of two components is nobody's business.
     const PAIRS: [&[usize]; 4] = [&[0, 2], &[0, 3], &[1, 2], &[1, 3]];
-    let batch = |place: usize| vec(calls(PAIRS[place]), 1..6).prop_map(Operation::Batch);
-    let held = |place| held_batches(PAIRS[place]);
+    let batch = |place: usize| vec(calls(parts, PAIRS[place]), 1..6).prop_map(Operation::Batch);
+    let held = |place: usize| held_batches(parts, PAIRS[place]);
     prop_oneof![
-        16 => (slot(), any_messages())
+        16 => told(parts, &ALL_SLOTS)
             .prop_map(|(slot, message)| Operation::Call(Call::Message(slot, message))),
-        8 => calls(&ALL_SLOTS).prop_map(Operation::Call),
+        8 => calls(parts, &ALL_SLOTS).prop_map(Operation::Call),
         2 => slot().prop_map(Operation::Usage),
         1 => slot().prop_map(Operation::Unload),
-        4 => (slot(), any_messages())
+        4 => told(parts, &ALL_SLOTS)
             .prop_map(|(slot, message)| Operation::DropMessage(slot, message)),
         2 => prop_oneof![batch(0), batch(1), batch(2), batch(3)],
-        6 => prop_oneof![held(0), held(1), held(2), held(3)],
-        4 => (troubles(world), prop_oneof![
-            (slot(), reaching_out()).prop_map(|(slot, message)| Call::Message(slot, message)),
-            calls(&ALL_SLOTS),
-        ])
+        8 => prop_oneof![held(0), held(1), held(2), held(3)],
+        4 => (troubles(parts.world), calls(parts, &ALL_SLOTS))
             .prop_map(|(trouble, call)| Operation::Troubled(trouble, call)),
         4 => Just(Operation::Deliver),
         1 => timestamps().prop_map(Operation::SetClock),
-        8 => loads(world, 0..SLOTS),
+        8 => parts.loads.clone(),
     ]
 }
 
 /// Mostly behind a call of each component that a service holds up.
-fn held_batches(slots: &'static [usize]) -> impl Strategy<Value = Operation> {
-    let first =
-        (select(slots), reaching_out()).prop_map(|(slot, message)| Call::Message(slot, message));
-    let calls = (vec(first, 0..3), vec(calls(slots), 1..6)).prop_map(|(first, rest)| {
+fn held_batches(
+    parts: &Parts,
+    slots: &'static [usize],
+) -> impl Strategy<Value = Operation> + use<> {
+    let first = told(parts, slots).prop_map(|(slot, message)| Call::Message(slot, message));
+    let calls = (vec(first, 0..3), vec(calls(parts, slots), 1..6)).prop_map(|(first, rest)| {
         let mut calls = first;
         calls.extend(rest);
         calls
@@ -192,10 +223,55 @@ fn held_batches(slots: &'static [usize]) -> impl Strategy<Value = Operation> {
     })
 }
 
-/// What makes a component that talks or stores call a service.
-fn reaching_out() -> impl Strategy<Value = ComponentMessage> {
-    const SAYS: &[&str] = &["demo/a/main hi", "demo/b/main hi", "set a 1", "get a", ""];
-    messages_with(select(SAYS).prop_map(MessagePayload::from))
+/// A message to one of these components, mostly one that it understands.
+fn told(
+    parts: &Parts,
+    slots: &'static [usize],
+) -> impl Strategy<Value = (usize, ComponentMessage)> + use<> {
+    let parts = parts.clone();
+    Union::new(slots.iter().map(move |slot| {
+        let message = prop_oneof![
+            2 => parts.fitting[parts.told[*slot]].clone(),
+            1 => parts.messages.clone(),
+        ];
+        (Just(*slot), message)
+    }))
+}
+
+/// What components understand, by what they do; the last is for all others.
+const FITTING: [&[&str]; 9] = [
+    &["demo/a/main hi", "demo/b/main", "demo/store/1 get a"],
+    &["demo/a/main hi", "demo/b/main", "last", "cancel request-1"],
+    &[
+        "set a 1",
+        "get a",
+        "delete a",
+        "exists a",
+        "keys",
+        "usage",
+        "set b two words",
+    ],
+    &["", "demo/a/main", "demo/nobody/main"],
+    &["time", ""],
+    &["env", "limits", "data"],
+    &["degraded", "unhealthy", "healthy"],
+    &["ok", "no"],
+    &["", "hello"],
+];
+
+/// The place in [`FITTING`] of what a component understands.
+fn fitting(fixture: &Fixture) -> usize {
+    match lifecycle(fixture).map(|known| known.message) {
+        Some(OnMessage::Send | OnMessage::SendBack | OnMessage::Broadcast) => 0,
+        Some(OnMessage::Request | OnMessage::LastCallback) => 1,
+        Some(OnMessage::Store) => 2,
+        Some(OnMessage::Directory) => 3,
+        Some(OnMessage::Time) => 4,
+        Some(OnMessage::Configuration) => 5,
+        Some(OnMessage::SetHealth) => 6,
+        Some(OnMessage::OkOr(_)) => 7,
+        _ => FITTING.len() - 1,
+    }
 }
 
 fn troubles(world: World) -> impl Strategy<Value = Trouble> {
@@ -209,11 +285,11 @@ fn troubles(world: World) -> impl Strategy<Value = Trouble> {
     select(possible.map(|(trouble, _)| trouble).collect::<Vec<_>>())
 }
 
-fn calls(slots: &'static [usize]) -> impl Strategy<Value = Call> {
+fn calls(parts: &Parts, slots: &'static [usize]) -> impl Strategy<Value = Call> + use<> {
     let slot = || select(slots);
     prop_oneof![
-        4 => (slot(), any_messages()).prop_map(|(slot, message)| Call::Message(slot, message)),
-        2 => (slot(), any_messages()).prop_map(|(slot, message)| Call::Callback(slot, message)),
+        4 => told(parts, slots).prop_map(|(slot, message)| Call::Message(slot, message)),
+        2 => (slot(), parts.messages.clone()).prop_map(|(slot, message)| Call::Callback(slot, message)),
         2 => slot().prop_map(Call::Restart),
         1 => slot().prop_map(Call::Health),
         1 => slot().prop_map(Call::Metadata),
@@ -234,7 +310,8 @@ prop_compose! {
         // What spins ends soon, and what does not has enough.
         (little, plenty) in (200_000_u64..1_000_000, option::of(1_000_000_000_u64..1 << 40)),
         storage in option::weighted(0.8, 0_u64..20_000),
-        data in option::weighted(0.2, small_payloads()),
+        data in option::weighted(0.2, small_payloads(world)),
+        millis in select(TIMEOUTS_MILLIS),
         env in vec(("[A-Z_]{1,8}", "[ -~]{0,8}"), 0..2),
     ) -> Operation {
         // Of two things that are wrong, an engine tells any one.
@@ -246,6 +323,7 @@ prop_compose! {
         let mut config = match end {
             End::Itself => config(memory_bytes, plenty.filter(|_| world.metered)),
             End::Fuel => config(memory_bytes, Some(little)),
+            End::Deadline if world.paused => config_within(millis, memory_bytes, None),
             End::Deadline => config_within(SHORT_MILLIS, memory_bytes, None),
         };
         config.config_data = data;
@@ -288,6 +366,7 @@ fn fixtures(world: World) -> impl Strategy<Value = (Fixture, End)> {
     prop_oneof![
         800 => one_of(&|fixture, end| lifecycle(fixture).is_some() && ends(end)),
         400 => one_of(&|fixture, _| talks(fixture) || stores(fixture)),
+        400 => one_of(&|fixture, end| ends(end) && listens(fixture)),
         100 => one_of(&|fixture, _| lifecycle(fixture).is_none()),
         if world.paused { 100 } else { 1 } => hangs.prop_map(|(fixture, _)| (fixture, End::Deadline)),
     ]
@@ -328,9 +407,19 @@ fn talks(fixture: &Fixture) -> bool {
             )
             || matches!(
                 lifecycle.message,
-                OnMessage::Send | OnMessage::SendBack | OnMessage::Broadcast | OnMessage::Request
+                OnMessage::Send
+                    | OnMessage::SendBack
+                    | OnMessage::Broadcast
+                    | OnMessage::Request
+                    | OnMessage::Directory
+                    | OnMessage::Time
             )
     })
+}
+
+/// Whether it makes a difference to call it back.
+fn listens(fixture: &Fixture) -> bool {
+    lifecycle(fixture).is_some_and(|lifecycle| lifecycle.callback != OnCallback::Ok)
 }
 
 fn stores(fixture: &Fixture) -> bool {
@@ -354,17 +443,17 @@ fn lifecycle(fixture: &Fixture) -> Option<Lifecycle> {
     }
 }
 
-fn any_messages() -> impl Strategy<Value = ComponentMessage> {
+fn any_messages(world: World) -> impl Strategy<Value = ComponentMessage> {
     let large = (any::<u8>(), 1_usize..800_000);
     messages_with(prop_oneof![
-        12 => small_payloads(),
+        12 => small_payloads(world),
         1 => large.prop_map(|(byte, length)| vec![byte; length].into()),
     ])
 }
 
 /// Mostly what some fixture understands. Numbers are small or large: how deep a
 /// stack is, is the engine's.
-fn small_payloads() -> impl Strategy<Value = MessagePayload> {
+fn small_payloads(world: World) -> impl Strategy<Value = MessagePayload> {
     const UNDERSTOOD: &[&str] = &[
         "ok",
         "no",
@@ -397,6 +486,8 @@ fn small_payloads() -> impl Strategy<Value = MessagePayload> {
     let letter = (vec(select(IDS), 1..3), select(UNDERSTOOD));
     prop_oneof![
         4 => select(UNDERSTOOD).prop_map(MessagePayload::from),
+        if world.paused { 2 } else { 0 } => select(SLEEPS_MILLIS)
+            .prop_map(|millis| millis.to_string().into()),
         2 => letter.prop_map(|(ids, text)| format!("{} {text}", ids.join(",")).into()),
         1 => vec(any::<u8>(), 0..48).prop_map(MessagePayload::from),
     ]
