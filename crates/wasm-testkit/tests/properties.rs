@@ -493,8 +493,8 @@ fn each_wrong_engine_falls_at_its_seed() {
         ("knows no time", falls(knows_no_time)),
     ];
     let stated = [
-        ("counts failures twice", 2),
-        ("keeps state", 1),
+        ("counts failures twice", 0),
+        ("keeps state", 0),
         ("forgets empty answers", 0),
         ("hides shutdowns", 38),
         ("loses callbacks", 0),
@@ -504,9 +504,9 @@ fn each_wrong_engine_falls_at_its_seed() {
         ("rounds deadlines up", 6),
         ("keeps what panicked", 2),
         ("loads what was prepared", 0),
-        ("flattens refusals", 4),
-        ("validates nothing", 36),
-        ("shows nobody", 0),
+        ("flattens refusals", 7),
+        ("validates nothing", 33),
+        ("shows nobody", 6),
         ("knows no time", 4),
     ];
     assert_eq!(found, stated.map(|(name, seed)| (name, Some(seed))));
