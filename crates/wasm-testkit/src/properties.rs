@@ -142,7 +142,7 @@ impl Plan {
     }
 
     /// Looks for a sequence in which the engines of `harness` differ from the model,
-    /// without [`Feature::Fuel`] among components that need no limit to end.
+    /// without [`Feature::Fuel`](crate::conformance::Feature::Fuel) among components that need no limit to end.
     ///
     /// # Errors
     /// The shortest sequence that was found.
