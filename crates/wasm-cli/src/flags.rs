@@ -8,7 +8,8 @@ use clap::{Args, ValueHint};
 use wasm_core::text::Quoted;
 use wasm_core::units::{format_bytes, parse_bytes, parse_duration};
 use wasm_core::{
-    ComponentId, ComponentPattern, DirAccess, LogLevel, Permissions, ResourceLimits, WasiGrant,
+    ComponentId, ComponentPattern, DirAccess, ImportPattern, LogLevel, Permissions, ResourceLimits,
+    WasiGrant,
 };
 use wasm_runtime::EngineConfig;
 
@@ -188,6 +189,7 @@ pub(crate) enum Allow {
     Storage(u64),
     Log(LogLevel),
     Wasi(WasiGrant),
+    Import(ImportPattern),
 }
 
 impl Allow {
@@ -199,6 +201,7 @@ impl Allow {
             Self::Storage(quota) => permissions.storage = Some(quota),
             Self::Log(level) => permissions.log = Some(level),
             Self::Wasi(grant) => permissions.wasi.push(grant),
+            Self::Import(pattern) => permissions.imports.push(pattern),
         }
     }
 }
@@ -230,8 +233,13 @@ impl FromStr for Allow {
                 .map(Self::Log)
                 .map_err(|error: wasm_core::InvalidLogLevel| error.to_string()),
             "wasi" => parse_wasi(value.unwrap_or_default()).map(Self::Wasi),
+            "imports" => value
+                .unwrap_or_default()
+                .parse()
+                .map(Self::Import)
+                .map_err(|error: wasm_core::InvalidImportPattern| error.to_string()),
             _ => Err(format!(
-                "{} is not a key of [permissions]: write send, request, broadcast, storage, log or wasi",
+                "{} is not a key of [permissions]: write send, request, broadcast, storage, log, wasi or imports",
                 Quoted::new(key)
             )),
         }

@@ -81,7 +81,10 @@ mod tests {
             );
             let bytes = wat::parse_str(text).unwrap().into();
             let id = "local/a/main".parse().unwrap();
-            let audit = engine.audit_imports(&id, bytes).await.unwrap();
+            let audit = engine
+                .audit_imports(&id, bytes, &Default::default())
+                .await
+                .unwrap();
             // Of another type, as it is none of their types, and not missing.
             let [unmet] = audit.unmet.as_slice() else {
                 panic!("{interface}: {audit:?}");

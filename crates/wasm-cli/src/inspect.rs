@@ -10,7 +10,9 @@ use clap::Args;
 use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::format_bytes;
-use wasm_core::{Defect, HostServices, LogLevel, ResourceLimits, Unmet, UnmetImport, WasmError};
+use wasm_core::{
+    Defect, HostServices, LogLevel, Permissions, ResourceLimits, Unmet, UnmetImport, WasmError,
+};
 use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
 
 use crate::anatomy::{Anatomy, Item};
@@ -89,7 +91,7 @@ impl Inspect {
         let engine = WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))?;
         let audit = engine
-            .audit_imports(&id_of_file(&file), bytes.clone())
+            .audit_imports(&id_of_file(&file), bytes.clone(), &Permissions::default())
             .await;
         let host = Answers {
             takes_messages: anatomy.takes_messages(&engine),
@@ -520,7 +522,9 @@ mod tests {
             let bytes = Bytes::from_static(fixture.wasm);
             let host = Answers {
                 takes_messages: anatomy.takes_messages(&engine),
-                audit: engine.audit_imports(&id_of_file(&file), bytes).await,
+                audit: engine
+                    .audit_imports(&id_of_file(&file), bytes, &Permissions::default())
+                    .await,
             };
             let text = suggested_manifest(&file, &anatomy, &host).unwrap();
             let manifest = ComponentManifest::parse(

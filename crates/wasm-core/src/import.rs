@@ -29,6 +29,8 @@ pub enum Unmet {
         /// What it is, with its article, as `a core module`.
         kind: &'static str,
     },
+    /// The host has it for those that it is granted to.
+    NotGranted,
     /// The host has something of that name, of another type.
     OtherType {
         /// What the component takes it for, in WIT.
@@ -50,6 +52,7 @@ pub(crate) fn write_unmet(f: &mut fmt::Formatter<'_>, name: &str, reason: &Unmet
     match reason {
         Unmet::Missing => f.write_str(", which this host does not provide"),
         Unmet::NoSuchKind { kind } => write!(f, ", {kind}, which this host does not provide"),
+        Unmet::NotGranted => f.write_str(", which is not granted by `imports` in [permissions]"),
         Unmet::OtherType { wanted, provided } => {
             let wanted = Escaped::up_to(TYPE_CHARS, wanted);
             write!(f, " with another type: it wants {wanted}, ")?;
@@ -82,6 +85,10 @@ mod tests {
                 kind: "a core module"
             }),
             "`acme:db/query@1.0.0#run`, a core module, which this host does not provide"
+        );
+        assert_eq!(
+            said(Unmet::NotGranted),
+            "`acme:db/query@1.0.0#run`, which is not granted by `imports` in [permissions]"
         );
         assert_eq!(
             said(Unmet::OtherType {

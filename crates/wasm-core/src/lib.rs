@@ -62,7 +62,8 @@ pub use loader::ComponentLoader;
 pub use log::{InvalidLogLevel, LogLevel};
 pub use message::{ComponentMessage, CorrelationId, MessagePayload};
 pub use permissions::{
-    Capability, ComponentPattern, DirAccess, InvalidPattern, Permissions, WasiGrant,
+    Capability, ComponentPattern, DirAccess, ImportPattern, InvalidImportPattern, InvalidPattern,
+    Permissions, WasiGrant,
 };
 pub use preparation::Preparation;
 pub use router::{MessageRouter, MessagingError, NoOtherComponents};

@@ -278,6 +278,7 @@ mailbox = 512                  # messages waiting at most
                     },
                     WasiGrant::Connect(([127, 0, 0, 1], 6379).into()),
                 ],
+                imports: Vec::new(),
             },
             supervision: Supervision {
                 restart: RestartPolicy::OnFailure,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::text::Quoted;
+use crate::text::{Escaped, Quoted};
 use crate::{ComponentId, LogLevel};
 
 /// One thing a component asks to do.
@@ -25,6 +25,9 @@ pub enum Capability {
     Storage,
     /// Write to the log at this level.
     Log(LogLevel),
+    /// Use this interface of the embedder, `namespace:package/name`, with or without a
+    /// version.
+    Import(String),
 }
 
 impl Capability {
@@ -36,6 +39,7 @@ impl Capability {
             Self::Broadcast(_) => "broadcast",
             Self::Storage => "storage",
             Self::Log(_) => "log",
+            Self::Import(_) => "imports",
         }
     }
 }
@@ -49,6 +53,7 @@ impl Display for Capability {
             }
             Self::Storage => f.write_str(key),
             Self::Log(level) => write!(f, "{key} at {level}"),
+            Self::Import(name) => write!(f, "{key} of {}", Escaped::new(name)),
         }
     }
 }
@@ -138,6 +143,61 @@ impl Display for ComponentPattern {
 )]
 pub struct InvalidPattern(String);
 
+/// Which interfaces of the embedder a permission is about: `acme:shop/catalog`, or with `*`
+/// for all interfaces of a package, `acme:shop/*`. Versions are left out: what a component
+/// may use does not depend on which release of it the host has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImportPattern {
+    package: String,
+    interface: String,
+}
+
+impl ImportPattern {
+    /// Whether it is about the interface of this name, with or without a version.
+    pub fn matches(&self, name: &str) -> bool {
+        let name = name.split('@').next().unwrap_or_default();
+        name.split_once('/').is_some_and(|(package, interface)| {
+            self.package == package && (self.interface == "*" || self.interface == interface)
+        })
+    }
+}
+
+impl FromStr for ImportPattern {
+    type Err = InvalidImportPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidImportPattern(text.to_owned());
+        let word = |word: &str| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.bytes().all(allowed)
+        };
+        let (package, interface) = text.split_once('/').ok_or_else(invalid)?;
+        let (namespace, name) = package.split_once(':').ok_or_else(invalid)?;
+        if !word(namespace) || !word(name) || (interface != "*" && !word(interface)) {
+            return Err(invalid());
+        }
+        Ok(Self {
+            package: package.to_owned(),
+            interface: interface.to_owned(),
+        })
+    }
+}
+
+impl Display for ImportPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.package, self.interface)
+    }
+}
+
+/// A text that is not an [`ImportPattern`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{} is no interface: write `namespace:package/name` without a version, or `*` for the name, \
+     as in \"acme:shop/*\"",
+    Quoted::new(.0)
+)]
+pub struct InvalidImportPattern(String);
+
 /// What a component may do. The default grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -154,6 +214,8 @@ pub struct Permissions {
     pub log: Option<LogLevel>,
     /// What it may do through WASI.
     pub wasi: Vec<WasiGrant>,
+    /// Which interfaces of the embedder it may use.
+    pub imports: Vec<ImportPattern>,
 }
 
 impl Permissions {
@@ -166,6 +228,7 @@ impl Permissions {
             Capability::Broadcast(target) => any(&self.broadcast, target),
             Capability::Storage => self.storage.is_some(),
             Capability::Log(level) => self.log.is_some_and(|most_verbose| *level >= most_verbose),
+            Capability::Import(name) => self.imports.iter().any(|p| p.matches(name)),
         }
     }
 
@@ -285,6 +348,44 @@ mod tests {
     }
 
     #[test]
+    fn an_import_is_named_without_its_version() {
+        let pattern = |text: &str| text.parse::<ImportPattern>().unwrap();
+        for (granted, name, matches) in [
+            ("acme:shop/catalog", "acme:shop/catalog@1.2.3", true),
+            ("acme:shop/catalog", "acme:shop/catalog", true),
+            ("acme:shop/catalog", "acme:shop/catalogue@1.2.3", false),
+            ("acme:shop/catalog", "acme:shop2/catalog", false),
+            ("acme:shop/*", "acme:shop/cart@0.1.0", true),
+            ("acme:shop/*", "acme:shop", false),
+            ("acme:shop/*", "acme:shop2/cart", false),
+        ] {
+            assert_eq!(pattern(granted).matches(name), matches, "{granted} {name}");
+            assert_eq!(pattern(granted).to_string(), granted);
+        }
+        for bad in [
+            "",
+            "acme",
+            "acme:shop",
+            "acme/shop",
+            "acme:shop/",
+            ":shop/a",
+            "acme:/a",
+            "*:shop/a",
+            "acme:shop/catalog@1.0.0",
+            "acme:shop/a*",
+            "acme:shop/a/b",
+            "a b:c/d",
+            "acme:shop/-a",
+        ] {
+            let error = bad.parse::<ImportPattern>().unwrap_err();
+            assert!(
+                error.to_string().contains("namespace:package/name"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn nothing_is_allowed_by_default() {
         let none = Permissions::default();
         for capability in [
@@ -293,6 +394,7 @@ mod tests {
             Capability::Broadcast(id("a/b/c")),
             Capability::Storage,
             Capability::Log(LogLevel::Error),
+            Capability::Import("acme:shop/catalog".to_owned()),
         ] {
             assert!(!none.allows(&capability), "{capability}");
         }
@@ -309,6 +411,7 @@ mod tests {
             Capability::Broadcast(target.clone()),
             Capability::Storage,
             Capability::Log(LogLevel::Info),
+            Capability::Import("acme:shop/catalog@1.0.0".to_owned()),
         ];
         let grants = [
             Permissions {
@@ -329,6 +432,10 @@ mod tests {
             },
             Permissions {
                 log: Some(LogLevel::Info),
+                ..Default::default()
+            },
+            Permissions {
+                imports: vec!["acme:shop/*".parse().unwrap()],
                 ..Default::default()
             },
         ];

@@ -75,6 +75,7 @@ mod tests {
             Broadcast(target),
             Storage,
             Log(LogLevel::Warn),
+            Import("acme:shop/catalog@1.0.0".to_owned()),
         );
         let denied = capabilities.map(|(name, what)| (name, CapabilityDenied::not_granted(what)));
         snapshot("capability-denied", denied);

@@ -36,7 +36,7 @@ pub enum Refusal {
     UnknownImport {
         /// The interface, with package and version.
         interface: &'static str,
-        /// The only function imported from it.
+        /// A function imported from it.
         function: &'static str,
     },
     /// They are made of more core instances than any engine should allow.

@@ -79,6 +79,12 @@ fixtures! {
         interface: "acme:db/query@1.0.0",
         function: "run",
     });
+    /// A component of a world of its own, `acme:shop/plugin`: quotes prices that it asks its
+    /// host for, and gives out carts. An engine without that interface refuses it.
+    PLUGIN = "plugin" => Refused(Refusal::UnknownImport {
+        interface: "acme:shop/catalog@1.0.0",
+        function: "price",
+    });
     /// Declares a memory of 64 MiB.
     BIG_INITIAL_MEMORY = "big-initial-memory" => Component(Lifecycle {
         initial_memory_bytes: 64 << 20,

@@ -1,73 +1,12 @@
-//! Driving the future of a guest call: bounded in time, safe from panics, and
-//! not lost when its caller goes away.
+//! Calls that are not lost when their callers go away.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::sleep_until;
-
-/// Why a call has no result of its own.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Interrupted {
-    /// It was waiting when its time was up.
-    Deadline,
-    /// A host function panicked with this message.
-    Panic(String),
-}
-
-/// What a computing guest is given to be stopped by the epoch, which tells where it
-/// was; the timer could only tell that it was not done.
-const GRACE: Duration = Duration::from_millis(5);
-
-/// Polls `call` until it ends, its deadline passes or it panics.
-///
-/// Epochs stop a guest that computes; this stops one that waits, in whichever
-/// host function. The timer is made only when the call first has to wait, so a
-/// call that ends at once does not pay for it. `pauses` counts how often the call gave
-/// way or had to wait.
-pub(crate) async fn bounded<T>(
-    deadline: Instant,
-    pauses: &mut u64,
-    call: impl Future<Output = T>,
-) -> Result<T, Interrupted> {
-    let mut call = pin!(call);
-    let mut timer = pin!(None);
-    poll_fn(move |cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-        match polled {
-            Err(panic) => Poll::Ready(Err(Interrupted::Panic(panic_message(&*panic)))),
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => {
-                *pauses += 1;
-                if timer.is_none() {
-                    timer.set(Some(sleep_until((deadline + GRACE).into())));
-                }
-                match timer.as_mut().as_pin_mut() {
-                    Some(timer) => timer.poll(cx).map(|()| Err(Interrupted::Deadline)),
-                    None => Poll::Pending,
-                }
-            }
-        }
-    })
-    .await
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "(no message)".to_owned()
-    }
-}
 
 /// A call that does not depend on its caller once it has begun to wait: whoever drops
 /// the future, or keeps it without polling it, holds nobody up.
@@ -135,58 +74,12 @@ impl CallerWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::future::{poll_fn, ready};
 
     use tokio::sync::oneshot;
     use tokio::task::yield_now;
 
     use super::*;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
-    }
-
-    #[tokio::test]
-    async fn a_call_that_ends_gives_its_result() {
-        let mut pauses = 0;
-        assert_eq!(bounded(Instant::now(), &mut 0, ready(1)).await, Ok(1));
-        assert_eq!(
-            bounded(soon(), &mut pauses, async {
-                yield_now().await;
-                2
-            })
-            .await,
-            Ok(2)
-        );
-        assert_eq!(pauses, 1);
-    }
-
-    #[tokio::test]
-    async fn a_call_that_waits_is_stopped() {
-        assert_eq!(
-            bounded(soon(), &mut 0, pending::<()>()).await,
-            Err(Interrupted::Deadline)
-        );
-        let busy = async {
-            loop {
-                yield_now().await;
-            }
-        };
-        assert_eq!(
-            bounded::<()>(soon(), &mut 0, busy).await,
-            Err(Interrupted::Deadline)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_caught_with_its_message() {
-        let text = bounded::<()>(soon(), &mut 0, async { panic!("plain") }).await;
-        assert_eq!(text, Err(Interrupted::Panic("plain".into())));
-        let formatted = bounded::<()>(soon(), &mut 0, async { panic!("with {}", 1) }).await;
-        assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
-        let other = bounded::<()>(soon(), &mut 0, async { std::panic::panic_any(7) }).await;
-        assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
-    }
 
     #[tokio::test]
     async fn a_dropped_call_goes_on() {

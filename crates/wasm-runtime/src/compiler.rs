@@ -18,8 +18,8 @@ use wasmtime::{Engine, Error, OutOfMemory};
 use wasm_core::Defect;
 
 use crate::compiler::artifact::Artifact;
-use crate::complexity::{self, Rejection};
 use crate::error::chain;
+use crate::survey::{self, Rejection};
 
 /// Where components are compiled.
 ///
@@ -231,7 +231,7 @@ impl Compiler {
 
 /// Counts, validates and compiles; the code with the size of its metadata.
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
-    complexity::check(bytes).map_err(defect)?;
+    survey::check(bytes).map_err(defect)?;
     let compiled = engine.precompile_component(bytes);
     let code = compiled.map_err(|error| match is_out_of_memory(&error) {
         true => Failure::OutOfMemory,
@@ -248,7 +248,7 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
 /// [`Defect::TooComplex`] as an engine would say it, [`Defect::Malformed`] for what is no
 /// component at all.
 pub fn count_component(bytes: &[u8]) -> Result<(), Defect> {
-    complexity::count(bytes).map(drop).map_err(defect)
+    survey::count(bytes).map(drop).map_err(defect)
 }
 
 fn defect(rejection: Rejection) -> Defect {

@@ -1,3 +1,7 @@
+use std::num::NonZeroUsize;
+
+use wasmtime::Config;
+
 use wasm_core::ResourceLimits;
 
 use crate::compiler::Compiler;
@@ -147,4 +151,28 @@ impl Default for LogRate {
     fn default() -> Self {
         Self::new(1000, 256 << 10)
     }
+}
+
+/// Deep enough for the interpreters that come as components.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+
+/// The guest's stack and 1.5 MiB for the host functions that it calls.
+const FIBER_STACK_BYTES: usize = 2 << 20;
+
+/// Frames of a call stack that an error keeps.
+const MAX_FRAMES: usize = 32;
+
+/// The same in a compiler of its own, or its code would not be taken back.
+pub(crate) fn wasmtime_config() -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        // Components here are synchronous; with it on, a call costs more than twice
+        // as much.
+        .concurrency_support(false)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES));
+    config
 }

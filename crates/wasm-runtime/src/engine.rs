@@ -1,51 +1,39 @@
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::coop::{consume_budget, unconstrained};
+use tokio::task::coop::consume_budget;
+use wasmtime::Engine;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
-use wasmtime::{Config, Engine};
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, MessagePayload,
-    Preparation, RuntimeEngine, Trap, WasmError,
+    Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
+    ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, MessagePayload,
+    Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
 };
 
-use crate::call::{Caller, Detached};
-use crate::compiled::{CacheEntry, CompileCache, Compiled, find_function, function_names};
-use crate::config::EngineConfig;
+use crate::call::Caller;
+use crate::compile::cache::{CacheEntry, CompileCache};
+use crate::compile::exports::{check_arguments, find_function, function_names};
+use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
+use crate::config::{EngineConfig, wasmtime_config};
 use crate::error::{cause, chain};
-use crate::export::check_arguments;
-use crate::host_fn::register_host_functions;
-use crate::imports::{ImportAudit, exports_lifecycle};
+use crate::instance::state::{Guest, HostState};
+use crate::instance::{Bindings, GuestCall, GuestFuture, Instance, MakeData};
+use crate::interface::{HostInterface, granted};
+use crate::lifecycle::abi::{WitMessage, WitWasmError};
+use crate::lifecycle::{self, Lifecycle};
 use crate::lines::{LineBuckets, Lines};
-use crate::store::{Guest, HostState, Meters, StoreManager};
-use crate::wasi::HostAccount;
+use crate::ticker::start_ticker;
+use crate::turn::{InstanceCall, Slot, Turn, async_runtime, detached};
+use crate::wasi::{self, HostAccount};
 
-/// How often a running guest is looked at: the precision of a timeout, and how
-/// long a guest keeps its thread from other tasks.
-const TICK: Duration = Duration::from_millis(1);
-
-/// Deep enough for the interpreters that come as components.
-const GUEST_STACK_BYTES: usize = 512 << 10;
-
-/// The guest's stack and 1.5 MiB for the host functions that it calls.
-const FIBER_STACK_BYTES: usize = 2 << 20;
-
-/// Frames of a call stack that an error keeps.
-const MAX_FRAMES: usize = 32;
+/// A call of what a component that takes messages exports.
+type Call<'a, T> = GuestCall<'a, T, Lifecycle>;
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
 /// another.
@@ -57,51 +45,94 @@ static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 /// may be made from any of its tasks. Without the timer, a call that waits panics.
 /// In a program built with `panic = "abort"`, a host function that panics ends the
 /// program instead of the instance.
-pub struct WasmtimeEngine {
+///
+/// `T` is the embedder's data, made for each instance, which the embedder's own
+/// [interfaces](HostInterface) work with.
+pub struct WasmtimeEngine<T: 'static = ()> {
     config: EngineConfig,
-    linker: Arc<Linker<HostState>>,
+    linker: Arc<Linker<HostState<T>>>,
+    /// Names of the embedder's interfaces.
+    interfaces: Vec<&'static str>,
+    make_data: MakeData<T>,
     services: HostServices,
-    compiled: CompileCache,
+    compiled: CompileCache<T>,
     line_buckets: LineBuckets,
-    slots: RwLock<HashMap<u64, Arc<Slot>>>,
-}
-
-/// Where a loaded component lives.
-struct Slot {
-    guest: Arc<Guest>,
-    compiled: Arc<CacheEntry>,
-    meters: Arc<Meters>,
-    unloaded: AtomicBool,
-    /// Fair, so that calls take their turns in the order in which they came.
-    occupant: Arc<Mutex<Occupant>>,
-}
-
-enum Occupant {
-    Ready(Box<StoreManager>),
-    Failed(Arc<WasmError>),
-    /// With a call that has not come back.
-    Away,
+    slots: RwLock<HashMap<u64, Arc<Slot<T>>>>,
 }
 
 impl WasmtimeEngine {
+    /// An engine whose embedder has no data of its own.
+    ///
     /// # Errors
     /// [`WasmError::EngineInitialization`] when wasmtime refuses this machine or no
     /// thread can be started.
     pub fn new(config: EngineConfig, services: HostServices) -> Result<Self, WasmError> {
+        Self::with_data(config, services, |_, _| Ok(()))
+    }
+}
+
+impl<T: Send + 'static> WasmtimeEngine<T> {
+    /// An engine that has `make_data` make the embedder's data of each instance, from the
+    /// component's id and configuration: when it is loaded, and anew at each restart. If that
+    /// fails or panics, loading or restarting fails with
+    /// [`WasmError::InstantiationFailed`], which says so.
+    ///
+    /// # Errors
+    /// [`WasmError::EngineInitialization`] when wasmtime refuses this machine or no
+    /// thread can be started.
+    pub fn with_data(
+        config: EngineConfig,
+        services: HostServices,
+        make_data: impl Fn(&ComponentId, &ComponentConfig) -> Result<T, Cause> + Send + Sync + 'static,
+    ) -> Result<Self, WasmError> {
         let engine = Engine::new(&wasmtime_config())
             .map_err(|error| initialization("wasmtime refused its configuration", error))?;
         start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
-        register_host_functions(&mut linker)
+        wasi::add_to_linker(&mut linker)
+            .and_then(|()| lifecycle::host::add_to_linker(&mut linker))
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {
             compiled: CompileCache::new(config.clone()),
             line_buckets: LineBuckets::new(config.log_rate()),
             config,
             linker: Arc::new(linker),
+            interfaces: Vec::new(),
+            make_data: Arc::new(make_data),
             services,
             slots: RwLock::default(),
         })
+    }
+
+    /// Provides an interface of the embedder to components that are granted it by `imports` in
+    /// `[permissions]`. To be called before anything is loaded: what is loaded already keeps
+    /// the imports it was linked with.
+    ///
+    /// A component that is not granted an interface that it imports cannot be loaded. One
+    /// whose grant the [validator](wasm_core::SecurityValidator) takes back while it runs is
+    /// stopped when it next calls one of the functions, with
+    /// [`Trap::RefusedByHost`](wasm_core::Trap::RefusedByHost).
+    ///
+    /// # Errors
+    /// [`WasmError::EngineInitialization`] for an interface that was added before, or that the
+    /// engine itself provides.
+    pub fn add_interface<I: HostInterface<T>>(&mut self) -> Result<(), WasmError> {
+        let name = I::NAME;
+        if self.interfaces.contains(&name) {
+            return Err(WasmError::EngineInitialization {
+                reason: format!("the interface {name} is added twice"),
+                source: None,
+            });
+        }
+        let mut linker = Linker::clone(&self.linker);
+        I::add_to_linker(&mut linker, granted::<T, I>).map_err(|error| {
+            let what = format!("the interface {name} cannot be added to what the engine provides");
+            initialization(&what, error)
+        })?;
+        self.compiled.clear();
+        self.linker = Arc::new(linker);
+        self.interfaces.push(name);
+        Ok(())
     }
 
     /// The engine below, for making types and values that belong to it.
@@ -110,24 +141,22 @@ impl WasmtimeEngine {
     }
 
     /// What components can import.
-    pub fn linker(&self) -> &Linker<HostState> {
+    pub fn linker(&self) -> &Linker<HostState<T>> {
         &self.linker
     }
 
-    /// For adding an embedder's own interfaces, before anything is loaded: what is
-    /// loaded already keeps the imports it was linked with.
-    ///
-    /// A host function that waits is dropped when the call's time is up. One that
-    /// blocks its thread cannot be stopped by anyone.
-    pub fn linker_mut(&mut self) -> &mut Linker<HostState> {
+    /// For host functions that every component may use, before anything is loaded: what is
+    /// loaded already keeps the imports it was linked with. Those that have to be granted are
+    /// added by [`add_interface`](Self::add_interface).
+    pub fn linker_mut(&mut self) -> &mut Linker<HostState<T>> {
         self.compiled.clear();
         // While a compilation is still using the linker, it keeps the one it has.
         Arc::make_mut(&mut self.linker)
     }
 
-    /// Tells which imports of a component this engine does not provide. The
-    /// [`linker`](Self::linker) is asked, as it is when the component is loaded; the
-    /// component's code is not compiled.
+    /// Tells which imports of a component this engine does not provide to one with
+    /// these permissions. The [`linker`](Self::linker) is asked, as it is when the component is
+    /// loaded; the component's code is not compiled.
     ///
     /// # Errors
     /// [`WasmError::InvalidComponent`] if the part of the component that imports cannot
@@ -137,9 +166,28 @@ impl WasmtimeEngine {
         &self,
         id: &ComponentId,
         bytes: Bytes,
+        permissions: &Permissions,
     ) -> Result<ImportAudit, WasmError> {
         self.check_bytes(id, &bytes)?;
-        self.compiled.audit(id, bytes, &self.linker).await
+        let audited = self.compiled.audit(id, bytes, &self.linker).await?;
+        let (mut audit, imports) = audited;
+        audit.unmet.extend(self.not_granted(&imports, permissions));
+        Ok(audit)
+    }
+
+    /// Those of the embedder's interfaces that a component imports without being granted them.
+    fn not_granted(&self, imports: &[Box<str>], permissions: &Permissions) -> Vec<UnmetImport> {
+        let base = |name: &str| name.split('@').next().map(str::to_owned);
+        let interfaces: Vec<_> = self.interfaces.iter().map(|name| base(name)).collect();
+        imports
+            .iter()
+            .filter(|name| interfaces.contains(&base(name)))
+            .filter(|name| !permissions.allows(&Capability::Import(name.to_string())))
+            .map(|name| UnmetImport {
+                name: name.to_string(),
+                reason: Unmet::NotGranted,
+            })
+            .collect()
     }
 
     /// Whether a component with exports of these names takes messages: whether one of
@@ -178,23 +226,9 @@ impl WasmtimeEngine {
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
         let lines = Lines::new(self.line_buckets.of(id));
-        let guest = Guest::new(
-            handle.clone(),
-            config,
-            self.services.clone(),
-            account,
-            lines,
-        );
-        let slot = Slot {
-            guest: Arc::new(guest),
-            compiled,
-            meters: Arc::new(Meters::new()),
-            unloaded: AtomicBool::new(false),
-            occupant: Arc::new(Mutex::new(Occupant::Away)),
-        };
-        let store = slot.start().await?;
-        *slot.occupant.lock().await = Occupant::Ready(Box::new(store));
-        slot.meters.set_state(ComponentState::Ready);
+        let services = self.services.clone();
+        let guest = Guest::new(handle.clone(), config, services, account, lines);
+        let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.insert(number, Arc::new(slot));
         Ok(handle)
@@ -216,15 +250,7 @@ impl WasmtimeEngine {
         let Some(slot) = removed else {
             return Ok(());
         };
-        slot.unloaded.store(true, Ordering::Release);
-        detached(handle.id(), async move {
-            let mut occupant = slot.occupant.lock().await;
-            match slot.take(&mut occupant) {
-                Ok(mut store) => store.shutdown().await,
-                Err(_) => Ok(()),
-            }
-        })
-        .await
+        slot.unload().await
     }
 
     /// See [`RuntimeEngine::call_handle_message`].
@@ -236,8 +262,17 @@ impl WasmtimeEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
-        self.call(handle, |store| Box::pin(store.handle_message(message)))
-            .await
+        let message = WitMessage::from(message);
+        let call = self.call(handle, "handle-message", move |call: Call<'_, T>| {
+            Box::pin(
+                call.bindings
+                    .handle_message
+                    .call_async(call.store, (message,)),
+            )
+        });
+        let (outcome,) = call.await?;
+        let reply = outcome.map_err(|error| guest_error(handle, error))?;
+        Ok(reply.map(MessagePayload::from))
     }
 
     /// See [`RuntimeEngine::call_handle_callback`].
@@ -249,8 +284,16 @@ impl WasmtimeEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<(), WasmError> {
-        self.call(handle, |store| Box::pin(store.handle_callback(message)))
-            .await
+        let message = WitMessage::from(message);
+        let call = self.call(handle, "handle-callback", move |call: Call<'_, T>| {
+            Box::pin(
+                call.bindings
+                    .handle_callback
+                    .call_async(call.store, (message,)),
+            )
+        });
+        let (outcome,) = call.await?;
+        outcome.map_err(|error| guest_error(handle, error))
     }
 
     /// See [`RuntimeEngine::restart_component`].
@@ -271,7 +314,11 @@ impl WasmtimeEngine {
     /// # Errors
     /// As documented there.
     pub async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
-        self.call(handle, |store| Box::pin(store.health())).await
+        let call = self.call(handle, "health", |call: Call<'_, T>| {
+            Box::pin(call.bindings.health.call_async(call.store, ()))
+        });
+        let (health,) = call.await?;
+        Ok(health.into())
     }
 
     /// See [`RuntimeEngine::metadata`].
@@ -279,7 +326,11 @@ impl WasmtimeEngine {
     /// # Errors
     /// As documented there.
     pub async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
-        self.call(handle, |store| Box::pin(store.metadata())).await
+        let call = self.call(handle, "metadata", |call: Call<'_, T>| {
+            Box::pin(call.bindings.metadata.call_async(call.store, ()))
+        });
+        let (metadata,) = call.await?;
+        Ok(metadata.into())
     }
 
     /// See [`RuntimeEngine::usage`]; here it needs no waiting.
@@ -287,10 +338,7 @@ impl WasmtimeEngine {
     /// # Errors
     /// [`WasmError::ComponentNotFound`].
     pub fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
-        let slot = self.slot(handle)?;
-        let mut usage = slot.meters.usage();
-        usage.kept = slot.compiled()?.kept;
-        Ok(usage)
+        self.slot(handle)?.usage()
     }
 
     /// Full names of the functions that a component exports: `function` or
@@ -341,9 +389,48 @@ impl WasmtimeEngine {
             export: export.into(),
             reason,
         })?;
-        let (export, args, results) = (export.to_owned(), args.to_vec(), ty.results().len());
-        self.call(handle, move |store| {
-            Box::pin(async move { store.call_export(&export, &index, &args, results).await })
+        let (export, args) = (export.to_owned(), args.to_vec());
+        self.take_turn(slot, move |instance| {
+            Box::pin(async move { instance.call_export(&export, &index, &args).await })
+        })
+        .await
+    }
+
+    /// Calls typed exports, as a call like any other: under the limits, in order, with the
+    /// same consequences. `name` is what errors call it. The [bindings](Bindings) are made at
+    /// the first call of an instance; `call` may call several of their functions, which share
+    /// the budgets of one call, and once it has begun it ends whatever becomes of this future.
+    ///
+    /// ```ignore
+    /// let price = engine
+    ///     .call(&handle, "price", |call: GuestCall<'_, Shop, Plugin>| {
+    ///         Box::pin(async move { call.bindings.call_price(call.store, "tea").await })
+    ///     })
+    ///     .await?;
+    /// ```
+    ///
+    /// # Errors
+    /// [`WasmError::ExportNotFound`] if the bindings do not fit the component;
+    /// [`WasmError::InvalidArguments`] for a [resource](GuestCall::resource) of an instance
+    /// that is gone, neither of which costs the instance anything; else as
+    /// [`call_handle_message`](RuntimeEngine::call_handle_message). An error that `call` itself
+    /// returns ends the instance too, because nobody can tell what the guest was at: errors
+    /// that are results belong into `R`.
+    pub async fn call<B, R, F>(
+        &self,
+        handle: &ComponentHandle,
+        name: &str,
+        call: F,
+    ) -> Result<R, WasmError>
+    where
+        B: Bindings<T>,
+        R: Send + 'static,
+        F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
+    {
+        let slot = self.slot(handle)?;
+        let name = name.to_owned();
+        self.take_turn(slot, move |instance| {
+            Box::pin(async move { instance.call(&name, call).await })
         })
         .await
     }
@@ -353,7 +440,7 @@ impl WasmtimeEngine {
         id: &ComponentId,
         bytes: Bytes,
         config: &ComponentConfig,
-    ) -> Result<Arc<CacheEntry>, WasmError> {
+    ) -> Result<Arc<CacheEntry<T>>, WasmError> {
         let ceiling = self.config.memory_ceiling_bytes();
         let checked = config.limits.check_ceiling(ceiling);
         checked.map_err(|source| WasmError::InvalidLimits {
@@ -361,7 +448,14 @@ impl WasmtimeEngine {
             source,
         })?;
         self.check_bytes(id, &bytes)?;
-        self.compiled.compiled(id, bytes, &self.linker).await
+        let entry = self.compiled.compiled(id, bytes, &self.linker).await?;
+        if let Some(compiled) = entry.get() {
+            let unmet = self.not_granted(&compiled.imports, &config.permissions);
+            if let Some(error) = not_met(id, unmet, None) {
+                return Err(error);
+            }
+        }
+        Ok(entry)
     }
 
     /// What can be told at once.
@@ -380,7 +474,7 @@ impl WasmtimeEngine {
         async_runtime().map(drop)
     }
 
-    fn slot(&self, handle: &ComponentHandle) -> Result<Arc<Slot>, WasmError> {
+    fn slot(&self, handle: &ComponentHandle) -> Result<Arc<Slot<T>>, WasmError> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots
             .get(&handle.handle_id())
@@ -393,15 +487,15 @@ impl WasmtimeEngine {
 
     /// Waits for its turn, which is withdrawn if the caller is gone by then, and makes
     /// the call.
-    async fn call<R, F>(&self, handle: &ComponentHandle, call: F) -> Result<R, WasmError>
+    async fn take_turn<R, F>(&self, slot: Arc<Slot<T>>, call: F) -> Result<R, WasmError>
     where
         R: Send + 'static,
-        F: FnOnce(&mut StoreManager) -> GuestCall<'_, R> + Send + 'static,
+        F: FnOnce(&mut Instance<T>) -> InstanceCall<'_, R> + Send + 'static,
     {
-        let slot = self.slot(handle)?;
         let caller = Caller::default();
         let watch = caller.watch();
-        let outcome = detached(handle.id(), async move {
+        let component = slot.guest.id().clone();
+        let outcome = detached(&component, async move {
             let mut turn = Turn::of(slot).await?;
             if watch.is_gone() {
                 return Err(turn.slot.not_found());
@@ -416,179 +510,11 @@ impl WasmtimeEngine {
     }
 }
 
-type GuestCall<'a, R> = Pin<Box<dyn Future<Output = Result<R, WasmError>> + Send + 'a>>;
-
-impl Slot {
-    async fn start(&self) -> Result<StoreManager, WasmError> {
-        StoreManager::start(self.compiled()?, &self.guest, &self.meters).await
+fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {
+    WasmError::GuestError {
+        component: handle.id().clone(),
+        error: error.into(),
     }
-
-    fn compiled(&self) -> Result<&Compiled, WasmError> {
-        self.compiled
-            .get()
-            .ok_or_else(|| abandoned(self.guest.id()))
-    }
-
-    /// Empties the slot, so that a call that never comes back leaves no store that
-    /// must not be entered again.
-    fn take(&self, occupant: &mut Occupant) -> Result<Box<StoreManager>, WasmError> {
-        let cause = match mem::replace(occupant, Occupant::Away) {
-            Occupant::Ready(store) => return Ok(store),
-            Occupant::Failed(cause) => cause,
-            Occupant::Away => Arc::new(abandoned(self.guest.id())),
-        };
-        *occupant = Occupant::Failed(Arc::clone(&cause));
-        Err(WasmError::ComponentFailed {
-            component: self.guest.id().clone(),
-            source: cause,
-        })
-    }
-
-    fn fail(&self, occupant: &mut Occupant, error: &WasmError) {
-        *occupant = Occupant::Failed(Arc::new(error.clone().kept()));
-        self.meters.memory.set(0);
-        self.meters.set_state(ComponentState::Failed);
-    }
-
-    fn not_found(&self) -> WasmError {
-        WasmError::ComponentNotFound {
-            handle: self.guest.handle().clone(),
-        }
-    }
-
-    fn export_not_found(&self, export: &str) -> WasmError {
-        WasmError::ExportNotFound {
-            component: self.guest.id().clone(),
-            export: export.into(),
-        }
-    }
-}
-
-/// The one call that a component is in.
-struct Turn {
-    slot: Arc<Slot>,
-    occupant: OwnedMutexGuard<Occupant>,
-}
-
-impl Turn {
-    async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
-        // Without a look at tokio's budget for one poll: a call takes its place at its
-        // first poll, and one that need not wait is not sent to another thread.
-        let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
-        if slot.unloaded.load(Ordering::Acquire) {
-            return Err(slot.not_found());
-        }
-        Ok(Self { slot, occupant })
-    }
-
-    async fn call<R, F>(&mut self, call: F) -> Result<R, WasmError>
-    where
-        F: FnOnce(&mut StoreManager) -> GuestCall<'_, R>,
-    {
-        let Self { slot, occupant } = self;
-        let mut store = slot.take(occupant)?;
-        slot.meters.set_state(ComponentState::Busy);
-        let outcome = call(&mut store).await;
-        if !matches!(outcome, Err(WasmError::ExportNotFound { .. })) {
-            slot.meters.count(&slot.meters.calls);
-        }
-        match &outcome {
-            Err(error) if error.fails_instance() => {
-                drop(store);
-                slot.fail(occupant, error);
-            }
-            _ => self.put_back(store),
-        }
-        outcome
-    }
-
-    async fn restart(&mut self) -> Result<(), WasmError> {
-        let Self { slot, occupant } = self;
-        slot.meters.set_state(ComponentState::Busy);
-        if let Ok(mut store) = slot.take(occupant)
-            && let Err(error) = store.shutdown().await
-        {
-            let text = format!("shutdown before a restart failed: {error}");
-            if let Some(line) = slot.guest.lines.admit_uncounted(text) {
-                tracing::warn!(component = %slot.guest.handle(), "{line}");
-            }
-        }
-        match slot.start().await {
-            Ok(store) => {
-                slot.meters.count(&slot.meters.restarts);
-                self.put_back(Box::new(store));
-                Ok(())
-            }
-            Err(error) => {
-                slot.fail(occupant, &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn put_back(&mut self, store: Box<StoreManager>) {
-        *self.occupant = Occupant::Ready(store);
-        self.slot.meters.set_state(ComponentState::Ready);
-    }
-}
-
-fn async_runtime() -> Result<Handle, WasmError> {
-    Handle::try_current().map_err(|error| WasmError::Unsupported {
-        what: format!("running components outside of a tokio runtime ({error})"),
-    })
-}
-
-/// Makes a call end whatever becomes of its caller, on the runtime where it began.
-async fn detached<R: Send + 'static>(
-    component: &ComponentId,
-    call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
-) -> Result<R, WasmError> {
-    let ended = Detached::new(async_runtime()?, call).await;
-    ended.unwrap_or_else(|_| {
-        Err(WasmError::ComponentFailed {
-            component: component.clone(),
-            source: Arc::new(abandoned(component)),
-        })
-    })
-}
-
-/// A call that is dropped midway, as by the shutdown of its runtime, takes its store
-/// with it.
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let meters = &self.slot.meters;
-        if meters.state() == ComponentState::Busy {
-            meters.memory.set(0);
-            meters.set_state(ComponentState::Failed);
-        }
-    }
-}
-
-/// What is said of a call that nobody can end any more.
-fn abandoned(component: &ComponentId) -> WasmError {
-    WasmError::Trapped {
-        component: component.clone(),
-        export: "(unknown)".into(),
-        trap: Trap::Other("the async runtime that ran the call was shut down".into()),
-        frames: Box::default(),
-        fuel_consumed: 0,
-        source: None,
-    }
-}
-
-/// The same in a compiler of its own, or its code would not be taken back.
-pub(crate) fn wasmtime_config() -> Config {
-    let mut config = Config::new();
-    config
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        // Components here are synchronous; with it on, a call costs more than twice
-        // as much.
-        .concurrency_support(false)
-        .max_wasm_stack(GUEST_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_FRAMES));
-    config
 }
 
 fn initialization(what: &str, error: wasmtime::Error) -> WasmError {
@@ -598,31 +524,7 @@ fn initialization(what: &str, error: wasmtime::Error) -> WasmError {
     }
 }
 
-/// Advances the epoch until the engine and all its stores are gone.
-///
-/// A thread of its own, because a task could be starved by the very guest that it
-/// should stop.
-fn start_ticker(engine: &Engine) -> Result<(), WasmError> {
-    let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    };
-    let spawned = thread::Builder::new()
-        .name("wasm-epoch".to_owned())
-        .spawn(tick);
-    spawned
-        .map(drop)
-        .map_err(|error| WasmError::EngineInitialization {
-            reason: format!("the thread that stops guests could not be started: {error}"),
-            source: Some(Arc::new(error)),
-        })
-}
-
-impl Debug for WasmtimeEngine {
+impl<T> Debug for WasmtimeEngine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmtimeEngine")
             .field("config", &self.config)
@@ -631,7 +533,7 @@ impl Debug for WasmtimeEngine {
 }
 
 #[async_trait]
-impl RuntimeEngine for WasmtimeEngine {
+impl<T: Send + 'static> RuntimeEngine for WasmtimeEngine<T> {
     async fn prepare_component(
         &self,
         id: &ComponentId,

@@ -25,32 +25,31 @@
 //! # }
 //! ```
 
-mod abi;
-mod bulk;
 mod call;
-mod compiled;
+mod compile;
 mod compiler;
-mod complexity;
 mod config;
 mod engine;
 mod error;
-mod export;
-mod frames;
-mod host_fn;
-mod imports;
-mod limiter;
+mod instance;
+mod interface;
+mod lifecycle;
 mod lines;
 mod loader;
-mod store;
+mod survey;
+mod ticker;
+mod turn;
 mod wasi;
 
+pub use compile::imports::ImportAudit;
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
 pub use config::{EngineConfig, LogRate};
 pub use engine::WasmtimeEngine;
-pub use imports::ImportAudit;
+pub use instance::state::{HostState, HostView};
+pub use instance::{Bindings, GuestCall, GuestFuture, GuestResource};
+pub use interface::{HasView, HostInterface, View};
 pub use loader::{FileComponentLoader, read_component};
-pub use store::HostState;
 /// The release whose types [`WasmtimeEngine::call_export`] and
 /// [`WasmtimeEngine::linker`] take and give.
 pub use wasmtime;

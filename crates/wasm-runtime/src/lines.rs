@@ -35,6 +35,11 @@ impl Lines {
         }
     }
 
+    /// Whose they are.
+    pub(crate) fn component(&self) -> &ComponentId {
+        &self.bucket.component
+    }
+
     /// For the next call.
     pub(crate) fn reset(&self) {
         self.written.store(0, Ordering::Relaxed);
@@ -70,7 +75,7 @@ impl GuestLog for Lines {
         let Some(line) = self.admit(line) else {
             return;
         };
-        let component = &self.bucket.component;
+        let component = self.component();
         macro_rules! event {
             ($macro:ident) => {
                 tracing::$macro!(target: crate::COMPONENT_TARGET, %component, level = %level, "{line}")
@@ -90,7 +95,7 @@ impl GuestLog for Lines {
         if matches!(denied.capability, Capability::Log(_)) {
             return;
         }
-        let component = &self.bucket.component;
+        let component = self.component();
         if let Some(line) = self.admit(|| denied.to_string()) {
             tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{line}");
         }

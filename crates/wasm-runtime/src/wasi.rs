@@ -13,20 +13,20 @@ mod quota;
 mod sockets;
 
 use wasmtime::component::Linker;
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi_http::WasiHttpView;
 
-use crate::store::HostState;
-
-pub(crate) use account::{HeldTooMuch, HostAccount};
+pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount};
 pub(crate) use descriptors::Descriptors;
-pub(crate) use files::{Files, FilesView};
-pub(crate) use grants::{UnreadableDir, WasiGrants};
-pub(crate) use http::NoHttp;
-pub(crate) use operations::Operations;
-pub(crate) use output::GuestOutput;
-pub(crate) use sockets::Sockets;
+pub(crate) use files::{FilesView, HasFiles};
+pub(crate) use grants::{UnreadableDir, WasiShare, WasiState};
+pub(crate) use sockets::{HasSockets, SocketPlaces};
 
 /// Adds every interface of WASI to `linker`.
-pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker<S>(linker: &mut Linker<S>) -> wasmtime::Result<()>
+where
+    S: WasiView + WasiHttpView + HasFiles + HasSockets + 'static,
+{
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     files::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;

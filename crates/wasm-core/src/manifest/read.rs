@@ -12,8 +12,8 @@ use super::{ComponentManifest, ConfigSource};
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    ComponentId, ComponentPattern, DirAccess, InvalidComponentId, LogLevel, Permissions,
-    ResourceLimits, RestartPolicy, Supervision, WasiGrant,
+    ComponentId, ComponentPattern, DirAccess, ImportPattern, InvalidComponentId, LogLevel,
+    Permissions, ResourceLimits, RestartPolicy, Supervision, WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -242,6 +242,7 @@ impl Reader<'_> {
             storage,
             log,
             wasi: self.wasi(&section),
+            imports: self.imports(&section),
         }
     }
 
@@ -251,6 +252,20 @@ impl Reader<'_> {
             let allowed = "a pattern `namespace/name/instance` such as \"demo/*/*\", each 1 to 64 \
                            of the characters [A-Za-z0-9._-] or `*`";
             reader.item(section, key, item, allowed, |value| {
+                value
+                    .as_str()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(None)
+            })
+        })
+    }
+
+    fn imports(&mut self, section: &Section<'_, '_>) -> Vec<ImportPattern> {
+        let allowed = "a list of interfaces such as [\"acme:shop/catalog\"]";
+        self.list(section, "imports", allowed, |reader, item| {
+            let allowed = "an interface `namespace:package/name` without a version, or with `*` \
+                           for the name, such as \"acme:shop/*\"";
+            reader.item(section, "imports", item, allowed, |value| {
                 value
                     .as_str()
                     .and_then(|text| text.parse().ok())

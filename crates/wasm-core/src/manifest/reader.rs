@@ -21,7 +21,15 @@ const SECTIONS: [(&str, &[&str]); 6] = [
     ("config", &["file", "text"]),
     (
         "permissions",
-        &["send", "request", "broadcast", "storage", "log", "wasi"],
+        &[
+            "send",
+            "request",
+            "broadcast",
+            "storage",
+            "log",
+            "wasi",
+            "imports",
+        ],
     ),
     (
         "supervision",

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
-use crate::{ComponentPattern, DirAccess, Permissions, Supervision, WasiGrant};
+use crate::{ComponentPattern, DirAccess, ImportPattern, Permissions, Supervision, WasiGrant};
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
 /// what is absent or as by default.
@@ -74,6 +74,14 @@ fn permissions(f: &mut fmt::Formatter<'_>, permissions: &Permissions) -> fmt::Re
     optional(f, "log", permissions.log.map(|level| Text(level.as_str())))?;
     if !permissions.wasi.is_empty() {
         list(f, "wasi", permissions.wasi.iter().map(grant))?;
+    }
+    if !permissions.imports.is_empty() {
+        let texts: Vec<String> = permissions
+            .imports
+            .iter()
+            .map(ImportPattern::to_string)
+            .collect();
+        list(f, "imports", texts.iter().map(|text| Text(text)))?;
     }
     Ok(())
 }
@@ -226,6 +234,7 @@ timeout = "1500ms"
         manifest.permissions.broadcast = vec!["*/*/*".parse().unwrap()];
         manifest.permissions.storage = Some(1_000_001);
         manifest.permissions.log = Some(LogLevel::Warn);
+        manifest.permissions.imports = vec!["acme:shop/*".parse().unwrap()];
         manifest.permissions.wasi = vec![
             WasiGrant::Stdout,
             WasiGrant::Stderr,

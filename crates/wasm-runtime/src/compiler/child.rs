@@ -11,9 +11,9 @@ use wasmtime::Engine;
 use wasm_core::Defect;
 
 use crate::compiler::{Failure, compile};
-use crate::complexity;
-use crate::engine::wasmtime_config;
+use crate::config::wasmtime_config;
 use crate::error::chain;
+use crate::survey;
 
 /// What the engine tells a compiler on its command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Report {
             }),
             "too-complex" => {
                 let (found, what) = rest.split_once(' ')?;
-                let defect = complexity::excess(what, found.parse().ok()?)?;
+                let defect = survey::excess(what, found.parse().ok()?)?;
                 Self::Defect(defect)
             }
             "out-of-memory" => Self::OutOfMemory,

@@ -18,8 +18,20 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 
 use wasm_core::units::format_bytes;
 
-use super::files::Listing;
-use super::http::{BODY_BYTES, FIELDS_BYTES};
+use super::files::listing::Listing;
+
+/// Names and values of one set of HTTP fields, as wasmtime counts them.
+pub(super) const FIELDS_SIZE_LIMIT: usize = 4 << 10;
+
+/// What a set of fields at that limit takes: each short field of it costs about 150
+/// bytes in the tables of `http::HeaderMap`, which grow by doubling, and a heap block.
+const FIELDS_BYTES: usize = 16 << 10;
+
+/// The one chunk that a body which will never be sent may buffer.
+pub(super) const BODY_CHUNK_BYTES: usize = 1 << 10;
+
+/// With the channel that holds it, of which the first block has 32 places.
+const BODY_BYTES: usize = 4 << 10;
 
 /// An entry of the resource table and the small thing in it: a pollable, a clock, the
 /// network, an open file's handle, an error.
@@ -59,6 +71,15 @@ impl HostAccount {
             limit: self.limit,
         }))
     }
+}
+
+/// A store's data that has an account.
+pub(crate) trait HasAccount {
+    /// Adds up what the host holds for the instance, now that `item` has come to it.
+    ///
+    /// # Errors
+    /// [`HeldTooMuch`].
+    fn settle(&mut self, item: &'static str) -> wasmtime::Result<()>;
 }
 
 /// What an entry of a resource table takes of the host's memory, at the most.

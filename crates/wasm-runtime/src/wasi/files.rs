@@ -2,7 +2,7 @@
 //! operation runs on threads that nobody else needs, opens nothing that could wait for
 //! ever, lists folders a page at a time, and keeps to the quota of its grant.
 
-mod listing;
+pub(super) mod listing;
 mod node;
 mod streams;
 
@@ -30,10 +30,9 @@ use super::account::{HostAccount, STREAM_BYTES};
 use super::descriptors::{DescriptorPlace, Descriptors};
 use super::operations::Operations;
 use super::quota::Quota;
-use crate::store::HostState;
 use types::{DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags};
 
-pub(crate) use self::listing::Listing;
+use self::listing::Listing;
 
 /// The longest path that Linux takes.
 const MAX_PATH_BYTES: usize = 4096;
@@ -97,17 +96,22 @@ pub(crate) struct FilesView<'a> {
     pub(crate) table: &'a mut ResourceTable,
 }
 
-struct HasFiles;
+/// A store's data that has files.
+pub(crate) trait HasFiles: Send + 'static {
+    fn files(&mut self) -> FilesView<'_>;
+}
 
-impl HasData for HasFiles {
+struct FilesData;
+
+impl HasData for FilesData {
     type Data<'a> = FilesView<'a>;
 }
 
 /// Takes the place of what wasmtime has linked.
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<S: HasFiles>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    types::add_to_linker::<HostState, HasFiles>(linker, HostState::files)?;
-    preopens::add_to_linker::<HostState, HasFiles>(linker, HostState::files)?;
+    types::add_to_linker::<S, FilesData>(linker, S::files)?;
+    preopens::add_to_linker::<S, FilesData>(linker, S::files)?;
     linker.allow_shadowing(false);
     Ok(())
 }

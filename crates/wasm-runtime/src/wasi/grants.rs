@@ -7,24 +7,50 @@ use std::time::Instant;
 
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::WasiHttpCtx;
 
-use wasm_core::WasiGrant;
+use wasm_core::guest::Guest;
+use wasm_core::{ComponentId, WasiGrant};
 
 use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
+use super::descriptors::Descriptors;
 use super::files::Files;
+use super::http::NoHttp;
+use super::operations::Operations;
 use super::output::{GuestOutput, OutputHandle};
-use crate::store::Guest;
+use super::sockets::SocketPlaces;
+use crate::lines::Lines;
 
 /// What a language runtime draws to seed its own generator is far below; each
 /// byte costs the host, not the guest.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
+/// What the instances of a component share of WASI, one after the other.
+pub(crate) struct WasiShare {
+    operations: Arc<Operations>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) account: HostAccount,
+}
+
+impl WasiShare {
+    pub(crate) fn new(component: &ComponentId, account: HostAccount) -> Self {
+        Self {
+            operations: Arc::new(Operations::new(component.clone())),
+            descriptors: Arc::new(Descriptors::new(component.clone())),
+            account,
+        }
+    }
+}
+
 /// What an instance has of WASI.
-pub(crate) struct WasiGrants {
+pub(crate) struct WasiState {
     pub(crate) context: WasiCtx,
     pub(crate) files: Files,
-    pub(crate) outputs: Vec<Arc<GuestOutput>>,
+    pub(crate) sockets: SocketPlaces,
+    pub(crate) http: WasiHttpCtx,
+    pub(crate) http_hooks: NoHttp,
+    outputs: Vec<Arc<GuestOutput>>,
 }
 
 /// A directory that was granted but cannot be opened.
@@ -33,12 +59,16 @@ pub(crate) struct UnreadableDir {
     pub(crate) error: io::Error,
 }
 
-impl WasiGrants {
-    pub(crate) fn new(guest: &Arc<Guest>, account: HostAccount) -> Result<Self, UnreadableDir> {
-        let (config, services) = (guest.config(), guest.calls.services());
+impl WasiState {
+    pub(crate) fn new(
+        guest: &Guest,
+        lines: &Arc<Lines>,
+        share: &WasiShare,
+    ) -> Result<Self, UnreadableDir> {
+        let (config, services) = (guest.config(), guest.services());
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
-        let mut files = Files::new(account, &guest.operations, &guest.descriptors);
+        let mut files = Files::new(share.account, &share.operations, &share.descriptors);
         let component = guest.id();
         let mut builder = WasiCtxBuilder::new();
         builder
@@ -49,7 +79,7 @@ impl WasiGrants {
             .allow_udp(false)
             .allow_tcp(false);
         let mut output = |stream| {
-            let output = Arc::new(GuestOutput::new(guest, stream));
+            let output = Arc::new(GuestOutput::new(lines, stream));
             outputs.push(Arc::clone(&output));
             OutputHandle(output)
         };
@@ -100,7 +130,17 @@ impl WasiGrants {
         Ok(Self {
             context: builder.build(),
             files,
+            sockets: SocketPlaces::new(),
+            http: NoHttp::context(),
+            http_hooks: NoHttp,
             outputs,
         })
+    }
+
+    /// Writes what was printed and has no line end yet, as at the end of a call.
+    pub(crate) fn end_lines(&self) {
+        for output in &self.outputs {
+            output.end_line();
+        }
     }
 }

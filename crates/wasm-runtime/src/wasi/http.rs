@@ -20,25 +20,17 @@ use wasmtime_wasi_http::{
     WasiHttpHooks, WasiHttpView,
 };
 
-use crate::store::HostState;
+use super::account::{BODY_CHUNK_BYTES, FIELDS_SIZE_LIMIT, HasAccount};
 
-type Caller<'a> = StoreContextMut<'a, HostState>;
+/// A store's data that has WASI HTTP and an account of it.
+pub(super) trait HasHttp: WasiHttpView + HasAccount + 'static {}
+
+impl<S: WasiHttpView + HasAccount + 'static> HasHttp for S {}
+
+type Caller<'a, S> = StoreContextMut<'a, S>;
 type OutgoingRequest = Resource<types::OutgoingRequest>;
 type OutgoingResponse = Resource<types::OutgoingResponse>;
 type Fields = Resource<FieldMap>;
-
-/// Names and values of one set of fields, as wasmtime counts them.
-const FIELDS_SIZE_LIMIT: usize = 4 << 10;
-
-/// What a set of fields at that limit takes: each short field of it costs about 150
-/// bytes in the tables of `http::HeaderMap`, which grow by doubling, and a heap block.
-pub(super) const FIELDS_BYTES: usize = 16 << 10;
-
-/// The one chunk that a body which will never be sent may buffer.
-const BODY_CHUNK_BYTES: usize = 1 << 10;
-
-/// With the channel that holds it, of which the first block has 32 places.
-pub(super) const BODY_BYTES: usize = 4 << 10;
 
 /// Refuses every outgoing request.
 pub(crate) struct NoHttp;
@@ -74,8 +66,8 @@ impl WasiHttpHooks for NoHttp {
 }
 
 /// Does what `act` does, then settles the account.
-fn settled<R>(
-    mut caller: Caller<'_>,
+fn settled<S: HasHttp, R>(
+    mut caller: Caller<'_, S>,
     act: impl FnOnce(&mut WasiHttpCtxView<'_>) -> wasmtime::Result<R>,
 ) -> wasmtime::Result<(R,)> {
     let state = caller.data_mut();
@@ -94,7 +86,7 @@ fn header_result<R>(
     }
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<S: HasHttp>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     fields(linker)?;
@@ -106,14 +98,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-fn fields(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn fields<S: HasHttp>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let mut http = linker.instance(TYPES)?;
-    http.func_wrap("[constructor]fields", |caller: Caller<'_>, (): ()| {
+    http.func_wrap("[constructor]fields", |caller: Caller<'_, S>, (): ()| {
         settled(caller, |http| HostFields::new(http))
     })?;
     http.func_wrap(
         "[static]fields.from-list",
-        |caller: Caller<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+        |caller: Caller<'_, S>, (entries,): (Vec<(String, Vec<u8>)>,)| {
             settled(caller, |http| {
                 let made = HostFields::from_list(http, entries);
                 header_result(http, made)
@@ -122,7 +114,7 @@ fn fields(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     )?;
     http.func_wrap(
         "[method]fields.set",
-        |caller: Caller<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)| {
+        |caller: Caller<'_, S>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)| {
             settled(caller, |http| {
                 let set = HostFields::set(http, fields, name, values);
                 header_result(http, set)
@@ -131,7 +123,7 @@ fn fields(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     )?;
     http.func_wrap(
         "[method]fields.append",
-        |caller: Caller<'_>, (fields, name, value): (Fields, String, Vec<u8>)| {
+        |caller: Caller<'_, S>, (fields, name, value): (Fields, String, Vec<u8>)| {
             settled(caller, |http| {
                 let appended = HostFields::append(http, fields, name, value);
                 header_result(http, appended)
@@ -140,85 +132,85 @@ fn fields(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     )?;
     http.func_wrap(
         "[method]fields.clone",
-        |caller: Caller<'_>, (fields,): (Fields,)| {
+        |caller: Caller<'_, S>, (fields,): (Fields,)| {
             settled(caller, |http| HostFields::clone(http, fields))
         },
     )
 }
 
-fn requests(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn requests<S: HasHttp>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let mut http = linker.instance(TYPES)?;
     http.func_wrap(
         "[constructor]outgoing-request",
-        |caller: Caller<'_>, (headers,): (Fields,)| {
+        |caller: Caller<'_, S>, (headers,): (Fields,)| {
             settled(caller, |http| HostOutgoingRequest::new(http, headers))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.set-method",
-        |caller: Caller<'_>, (request, method): (OutgoingRequest, Method)| {
+        |caller: Caller<'_, S>, (request, method): (OutgoingRequest, Method)| {
             settled(caller, |http| http.set_method(request, method))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.set-path-with-query",
-        |caller: Caller<'_>, (request, path): (OutgoingRequest, Option<String>)| {
+        |caller: Caller<'_, S>, (request, path): (OutgoingRequest, Option<String>)| {
             settled(caller, |http| http.set_path_with_query(request, path))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.set-scheme",
-        |caller: Caller<'_>, (request, scheme): (OutgoingRequest, Option<Scheme>)| {
+        |caller: Caller<'_, S>, (request, scheme): (OutgoingRequest, Option<Scheme>)| {
             settled(caller, |http| http.set_scheme(request, scheme))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.set-authority",
-        |caller: Caller<'_>, (request, authority): (OutgoingRequest, Option<String>)| {
+        |caller: Caller<'_, S>, (request, authority): (OutgoingRequest, Option<String>)| {
             settled(caller, |http| http.set_authority(request, authority))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.headers",
-        |caller: Caller<'_>, (request,): (OutgoingRequest,)| {
+        |caller: Caller<'_, S>, (request,): (OutgoingRequest,)| {
             settled(caller, |http| HostOutgoingRequest::headers(http, request))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-request.body",
-        |caller: Caller<'_>, (request,): (OutgoingRequest,)| {
+        |caller: Caller<'_, S>, (request,): (OutgoingRequest,)| {
             settled(caller, |http| HostOutgoingRequest::body(http, request))
         },
     )?;
     http.func_wrap(
         "[constructor]request-options",
-        |caller: Caller<'_>, (): ()| settled(caller, |http| HostRequestOptions::new(http)),
+        |caller: Caller<'_, S>, (): ()| settled(caller, |http| HostRequestOptions::new(http)),
     )
 }
 
-fn responses(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn responses<S: HasHttp>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let mut http = linker.instance(TYPES)?;
     http.func_wrap(
         "[constructor]outgoing-response",
-        |caller: Caller<'_>, (headers,): (Fields,)| {
+        |caller: Caller<'_, S>, (headers,): (Fields,)| {
             settled(caller, |http| HostOutgoingResponse::new(http, headers))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-response.headers",
-        |caller: Caller<'_>, (response,): (OutgoingResponse,)| {
+        |caller: Caller<'_, S>, (response,): (OutgoingResponse,)| {
             settled(caller, |http| HostOutgoingResponse::headers(http, response))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-response.body",
-        |caller: Caller<'_>, (response,): (OutgoingResponse,)| {
+        |caller: Caller<'_, S>, (response,): (OutgoingResponse,)| {
             settled(caller, |http| HostOutgoingResponse::body(http, response))
         },
     )?;
     http.func_wrap(
         "[method]outgoing-body.write",
-        |caller: Caller<'_>, (body,): (Resource<types::OutgoingBody>,)| {
+        |caller: Caller<'_, S>, (body,): (Resource<types::OutgoingBody>,)| {
             settled(caller, |http| HostOutgoingBody::write(http, body))
         },
     )

@@ -14,22 +14,22 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasm_core::guest::MAX_LINE_BYTES;
 use wasm_core::text::Escaped;
 
-use crate::store::Guest;
+use crate::lines::Lines;
 
 /// The standard streams' permit for one write.
 const WRITE_BYTES: usize = 64 << 10;
 
 /// One standard stream of a component: cut into lines and handed to `tracing`.
 pub(crate) struct GuestOutput {
-    guest: Arc<Guest>,
+    lines: Arc<Lines>,
     stream: &'static str,
     partial: Mutex<Vec<u8>>,
 }
 
 impl GuestOutput {
-    pub(super) fn new(guest: &Arc<Guest>, stream: &'static str) -> Self {
+    pub(super) fn new(lines: &Arc<Lines>, stream: &'static str) -> Self {
         Self {
-            guest: Arc::clone(guest),
+            lines: Arc::clone(lines),
             stream,
             partial: Mutex::default(),
         }
@@ -60,8 +60,8 @@ impl GuestOutput {
             let line = String::from_utf8_lossy(line);
             Escaped::up_to(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n'])).to_string()
         };
-        let (component, stream) = (self.guest.id(), self.stream);
-        if let Some(line) = self.guest.lines.admit(text) {
+        let (component, stream) = (self.lines.component(), self.stream);
+        if let Some(line) = self.lines.admit(text) {
             tracing::info!(target: crate::COMPONENT_TARGET, %component, stream, "{line}");
         }
     }

@@ -18,17 +18,18 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView};
 
-use super::account::STREAM_BYTES;
-use super::descriptors::DescriptorPlace;
-use crate::store::HostState;
+use super::account::{HasAccount, STREAM_BYTES};
+use super::descriptors::{DescriptorPlace, Descriptors};
 
-type Caller<'a> = StoreContextMut<'a, HostState>;
+type Caller<'a, S> = StoreContextMut<'a, S>;
 type Socket = Resource<TcpSocket>;
 
 /// The places of an instance's sockets, by their numbers in its table.
-#[derive(Default)]
-pub(crate) struct Sockets {
-    places: HashMap<u32, DescriptorPlace>,
+pub(crate) type SocketPlaces = HashMap<u32, DescriptorPlace>;
+
+/// A store's data that has sockets, each with a place among the descriptors of its component.
+pub(crate) trait HasSockets: WasiSocketsView + HasAccount + 'static {
+    fn places(&mut self) -> (&Descriptors, &mut SocketPlaces);
 }
 
 fn socket_result<R>(
@@ -42,12 +43,12 @@ fn socket_result<R>(
 }
 
 /// UDP sockets and listening ones are refused by the context, before they are made.
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<S: HasSockets>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut create = linker.instance("wasi:sockets/tcp-create-socket@0.2.12")?;
     create.func_wrap(
         "create-tcp-socket",
-        |mut caller: Caller<'_>, (family,): (IpAddressFamily,)| {
+        |mut caller: Caller<'_, S>, (family,): (IpAddressFamily,)| {
             Ok((create_socket(caller.data_mut(), family)?,))
         },
     )?;
@@ -56,15 +57,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         "tcp-socket",
         ResourceType::host::<TcpSocket>(),
         |mut caller, number| {
-            let state: &mut HostState = caller.data_mut();
+            let state: &mut S = caller.data_mut();
             HostTcpSocket::drop(&mut state.sockets(), Resource::new_own(number))?;
-            state.tcp.places.remove(&number);
+            state.places().1.remove(&number);
             Ok(())
         },
     )?;
     tcp.func_wrap(
         "[method]tcp-socket.finish-connect",
-        |mut caller: Caller<'_>, (socket,): (Socket,)| {
+        |mut caller: Caller<'_, S>, (socket,): (Socket,)| {
             Ok((finish_connect(caller.data_mut(), socket)?,))
         },
     )?;
@@ -72,18 +73,18 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     Ok(())
 }
 
-fn create_socket(
-    state: &mut HostState,
+fn create_socket<S: HasSockets>(
+    state: &mut S,
     family: IpAddressFamily,
 ) -> wasmtime::Result<Result<Socket, ErrorCode>> {
-    let Some(place) = state.guest.descriptors.take() else {
+    let Some(place) = state.places().0.take() else {
         return Ok(Err(ErrorCode::NewSocketLimit));
     };
     let mut sockets = state.sockets();
     let created = sockets.create_tcp_socket(family);
     let created = socket_result(&mut sockets, created)?;
     if let Ok(socket) = &created {
-        state.tcp.places.insert(socket.rep(), place);
+        state.places().1.insert(socket.rep(), place);
         state.settle("a socket")?;
     }
     Ok(created)
@@ -91,8 +92,8 @@ fn create_socket(
 
 type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 
-fn finish_connect(
-    state: &mut HostState,
+fn finish_connect<S: HasSockets>(
+    state: &mut S,
     socket: Socket,
 ) -> wasmtime::Result<Result<Streams, ErrorCode>> {
     let mut sockets = state.sockets();

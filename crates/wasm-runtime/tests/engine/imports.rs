@@ -5,7 +5,7 @@ use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Resource, ResourceType};
 
-use wasm_core::{Unmet, UnmetImport, WasmError};
+use wasm_core::{Permissions, Unmet, UnmetImport, WasmError};
 use wasm_runtime::{HostState, WasmtimeEngine};
 
 use crate::support::{config, engine, id, within};
@@ -36,11 +36,15 @@ fn other_type(name: &str, wanted: &str, provided: Option<&str>) -> UnmetImport {
     }
 }
 
+fn none() -> Permissions {
+    Permissions::default()
+}
+
 /// The audit of a component with these imports, which is what loading it says, too.
 async fn unmet(engine: &WasmtimeEngine, imports: &str) -> Vec<UnmetImport> {
     let bytes = Bytes::from(wat::parse_str(format!("(component {imports})")).unwrap());
     let id = id("demo/importer/main");
-    let audit = within(engine.audit_imports(&id, bytes.clone())).await;
+    let audit = within(engine.audit_imports(&id, bytes.clone(), &none())).await;
     let audit = audit.unwrap();
     assert_eq!(audit.examined, None);
     let loaded = within(engine.load_component(&id, bytes, config())).await;
@@ -278,7 +282,10 @@ async fn what_is_no_interface_is_named_with_its_kind() {
     let component = r#"(import "f" (func)) (import "c" (component)) (import "d" (component))"#;
     let bytes = Bytes::from(wat::parse_str(format!("(component {component})")).unwrap());
     let id = id("demo/importer/main");
-    let audit = engine.audit_imports(&id, bytes.clone()).await.unwrap();
+    let audit = engine
+        .audit_imports(&id, bytes.clone(), &none())
+        .await
+        .unwrap();
     let expected = ["c", "d"].map(|name| no_such_kind(name, "a component"));
     assert_eq!(
         (audit.unmet.as_slice(), audit.examined),
@@ -370,7 +377,9 @@ async fn thousands_of_imports_are_examined_as_far_as_is_reasonable() {
         .collect();
     let bytes = Bytes::from(wat::parse_str(format!("(component {imports})")).unwrap());
     let id = id("demo/importer/main");
-    let audit = within(engine.audit_imports(&id, bytes)).await.unwrap();
+    let audit = within(engine.audit_imports(&id, bytes, &none()))
+        .await
+        .unwrap();
     let examined = audit.examined.unwrap();
     assert!(examined > 100 && examined < 5000, "{examined}");
     let expected: Vec<_> = (0..examined).map(|i| missing(&format!("run{i}"))).collect();
@@ -393,7 +402,9 @@ async fn functions_of_large_types_are_examined_as_far_as_is_reasonable() {
     );
     let bytes = Bytes::from(wat::parse_str(format!("(component {import})")).unwrap());
     let id = id("demo/importer/main");
-    let audit = within(engine.audit_imports(&id, bytes)).await.unwrap();
+    let audit = within(engine.audit_imports(&id, bytes, &none()))
+        .await
+        .unwrap();
     assert_eq!(audit.examined, Some(0));
     assert!(audit.unmet.len() < 500, "{}", audit.unmet.len());
     assert_eq!(audit.unmet[0], missing("airssys:core/storage@1.0.0#run0"));

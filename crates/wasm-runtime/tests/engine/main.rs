@@ -22,3 +22,4 @@ mod loader;
 mod loading;
 mod support;
 mod wasi;
+mod world;

@@ -15,12 +15,11 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 use wasmtime::{Engine, Error};
 
-use wasm_core::{ComponentId, LIFECYCLE_INTERFACE, Unmet, UnmetImport, WasmError};
+use wasm_core::{Cause, ComponentId, LIFECYCLE_INTERFACE, Unmet, UnmetImport, WasmError};
 
 use self::probe::{Item, Need};
 use self::wit::Words;
 use crate::error::{cause, chain};
-use crate::store::HostState;
 
 /// Items that are looked at. WASI and the contract together have fewer than 500.
 const MAX_ITEMS: usize = 10_000;
@@ -56,29 +55,48 @@ pub struct ImportAudit {
 /// # Errors
 /// [`WasmError::ImportNotFound`]; [`WasmError::InstantiationFailed`] if the linker
 /// refuses the component for another reason.
-pub(crate) fn link(
+pub(crate) fn link<S: 'static>(
     id: &ComponentId,
     component: &Component,
-    linker: &Linker<HostState>,
-) -> Result<InstancePre<HostState>, WasmError> {
+    linker: &Linker<S>,
+) -> Result<InstancePre<S>, WasmError> {
     linker.instantiate_pre(component).map_err(|error| {
         let audit = audit(component, linker);
-        let others = audit.unmet.len().saturating_sub(1);
-        match audit.unmet.into_iter().next() {
-            Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
+        let reason = chain(&error);
+        let source = cause(error);
+        not_met(id, audit.unmet, Some(Arc::clone(&source))).unwrap_or_else(|| {
+            WasmError::InstantiationFailed {
                 component: id.clone(),
-                import: name,
                 reason,
-                others,
-                source: Some(cause(error)),
-            },
-            None => WasmError::InstantiationFailed {
-                component: id.clone(),
-                reason: chain(&error),
-                source: Some(cause(error)),
-            },
-        }
+                source: Some(source),
+            }
+        })
     })
+}
+
+/// Names the first of these imports, and tells how many others there are.
+pub(crate) fn not_met(
+    id: &ComponentId,
+    unmet: Vec<UnmetImport>,
+    source: Option<Cause>,
+) -> Option<WasmError> {
+    let others = unmet.len().saturating_sub(1);
+    let UnmetImport { name, reason } = unmet.into_iter().next()?;
+    Some(WasmError::ImportNotFound {
+        component: id.clone(),
+        import: name,
+        reason,
+        others,
+        source,
+    })
+}
+
+/// The names of all that a component imports.
+pub(crate) fn names(component: &Component) -> Vec<Box<str>> {
+    let ty = component.component_type();
+    ty.imports(component.engine())
+        .map(|(name, _)| name.into())
+        .collect()
 }
 
 /// Names what a component imports where the compiler refused it for that: components
@@ -88,17 +106,7 @@ pub(crate) fn explain(id: &ComponentId, bytes: &[u8], error: WasmError) -> WasmE
         Some(audit) if matches!(error, WasmError::InvalidComponent { .. }) => audit.unmet,
         _ => return error,
     };
-    let others = unmet.len().saturating_sub(1);
-    match unmet.into_iter().next() {
-        Some(UnmetImport { name, reason }) => WasmError::ImportNotFound {
-            component: id.clone(),
-            import: name,
-            reason,
-            others,
-            source: Some(Arc::new(error)),
-        },
-        None => error,
-    }
+    not_met(id, unmet, Some(Arc::new(error.clone()))).unwrap_or(error)
 }
 
 /// What can be said of a component that was not compiled because it imports components;
@@ -125,7 +133,7 @@ pub(crate) fn audit_of_uncompiled(bytes: &[u8]) -> Option<ImportAudit> {
 }
 
 /// Everything that a component imports and the linker does not provide.
-pub(crate) fn audit(component: &Component, linker: &Linker<HostState>) -> ImportAudit {
+pub(crate) fn audit<S: 'static>(component: &Component, linker: &Linker<S>) -> ImportAudit {
     if linker.substituted_component_type(component).is_ok() {
         return ImportAudit::default();
     }
@@ -202,8 +210,8 @@ enum Answer {
     Unknown,
 }
 
-struct Auditor<'a> {
-    linker: &'a Linker<HostState>,
+struct Auditor<'a, S: 'static> {
+    linker: &'a Linker<S>,
     engine: &'a Engine,
     imports: &'a [(&'a str, ComponentItem)],
     items: Vec<Item<'a>>,
@@ -220,8 +228,8 @@ struct Auditor<'a> {
     missing: [String; 3],
 }
 
-impl<'a> Auditor<'a> {
-    fn new(linker: &'a Linker<HostState>, imports: &'a [(&'a str, ComponentItem)]) -> Self {
+impl<'a, S: 'static> Auditor<'a, S> {
+    fn new(linker: &'a Linker<S>, imports: &'a [(&'a str, ComponentItem)]) -> Self {
         let missing = [
             probe::function_of(NOTHING, None),
             probe::resource(NOTHING),
@@ -465,7 +473,7 @@ fn full_name(name: &str, member: Option<&str>) -> String {
 }
 
 /// What the linker says when it refuses a component; `None` when it does not.
-fn refusal(linker: &Linker<HostState>, probe: &[u8]) -> Option<String> {
+fn refusal<S: 'static>(linker: &Linker<S>, probe: &[u8]) -> Option<String> {
     let component = Component::from_binary(linker.engine(), probe).ok()?;
     let refused = linker.substituted_component_type(&component);
     refused.err().map(|error| said(&error))

@@ -9,22 +9,22 @@ use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
-use crate::abi::{
+use super::abi::{
     WitComponentError, WitComponentId, WitComponentInfo, WitLogLevel, WitMessagingError,
     WitStorageError, WitStorageUsage, WitTimestamp,
 };
-use crate::store::HostState;
-use crate::wasi;
+use crate::instance::state::HostState;
 
 const MESSAGING: &str = "airssys:core/host-messaging@1.0.0";
 const SERVICES: &str = "airssys:core/host-services@1.0.0";
 const STORAGE: &str = "airssys:core/storage@1.0.0";
 
-type Caller<'a> = StoreContextMut<'a, HostState>;
+type Caller<'a, T> = StoreContextMut<'a, HostState<T>>;
 
-/// Adds the imports of the contract and of WASI to `linker`.
-pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasi::add_to_linker(linker)?;
+/// Adds the imports of the contract to `linker`.
+pub(crate) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<HostState<T>>,
+) -> wasmtime::Result<()> {
     host_messaging(linker)?;
     host_services(linker)?;
     storage(linker)
@@ -35,7 +35,7 @@ pub(crate) fn register_host_functions(linker: &mut Linker<HostState>) -> wasmtim
 /// The guest is shared into the future, so that no future borrows the store.
 macro_rules! define {
     ($interface:ident, $name:literal, |$guest:ident, ($($arg:ident: $ty:ty),*)| $body:expr) => {
-        $interface.func_wrap_async($name, |caller: Caller<'_>, ($($arg,)*): ($($ty,)*)| {
+        $interface.func_wrap_async($name, |caller: Caller<'_, T>, ($($arg,)*): ($($ty,)*)| {
             let $guest = Arc::clone(&caller.data().guest);
             Box::new(async move {
                 let $guest = &$guest.calls;
@@ -45,7 +45,7 @@ macro_rules! define {
     };
 }
 
-fn host_messaging(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn host_messaging<T: Send + 'static>(linker: &mut Linker<HostState<T>>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(MESSAGING)?;
     define!(interface, "send", |guest, (target: WitComponentId, payload: Bytes)| {
         guest.send(target, payload).await.map_err(WitMessagingError::from)
@@ -60,30 +60,30 @@ fn host_messaging(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     define!(interface, "broadcast", |guest, (targets: Vec<WitComponentId>, payload: Bytes)| {
         guest.broadcast(targets, payload).await.map_err(WitMessagingError::from)
     });
-    interface.func_wrap("self-id", |caller: Caller<'_>, (): ()| {
+    interface.func_wrap("self-id", |caller: Caller<'_, T>, (): ()| {
         Ok((WitComponentId::from(caller.data().guest.id()),))
     })
 }
 
 type LogArguments = (WitLogLevel, String, Option<Vec<(String, String)>>);
 
-fn host_services(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn host_services<T: Send + 'static>(linker: &mut Linker<HostState<T>>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(SERVICES)?;
     interface.func_wrap(
         "log",
-        |caller: Caller<'_>, (level, message, context): LogArguments| {
+        |caller: Caller<'_, T>, (level, message, context): LogArguments| {
             let guest = &caller.data().guest.calls;
             guest.log(level.into(), &message, &context.unwrap_or_default());
             Ok(())
         },
     )?;
-    interface.func_wrap("current-time", |caller: Caller<'_>, (): ()| {
+    interface.func_wrap("current-time", |caller: Caller<'_, T>, (): ()| {
         Ok((WitTimestamp::from(caller.data().guest.calls.now()),))
     })?;
-    interface.func_wrap("current-time-millis", |caller: Caller<'_>, (): ()| {
+    interface.func_wrap("current-time-millis", |caller: Caller<'_, T>, (): ()| {
         Ok((caller.data().guest.calls.now().as_millis(),))
     })?;
-    interface.func_wrap_async("sleep-millis", |_: Caller<'_>, (millis,): (u64,)| {
+    interface.func_wrap_async("sleep-millis", |_: Caller<'_, T>, (millis,): (u64,)| {
         Box::new(async move {
             // However long, the call's deadline ends it.
             tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -101,7 +101,7 @@ fn host_services(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn storage(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+fn storage<T: Send + 'static>(linker: &mut Linker<HostState<T>>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(STORAGE)?;
     define!(interface, "get", |guest, (key: String)| {
         guest.get(&key).await.map_err(WitStorageError::from)

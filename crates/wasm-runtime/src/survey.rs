@@ -24,8 +24,8 @@ use wasmparser::{
 
 use wasm_core::Defect;
 
-use crate::complexity::sizes::TypeSizes;
-use crate::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use self::sizes::TypeSizes;
+use crate::instance::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
 /// What there may be how much of.
 struct Limit {

@@ -1,9 +1,10 @@
-//! Whether values fit a function, so that a caller's mistake is told apart from a
-//! guest's and costs no instance.
+//! The functions that a component exports, and whether values fit them, so that a caller's
+//! mistake is told apart from a guest's and costs no instance.
 
 use wasm_wave::wasm::{DisplayType, WasmValue};
-use wasmtime::component::Val;
-use wasmtime::component::types::{ComponentFunc, Type};
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex, Val};
 
 use wasm_core::text::shortened;
 
@@ -89,4 +90,41 @@ fn payload_fits(value: Option<&Val>, ty: Option<&Type>) -> bool {
         (None, None) => true,
         _ => false,
     }
+}
+
+/// The item that an export's full name stands for: `function` or
+/// `interface#function`.
+pub(crate) fn find_function(
+    component: &Component,
+    export: &str,
+) -> Option<(ComponentFunc, ComponentExportIndex)> {
+    let (interface, function) = match export.split_once('#') {
+        Some((interface, function)) => {
+            (Some(component.get_export_index(None, interface)?), function)
+        }
+        None => (None, export),
+    };
+    match component.get_export(interface.as_ref(), function)? {
+        (ComponentItem::ComponentFunc(ty), index) => Some((ty, index)),
+        _ => None,
+    }
+}
+
+/// Full names of all functions that a component exports, in order.
+pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, item) in component.component_type().exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => names.push(name.to_owned()),
+            ComponentItem::ComponentInstance(interface) => names.extend(
+                interface
+                    .exports(engine)
+                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
+                    .map(|(function, _)| format!("{name}#{function}")),
+            ),
+            _ => {}
+        }
+    }
+    names.sort_unstable();
+    names
 }

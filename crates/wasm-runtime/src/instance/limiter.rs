@@ -1,11 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wasmtime::{ResourceLimiter, Store};
-
-use wasm_core::ResourceLimits;
-
-use crate::store::HostState;
+use wasmtime::ResourceLimiter;
 
 /// What a table element takes: wasmtime keeps one pointer for each.
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
@@ -145,15 +141,6 @@ impl ResourceLimiter for WasmResourceLimiter {
     fn memories(&self) -> usize {
         MAX_MEMORIES
     }
-}
-
-/// Puts everything that bounds a store for its whole life in place; fuel and
-/// deadline are set for each call.
-pub(crate) fn apply_limits(store: &mut Store<HostState>, limits: &ResourceLimits) {
-    store.limiter(|state| &mut state.limiter);
-    // A guest can hand over no more than it can hold itself.
-    store.set_hostcall_fuel(usize::try_from(limits.memory_bytes()).unwrap_or(usize::MAX));
-    store.set_max_component_handles(MAX_HANDLES);
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! From bytes to something that can be instantiated: everything that can be said
+//! of a component without running any of it.
+
+pub(crate) mod cache;
+pub(crate) mod exports;
+pub(crate) mod imports;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use wasm_core::{Cause, ComponentId, Defect, KeptMemory, WasmError};
+
+use crate::compiler::Failure;
+use crate::config::EngineConfig;
+use crate::error::{cause, chain};
+use crate::instance::state::HostState;
+use crate::lifecycle::exports::LifecycleExports;
+
+/// A component that is compiled, linked and known to fit the contract.
+pub(crate) struct Compiled<T: 'static> {
+    pub(crate) pre: InstancePre<HostState<T>>,
+    /// `None` for a component that takes no messages.
+    pub(crate) lifecycle: Option<LifecycleExports>,
+    pub(crate) kept: KeptMemory,
+    /// The names of all that it imports.
+    pub(crate) imports: Vec<Box<str>>,
+    /// Shared with the cache, to look up where a guest was.
+    pub(crate) bytes: Bytes,
+}
+
+/// What is shared is shared within one engine only.
+static NEXT_COMPILED: AtomicU64 = AtomicU64::new(1);
+
+impl<T: Send + 'static> Compiled<T> {
+    /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
+    fn new(
+        id: &ComponentId,
+        bytes: &Bytes,
+        linker: &Linker<HostState<T>>,
+        config: &EngineConfig,
+    ) -> Result<Self, WasmError> {
+        let (component, host_bytes) = component_of(id, bytes, linker.engine(), config)
+            .map_err(|error| imports::explain(id, bytes, error))?;
+        let pre = imports::link(id, &component, linker)?;
+        let lifecycle = LifecycleExports::find(id, &component, &pre)?;
+        Ok(Self {
+            imports: imports::names(&component),
+            pre,
+            lifecycle,
+            kept: KeptMemory {
+                bytes: host_bytes,
+                shared_as: NEXT_COMPILED.fetch_add(1, Ordering::Relaxed),
+            },
+            bytes: bytes.clone(),
+        })
+    }
+
+    pub(crate) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+}
+
+/// A component, not linked yet, and the host memory that it keeps.
+fn component_of(
+    id: &ComponentId,
+    bytes: &[u8],
+    engine: &Engine,
+    config: &EngineConfig,
+) -> Result<(Component, u64), WasmError> {
+    let host_limit = config.max_host_bytes();
+    let compilation = config
+        .compiler()
+        .compile(engine, bytes, host_limit)
+        .map_err(|failure| uncompiled(id, failure))?;
+    let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
+    if host_bytes > host_limit {
+        let defect = Defect::HostMemory {
+            bytes: Some(host_bytes),
+            limit: host_limit,
+        };
+        return Err(WasmError::invalid_component(id, defect));
+    }
+    let component = compilation.artifact.load(engine).map_err(|error| {
+        let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
+        not_compiled(id, reason, Some(cause(error)))
+    })?;
+    Ok((component, host_bytes))
+}
+
+fn uncompiled(id: &ComponentId, failure: Failure) -> WasmError {
+    match failure {
+        Failure::Component(defect) => WasmError::invalid_component(id, defect),
+        Failure::OutOfMemory => not_compiled(id, "there is no memory to compile it", None),
+        Failure::Compiler(reason) => not_compiled(id, reason, None),
+    }
+}
+
+/// For reasons that are not the component's.
+fn not_compiled(id: &ComponentId, reason: impl Into<String>, source: Option<Cause>) -> WasmError {
+    WasmError::InstantiationFailed {
+        component: id.clone(),
+        reason: reason.into(),
+        source,
+    }
+}

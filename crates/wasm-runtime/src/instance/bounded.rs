@@ -1,0 +1,128 @@
+//! Driving the future of a guest call: bounded in time and safe from panics.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use wasm_core::CapabilityDenied;
+
+/// Why a call has no result of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// It was waiting when its time was up.
+    Deadline,
+    /// A host function panicked with this message.
+    Panic(String),
+    /// It called a host function that it is not permitted to.
+    Denied(CapabilityDenied),
+}
+
+/// What a computing guest is given to be stopped by the epoch, which tells where it
+/// was; the timer could only tell that it was not done.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// Polls `call` until it ends, its deadline passes or it panics.
+///
+/// Epochs stop a guest that computes; this stops one that waits, in whichever
+/// host function. The timer is made only when the call first has to wait, so a
+/// call that ends at once does not pay for it. `pauses` counts how often the call gave
+/// way or had to wait.
+pub(crate) async fn bounded<T>(
+    deadline: Instant,
+    pauses: &mut u64,
+    call: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
+    let mut call = pin!(call);
+    let mut timer = pin!(None);
+    poll_fn(move |cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+        match polled {
+            Err(panic) => Poll::Ready(Err(match panic.downcast::<CapabilityDenied>() {
+                Ok(denied) => Interrupted::Denied(*denied),
+                Err(panic) => Interrupted::Panic(panic_message(&*panic)),
+            })),
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {
+                *pauses += 1;
+                if timer.is_none() {
+                    timer.set(Some(sleep_until((deadline + GRACE).into())));
+                }
+                match timer.as_mut().as_pin_mut() {
+                    Some(timer) => timer.poll(cx).map(|()| Err(Interrupted::Deadline)),
+                    None => Poll::Pending,
+                }
+            }
+        }
+    })
+    .await
+}
+
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "(no message)".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_gives_its_result() {
+        let mut pauses = 0;
+        assert_eq!(bounded(Instant::now(), &mut 0, ready(1)).await, Ok(1));
+        assert_eq!(
+            bounded(soon(), &mut pauses, async {
+                yield_now().await;
+                2
+            })
+            .await,
+            Ok(2)
+        );
+        assert_eq!(pauses, 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_is_stopped() {
+        assert_eq!(
+            bounded(soon(), &mut 0, pending::<()>()).await,
+            Err(Interrupted::Deadline)
+        );
+        let busy = async {
+            loop {
+                yield_now().await;
+            }
+        };
+        assert_eq!(
+            bounded::<()>(soon(), &mut 0, busy).await,
+            Err(Interrupted::Deadline)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_caught_with_its_message() {
+        let text = bounded::<()>(soon(), &mut 0, async { panic!("plain") }).await;
+        assert_eq!(text, Err(Interrupted::Panic("plain".into())));
+        let formatted = bounded::<()>(soon(), &mut 0, async { panic!("with {}", 1) }).await;
+        assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
+        let other = bounded::<()>(soon(), &mut 0, async { std::panic::panic_any(7) }).await;
+        assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
+    }
+}

@@ -1,0 +1,183 @@
+//! What the host knows of a running instance: the data of its store.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+use wasm_core::{ComponentConfig, ComponentHandle, ComponentId, HostServices};
+
+use super::limiter::WasmResourceLimiter;
+use crate::lines::Lines;
+use crate::wasi::{
+    Descriptors, FilesView, HasAccount, HasFiles, HasSockets, HostAccount, SocketPlaces, WasiShare,
+    WasiState,
+};
+
+/// Whom a store belongs to: what stays the same over a restart, and what host
+/// functions may hold on to while they wait.
+pub(crate) struct Guest {
+    pub(crate) calls: wasm_core::guest::Guest,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) wasi: WasiShare,
+}
+
+impl Guest {
+    pub(crate) fn new(
+        handle: ComponentHandle,
+        config: ComponentConfig,
+        services: HostServices,
+        account: HostAccount,
+        lines: Lines,
+    ) -> Self {
+        let lines = Arc::new(lines);
+        Self {
+            wasi: WasiShare::new(handle.id(), account),
+            calls: wasm_core::guest::Guest::new(handle, config, services, Arc::clone(&lines)),
+            lines,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &ComponentHandle {
+        self.calls.handle()
+    }
+
+    pub(crate) fn id(&self) -> &ComponentId {
+        self.calls.id()
+    }
+
+    pub(crate) fn config(&self) -> &ComponentConfig {
+        self.calls.config()
+    }
+}
+
+/// What host functions know of the instance that calls them: the data of its store. `T` is
+/// the embedder's own, made anew for each instance.
+pub struct HostState<T: 'static = ()> {
+    pub(crate) guest: Arc<Guest>,
+    pub(super) limiter: WasmResourceLimiter,
+    pub(super) deadline: Instant,
+    pub(super) pace: Pace,
+    pub(super) wasi: WasiState,
+    pub(super) table: ResourceTable,
+    pub(super) data: T,
+}
+
+/// What was seen of a call while it was running, each time its epoch ended.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Pace {
+    /// How often it gave way then.
+    pub(super) epoch_yields: u64,
+    /// The fuel that it had left then, at the most.
+    pub(super) fuel_left: u64,
+}
+
+impl<T> HostState<T> {
+    /// Who is calling.
+    pub fn handle(&self) -> &ComponentHandle {
+        self.guest.handle()
+    }
+
+    /// What it was loaded with.
+    pub fn config(&self) -> &ComponentConfig {
+        self.guest.config()
+    }
+
+    /// What the engine was given to serve it with.
+    pub fn services(&self) -> &HostServices {
+        self.guest.calls.services()
+    }
+
+    /// The embedder's data of this instance.
+    pub fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// The embedder's data of this instance.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.data
+    }
+
+    /// Time left to the running call. A host function that waits longer is
+    /// cancelled, by dropping its future, together with the call.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// All that a host function of the embedder works with.
+    pub fn view(&mut self) -> HostView<'_, T> {
+        HostView {
+            time_left: self.time_left(),
+            handle: self.guest.handle(),
+            data: &mut self.data,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// What a host function of the embedder works with: `bindgen!` has the embedder implement
+/// its traits for `HostView<'_, T>`.
+#[non_exhaustive]
+pub struct HostView<'a, T> {
+    /// The embedder's data of the instance that calls.
+    pub data: &'a mut T,
+    /// The resources of the host that the instance has handles of. At most 256 at once, each
+    /// of which counts 1 KiB of what the host holds for the instance.
+    pub table: &'a mut ResourceTable,
+    /// Who is calling.
+    pub handle: &'a ComponentHandle,
+    /// Time left to the running call. A host function that waits longer is cancelled, by
+    /// dropping its future, together with the call.
+    pub time_left: Duration,
+}
+
+impl<T: Send + 'static> HasFiles for HostState<T> {
+    fn files(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.wasi.files,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl<T: Send + 'static> HasAccount for HostState<T> {
+    fn settle(&mut self, item: &'static str) -> wasmtime::Result<()> {
+        self.guest.wasi.account.settle(&mut self.table, item)
+    }
+}
+
+impl<T: Send + 'static> HasSockets for HostState<T> {
+    fn places(&mut self) -> (&Descriptors, &mut SocketPlaces) {
+        (&self.guest.wasi.descriptors, &mut self.wasi.sockets)
+    }
+}
+
+impl<T> Debug for HostState<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostState")
+            .field("handle", self.handle())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static> WasiView for HostState<T> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi.context,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl<T: Send + 'static> WasiHttpView for HostState<T> {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.wasi.http,
+            table: &mut self.table,
+            hooks: &mut self.wasi.http_hooks,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The store of an instance, with everything that bounds it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+
+use wasm_core::text::PathText as _;
+use wasm_core::{ResourceLimits, WasmError};
+
+use super::bulk::most_in_bounds;
+use super::failure::EndedCall;
+use super::limiter::{MAX_HANDLES, MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter};
+use super::state::{Guest, HostState, Pace};
+use crate::wasi::{UnreadableDir, WasiState};
+
+/// Fuel after which the count in the store is brought up to date: what a guest
+/// consumed in a loop is otherwise unknown when its deadline ends the loop. About a
+/// millisecond's worth, so that the yield which comes with it is as rare as that of
+/// the epoch.
+const FUEL_INTERVAL: u64 = 1_000_000;
+
+/// A store for one instance, which has the data of the embedder.
+pub(super) fn new_store<T: Send + 'static>(
+    engine: &Engine,
+    guest: &Arc<Guest>,
+    memory: &Arc<MemoryMeter>,
+    data: T,
+) -> Result<Store<HostState<T>>, WasmError> {
+    let wasi = WasiState::new(&guest.calls, &guest.lines, &guest.wasi);
+    let wasi = wasi.map_err(
+        |UnreadableDir { path, error }| WasmError::InstantiationFailed {
+            component: guest.id().clone(),
+            reason: format!(
+                "the directory {} cannot be opened: {} (`wasi` in [permissions])",
+                path.escaped(),
+                error
+            ),
+            source: Some(Arc::new(error)),
+        },
+    )?;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_HOST_RESOURCES);
+    let limits = &guest.config().limits;
+    let state = HostState {
+        guest: Arc::clone(guest),
+        limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(memory)),
+        deadline: Instant::now(),
+        pace: Pace::default(),
+        wasi,
+        table,
+        data,
+    };
+    let mut store = Store::new(engine, state);
+    apply_limits(&mut store, limits);
+    Ok(store)
+}
+
+/// Puts everything that bounds a store for its whole life in place; fuel and
+/// deadline are set for each call.
+fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLimits) {
+    store.limiter(|state| &mut state.limiter);
+    // A guest can hand over no more than it can hold itself.
+    store.set_hostcall_fuel(usize::try_from(limits.memory_bytes()).unwrap_or(usize::MAX));
+    store.set_max_component_handles(MAX_HANDLES);
+    // Each tick of the epoch a running guest gives way to other tasks, until its
+    // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
+    // and starves the executor.
+    store.epoch_deadline_callback(|mut store| {
+        if Instant::now() >= store.data().deadline {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        let fuel_left = store.get_fuel()?;
+        let pace = &mut store.data_mut().pace;
+        pace.epoch_yields += 1;
+        pace.fuel_left = fuel_left;
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(tokio::task::yield_now()),
+        ))
+    });
+}
+
+/// What a call was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    fuel: u64,
+    pub(super) deadline: Instant,
+}
+
+/// Gives the call its full budgets.
+pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget {
+    // Unmetered execution is counted all the same.
+    let fuel = store.data().config().limits.fuel().unwrap_or(u64::MAX);
+    // These fail only on an engine that counts no fuel.
+    let _ = store.set_fuel(fuel);
+    let _ = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
+    // A whole tick at the least, so that few calls that end in microseconds give way.
+    store.set_epoch_deadline(2);
+    let state = store.data_mut();
+    state.deadline = Instant::now() + state.config().limits.timeout();
+    state.pace = Pace {
+        epoch_yields: 0,
+        fuel_left: fuel,
+    };
+    state.guest.calls.begin_call();
+    state.guest.lines.reset();
+    state.limiter.take_denied();
+    Budget {
+        fuel,
+        deadline: state.deadline,
+    }
+}
+
+/// What is known of a call that has ended.
+pub(super) fn end_call<T: 'static>(
+    store: &mut Store<HostState<T>>,
+    budget: Budget,
+    pauses: u64,
+) -> EndedCall {
+    let consumed = |left: u64| budget.fuel - left.min(budget.fuel);
+    let fuel_consumed = consumed(store.get_fuel().unwrap_or(0));
+    let state = store.data_mut();
+    state.wasi.end_lines();
+    // Whenever it did not give way because of the epoch, it may have done so because of
+    // its fuel.
+    let fuel_yields = pauses.saturating_sub(state.pace.epoch_yields);
+    EndedCall {
+        fuel_consumed,
+        fuel_seen: consumed(state.pace.fuel_left),
+        most_in_bounds: most_in_bounds(
+            fuel_yields,
+            FUEL_INTERVAL,
+            state.config().limits.memory_bytes(),
+        ),
+        denied: state.limiter.take_denied(),
+    }
+}

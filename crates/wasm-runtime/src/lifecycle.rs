@@ -1,0 +1,111 @@
+//! The world of components that take messages: the first user of typed calls.
+
+pub(crate) mod abi;
+pub(crate) mod exports;
+pub(crate) mod host;
+
+use wasmtime::Store;
+use wasmtime::component::Instance as Exports;
+
+use wasm_core::{LIFECYCLE_INTERFACE, WasmError};
+
+use self::abi::WitConfig;
+use self::exports::{
+    CallbackFunc, HandleFunc, HealthFunc, InitializeFunc, LifecycleExports, MetadataFunc,
+    ShutdownFunc,
+};
+use crate::error::{cause, chain};
+use crate::instance::state::HostState;
+use crate::instance::{Bindings, GuestCall, Instance};
+
+/// Names an export of `component-lifecycle` in full, as errors show it.
+fn full_name(function: &str) -> String {
+    format!("{LIFECYCLE_INTERFACE}#{function}")
+}
+
+/// The exports of a component that takes messages.
+pub(crate) struct Lifecycle {
+    pub(crate) initialize: InitializeFunc,
+    pub(crate) handle_message: HandleFunc,
+    pub(crate) handle_callback: CallbackFunc,
+    pub(crate) metadata: MetadataFunc,
+    pub(crate) health: HealthFunc,
+    pub(crate) shutdown: ShutdownFunc,
+}
+
+impl Lifecycle {
+    fn of<T: 'static>(
+        found: &LifecycleExports,
+        store: &mut Store<HostState<T>>,
+        instance: &Exports,
+    ) -> wasmtime::Result<Self> {
+        Ok(Self {
+            initialize: instance.get_typed_func(&mut *store, found.initialize)?,
+            handle_message: instance.get_typed_func(&mut *store, found.handle_message)?,
+            handle_callback: instance.get_typed_func(&mut *store, found.handle_callback)?,
+            metadata: instance.get_typed_func(&mut *store, found.metadata)?,
+            health: instance.get_typed_func(&mut *store, found.health)?,
+            shutdown: instance.get_typed_func(&mut *store, found.shutdown)?,
+        })
+    }
+}
+
+/// They are found with the component, once for all its instances; an instance that was not
+/// given them has none.
+impl<T: 'static> Bindings<T> for Lifecycle {
+    fn bind(_: &mut Store<HostState<T>>, _: &Exports) -> wasmtime::Result<Self> {
+        Err(wasmtime::Error::msg("it takes no messages"))
+    }
+
+    fn missing(export: &str, _: &wasmtime::Error) -> String {
+        full_name(export)
+    }
+}
+
+type Call<'a, T> = GuestCall<'a, T, Lifecycle>;
+
+/// Gives a new instance its bindings and initializes it; a component that takes no messages
+/// has nothing to initialize.
+pub(crate) async fn initialize<T: Send + 'static>(
+    instance: &mut Instance<T>,
+    found: Option<&LifecycleExports>,
+) -> Result<(), WasmError> {
+    let Some(found) = found else {
+        return Ok(());
+    };
+    let component = instance.guest().id().clone();
+    let bound = instance.bind(|store, exports| Lifecycle::of(found, store, exports));
+    bound.map_err(|error| WasmError::InstantiationFailed {
+        component: component.clone(),
+        reason: chain(&error),
+        source: Some(cause(error)),
+    })?;
+    let config = WitConfig::from(instance.guest().config());
+    let call = instance.call("initialize", |call: Call<'_, T>| {
+        Box::pin(call.bindings.initialize.call_async(call.store, (config,)))
+    });
+    let (outcome,) = call.await?;
+    outcome.map_err(|error| WasmError::InitializationFailed {
+        component,
+        error: error.into(),
+    })
+}
+
+/// A component that takes no messages has nothing to shut down.
+pub(crate) async fn shut_down<T: Send + 'static>(
+    instance: &mut Instance<T>,
+    found: Option<&LifecycleExports>,
+) -> Result<(), WasmError> {
+    if found.is_none() {
+        return Ok(());
+    }
+    instance.guest().calls.begin_shutdown();
+    let call = instance.call("shutdown", |call: Call<'_, T>| {
+        Box::pin(call.bindings.shutdown.call_async(call.store, ()))
+    });
+    let (outcome,) = call.await?;
+    outcome.map_err(|error| WasmError::ShutdownFailed {
+        component: instance.guest().id().clone(),
+        error: error.into(),
+    })
+}

@@ -1,0 +1,134 @@
+//! Where the functions of `component-lifecycle` are in a component, and of which types.
+
+use bytes::Bytes;
+use wasmtime::Error;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, TypedFunc,
+};
+
+use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
+
+use super::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadata, WitWasmError};
+use crate::error::{cause, chain};
+
+pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
+pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
+pub(crate) type CallbackFunc = TypedFunc<(WitMessage,), (Result<(), WitWasmError>,)>;
+pub(crate) type MetadataFunc = TypedFunc<(), (WitMetadata,)>;
+pub(crate) type HealthFunc = TypedFunc<(), (WitHealth,)>;
+pub(crate) type ShutdownFunc = TypedFunc<(), (Result<(), WitComponentError>,)>;
+
+/// The type of an export, written as a pair of tuples.
+trait Signature {
+    type Params: ComponentNamedList + Lower;
+    type Results: ComponentNamedList + Lift;
+}
+
+impl<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift> Signature for TypedFunc<P, R> {
+    type Params = P;
+    type Results = R;
+}
+
+/// Where the functions of `component-lifecycle` are among a component's exports.
+pub(crate) struct LifecycleExports {
+    pub(crate) initialize: ComponentExportIndex,
+    pub(crate) handle_message: ComponentExportIndex,
+    pub(crate) handle_callback: ComponentExportIndex,
+    pub(crate) metadata: ComponentExportIndex,
+    pub(crate) health: ComponentExportIndex,
+    pub(crate) shutdown: ComponentExportIndex,
+}
+
+impl LifecycleExports {
+    /// `None` for a component that takes no messages.
+    ///
+    /// # Errors
+    /// [`Defect::IncompleteLifecycle`] and [`Defect::WrongExportType`].
+    pub(crate) fn find<S: 'static>(
+        id: &ComponentId,
+        component: &Component,
+        pre: &InstancePre<S>,
+    ) -> Result<Option<Self>, WasmError> {
+        let Some(interface) = component.get_export_index(None, LIFECYCLE_INTERFACE) else {
+            return Ok(None);
+        };
+        let mut finder = ExportFinder {
+            component,
+            pre,
+            interface,
+            missing: Vec::new(),
+            mistyped: None,
+        };
+        let found = (
+            finder.find::<InitializeFunc>("initialize"),
+            finder.find::<HandleFunc>("handle-message"),
+            finder.find::<CallbackFunc>("handle-callback"),
+            finder.find::<MetadataFunc>("metadata"),
+            finder.find::<HealthFunc>("health"),
+            finder.find::<ShutdownFunc>("shutdown"),
+        );
+        if let Some((export, error)) = finder.mistyped {
+            let reason = chain(&error);
+            let export = export.to_owned();
+            return Err(invalid(
+                id,
+                Defect::WrongExportType { export, reason },
+                Some(error),
+            ));
+        }
+        let (
+            Some(initialize),
+            Some(handle_message),
+            Some(handle_callback),
+            Some(metadata),
+            Some(health),
+            Some(shutdown),
+        ) = found
+        else {
+            let missing = finder.missing;
+            return Err(invalid(id, Defect::IncompleteLifecycle { missing }, None));
+        };
+        Ok(Some(Self {
+            initialize,
+            handle_message,
+            handle_callback,
+            metadata,
+            health,
+            shutdown,
+        }))
+    }
+}
+
+fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError {
+    WasmError::InvalidComponent {
+        component: id.clone(),
+        defect,
+        source: source.map(cause),
+    }
+}
+
+struct ExportFinder<'a, S: 'static> {
+    component: &'a Component,
+    pre: &'a InstancePre<S>,
+    interface: ComponentExportIndex,
+    missing: Vec<String>,
+    mistyped: Option<(&'static str, Error)>,
+}
+
+impl<S: 'static> ExportFinder<'_, S> {
+    fn find<F: Signature>(&mut self, function: &'static str) -> Option<ComponentExportIndex> {
+        let found = self.component.get_export(Some(&self.interface), function);
+        let Some((ComponentItem::ComponentFunc(ty), index)) = found else {
+            self.missing.push(function.to_owned());
+            return None;
+        };
+        match ty.typecheck::<F::Params, F::Results>(&self.pre.instance_type()) {
+            Ok(()) => Some(index),
+            Err(error) => {
+                self.mistyped.get_or_insert((function, error));
+                None
+            }
+        }
+    }
+}
