@@ -47,7 +47,7 @@ impl Lines {
         // Saturates in practice: 2^32 lines take longer than any deadline.
         match self.written.fetch_add(1, Ordering::Relaxed) {
             n if n < LINES_PER_CALL => self.admit_uncounted(text()),
-            LINES_PER_CALL => {
+            n if n == LINES_PER_CALL => {
                 let text =
                     format!("more than {LINES_PER_CALL} lines in one call; the rest is dropped");
                 if let Some(text) = self.admit_uncounted(text) {
