@@ -132,7 +132,7 @@ fn document(root: &Path) -> Result<(usize, String)> {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         tests += &text;
         if file.components().any(|part| part.as_os_str() == "src") {
-            said += &joined(&text);
+            said += &joined(&code(&text));
         }
     }
     let mut table = String::from(
@@ -198,6 +198,14 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// A source without comments and without its tests.
+fn code(source: &str) -> String {
+    let lines = source.lines();
+    let lines = lines.take_while(|line| *line != "mod tests {");
+    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// A source with the texts on one line that go on at the next.
 fn joined(source: &str) -> String {
     let mut pieces = source.split("\\\n");
@@ -228,6 +236,12 @@ mod tests {
         assert_eq!(value(".c", source).as_deref(), Ok("f(1, 2)"));
         assert_eq!(value(".d", source).as_deref(), Ok("3"));
         assert_eq!(value("E", source), Err("a.rs has no E".to_owned()));
+    }
+
+    #[test]
+    fn what_is_said_is_said_by_code() {
+        let source = "a\n    // b\nc\n#[cfg(test)]\nmod tests {\n    d\n}\n";
+        assert_eq!(code(source), "a\nc\n#[cfg(test)]\n");
     }
 
     #[test]

@@ -87,19 +87,35 @@ pub(crate) fn raise(tree: &Path, bounds: &[Bound<'_>]) -> Result<String> {
     let root = tree.join(HOME).join("lib.rs");
     let lib = fs::read_to_string(&root)?;
     // After the inner attributes and documentation, at the end.
-    let lib = format!("{lib}\nextern crate self as wasm_core;\n#[allow(missing_docs)]\npub mod raised;\n");
+    let lib = format!(
+        "{lib}\nextern crate self as wasm_core;\n#[allow(missing_docs)]\npub mod raised;\n"
+    );
     fs::write(root, lib)?;
-    fs::write(tree.join(HOME).join("raised.rs"), RAISED.replace("VARIABLE", VARIABLE))?;
+    fs::write(
+        tree.join(HOME).join("raised.rs"),
+        RAISED.replace("VARIABLE", VARIABLE),
+    )?;
     let process = tree.join("crates/wasm-runtime/src/compiler/process.rs");
     let source = fs::read_to_string(&process)?;
     let cleared = ".env_clear()";
-    ensure!(source.contains(cleared), "a compiler is started without its environment");
-    let kept = format!(".env_clear().envs(std::env::var_os({VARIABLE:?}).map(|bound| ({VARIABLE:?}, bound)))");
+    ensure!(
+        source.contains(cleared),
+        "a compiler is started without its environment"
+    );
+    let kept = format!(
+        ".env_clear().envs(std::env::var_os({VARIABLE:?}).map(|bound| ({VARIABLE:?}, bound)))"
+    );
     fs::write(&process, source.replace(cleared, &kept))?;
     let mut lines = String::new();
     for bound in bounds {
         let package = package(tree, bound)?;
-        writeln!(lines, "{}\t{package}\t{}\t{}", key(bound), bound.binary, bound.test)?;
+        writeln!(
+            lines,
+            "{}\t{package}\t{}\t{}",
+            key(bound),
+            bound.binary,
+            bound.test
+        )?;
     }
     Ok(lines.trim_end().to_owned())
 }
@@ -328,7 +344,10 @@ fn f<'a>() {
     let h = x < super::b::LIMIT && LIMIT::no() && LIMIT_OF && [Self::LIMIT];
 }
 "##;
-        let found: Vec<&str> = uses(text, "LIMIT").into_iter().map(|at| &text[at]).collect();
+        let found: Vec<&str> = uses(text, "LIMIT")
+            .into_iter()
+            .map(|at| &text[at])
+            .collect();
         assert_eq!(found, ["LIMIT", "super::b::LIMIT", "Self::LIMIT"]);
     }
 }
