@@ -55,7 +55,7 @@ program() {
         kind='"kind":\["test"\].*"name":"'$2'"'
     fi
     grep "\"manifest_path\":\"$tree/crates/$1/Cargo.toml\"" "$work/messages" | grep "$kind" |
-        grep '"test":true' | grep -v '"name":"airssys-wasm-compiler"' |
+        grep '"test":true},"features"' | grep -v '"name":"airssys-wasm-compiler"' |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
