@@ -131,7 +131,10 @@ fn document(root: &Path) -> Result<(usize, String)> {
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         tests += &text;
-        if file.components().any(|part| part.as_os_str() == "src") {
+        let parts = || file.components().map(|part| part.as_os_str());
+        if parts().any(|part| part == "src")
+            && parts().all(|part| part != "tests" && part != "tests.rs")
+        {
             said += &joined(&code(&text));
         }
     }
