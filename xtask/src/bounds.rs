@@ -5,7 +5,7 @@ mod raise;
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -131,7 +131,7 @@ fn document(root: &Path) -> Result<(usize, String)> {
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         tests += &text;
-        let parts = || file.components().map(|part| part.as_os_str());
+        let parts = || file.components().map(Component::as_os_str);
         if parts().any(|part| part == "src")
             && parts().all(|part| part != "tests" && part != "tests.rs")
         {

@@ -224,10 +224,9 @@ fn call(function: &str, key: &str, value: &str) -> String {
 /// be known to the compiler: in constants, and in what is imported.
 fn uses(text: &str, name: &str) -> Vec<Range<usize>> {
     let mut places = Vec::new();
-    let mut words = Words { text, at: 0 };
     // Up to where all is constant.
     let mut constant = 0;
-    while let Some(word) = words.next() {
+    for word in (Words { text, at: 0 }) {
         let rest = text[word.end..].trim_start();
         let is_item = match &text[word.clone()] {
             "use" => true,
