@@ -270,20 +270,6 @@ fn a_failure_is_reported_and_its_neighbours_go_on() {
 }
 
 #[test]
-fn of_many_dead_letters_the_latest_are_shown() {
-    let folder = Folder::new();
-    let supervision = "[supervision]\nrestart = \"on-failure\"\nmax-restarts = 100\n\
-                       within = \"1m\"\nbackoff = \"1ms\"\n";
-    folder.component("trap", wasm_fixtures::TRAP, supervision);
-    let mut lines = vec!["demo/trap/main go"; 25];
-    lines.push("dead");
-    let ended = folder.up(&[], &lines);
-    let shown: Vec<&str> = ended.stdout.lines().collect();
-    assert_eq!(shown[0], "and 5 before these");
-    assert_eq!(shown.len(), 21);
-}
-
-#[test]
 fn a_wrong_line_says_what_is_right() {
     let folder = Folder::new();
     folder.component("echo", wasm_fixtures::ECHO, "");
