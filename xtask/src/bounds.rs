@@ -1,9 +1,11 @@
 //! The bounds of what a component can make a host do or hold: a table of them in
 //! `SECURITY.md`, made from `xtask/bounds.txt` and the source.
 
+mod raise;
+
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,13 +22,14 @@ struct Bound<'a> {
     setting: &'a str,
     binary: &'a str,
     test: &'a str,
+    said: &'a str,
 }
 
 impl<'a> Bound<'a> {
     fn read(line: &'a str) -> Result<Self> {
         let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
-        let [file, item, what, setting, binary, test] = fields[..] else {
-            bail!("there are six fields, and this has {}", fields.len());
+        let [file, item, what, setting, binary, test, said] = fields[..] else {
+            bail!("there are seven fields, and this has {}", fields.len());
         };
         Ok(Self {
             file,
@@ -35,6 +38,7 @@ impl<'a> Bound<'a> {
             setting,
             binary,
             test,
+            said,
         })
     }
 
@@ -73,13 +77,13 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// Up to a delimiter that is not within parentheses.
+/// Up to a delimiter that is not within brackets of any kind.
 fn value_length(text: &str, end: char) -> Option<usize> {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
         match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
             _ if c == end && depth == 0 => return Some(at),
             _ => {}
         }
@@ -104,20 +108,10 @@ pub(crate) fn check(root: &Path) -> Result<String> {
     Ok(format!("{count} bounds, each with its test"))
 }
 
-/// For a script: a line for each, `FILE ITEM START END BINARY TEST`, where its value
-/// stands in bytes.
-pub(crate) fn list(root: &Path) -> Result<String> {
-    let mut lines = String::new();
+/// Makes a copy of the workspace one in which each bound can be raised when it runs.
+pub(crate) fn raise(root: &Path, tree: &str) -> Result<String> {
     let list = read(root, LIST)?;
-    for bound in bounds(&list)? {
-        let place = bound.place(&read(root, bound.file)?)?;
-        writeln!(
-            lines,
-            "{} {} {} {} {} {}",
-            bound.file, bound.item, place.start, place.end, bound.binary, bound.test
-        )?;
-    }
-    Ok(lines.trim_end().to_owned())
+    raise::raise(Path::new(tree), &bounds(&list)?)
 }
 
 fn bounds(list: &str) -> Result<Vec<Bound<'_>>> {
@@ -131,10 +125,22 @@ fn bounds(list: &str) -> Result<Vec<Bound<'_>>> {
 fn document(root: &Path) -> Result<(usize, String)> {
     let list = read(root, LIST)?;
     let bounds = bounds(&list)?;
-    let mut tests = String::new();
-    collect(&root.join("crates"), &mut tests)?;
-    let mut table =
-        String::from("| bounded | default | setting | in | test |\n|---|---|---|---|---|\n");
+    let (mut said, mut tests) = (String::new(), String::new());
+    let mut files = Vec::new();
+    sources(&root.join("crates"), &mut files)?;
+    for file in files {
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        tests += &text;
+        let parts = || file.components().map(Component::as_os_str);
+        if parts().any(|part| part == "src")
+            && parts().all(|part| part != "tests" && part != "tests.rs")
+        {
+            said += &joined(&code(&text));
+        }
+    }
+    let mut table = String::from(
+        "| bounded | default | setting | what is said | in | test |\n|---|---|---|---|---|---|\n",
+    );
     for bound in &bounds {
         let value = bound.value(&read(root, bound.file)?)?;
         let (_, name) = bound.test.rsplit_once("::").unwrap_or(("", bound.test));
@@ -144,6 +150,18 @@ fn document(root: &Path) -> Result<(usize, String)> {
             bound.item,
             bound.test
         );
+        let text = match bound.said.strip_prefix("- ") {
+            Some(reason) => format!("nothing: {reason}"),
+            None => {
+                ensure!(
+                    said.contains(bound.said),
+                    "{} is to be told of as `{}`, which stands nowhere in the source",
+                    bound.item,
+                    bound.said
+                );
+                format!("`{}`", bound.said)
+            }
+        };
         let setting = if bound.setting == "-" {
             ""
         } else {
@@ -153,7 +171,7 @@ fn document(root: &Path) -> Result<(usize, String)> {
         let file = bound.file.trim_start_matches("crates/");
         writeln!(
             table,
-            "| {} | `{value}` | {setting} | `{item}`, {file} | `{name}` |",
+            "| {} | `{value}` | {setting} | {text} | `{item}`, {file} | `{name}` |",
             bound.what
         )?;
     }
@@ -170,17 +188,32 @@ fn document(root: &Path) -> Result<(usize, String)> {
     ))
 }
 
-/// The text of every source below a folder.
-fn collect(folder: &Path, texts: &mut String) -> Result<()> {
+/// Every source below a folder.
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, texts)?;
+            sources(&path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            *texts += &fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            files.push(path);
         }
     }
     Ok(())
+}
+
+/// A source without comments and without its tests.
+fn code(source: &str) -> String {
+    let lines = source.lines();
+    let lines = lines.take_while(|line| *line != "mod tests {");
+    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// A source with the texts on one line that go on at the next.
+fn joined(source: &str) -> String {
+    let mut pieces = source.split("\\\n");
+    let first = pieces.next().unwrap_or_default();
+    pieces.fold(first.to_owned(), |text, piece| text + piece.trim_start())
 }
 
 fn read(root: &Path, file: &str) -> Result<String> {
@@ -192,7 +225,7 @@ mod tests {
     use super::*;
 
     fn value(item: &str, source: &str) -> Result<String, String> {
-        let line = format!("a.rs | {item} | things | - | lib | test");
+        let line = format!("a.rs | {item} | things | - | lib | test | -");
         let bound = Bound::read(&line).unwrap();
         bound.value(source).map_err(|error| error.to_string())
     }
@@ -209,11 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_six_fields() {
+    fn what_is_said_is_said_by_code() {
+        let source = "a\n    // b\nc\n#[cfg(test)]\nmod tests {\n    d\n}\n";
+        assert_eq!(code(source), "a\nc\n#[cfg(test)]\n");
+    }
+
+    #[test]
+    fn a_text_is_read_over_the_ends_of_lines() {
+        assert_eq!(joined("a \\\n    b \\\n c\nd"), "a b c\nd");
+    }
+
+    #[test]
+    fn a_line_has_seven_fields() {
         let error = Bound::read("a | b").err().map(|error| error.to_string());
         assert_eq!(
             error.as_deref(),
-            Some("there are six fields, and this has 2")
+            Some("there are seven fields, and this has 2")
         );
     }
 }

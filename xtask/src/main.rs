@@ -13,7 +13,7 @@ usage: cargo xtask fixtures            compile the fixtures of crates/wasm-fixtu
        cargo xtask fixtures --check    tell whether sources, binaries, table and tests agree
        cargo xtask bounds              make the table of bounds in SECURITY.md from the source
        cargo xtask bounds --check      tell whether it is of the source as it is
-       cargo xtask bounds --list       where each value stands, for scripts/bounds.sh
+       cargo xtask bounds --raise TREE make a copy one whose bounds can be raised, for scripts/bounds.sh
        cargo xtask performance         run the benchmarks and write their table into docs/performance.md";
 
 fn main() -> ExitCode {
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         ["fixtures", "--check"] => fixtures::check(root),
         ["bounds"] => bounds::write(root),
         ["bounds", "--check"] => bounds::check(root),
-        ["bounds", "--list"] => bounds::list(root),
+        ["bounds", "--raise", tree] => bounds::raise(root, tree),
         ["performance"] => performance::run(root),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");

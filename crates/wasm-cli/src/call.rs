@@ -290,7 +290,7 @@ impl Exports {
 }
 
 /// Enough to see what is meant: a small type can take gigabytes to spell out.
-const SHOWN_TYPE_CHARS: usize = 1000;
+pub(crate) const SHOWN_TYPE_CHARS: usize = 1000;
 
 impl Function {
     /// Without its interface.
@@ -315,7 +315,44 @@ impl Function {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::Engine;
+    use wasmtime::component::Component;
+    use wasmtime::component::types::ComponentItem;
+
     use super::*;
+
+    /// Functions that take a tuple of so many numbers.
+    fn exports(functions: usize, numbers: usize) -> Exports {
+        let numbers = "u8 ".repeat(numbers);
+        let text = format!("(component (import \"f\" (func (param \"p\" (tuple {numbers})))))");
+        let engine = Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let ty = component.component_type();
+        let import = ty.imports(&engine).next().map(|(_, import)| import.ty);
+        let Some(ComponentItem::ComponentFunc(ty)) = import else {
+            panic!("{import:?}");
+        };
+        let function = |number| Function {
+            name: format!("f{number}"),
+            ty: ty.clone(),
+        };
+        Exports((0..functions).map(function).collect())
+    }
+
+    #[test]
+    fn of_many_exports_some_are_listed() {
+        let report = exports(40, 1).not_found("g").to_string();
+        assert!(report.contains("f29: func"), "{report}");
+        assert!(!report.contains("f30: func"), "{report}");
+        assert!(report.contains("and 10 more"), "{report}");
+    }
+
+    #[test]
+    fn of_a_large_type_the_beginning_is_shown() {
+        let signature = exports(1, 1000).0[0].signature();
+        let (shown, _) = signature.split_once('…').unwrap();
+        assert_eq!(shown.chars().count(), "func(p: ".len() + 1000);
+    }
 
     fn parse_error(text: &str) -> String {
         let report = Expression::parse(text).err().unwrap().to_string();

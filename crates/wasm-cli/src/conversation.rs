@@ -649,7 +649,31 @@ fn no_such_component(wanted: &str, loaded: &[String]) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use wasm_core::{ComponentConfig, HostServices, ResourceLimits};
+    use wasm_host::HostBuilder;
+    use wasm_testkit::ModelEngine;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_dead_letters_the_latest_are_shown() {
+        let model = |services: HostServices| Ok::<_, String>(Arc::new(ModelEngine::new(services)));
+        let host = HostBuilder::new().start(model).unwrap();
+        let id: ComponentId = "demo/sleeper/main".parse().unwrap();
+        let limits = ResourceLimits::new(1 << 20, 2 * SETTLE, Some(1_000_000)).unwrap();
+        let wasm = wasm_fixtures::SLEEPER.wasm;
+        let sleeper = Component::new(id.clone(), wasm, ComponentConfig::new(limits));
+        host.load(sleeper).await.unwrap();
+        for _ in 0..26 {
+            host.send(&id, "500").unwrap();
+        }
+        // The first one is being handled.
+        sleep(AT_ONCE).await;
+        host.unload(&id).await.unwrap();
+        let text = dead_letters(&host.dead_letters());
+        assert!(text.starts_with("and 5 before these\n"), "{text}");
+        assert_eq!(text.lines().count(), 21);
+    }
 
     #[test]
     fn a_reply_cannot_pass_for_another_components() {

@@ -143,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_shown_up_to_some_length() {
+        let kept: &'static Kept = Box::leak(Box::default());
+        tracing::subscriber::with_default(kept, || tracing::warn!("{}", "x".repeat(100_000)));
+        let lines = kept.0.lock().unwrap();
+        assert_eq!(*lines, [format!("warn: {}…\n", "x".repeat(32 << 10))]);
+    }
+
+    #[test]
     fn a_line_says_who_and_how() {
         let kept: &'static Kept = Box::leak(Box::default());
         tracing::subscriber::with_default(kept, || {

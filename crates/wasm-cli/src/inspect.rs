@@ -16,6 +16,7 @@ use wasm_core::{
 use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
 
 use crate::anatomy::{Anatomy, Item};
+use crate::call::SHOWN_TYPE_CHARS;
 use crate::compiler::CompilerFlags;
 use crate::host::{Access, access, path_of};
 use crate::outcome::{Stop, block_on};
@@ -40,7 +41,6 @@ const DIM: Style = Style::new().dimmed();
 
 /// Names that are longer do not push the column beside them away.
 const MAX_COLUMN: usize = 60;
-const SHOWN_TYPE_CHARS: usize = 1000;
 
 /// Comments of a manifest on what is not provided.
 const SHOWN_UNMET: usize = 20;
@@ -505,6 +505,27 @@ mod tests {
         ] {
             assert_eq!(suggested_memory(needs), suggested, "{needs}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_many_unmet_imports_some_are_named() {
+        let imports: String = (0..30)
+            .map(|number| format!("(import \"run{number}\" (func))"))
+            .collect();
+        let bytes = wat::parse_str(format!("(component {imports})")).unwrap();
+        let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
+        let anatomy = Anatomy::of(&bytes).unwrap();
+        let file = Path::new("it.wasm");
+        let host = Answers {
+            takes_messages: false,
+            audit: engine
+                .audit_imports(&id_of_file(file), bytes.into(), &Permissions::default())
+                .await,
+        };
+        let text = suggested_manifest(file, &anatomy, &host).unwrap();
+        assert!(text.contains("does not provide run19."), "{text}");
+        assert!(!text.contains("does not provide run20."), "{text}");
+        assert!(text.contains("10 more of its imports"), "{text}");
     }
 
     #[tokio::test]

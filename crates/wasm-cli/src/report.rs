@@ -315,6 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_is_shown_in_part_and_a_long_line_not_at_all() {
+        let excerpt = |chars: usize| Excerpt {
+            line: "l".repeat(chars),
+            number: None,
+            start: 0,
+            length: 1,
+            label: "here".into(),
+        };
+        let long = "x".repeat(10_000);
+        let report = Report::error(&long).at(&long).with_help(&long);
+        let text = plain(&report.with_excerpt(excerpt(161)));
+        assert_eq!(text.matches('x').count(), 3 * 4096);
+        assert!(!text.contains("ll"), "{text}");
+        let text = plain(&Report::error("").with_excerpt(excerpt(160)));
+        assert!(text.contains("ll"), "{text}");
+    }
+
+    #[test]
     fn nobody_elses_control_characters_reach_the_terminal() {
         let report = Report::note("a\u{1b}[2Jb\nc")
             .at("x\u{7}.toml")

@@ -24,8 +24,6 @@ use crate::flags::{Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";
-/// A manifest is written by hand; a file that is larger is something else.
-const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Enough to see where a guest was, also in a recursion that never ends.
 const SHOWN_FRAMES: usize = 16;
 
@@ -393,7 +391,7 @@ fn with_frames(report: Report, error: &WasmError) -> Report {
 
 impl ManifestFile {
     async fn read(file: PathBuf) -> Result<Self, Report> {
-        let bytes = read_component(&file, MAX_MANIFEST_BYTES)
+        let bytes = read_component(&file, ComponentManifest::MAX_BYTES)
             .await
             .map_err(|error| Report::error(error.to_string()))?;
         match String::from_utf8(bytes.into()) {
@@ -578,7 +576,7 @@ pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
         .then(|| File::open(manifest).ok())
         .flatten()
         .and_then(|file| {
-            let mut file = file.take(MAX_MANIFEST_BYTES);
+            let mut file = file.take(ComponentManifest::MAX_BYTES);
             file.read_to_string(&mut text).ok()
         });
     if read.is_some()

@@ -440,10 +440,11 @@ pub struct WasmFrame {
     pub offset: Option<u64>,
 }
 
-/// A component chooses its names, and an error may be kept for long.
-const MAX_NAME_BYTES: usize = 256;
-
 impl WasmFrame {
+    /// What is kept of a name, in bytes: a component chooses its names, and an error may be
+    /// kept for long.
+    pub const MAX_NAME_BYTES: usize = 256;
+
     /// For engines. Of a name, the first 256 bytes are kept: fewer are ever shown. A
     /// function's name is to be demangled before, see [`WasmFrame::function`].
     pub fn new(
@@ -453,7 +454,7 @@ impl WasmFrame {
         offset: Option<u64>,
     ) -> Self {
         let short = |mut name: String| {
-            name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
+            name.truncate(name.floor_char_boundary(Self::MAX_NAME_BYTES));
             name.shrink_to_fit();
             name
         };
@@ -880,6 +881,21 @@ mod tests {
             InvalidState(text()),
         );
         snapshot("lifecycle-error", answers);
+    }
+
+    #[test]
+    fn what_a_component_says_is_quoted_and_kept_in_part() {
+        let long = "x".repeat(10_000);
+        let failed = WasmError::InstantiationFailed {
+            component: id(),
+            reason: long.clone(),
+            source: None,
+        };
+        assert_eq!(failed.to_string().matches('x').count(), 1000);
+        let frame = WasmFrame::new(Some(long.clone()), Some(long), 0, None);
+        for name in [&frame.module, &frame.function] {
+            assert_eq!(name.as_ref().map(String::len), Some(256));
+        }
     }
 
     #[test]

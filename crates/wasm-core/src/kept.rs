@@ -652,6 +652,82 @@ mod tests {
         assert!(indices.iter().copied().eq(0..indices.len() as u32));
     }
 
+    fn text_bytes(error: &WasmError) -> usize {
+        match error {
+            WasmError::GuestError { error, .. } => error.text().unwrap().len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn of_each_part_so_much_is_kept() {
+        let text = WasmError::GuestError {
+            component: id(),
+            error: GuestError::RuntimeError("x".repeat(1 << 20)),
+        };
+        assert_eq!(text_bytes(&text.kept()), 4 << 10);
+        let name = WasmError::ExportNotFound {
+            component: id(),
+            export: "x".repeat(1 << 20).into(),
+        };
+        let WasmError::ExportNotFound { export, .. } = name.kept() else {
+            unreachable!();
+        };
+        assert_eq!(export.len(), 1 << 10);
+        let called = WasmError::Timeout {
+            component: id(),
+            export: "f".into(),
+            limit: Duration::from_secs(1),
+            fuel_consumed: 0,
+            frames: frames(),
+        };
+        let bytes = frames_bytes(called.kept().frames());
+        assert!((5 << 10..=6 << 10).contains(&bytes), "{bytes}");
+        let listed = WasmError::InvalidComponent {
+            component: id(),
+            defect: Defect::IncompleteLifecycle {
+                missing: vec!["f".into(); 20],
+            },
+            source: None,
+        };
+        let WasmError::InvalidComponent { defect, .. } = listed.kept() else {
+            unreachable!();
+        };
+        let missing = vec!["f".to_owned(); 16];
+        assert_eq!(defect, Defect::IncompleteLifecycle { missing });
+    }
+
+    #[test]
+    fn of_what_is_below_so_much_is_kept() {
+        let said = |cause: Cause| {
+            let error = WasmError::EngineInitialization {
+                reason: "no".into(),
+                source: Some(cause),
+            };
+            error.kept().source().unwrap().to_string()
+        };
+        assert_eq!(
+            said(Arc::new(io::Error::other("x".repeat(9_000)))).len(),
+            1 << 10
+        );
+
+        #[derive(Debug)]
+        struct Layer(Option<Box<Self>>);
+        impl Display for Layer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("x")
+            }
+        }
+        impl StdError for Layer {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                let below: &Self = self.0.as_deref()?;
+                Some(below)
+            }
+        }
+        let layers = (0..20).fold(Layer(None), |below, _| Layer(Some(Box::new(below))));
+        assert_eq!(said(Arc::new(layers)), ["x"; 8].join(": "));
+    }
+
     #[test]
     fn what_is_below_is_one_text() {
         let inner = io::Error::new(io::ErrorKind::NotFound, "inner");

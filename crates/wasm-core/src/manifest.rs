@@ -68,6 +68,9 @@ pub enum ConfigSource {
 }
 
 impl ComponentManifest {
+    /// A manifest is written by hand: a file of more bytes is something else.
+    pub const MAX_BYTES: u64 = 1 << 20;
+
     /// The least that a manifest must say; everything else is absent.
     pub fn new(id: ComponentId, wasm: impl Into<PathBuf>, limits: ResourceLimits) -> Self {
         Self {

@@ -27,9 +27,6 @@ pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
 pub use search::{Found, LeftOut};
 pub use separation::{GrantedFile, Separation, check_own_file};
 
-/// A manifest is written by hand.
-const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-
 /// Of a component and of its configuration. Engines have limits of their own; this
 /// keeps a file that is something else from being read into memory.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -311,7 +308,7 @@ struct ReadManifest {
 
 impl ReadManifest {
     fn read(file: &Path, memory_ceiling_bytes: u64) -> Result<Self, ApplicationProblem> {
-        let text = read(file, file, MAX_MANIFEST_BYTES)?;
+        let text = read(file, file, ComponentManifest::MAX_BYTES)?;
         let text = String::from_utf8(text).map_err(|_| ApplicationProblem::NotText {
             path: file.to_owned(),
         })?;
@@ -372,7 +369,6 @@ fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
 mod tests {
     use tempfile::tempdir;
 
-    use super::search::MAX_DEPTH;
     use super::*;
 
     fn touch(root: &Path, files: &[&str]) {
@@ -477,12 +473,29 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_more_folders_than_an_application_has_is_refused() {
+        let folder = tempdir().unwrap();
+        let root = folder.path();
+        // With the folder itself and the two that hold them.
+        for (number, outer) in ["a", "b"].into_iter().enumerate() {
+            for inner in 0..24_999 - number {
+                fs::create_dir_all(root.join(outer).join(inner.to_string())).unwrap();
+            }
+        }
+        assert_eq!(found(root), [""; 0]);
+        fs::create_dir(root.join("c")).unwrap();
+        let application = ApplicationFolder::open(root).unwrap();
+        let error = application.find_manifests().unwrap_err().to_string();
+        assert!(error.contains("more than 50000 folders"), "{error}");
+    }
+
+    #[test]
     fn there_is_an_end_to_looking() {
         let folder = tempdir().unwrap();
         let root = folder.path();
         let deep = |depth| format!("{}Component.toml", "d/".repeat(depth));
-        touch(root, &[&deep(MAX_DEPTH), &deep(MAX_DEPTH + 1)]);
-        assert_eq!(found(root), [deep(MAX_DEPTH)]);
+        touch(root, &[&deep(16), &deep(17)]);
+        assert_eq!(found(root), [deep(16)]);
 
         let file = root.join("file");
         fs::write(&file, "").unwrap();

@@ -246,3 +246,33 @@ fn unguessable() -> Result<CorrelationId, MessagingError> {
     })?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_a_day() {
+        let requests = Requests::new();
+        let target = ComponentId::new("demo", "a", "main").unwrap();
+        let (caller, _answer) = oneshot::channel();
+        let way = (0, Span::none());
+        let began = Instant::now();
+        let requester = Requester::Program(caller);
+        requests
+            .open(requester, target, Duration::MAX, way, |_| Ok(()))
+            .unwrap();
+        requests.overdue().await;
+        let day = Duration::from_secs(86_400);
+        assert!((day..2 * day).contains(&began.elapsed()));
+    }
+
+    #[test]
+    fn what_a_callback_says_of_an_error_is_short() {
+        let long = "x".repeat(10_000);
+        let error = RequestError::Messaging(MessagingError::DeliveryFailed(long));
+        let payload = error.as_payload();
+        let letters = payload.as_bytes().iter().filter(|byte| **byte == b'x');
+        assert_eq!(letters.count(), 1000);
+    }
+}

@@ -338,3 +338,23 @@ impl Resident {
         change(&mut lock(&self.record));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasm_core::{ComponentConfig, ResourceLimits};
+
+    use super::*;
+
+    #[test]
+    fn so_many_commands_wait() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        let component = Component::new(id, "", ComponentConfig::new(limits));
+        let (resident, _orders) = Resident::new(&component, &HostLimits::default());
+        for waiting in 0..100 {
+            let (answer, _) = oneshot::channel();
+            let given = resident.commands.try_send(Command::Restart(answer));
+            assert_eq!(given.is_ok(), waiting < 16, "{waiting}");
+        }
+    }
+}

@@ -1056,3 +1056,23 @@ fn lay_out(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(USAGES)?;
     Ok(transaction.commit()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn so_much_waits_for_a_store_and_so_much_is_told_of_it() {
+        let folder = tempdir().unwrap();
+        let storage = RedbStorage::open(folder.path().join("store.redb")).unwrap();
+        assert_eq!(storage.queue.max_capacity(), 256);
+        assert_eq!(storage.reads.max_capacity(), 256);
+        for cause in 0..100 {
+            storage.file.tell(Work::Writing, cause);
+        }
+        let told = lock(&storage.file.told);
+        assert_eq!((told.causes.len(), told.left_out), (16, true));
+    }
+}

@@ -127,6 +127,12 @@ fn a_file_that_is_something_else_is_not_read_into_memory() {
     let wasm = fs::File::create(folder.path().join("it.wasm")).unwrap();
     wasm.set_len((64 << 20) + 1).unwrap();
     assert_eq!(problems(folder.path()), ["it.wasm is larger than 64MiB"]);
+    let file = fs::File::create(folder.path().join("Component.toml")).unwrap();
+    file.set_len((1 << 20) + 1).unwrap();
+    assert_eq!(
+        problems(folder.path()),
+        ["Component.toml is larger than 1MiB"]
+    );
 }
 
 fn grants(dir: &str, access: &str) -> String {
@@ -201,6 +207,55 @@ fn what_a_component_can_write_is_no_part_of_an_application() {
         (overlap.line.key.as_str(), overlap.line.place.line),
         ("component.id", 2)
     );
+}
+
+/// Filled by a component, they would take long to look through.
+#[test]
+fn folders_of_data_are_looked_through_in_part() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let dirs = r#"[permissions]
+        wasi = [
+            { dir = "data/1", access = "write" },
+            { dir = "data/2", access = "write" },
+        ]"#;
+    write(&root, &manifest("demo/a/main", dirs), ECHO.wasm);
+    fs::create_dir_all(root.join("data/1")).unwrap();
+    write(&root.join("data/2/in"), "", b"");
+    for number in 0..4095 {
+        fs::write(root.join(format!("data/1/{number}")), "").unwrap();
+    }
+    let application = ApplicationFolder::open(&root).unwrap();
+    let left_out = || application.find_manifests().unwrap().left_out.len();
+    assert_eq!(left_out(), 1);
+    fs::write(root.join("data/1/more"), "").unwrap();
+    assert_eq!(left_out(), 0);
+}
+
+/// Of a file with several names, none may lie where a component can write it.
+#[test]
+fn a_folder_with_too_many_files_holds_any_of_them() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let at = |name: &str| root.join(name);
+    write(
+        &at("a"),
+        &manifest("demo/a/main", &grants("data", "write")),
+        ECHO.wasm,
+    );
+    write(&at("b"), &manifest("demo/b/main", ""), ECHO.wasm);
+    fs::create_dir(at("a/data")).unwrap();
+    fs::hard_link(at("b/it.wasm"), at("elsewhere")).unwrap();
+    for number in 0..50_000 {
+        fs::write(at("a/data").join(number.to_string()), "").unwrap();
+    }
+    assert_eq!(read(&root).unwrap().len(), 2);
+    fs::write(at("a/data/more"), "").unwrap();
+    let error = read(&root).unwrap_err();
+    let [ApplicationProblem::Overlap(overlap)] = error.problems() else {
+        panic!("{error}");
+    };
+    assert_eq!(overlap.hard_link, Some(at("a/data")));
 }
 
 #[test]

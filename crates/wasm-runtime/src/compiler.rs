@@ -271,3 +271,16 @@ fn is_out_of_memory(error: &Error) -> bool {
             .filter_map(|layer| layer.downcast_ref::<io::Error>())
             .any(|error| error.kind() == io::ErrorKind::OutOfMemory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_compile_at_a_time() {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let process = CompilerProcess::new("compiler");
+        assert_eq!(process.processes, processors.max(4));
+        assert_eq!(Compiler::InProcess.processes(), 1);
+    }
+}

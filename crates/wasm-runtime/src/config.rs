@@ -145,11 +145,14 @@ impl LogRate {
     }
 }
 
+/// Four times what one call may write, and less than anybody reads.
+const LINES_PER_SECOND: u32 = 1000;
+const LINE_BYTES_PER_SECOND: u64 = 256 << 10;
+
 impl Default for LogRate {
-    /// 1,000 lines and 256 KiB: four times what one call may write, and less than
-    /// anybody reads.
+    /// 1,000 lines and 256 KiB.
     fn default() -> Self {
-        Self::new(1000, 256 << 10)
+        Self::new(LINES_PER_SECOND, LINE_BYTES_PER_SECOND)
     }
 }
 

@@ -55,3 +55,16 @@ pub(crate) fn chain(error: &Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_said_so_much_is_kept() {
+        let long = Error::msg("x".repeat(100_000));
+        assert_eq!(chain(&long).len(), 4 << 10);
+        let layers = (0..20).fold(Error::msg("x"), |error, _| error.context("x"));
+        assert_eq!(chain(&layers), ["x"; 8].join(": "));
+    }
+}

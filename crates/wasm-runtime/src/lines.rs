@@ -52,7 +52,7 @@ impl Lines {
         // Saturates in practice: 2^32 lines take longer than any deadline.
         match self.written.fetch_add(1, Ordering::Relaxed) {
             n if n < LINES_PER_CALL => self.admit_uncounted(text()),
-            LINES_PER_CALL => {
+            n if n == LINES_PER_CALL => {
                 let text =
                     format!("more than {LINES_PER_CALL} lines in one call; the rest is dropped");
                 if let Some(text) = self.admit_uncounted(text) {
@@ -273,7 +273,7 @@ mod tests {
     fn a_call_has_so_many_lines() {
         let lines = lines(LogRate::default());
         let text = || "x".to_owned();
-        for _ in 0..LINES_PER_CALL {
+        for _ in 0..256 {
             assert_eq!(lines.admit(text), Some(text()));
         }
         for _ in 0..2 {
@@ -328,6 +328,25 @@ mod tests {
         assert_eq!(long.due(after(999)), None);
         assert_eq!(long.due(after(1000)), Some(Dropped::Lines(2)));
         assert_eq!(long.take(1, &rate, after(1001)), (true, None));
+    }
+
+    #[test]
+    fn a_second_has_1000_lines_of_256_kib_unless_it_is_said_otherwise() {
+        let began = Instant::now();
+        let rate = LogRate::default();
+        let taken = |bytes: usize| {
+            let mut level = Level {
+                lines: f64::from(rate.lines()),
+                bytes: rate.bytes() as f64,
+                filled: began,
+                dropped: 0,
+                told: None,
+            };
+            let lines = (0..5000).filter(|_| level.take(bytes, &rate, began).0);
+            lines.count()
+        };
+        assert_eq!(taken(1), 1000);
+        assert_eq!(taken(1 << 10), 256);
     }
 
     #[test]

@@ -25,10 +25,9 @@ use wasmparser::{
 use wasm_core::Defect;
 
 use self::sizes::TypeSizes;
-use crate::instance::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
 /// What there may be how much of.
-struct Limit {
+pub(crate) struct Limit {
     what: &'static str,
     most: u64,
 }
@@ -36,6 +35,11 @@ struct Limit {
 impl Limit {
     const fn of(what: &'static str, most: u64) -> Self {
         Self { what, most }
+    }
+
+    /// For what is counted again while it is made.
+    pub(crate) fn most(&self) -> usize {
+        usize::try_from(self.most).unwrap_or(usize::MAX)
     }
 
     fn check(&self, found: u64) -> Result<(), Defect> {
@@ -52,9 +56,15 @@ impl Limit {
 
 // Of the whole component, where one that is instantiated often counts as often.
 
-const CORE_INSTANCES: Limit = Limit::of("core instances", MAX_CORE_INSTANCES as u64);
-const MEMORIES: Limit = Limit::of("memories", MAX_MEMORIES as u64);
-const TABLES: Limit = Limit::of("tables", MAX_TABLES as u64);
+/// Twice and more what the largest components of known toolchains have: Python has 110 of
+/// these and 12 tables. Each costs host memory that no limit of the guest's own memory
+/// covers.
+pub(crate) const CORE_INSTANCES: Limit = Limit::of("core instances", 256);
+pub(crate) const TABLES: Limit = Limit::of("tables", 64);
+
+/// Known toolchains need two. Each reserves over 4 GiB of address space, however
+/// little of it is used.
+pub(crate) const MEMORIES: Limit = Limit::of("memories", 8);
 
 /// QuickJS has 5. Composed programs have one for each part.
 const COMPONENT_INSTANCES: Limit = Limit::of("component instances", 256);
@@ -164,8 +174,8 @@ const REFERENCE_BYTES: u64 = 32;
 
 static LIMITS: [&Limit; 25] = [
     &CORE_INSTANCES,
-    &MEMORIES,
     &TABLES,
+    &MEMORIES,
     &COMPONENT_INSTANCES,
     &DEFINITIONS,
     &HOST_BYTES,

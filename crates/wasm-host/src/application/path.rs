@@ -208,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn so_many_links_are_followed() {
+        let folder = tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::write(root.join("0"), "").unwrap();
+        for link in 1..=41 {
+            symlink((link - 1).to_string(), root.join(link.to_string())).unwrap();
+        }
+        assert_eq!(Trace::of(&root.join("40")).unwrap().path, root.join("0"));
+        let error = Trace::of(&root.join("41")).unwrap_err();
+        assert!(error.to_string().contains("too many links"), "{error}");
+    }
+
+    #[test]
     fn every_folder_on_the_way_counts() {
         let folder = tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();

@@ -16,7 +16,7 @@ use super::separation::Separation;
 pub(super) const MANIFEST_NAME: &str = "Component.toml";
 
 /// Deeper than any application is laid out.
-pub(super) const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
 /// components in a folder each are an application.

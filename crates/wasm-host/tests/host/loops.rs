@@ -60,7 +60,10 @@ async fn a_ping_pong_without_end_ends_at_the_hop_limit() {
         let mut events = host.events();
         let ball = ComponentMessage::new(demo("ping"), demo("pong"), "ball");
         host.services().router.send(&ping, ball).await.unwrap();
-        host.drain(SECOND).await.unwrap();
+        // Time would not pass while they are busy, and a drain without a limit not end.
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
         for name in ["ping", "pong"] {
             let status = host.component(&demo(name)).await.unwrap();
             assert_eq!(status.handled, games * 32, "{name}");

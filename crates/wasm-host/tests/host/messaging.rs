@@ -204,6 +204,37 @@ async fn an_answer_without_room_is_replaced_by_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_answer_needs_room_in_the_host() {
+    let host = host_with(HostLimits::default().with_queued_bytes(1_000));
+    host.load(component("asker", CALLBACK)).await.unwrap();
+    host.load(component("echo", ECHO)).await.unwrap();
+    for (bytes, arrives) in [(4_096, true), (4_097, false)] {
+        let text = format!("demo/echo/main {}", "x".repeat(bytes));
+        told(&host, "asker", &text).await;
+        let callback = last_callback(&host, "asker").await;
+        assert_eq!(callback.ends_with("xxx"), arrives, "{bytes}");
+        let refused = callback.contains("the host has no room for the answer");
+        assert_ne!(refused, arrives, "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_dead_letters_are_kept() {
+    for (letters, bytes, kept) in [(2, 1 << 20, 2), (100, 1_500, 2), (100, 1 << 20, 5)] {
+        let host = host_with(HostLimits::default().with_dead_letters(letters, bytes));
+        host.load(component("sleeper", SLEEPER)).await.unwrap();
+        for _ in 0..6 {
+            let nap = format!("500{}", " ".repeat(400));
+            host.send(&demo("sleeper"), nap).unwrap();
+        }
+        // The first one is being handled.
+        sleep(Duration::from_millis(100)).await;
+        host.unload(&demo("sleeper")).await.unwrap();
+        assert_eq!(host.dead_letters().len(), kept, "{letters} of {bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_has_so_many_open_requests_at_the_most() {
     let host = host_with(HostLimits::default().with_open_requests(2));
     host.load(component("asker", CALLBACK)).await.unwrap();

@@ -171,6 +171,25 @@ async fn many_denials_do_not_drive_other_events_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_many_different_denials_are_told_in_a_second() {
+    let tried = permitted("tried", SENDER, Permissions::default());
+    let host = load(&[tried]).await;
+    let mut events = host.events();
+    for number in 0..100 {
+        let asked = ask(&host, "tried", &format!("demo/t{number}/main hi")).await;
+        asked.unwrap_err();
+    }
+    assert_eq!(denied_events(&mut events).await.len(), 16);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::task::yield_now().await;
+    let later = events.try_next().unwrap();
+    assert_eq!(
+        later.to_string(),
+        "demo/tried/main was denied 84 more times"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_that_is_unloaded_hides_no_denial() {
     let tried = permitted("tried", SENDER, Permissions::default());
     let host = load(&[tried]).await;

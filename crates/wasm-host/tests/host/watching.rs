@@ -14,9 +14,12 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use wasm_core::Permissions;
+use wasm_host::HostLimits;
 use wasm_testkit::wasm_fixtures::{CALLBACK, COUNTER, ECHO, GUEST_ERROR, SENDER, TRAP};
 
-use crate::support::{SECOND, ask, component, demo, last_callback, load, restarted, told};
+use crate::support::{
+    SECOND, ask, component, demo, host_with, last_callback, load, restarted, told,
+};
 
 /// Runs on this thread alone, where a test's own recorder and subscriber count.
 fn run(test: impl Future<Output = ()>) {
@@ -166,6 +169,26 @@ fn a_reader_of_events_that_does_not_read_stops_nothing() {
         // One is of the component that failed.
         assert!(missed + handled > ASKED, "{missed} {handled}");
         assert!(matches!(last, Some(wasm_host::Event::Stopped)), "{last:?}");
+    });
+}
+
+#[test]
+fn events_that_nobody_reads_take_so_many_bytes() {
+    run(async {
+        let host = host_with(HostLimits::default().with_event_bytes(4_000));
+        let mut late = host.events();
+        host.load(component("echo", ECHO)).await.unwrap();
+        for _ in 0..100 {
+            assert_eq!(told(&host, "echo", "x").await, "x");
+        }
+        let (mut missed, mut kept) = (0, 0);
+        while let Some(event) = late.try_next() {
+            match event {
+                wasm_host::Event::Missed(events) => missed += events,
+                _ => kept += 1,
+            }
+        }
+        assert!(missed > 50 && kept > 1, "{missed} {kept}");
     });
 }
 

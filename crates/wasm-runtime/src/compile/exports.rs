@@ -128,3 +128,26 @@ pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<Stri
     names.sort_unstable();
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_type_is_shown_in_part() {
+        let fields = "u8 ".repeat(1000);
+        let text = format!("(component (import \"f\" (func (param \"p\" (tuple {fields})))))");
+        let engine = Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let ty = component.component_type();
+        let Some((_, import)) = ty.imports(&engine).next() else {
+            panic!("it imports a function");
+        };
+        let ComponentItem::ComponentFunc(function) = import.ty else {
+            panic!("{:?}", import.ty);
+        };
+        let said = check_arguments(&function, &[Val::U8(1)]).unwrap_err();
+        let (shown, _) = said.split_once('…').unwrap();
+        assert_eq!(shown.chars().count(), "takes ".len() + 500);
+    }
+}

@@ -218,10 +218,10 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::{Read, Seek};
+    use std::io::{BufRead, BufReader, Read, Seek};
     use std::net::{TcpStream, UdpSocket};
     use std::os::unix::net::UnixStream;
-    use std::process::{Command, id};
+    use std::process::{Command, Stdio, id};
     use std::thread;
 
     use super::*;
@@ -269,20 +269,41 @@ mod tests {
     fn a_confined_process_can_start_threads_and_nothing_else() {
         if std::env::var_os(CONFINED).is_some() {
             println!("possible: {:?}", attempts());
+            // Looked at from outside until then.
+            let _ = io::stdin().read_line(&mut String::new());
             return;
         }
         let test =
             "compiler::sandbox::tests::a_confined_process_can_start_threads_and_nothing_else";
-        let output = Command::new(std::env::current_exe().unwrap())
+        let mut confined = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(CONFINED, id().to_string())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            said.contains("possible: [\"wait in a thread\"]"),
-            "{said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let mut said = BufReader::new(confined.stdout.take().unwrap()).lines();
+        let possible = said.find_map(|line| {
+            let line = line.unwrap();
+            line.split_once("possible: ")
+                .map(|(_, what)| what.to_owned())
+        });
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", confined.id()));
+        drop(confined.stdin.take());
+        confined.wait().unwrap();
+        assert_eq!(possible.as_deref(), Some("[\"wait in a thread\"]"));
+        let open_files: Vec<String> = limits
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.strip_prefix("Max open files"))
+            .map(|limits| {
+                limits
+                    .split_whitespace()
+                    .take(2)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(open_files, ["16 16"]);
     }
 }

@@ -9,9 +9,6 @@ use wasmtime::{Error, WasmBacktrace};
 
 use wasm_core::WasmFrame;
 
-/// What a frame keeps of a name, see [`WasmFrame::new`].
-const NAME_BYTES: usize = 256;
-
 /// A longer name is not demangled but cut: those of deeply generic code reach a few KiB.
 const MAX_MANGLED_BYTES: usize = 4 << 10;
 
@@ -64,7 +61,7 @@ fn cpp(name: &str) -> Option<String> {
 }
 
 fn cut(name: &str) -> String {
-    name[..name.floor_char_boundary(NAME_BYTES)].to_owned()
+    name[..name.floor_char_boundary(WasmFrame::MAX_NAME_BYTES)].to_owned()
 }
 
 /// Takes the first bytes of what is printed and ends the printing there.
@@ -74,13 +71,13 @@ struct Beginning(String);
 impl Beginning {
     fn is_full(&self) -> bool {
         // A character that does not fit any more has at most four bytes.
-        self.0.len() + 4 > NAME_BYTES
+        self.0.len() + 4 > WasmFrame::MAX_NAME_BYTES
     }
 }
 
 impl Write for Beginning {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let left = NAME_BYTES - self.0.len();
+        let left = WasmFrame::MAX_NAME_BYTES - self.0.len();
         let taken = &text[..text.floor_char_boundary(left)];
         self.0.push_str(taken);
         if taken.len() == text.len() {
@@ -138,7 +135,7 @@ mod tests {
         }
         for name in [rust, cpp] {
             let text = demangled(&name);
-            assert!(text.len() <= NAME_BYTES, "{} bytes: {text}", text.len());
+            assert!(text.len() <= 256, "{} bytes: {text}", text.len());
             assert!(!text.is_empty());
         }
     }
@@ -147,7 +144,7 @@ mod tests {
     fn long_names_are_cut() {
         for name in ["é".repeat(50_000), format!("_ZN{}", "1a".repeat(50_000))] {
             assert_eq!(demangled(&name), cut(&name));
-            assert_eq!(cut(&name).len(), NAME_BYTES);
+            assert_eq!(cut(&name).len(), 256);
         }
         let long = "x".repeat(3_000);
         let rust = format!("_RNvC3foo3000{long}");
@@ -159,8 +156,26 @@ mod tests {
         let cpp = format!("_Z3000{long}v");
         assert!(demangled(&cpp).starts_with("xxx"), "{}", demangled(&cpp));
         for name in [rust, cpp] {
-            assert!(demangled(&name).len() <= NAME_BYTES);
+            assert!(demangled(&name).len() <= 256);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_not_parsed() {
+        let long = format!("_RNvC3foo5000{}", "x".repeat(5_000));
+        assert_eq!(demangled(&long), long[..256]);
+        let shorter = format!("_RNvC3foo4000{}", "x".repeat(4_000));
+        assert!(demangled(&shorter).starts_with("foo::xxx"));
+    }
+
+    #[test]
+    fn a_name_that_nests_too_deeply_is_not_demangled() {
+        let pointers = |depth| format!("_Z1f{}i", "P".repeat(depth));
+        assert_eq!(
+            demangled(&pointers(10)),
+            format!("f(int{})", "*".repeat(10))
+        );
+        assert_eq!(demangled(&pointers(100)), pointers(100));
     }
 
     fn in_base_62(number: usize) -> String {

@@ -3,18 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
+use crate::survey::{CORE_INSTANCES, MEMORIES, TABLES};
+
 /// What a table element takes: wasmtime keeps one pointer for each.
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
-
-/// Twice and more what the largest components of known toolchains have (a Python
-/// component: 110 instances, 12 tables). Each costs host memory that no limit of
-/// the guest's own memory covers.
-pub(crate) const MAX_CORE_INSTANCES: usize = 256;
-pub(crate) const MAX_TABLES: usize = 64;
-
-/// Known toolchains need two. Each reserves over 4 GiB of address space, however
-/// little of it is used.
-pub(crate) const MAX_MEMORIES: usize = 8;
 
 /// Handles to resources, its own and the host's, that a component may hold at once.
 pub(crate) const MAX_HANDLES: usize = 4096;
@@ -131,15 +123,15 @@ impl ResourceLimiter for WasmResourceLimiter {
     }
 
     fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
+        CORE_INSTANCES.most()
     }
 
     fn tables(&self) -> usize {
-        MAX_TABLES
+        TABLES.most()
     }
 
     fn memories(&self) -> usize {
-        MAX_MEMORIES
+        MEMORIES.most()
     }
 }
 

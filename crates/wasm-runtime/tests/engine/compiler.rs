@@ -169,6 +169,25 @@ async fn a_compiler_that_is_none_is_named() {
     );
 }
 
+/// Whatever it says, and in however many words.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_compiler_is_listened_to_for_so_long() {
+    let talks = |script: &str| {
+        let shell = CompilerProcess::new("sh").with_argument("-c");
+        engine_of(shell.with_argument(script))
+    };
+    let little = "head -c 60000 /dev/zero | tr '\\0' x >&2; exit 3";
+    let said = failure(&talks(little)).await;
+    let (status, said) = said.split_once(": 3): ").unwrap();
+    assert!(status.ends_with("exit status"), "{status}");
+    assert_eq!(said, format!("{}…", "x".repeat(500)));
+    // What it says then is not waited for.
+    let much = "head -c 70000 /dev/zero | tr '\\0' x >&2; sleep 10; exit 3";
+    let said = failure(&talks(much)).await;
+    assert!(said.contains("SIGKILL"), "{said}");
+}
+
 /// As a user who types its name finds out.
 #[test]
 fn a_compiler_without_an_engine_says_what_it_is_for() {

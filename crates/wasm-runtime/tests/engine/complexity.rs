@@ -319,6 +319,21 @@ async fn what_is_never_instantiated_is_compiled_nevertheless() {
             "functions",
         ),
         (levels, "levels of components in components"),
+        (
+            format!("(core module {})", "(data \"\")".repeat(70_000)).repeat(2),
+            "data segments",
+        ),
+        (
+            format!("(core module (func $f) {})", "(elem func $f)".repeat(1_025)),
+            "element segments",
+        ),
+        (
+            format!(
+                "(core module {})",
+                "(import \"\" \"\" (func))".repeat(66_000)
+            ),
+            "imports and exports of core modules",
+        ),
     ] {
         assert_eq!(excess_of(&format!("(component {items})")).await.0, what);
     }

@@ -201,6 +201,15 @@ async fn one_large_string_of_wasi_http_is_charged_at_once() {
 }
 
 #[tokio::test]
+async fn fields_of_wasi_http_have_so_many_bytes() {
+    let engine = engine();
+    let remote = Remote::load(&engine, "http", []).await;
+    assert_eq!(remote.http(0, 4_000).await.unwrap(), 0);
+    let refused = remote.http(0, 4_096).await;
+    assert_ne!(refused.as_ref().ok(), Some(&0), "{refused:?}");
+}
+
+#[tokio::test]
 async fn listings_come_in_pages_and_each_is_charged() {
     let house = tempdir().unwrap();
     for number in 0..3000 {

@@ -19,11 +19,42 @@ use wasm_fixtures::{
 use wasm_runtime::WasmtimeEngine;
 
 use crate::support::{
-    Stuck, all_permissions, ask, config, engine, engine_with, fuelled, load, message, send, timed,
-    try_load, with_memory, within,
+    Stuck, all_permissions, ask, config, engine, engine_with, fuelled, id, load, message, send,
+    timed, try_load, with_memory, within,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
+
+/// Makes resources of its own and keeps a handle to each.
+#[tokio::test]
+async fn a_component_holds_so_many_handles() {
+    let text = r#"(component
+        (type $thing (resource (rep i32)))
+        (core func $new (canon resource.new $thing))
+        (core module $m
+            (import "" "new" (func $new (param i32) (result i32)))
+            (func (export "make") (param $left i32)
+                (loop $more
+                    (drop (call $new (i32.const 1)))
+                    (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                    (br_if $more (local.get $left)))))
+        (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+        (func (export "make") (param "left" u32) (canon lift (core func $i "make"))))"#;
+    let engine = engine();
+    let id = id("demo/handles/main");
+    let wasm = wat::parse_str(text).unwrap();
+    let loading = engine.load_component(&id, wasm.into(), config());
+    let handle = loading.await.unwrap();
+    let make = async |count| {
+        engine
+            .call_export(&handle, "make", &[Val::U32(count)])
+            .await
+    };
+    make(4_000).await.unwrap();
+    let error = make(200).await.unwrap_err();
+    assert!(matches!(error, WasmError::Trapped { .. }), "{error:?}");
+    assert!(error.to_string().contains("handle"), "{error}");
+}
 
 /// A component that is called all along from a task of its own, and that would
 /// notice anything that happened to it: each of its answers is the next number.

@@ -547,3 +547,52 @@ impl Probe<'_> {
 fn primitive(ty: PrimitiveValType) -> Option<ComponentValType> {
     Some(ComponentValType::Primitive(ty))
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Component;
+
+    use super::*;
+
+    /// A function that takes a tuple of so many numbers.
+    fn function(engine: &Engine, numbers: usize) -> ComponentFunc {
+        let numbers = "u8 ".repeat(numbers);
+        let text = format!("(component (import \"f\" (func (param \"p\" (tuple {numbers})))))");
+        let component = Component::new(engine, wat::parse_str(text).unwrap()).unwrap();
+        let ty = component.component_type();
+        let import = ty.imports(engine).next().map(|(_, import)| import.ty);
+        match import {
+            Some(ComponentItem::ComponentFunc(function)) => function,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_type_that_is_asked_about_has_so_many_parts() {
+        let engine = Engine::default();
+        for (numbers, fits) in [(999, true), (1000, false)] {
+            let resources = resources_of(&function(&engine, numbers));
+            assert_eq!(resources, fits.then(Vec::new), "{numbers}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_about_at_once_has_so_many_parts() {
+        let engine = Engine::default();
+        let function = function(&engine, 900);
+        let names: Vec<_> = (0..56).map(|number| format!("f{number}")).collect();
+        let items: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(import, name)| Item {
+                import,
+                name,
+                member: None,
+                need: Need::Function(function.clone()),
+                uses: Some(Vec::new()),
+            })
+            .collect();
+        assert!(of(&items, 0..55, &engine).is_some());
+        assert_eq!(of(&items, 0..56, &engine), None);
+    }
+}

@@ -353,7 +353,44 @@ fn words(text: &str) -> impl Iterator<Item = (&str, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::component::Component;
+
     use super::*;
+
+    /// Names that are known of an imported interface of these types.
+    fn names(types: &[(&str, String)]) -> Vec<String> {
+        let exports: String = types
+            .iter()
+            .map(|(name, ty)| {
+                format!("(type $'{name} ({ty})) (export \"{name}\" (type (eq $'{name})))")
+            })
+            .collect();
+        let text = format!("(component (import \"i\" (instance {exports})))");
+        let engine = Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let ty = component.component_type();
+        let Some((_, import)) = ty.imports(&engine).next() else {
+            panic!("it imports an interface");
+        };
+        let words = Words::new(&engine, &import.ty, |_| None);
+        words.names.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn so_many_small_types_have_names() {
+        let record = |fields| -> String {
+            let fields = (0..fields).map(|field| format!("(field \"f{field}\" u8)"));
+            format!("record {}", fields.collect::<String>())
+        };
+        let types = [("small", record(199)), ("large", record(200))];
+        assert_eq!(names(&types), ["small"]);
+        let many: Vec<_> = (0..510).map(|number| format!("t{number}")).collect();
+        let many: Vec<_> = many
+            .iter()
+            .map(|name| (name.as_str(), "enum \"a\"".to_owned()))
+            .collect();
+        assert_eq!(names(&many).len(), 500);
+    }
 
     #[test]
     fn the_contract_is_read() {
