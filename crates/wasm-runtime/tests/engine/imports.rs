@@ -398,7 +398,9 @@ async fn what_comes_after_thousands_of_items_is_not_examined() {
     );
     let bytes = Bytes::from(wat::parse_str(format!("(component {imports})")).unwrap());
     let id = id("demo/importer/main");
-    let audit = within(engine.audit_imports(&id, bytes)).await.unwrap();
+    let audit = within(engine.audit_imports(&id, bytes, &none()))
+        .await
+        .unwrap();
     assert_eq!(audit.examined, Some(1));
     assert_eq!(audit.unmet, [missing("acme:db/many@1.0.0")]);
 }
