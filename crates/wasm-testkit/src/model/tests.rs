@@ -445,6 +445,46 @@ async fn what_a_fixture_says_of_itself_and_its_message() {
 }
 
 #[tokio::test]
+async fn a_component_of_ones_own_does_what_its_test_says() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watched = Arc::clone(&seen);
+    let own = id("demo/own/main");
+    let engine = engine().with(&own, move |message| {
+        lock(&watched).push(message.clone());
+        match message.payload.as_bytes() {
+            b"nothing" => Ok(None),
+            b"no" => Err(GuestError::Timeout),
+            b"much" => Ok(Some(vec![0; 1 << 20].into())),
+            b"panic" => panic!("as asked"),
+            _ => Ok(Some("yes".into())),
+        }
+    });
+    let small = with_memory(512 << 10);
+    let handle = engine.load_component(&own, Bytes::new(), small.clone());
+    let handle = handle.await.unwrap();
+    assert_eq!(ask(&engine, &handle, "?").await, "yes");
+    assert_eq!(lock(&seen)[0], message(&handle, "?"));
+    assert_eq!(send(&engine, &handle, "nothing").await.unwrap(), None);
+    assert_eq!(engine.health(&handle).await.unwrap(), HealthStatus::Healthy);
+    let error = send(&engine, &handle, "no").await.unwrap_err();
+    assert!(error.is_guest_error(), "{error}");
+    assert_eq!(usage(&engine, &handle).await.state, ComponentState::Ready);
+    let error = send(&engine, &handle, "much").await.unwrap_err();
+    assert!(error.is_limit_error(), "{error}");
+    engine.restart_component(&handle).await.unwrap();
+    let error = send(&engine, &handle, "panic").await.unwrap_err();
+    assert!(
+        matches!(&error, WasmError::Trapped { trap: Trap::HostPanic(text), .. }
+            if text == "as asked"),
+        "{error}"
+    );
+    // Others are what their bytes say.
+    let other = engine.load_component(&id("demo/other/main"), Bytes::new(), small);
+    let error = other.await.unwrap_err();
+    assert!(error.is_load_error(), "{error}");
+}
+
+#[tokio::test]
 async fn an_error_of_the_guest_keeps_it_ready() {
     let engine = engine();
     let handle = load(&engine, GUEST_ERROR, config()).await;
