@@ -44,7 +44,7 @@ impl From<Range<usize>> for Times {
         match range.end.checked_sub(1) {
             Some(most) => (range.start..=most).into(),
             // As empty as the range is.
-            None => (1..=0).into(),
+            None => Self { least: 1, most: 0 },
         }
     }
 }
@@ -120,12 +120,14 @@ pub struct Expectation {
     pub(super) behaviour: Behaviour,
 }
 
+type Answer = dyn FnMut(Call) + Send;
+
 /// What becomes of a call.
 #[derive(Clone)]
 pub(super) struct Behaviour {
     delay: Duration,
     /// None of a call that hangs.
-    answer: Option<Arc<Mutex<dyn FnMut(Call) + Send>>>,
+    answer: Option<Arc<Mutex<Answer>>>,
 }
 
 impl Behaviour {

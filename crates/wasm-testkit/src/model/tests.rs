@@ -479,8 +479,9 @@ async fn a_component_of_ones_own_does_what_its_test_says() {
         "{error}"
     );
     // Others are what their bytes say.
-    let other = engine.load_component(&id("demo/other/main"), Bytes::new(), small);
-    let error = other.await.unwrap_err();
+    let other = id("demo/other/main");
+    let loaded = engine.load_component(&other, Bytes::new(), small);
+    let error = loaded.await.unwrap_err();
     assert!(error.is_load_error(), "{error}");
 }
 
