@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 
 use wasm_core::{
-    CorrelationId, GuestError, MemoryStorage, MessageRouter, MessagingError, Permissions,
+    CorrelationId, GuestError, LifecycleError, MemoryStorage, MessageRouter, MessagingError,
+    Permissions,
 };
 use wasm_fixtures::{
-    CALLBACK, COUNTER, DIRECTORY, Fixture, OnInitialize, PING_PONG_LOOP, SENDER, SPIN, STORE,
-    TRAP_EVERY_THIRD,
+    CALLBACK, COUNTER, DIRECTORY, Fixture, INIT_ONCE, OnInitialize, PING_PONG_LOOP,
+    RECURSE_THEN_HOSTCALL, SENDER, SLEEPER, SPIN, STORE, TRAP_EVERY_THIRD,
 };
 
 use super::*;
@@ -252,6 +253,51 @@ async fn a_loop_consumes_a_unit_of_fuel_in_a_nanosecond() {
             } if out_of_fuel => assert_eq!(fuel_consumed, consumed),
             error => panic!("{fuel:?}: {error:?}"),
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_at_the_deadline_comes_too_late() {
+    let engine = engine();
+    let timed = limited(2 << 20, Duration::from_millis(100), None);
+    let sleeper = load(&engine, SLEEPER, timed).await;
+    assert_eq!(ask(&engine, &sleeper, "99").await, "awake");
+    let error = send(&engine, &sleeper, "100").await.unwrap_err();
+    assert!(matches!(error, WasmError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_stack_holds_10_000_levels() {
+    let engine = engine();
+    let deep = load(&engine, RECURSE_THEN_HOSTCALL, config()).await;
+    assert_eq!(ask(&engine, &deep, "10000").await, "back");
+    let error = send(&engine, &deep, "10001").await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            WasmError::Trapped {
+                trap: Trap::StackOverflow,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_initialize_may_not_store_fails_the_load() {
+    let storage = Arc::new(MemoryStorage::new());
+    let engine = ModelEngine::new(HostServices::default().with_storage(storage));
+    let mut too_small = permitted();
+    too_small.permissions.storage = Some(4);
+    for (config, case) in [(config(), "io-error"), (too_small, "quota-exceeded")] {
+        let error = try_load(&engine, INIT_ONCE, config).await.unwrap_err();
+        assert!(
+            matches!(&error, WasmError::InitializationFailed {
+                error: LifecycleError::InitializationFailed(text), ..
+            } if text == case),
+            "{error}"
+        );
     }
 }
 
