@@ -3,7 +3,7 @@
 //!
 //! | in place of | use |
 //! |---|---|
-//! | [`RuntimeEngine`](wasm_core::RuntimeEngine), its answers given by the test | [`mock::pair`], [`mock::scripted`] |
+//! | [`RuntimeEngine`](wasm_core::RuntimeEngine), its answers given by the test | [`mock::scripted`], [`mock::unordered`], [`mock::pair`] |
 //! | [`RuntimeEngine`](wasm_core::RuntimeEngine), running the components of [`wasm_fixtures`] | [`ModelEngine`] |
 //! | an engine, router, storage or loader that never fails | [`Faulty`] |
 //! | [`ComponentLoader`](wasm_core::ComponentLoader) | [`MemoryLoader`] |
@@ -49,6 +49,7 @@ mod clock;
 #[cfg(feature = "prove")]
 pub mod conformance;
 mod directory;
+pub mod errors;
 mod faults;
 mod loader;
 mod lock;

@@ -22,13 +22,14 @@ use tokio::task::coop::{consume_budget, unconstrained};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentState, ComponentUsage, Defect, HealthStatus, HostServices, LIFECYCLE_INTERFACE,
-    MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine, Trap, Unmet, WasmError,
+    ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices,
+    LIFECYCLE_INTERFACE, MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine,
+    Trap, Unmet, WasmError,
 };
-use wasm_fixtures::{ALL, Behaviour, Lifecycle, Refusal};
+use wasm_fixtures::{ALL, Behaviour, ECHO, Lifecycle, Refusal};
 
 use self::call::{Detached, Run, Stop, bounded};
-use self::instance::{Guest, Instance};
+use self::instance::{Guest, Instance, OnOwnMessage};
 use crate::lock::lock;
 
 /// The size of the largest component that is accepted unless an engine is told
@@ -99,6 +100,8 @@ pub struct ModelEngine {
     max_component_bytes: u64,
     numbers: fn(u64) -> u64,
     services: HostServices,
+    /// What was written by tests.
+    own: HashMap<ComponentId, OnOwnMessage>,
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
 }
 
@@ -127,6 +130,7 @@ impl ModelEngine {
             max_component_bytes: MAX_COMPONENT_BYTES,
             numbers: |count| count,
             services,
+            own: HashMap::new(),
             slots: RwLock::default(),
         }
     }
@@ -154,6 +158,57 @@ impl ModelEngine {
         self
     }
 
+    /// Lets `on_message` be what a component does about a message: whatever is loaded as
+    /// `id` is it, whatever its bytes.
+    ///
+    /// The rest is that of [`ECHO`]: its other exports answer well, and memory and fuel
+    /// are needed for the message and its reply. An error is one of the guest's, and a
+    /// panic traps it as one of a host function does. All instances call the one closure,
+    /// so that what it remembers outlives them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use wasm_core::{
+    ///     ComponentConfig, ComponentId, ComponentMessage, GuestError, HostServices,
+    ///     ResourceLimits, RuntimeEngine,
+    /// };
+    /// use wasm_testkit::ModelEngine;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = ComponentId::new("demo", "doorman", "main")?;
+    /// let engine = ModelEngine::new(HostServices::default()).with(&id, |message| {
+    ///     match message.payload.as_bytes() {
+    ///         b"friend" => Ok(Some("welcome".into())),
+    ///         _ => Err(GuestError::RuntimeError("who goes there?".to_owned())),
+    ///     }
+    /// });
+    /// let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None)?;
+    /// let config = ComponentConfig::new(limits);
+    /// let doorman = engine.load_component(&id, "any bytes".into(), config).await?;
+    ///
+    /// let ask = |word| ComponentMessage::new(id.clone(), id.clone(), word);
+    /// let answer = engine.call_handle_message(&doorman, ask("friend")).await?;
+    /// assert_eq!(answer, Some("welcome".into()));
+    /// let error = engine.call_handle_message(&doorman, ask("foe")).await.unwrap_err();
+    /// assert!(error.is_guest_error());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with(
+        mut self,
+        id: &ComponentId,
+        on_message: impl Fn(&ComponentMessage) -> Result<Option<MessagePayload>, GuestError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.own.insert(id.clone(), Arc::new(on_message));
+        self
+    }
+
     /// What an engine does before it runs any of the component; `None` is one that
     /// takes no messages.
     fn validate(
@@ -167,6 +222,10 @@ impl ModelEngine {
             component: id.clone(),
             source,
         })?;
+        let bytes = match self.own.contains_key(id) {
+            true => ECHO.wasm,
+            false => bytes,
+        };
         let invalid = |defect| WasmError::invalid_component(id, defect);
         let (length, limit) = (bytes.len() as u64, self.max_component_bytes);
         if length > limit {
@@ -577,6 +636,7 @@ impl RuntimeEngine for ModelEngine {
             // Who may log is all there is to see: what is logged goes nowhere.
             calls: wasm_core::guest::Guest::new(handle.clone(), config, services, ()),
             lifecycle,
+            own: self.own.get(id).cloned(),
             usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Busy))),
         });
         let instance = slot.start().await?;

@@ -10,7 +10,7 @@ use wasm_core::{
 };
 use wasm_testkit::mock::{self, Expectation};
 use wasm_testkit::wasm_fixtures::{ECHO, Fixture, GUEST_ERROR, SPIN, TRAP_EVERY_THIRD};
-use wasm_testkit::{Fault, Faulty, Method, ModelEngine};
+use wasm_testkit::{Fault, Faulty, Method, ModelEngine, errors};
 
 fn id(name: &str) -> ComponentId {
     ComponentId::new("demo", name, "main").unwrap()
@@ -21,13 +21,7 @@ fn worker(number: u64) -> ComponentHandle {
 }
 
 fn timeout() -> WasmError {
-    WasmError::Timeout {
-        component: id("worker"),
-        export: "handle-message".into(),
-        limit: Duration::from_millis(100),
-        fuel_consumed: 0,
-        frames: [].into(),
-    }
+    errors::timeout(&id("worker"), Duration::from_millis(100))
 }
 
 fn pool<E: RuntimeEngine>(
@@ -48,18 +42,18 @@ async fn work_goes_to_the_worker_that_has_the_least_to_do() {
         tokio::spawn(async move { pool.submit(work).await })
     };
     let first = submit("first");
-    let (to, message, answer_first) = calls.next_call().await.unwrap().expect_message();
+    let (to, message, answer_first) = calls.next_call().await.expect_message();
     assert_eq!((to, message.payload), (worker(1), "first".into()));
 
     let second = submit("second");
-    let (to, _, answer_second) = calls.next_call().await.unwrap().expect_message();
+    let (to, _, answer_second) = calls.next_call().await.expect_message();
     assert_eq!(to, worker(2));
     answer_second.ok(Some("done".into()));
     assert_eq!(second.await.unwrap().unwrap(), Some("done".into()));
 
     // The first is still at it.
     let third = submit("third");
-    let (to, _, answer_third) = calls.next_call().await.unwrap().expect_message();
+    let (to, _, answer_third) = calls.next_call().await.expect_message();
     assert_eq!(to, worker(2));
 
     // Until nobody waits for it any more.
@@ -67,7 +61,7 @@ async fn work_goes_to_the_worker_that_has_the_least_to_do() {
     assert!(first.await.unwrap_err().is_cancelled());
     assert!(answer_first.is_cancelled());
     let fourth = submit("fourth");
-    let (to, _, answer_fourth) = calls.next_call().await.unwrap().expect_message();
+    let (to, _, answer_fourth) = calls.next_call().await.expect_message();
     assert_eq!(to, worker(1));
     answer_third.ok(None);
     answer_fourth.ok(None);
@@ -80,7 +74,7 @@ async fn work_that_fails_a_worker_is_not_tried_on_another() {
     let (engine, script) = mock::scripted([
         Expectation::message()
             .to(&worker(1))
-            .with("work")
+            .payload("work")
             .answers(Err(timeout())),
         Expectation::restart().to(&worker(1)).answers(Ok(())),
     ]);
@@ -95,20 +89,61 @@ async fn work_that_fails_a_worker_is_not_tried_on_another() {
 
 #[tokio::test]
 async fn work_that_a_failed_worker_never_saw_is_tried_again() {
-    let failed = WasmError::ComponentFailed {
-        component: id("worker"),
-        source: Arc::new(timeout()),
-    };
+    let failed = errors::component_failed(&id("worker"), timeout());
     let (engine, script) = mock::scripted([
         Expectation::message().to(&worker(1)).answers(Err(failed)),
         Expectation::restart().to(&worker(1)).answers(Ok(())),
         Expectation::message()
             .to(&worker(1))
-            .with("work")
+            .payload("work")
             .answers(Ok(Some("done".into()))),
     ]);
     let pool = pool(engine, [worker(1)]);
     assert_eq!(pool.submit("work").await.unwrap(), Some("done".into()));
+    script.verify();
+}
+
+#[tokio::test]
+async fn work_is_tried_three_times_and_its_worker_restarted_each_time() {
+    let failed = errors::component_failed(&id("worker"), timeout());
+    let (engine, script) = mock::unordered([
+        Expectation::message()
+            .times(3)
+            .sender(&id("pool"))
+            .payload("work")
+            .answers(Err(failed)),
+        Expectation::restart().times(3).answers(Ok(())),
+        Expectation::unload().never(),
+    ]);
+    let pool = pool(engine, [worker(1)]);
+    let error = pool.submit("work").await.unwrap_err();
+    assert!(
+        matches!(error, PoolError::Work(WasmError::ComponentFailed { .. })),
+        "{error:?}"
+    );
+    script.verify();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_hangs_holds_up_no_other_work() {
+    let (engine, script) = mock::unordered([
+        Expectation::message().to(&worker(1)).hangs(),
+        Expectation::message()
+            .to(&worker(2))
+            .times(3)
+            .delay(Duration::from_secs(1))
+            .answers_with(|(_, message)| Ok(Some(message.payload))),
+    ]);
+    let pool = pool(engine, [worker(1), worker(2)]);
+    let hanging = tokio::spawn({
+        let pool = Arc::clone(&pool);
+        async move { pool.submit("forever").await }
+    });
+    tokio::task::yield_now().await;
+    for work in ["one", "two", "three"] {
+        assert_eq!(pool.submit(work).await.unwrap(), Some(work.into()));
+    }
+    assert!(!hanging.is_finished());
     script.verify();
 }
 
@@ -164,6 +199,32 @@ async fn a_worker_that_says_no_is_not_restarted() {
         "{error:?}"
     );
     assert_eq!(engine.usage(&worker).await.unwrap().restarts, 0);
+}
+
+#[tokio::test]
+async fn work_is_done_by_a_component_of_the_test() {
+    let id = id("clerk");
+    let engine = ModelEngine::new(HostServices::default()).with(&id, |message| {
+        match message.payload.as_bytes() {
+            b"file this" => Ok(Some("filed".into())),
+            other => panic!("nobody told me how to do {other:?}"),
+        }
+    });
+    let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+    let loading = engine.load_component(&id, "a clerk".into(), ComponentConfig::new(limits));
+    let clerk = loading.await.unwrap();
+    let pool = pool(engine, [clerk]);
+    for _ in 0..2 {
+        assert_eq!(
+            pool.submit("file this").await.unwrap(),
+            Some("filed".into())
+        );
+        let error = pool.submit("dance").await.unwrap_err();
+        assert!(
+            matches!(error, PoolError::Work(WasmError::Trapped { .. })),
+            "{error:?}"
+        );
+    }
 }
 
 // Faults: what the engine itself may do.

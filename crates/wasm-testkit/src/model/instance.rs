@@ -48,6 +48,8 @@ pub(super) struct Guest {
     pub(super) calls: wasm_core::guest::Guest,
     /// `None` for a component that takes no messages.
     pub(super) lifecycle: Option<Lifecycle>,
+    /// What it does about a message, if a test has written that.
+    pub(super) own: Option<OnOwnMessage>,
     pub(super) usage: Arc<Mutex<ComponentUsage>>,
 }
 
@@ -63,6 +65,9 @@ impl Guest {
 
 /// What a guest answers a message with.
 pub(super) type Answer = Result<Option<MessagePayload>, GuestError>;
+
+/// What a component that a test has written does about a message.
+pub(super) type OnOwnMessage = Arc<dyn Fn(&ComponentMessage) -> Answer + Send + Sync>;
 
 /// An instance of a fixture: what it remembers, and what its running call has left.
 pub(super) struct Instance {
@@ -153,6 +158,13 @@ impl Instance {
         message: ComponentMessage,
     ) -> Run<Answer> {
         self.receive(lifecycle, &message).await?;
+        if let Some(on_message) = self.guest.own.clone() {
+            let answer = on_message(&message);
+            if let Ok(Some(reply)) = &answer {
+                self.allocate(1, reply.len())?;
+            }
+            return Ok(answer);
+        }
         let payload = message.payload.clone().into_bytes();
         match lifecycle.message {
             OnMessage::Nothing => Ok(Ok(None)),
