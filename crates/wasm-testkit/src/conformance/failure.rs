@@ -188,6 +188,8 @@ async fn a_denied_growth_that_was_survived_fails_nothing<E: Engine + ?Sized>(lab
     for _ in 0..3 {
         assert_eq!(bench.ask(&handle, "").await, "8");
     }
+    // It has all the memory that it was not denied.
+    assert_eq!(bench.ask(&handle, "x".repeat(400_000)).await, "8");
     let usage = bench.usage(&handle).await;
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
 }

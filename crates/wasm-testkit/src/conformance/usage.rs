@@ -1,15 +1,25 @@
-use wasm_core::{ComponentState, WasmError};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use wasm_core::{
+    ComponentHandle, ComponentInfo, ComponentState, ComponentStorage, HealthStatus, MemoryStorage,
+    WasmError,
+};
 use wasm_fixtures::{
-    BAD_UTF8_RESULT, BIG_INITIAL_MEMORY, CALLBACK, COUNTER, ECHO, GROW, GROW_SURVIVES, GUEST_ERROR,
-    INIT_SENDS, MANY_MEMORIES, PAGE_BYTES, RECURSE_THEN_HOSTCALL, SENDER, SHUTDOWN_SENDS, SPIN,
-    SPIN_IN_HEALTH, SPIN_IN_SHUTDOWN, TRAP, TRAP_IN_CALLBACK,
+    BAD_UTF8_RESULT, BIG_INITIAL_MEMORY, BROADCAST_STORM, CALLBACK, COUNTER, DIRECTORY, ECHO, GROW,
+    GROW_SURVIVES, GUEST_ERROR, INIT_CONFIG, INIT_ONCE, INIT_SENDS, MANY_MEMORIES, PAGE_BYTES,
+    RECURSE_THEN_HOSTCALL, SENDER, SHUTDOWN_SENDS, SPIN, SPIN_IN_HEALTH, SPIN_IN_SHUTDOWN, STORE,
+    TRAP, TRAP_IN_CALLBACK,
 };
 
 use super::lab::{
-    KIB, SHORT, all_permissions, config, fuelled, not_found, permitted, timed, until, with_memory,
+    KIB, SHORT, all_permissions, config, fuelled, id, not_found, permitted, timed, until,
+    with_memory,
 };
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
+use crate::MemoryDirectory;
 use crate::suite::{Case, cases};
 
 pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
@@ -35,6 +45,9 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "Memories and tables now, in bytes; 0 while it is failed." => [
             memory_is_what_the_instance_has,
             memory_grows_with_the_guest,
+            tables_are_part_of_the_memory,
+            what_a_guest_is_handed_takes_memory,
+            what_a_guest_keeps_takes_memory,
         ],
         "The most that `memory_bytes` has been." => [
             the_peak_stays,
@@ -143,13 +156,103 @@ async fn memory_is_what_the_instance_has<E: Engine + ?Sized>(lab: Lab<E>) {
 async fn memory_grows_with_the_guest<E: Engine + ?Sized>(lab: Lab<E>) {
     let bench = lab.bench();
     let echo = bench.load(ECHO, config()).await;
-    bench.ask(&echo, "x".repeat(100_000)).await;
-    let usage = bench.usage(&echo).await;
-    assert!(usage.memory_bytes >= 100_000, "{usage:?}");
+    for length in [100_000, 300_000] {
+        bench.ask(&echo, "x".repeat(length)).await;
+        let usage = bench.usage(&echo).await;
+        assert!(usage.memory_bytes >= length as u64, "{usage:?}");
+    }
+    // What is freed after a call is there for the next.
+    let grown = bench.usage(&echo).await.memory_bytes;
+    for _ in 0..10 {
+        bench.ask(&echo, "x".repeat(300_000)).await;
+    }
+    assert_eq!(bench.usage(&echo).await.memory_bytes, grown);
     let grown = bench.load(GROW_SURVIVES, with_memory(512 * KIB)).await;
     bench.ask(&grown, "").await;
     let usage = bench.usage(&grown).await;
     assert_eq!(usage.memory_bytes, 512 * KIB);
+}
+
+async fn tables_are_part_of_the_memory<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench_with(GatedRouter::open().services());
+    // A host function that takes more than numbers is called through a table.
+    for fixture in [
+        INIT_SENDS,
+        INIT_ONCE,
+        STORE,
+        CALLBACK,
+        SENDER,
+        SHUTDOWN_SENDS,
+    ] {
+        let handle = bench.load(fixture, permitted()).await;
+        let bytes = bench.usage(&handle).await.memory_bytes;
+        assert!(bytes > PAGE_BYTES, "{}: {bytes} bytes", fixture.name);
+    }
+    let without = bench.load(ECHO, permitted()).await;
+    let bytes = bench.usage(&without).await.memory_bytes;
+    assert_eq!(bytes, PAGE_BYTES, "of a memory and no table");
+}
+
+async fn what_a_guest_is_handed_takes_memory<E: Engine + ?Sized>(lab: Lab<E>) {
+    let storage = Arc::new(MemoryStorage::new());
+    let directory = Arc::new(MemoryDirectory::new());
+    let services = GatedRouter::open().services();
+    let services = services.with_storage(storage.clone());
+    let bench = lab.bench_with(services.with_directory(directory.clone()));
+    let takes = async |handle: &ComponentHandle, least: usize| {
+        let bytes = bench.usage(handle).await.memory_bytes;
+        assert!(bytes >= least as u64, "{handle}: {bytes} of {least} bytes");
+    };
+
+    // 16 bytes for a pair of texts.
+    let variables = (0..10_000).fold(config(), |config, _| config.with_env("", ""));
+    let handle = bench.load(INIT_CONFIG, variables).await;
+    takes(&handle, 160_000).await;
+
+    // 8 bytes for a text, its own, and once more in the answer.
+    let store = bench.load(STORE, permitted()).await;
+    for n in 0..4_000 {
+        let key = format!("{n:04}");
+        let set = storage.set(store.id(), &key, Bytes::new(), u64::MAX);
+        assert_eq!(set.await, Ok(()), "the storage of the case");
+    }
+    assert_eq!(bench.ask(&store, "keys").await.len(), 20_000);
+    takes(&store, 32_000 + 16_000 + 20_000).await;
+
+    // 24 bytes for an id, its texts, and once more in the answer.
+    for n in 0..1_000 {
+        directory.insert(ComponentInfo {
+            id: id(&format!("many/components/{n:04}")),
+            name: String::new(),
+            version: String::new(),
+            health: HealthStatus::Unknown,
+        });
+    }
+    let asks = bench.load(DIRECTORY, permitted()).await;
+    assert!(bench.ask(&asks, "").await.len() > 20_000, "the ids listed");
+    takes(&asks, 24_000 + 18_000 + 20_000 + 4_096).await;
+
+    // The same for each recipient of a broadcast.
+    let storm = bench.load(BROADCAST_STORM, permitted()).await;
+    drop(bench.send(&storm, "").await);
+    takes(&storm, 240_000).await;
+}
+
+async fn what_a_guest_keeps_takes_memory<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let kept = vec![b'x'; 300_000];
+    let callback = bench.load(CALLBACK, permitted()).await;
+    if let Err(error) = bench.call_back(&callback, kept.clone()).await {
+        panic!("{error}");
+    }
+    let configured = config().with_config_data(kept);
+    let configured = bench.load(INIT_CONFIG, configured).await;
+    for handle in [callback, configured] {
+        // Whatever comes of it.
+        drop(bench.send(&handle, vec![b'x'; 500_000]).await);
+        let usage = bench.usage(&handle).await;
+        assert!(usage.memory_bytes >= 800_000, "{handle}: {usage:?}");
+    }
 }
 
 async fn the_peak_stays<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -194,6 +297,9 @@ async fn more_work_takes_more_fuel<E: Engine + ?Sized>(lab: Lab<E>) {
         );
         before = fuel;
     }
+    bench.ask(&handle, "2000").await;
+    let more = bench.usage(&handle).await.last_call_fuel - before;
+    assert!(more >= 2_000, "{more} for 1000 calls, each with its return");
 }
 
 async fn total_fuel_is_the_sum_of_all_calls<E: Engine + ?Sized>(lab: Lab<E>) {

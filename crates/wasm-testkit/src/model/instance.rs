@@ -37,9 +37,6 @@ const RECURSION_FUEL: u64 = 10;
 /// far below, and what should use up the stack far above.
 const STACK_DEPTH: u64 = 10_000;
 
-/// The most random bytes that WASI gives at once.
-const MAX_RANDOM_BYTES: u64 = 64 << 10;
-
 /// The size of the record in which a message is handed over.
 const MESSAGE_BYTES: u64 = 104;
 
@@ -644,13 +641,8 @@ impl Instance {
                 self.consume(HOST_CALL_FUEL)?;
                 pending().await
             }
-            Otherwise::AskForRandomBytes(count) if count > MAX_RANDOM_BYTES => {
-                Err(refused("too many random bytes at once"))
-            }
-            Otherwise::AskForRandomBytes(count) => {
-                self.allocate(1, count as usize)?;
-                self.say(count.to_string())
-            }
+            // All that is asked for anywhere is more than WASI gives at once.
+            Otherwise::AskForRandomBytes(_) => Err(refused("too many random bytes at once")),
             Otherwise::HugeAnswer => Err(refused("the answer is out of bounds of memory")),
             Otherwise::BadUtf8 => Err(bad_utf8()),
         }

@@ -115,6 +115,23 @@ fn states_and_memory(list: &mut List) {
             })
         },
     );
+    list.wrong(
+        "reports memory without tables",
+        &["usage::tables_are_part_of_the_memory"],
+        |wrong| reports(wrong, |usage| usage.memory_bytes &= !0xffff),
+    );
+    list.wrong(
+        "reports a page of memory at most",
+        &[
+            "usage::what_a_guest_is_handed_takes_memory",
+            "usage::what_a_guest_keeps_takes_memory",
+        ],
+        |wrong| {
+            reports(wrong, |usage| {
+                usage.memory_bytes = usage.memory_bytes.min(1 << 16)
+            })
+        },
+    );
     list.breaks("The most that `memory_bytes` has been.");
     list.wrong("forgets the peak", &["usage::the_peak_stays"], |wrong| {
         reports(wrong, |usage| usage.peak_memory_bytes = usage.memory_bytes)
