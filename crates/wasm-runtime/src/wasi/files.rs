@@ -6,14 +6,13 @@ pub(super) mod listing;
 mod node;
 mod streams;
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cap_primitives::ambient_authority;
-use cap_primitives::fs::{FileType, FileTypeExt, Metadata, MetadataExt, open_ambient_dir};
+use cap_primitives::fs::{FileType, FileTypeExt, Metadata, MetadataExt};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -59,23 +58,20 @@ impl Files {
         }
     }
 
-    /// Lets the guest see the folder `host` under the path `guest`.
+    /// Lets the guest see the folder `dir` under the path `guest`.
     pub(super) fn grant(
         &mut self,
         component: &ComponentId,
         guest: &str,
-        host: &Path,
+        dir: File,
         access: DirAccess,
         quota: Option<u64>,
     ) -> io::Result<()> {
         let place = self.descriptors.take().ok_or_else(|| {
             io::Error::other("there are too many files open for another (`ulimit -n`)")
         })?;
-        let dir = open_ambient_dir(host, ambient_authority())?;
         let quota = match (access, quota) {
-            (DirAccess::Write, Some(limit)) => {
-                Some(Quota::new(component, guest, limit, host, &dir)?)
-            }
+            (DirAccess::Write, Some(limit)) => Some(Quota::new(component, guest, limit, &dir)?),
             _ => None,
         };
         let dir = OpenDir {

@@ -1,10 +1,15 @@
 //! From the grants of a component to what its instance has of WASI.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use cap_primitives::ambient_authority;
+use cap_primitives::fs::open_ambient_dir;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -19,6 +24,7 @@ use super::files::Files;
 use super::http::NoHttp;
 use super::operations::Operations;
 use super::output::{GuestOutput, OutputHandle};
+use super::quota::open_folder;
 use super::sockets::SocketPlaces;
 use crate::lines::Lines;
 
@@ -31,6 +37,9 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
+    /// Folders that were granted, opened when the first instance was made: whatever their
+    /// paths lead to later, a component has the same ones as long as it is loaded.
+    folders: Mutex<HashMap<PathBuf, File>>,
 }
 
 impl WasiShare {
@@ -39,7 +48,17 @@ impl WasiShare {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
+            folders: Mutex::default(),
         }
+    }
+
+    fn folder(&self, host: &Path) -> io::Result<File> {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = match folders.entry(host.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(open_ambient_dir(host, ambient_authority())?),
+        };
+        Ok(open_folder(folder, c".")?.into())
     }
 }
 
@@ -100,8 +119,9 @@ impl WasiState {
                     access,
                     quota,
                 } => {
-                    files
-                        .grant(component, guest, host, *access, *quota)
+                    share
+                        .folder(host)
+                        .and_then(|dir| files.grant(component, guest, dir, *access, *quota))
                         .map_err(|error| UnreadableDir {
                             path: host.clone(),
                             error,

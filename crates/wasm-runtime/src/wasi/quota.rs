@@ -1,12 +1,15 @@
 //! How much a folder that was granted for writing may come to hold.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, Metadata};
+use std::ffi::{CStr, CString};
+use std::fs::{File, Metadata};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use wasm_core::units::format_bytes;
@@ -16,6 +19,10 @@ use wasm_core::{ComponentId, WasiGrant};
 /// system rounds up to, its inode and its name. With it, a quota bounds their number
 /// too.
 pub(crate) const ENTRY_BYTES: u64 = WasiGrant::MIN_QUOTA_BYTES;
+
+/// Folders within each other that are measured, each of which is open meanwhile. Something
+/// deeper cannot be measured.
+const MAX_LEVELS: usize = 64;
 
 /// Which file on which device.
 type Identity = (u64, u64);
@@ -37,7 +44,8 @@ static FOLDERS: LazyLock<Mutex<HashMap<Identity, Weak<Folder>>>> = LazyLock::new
 /// What a granted folder holds, counted by those to whom it was granted with a quota.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
+    /// Whatever its path leads to meanwhile.
+    dir: OwnedFd,
     usage: Mutex<Usage>,
 }
 
@@ -46,13 +54,18 @@ struct Usage {
     /// Sizes and [`ENTRY_BYTES`] of everything in the folder; `None` until something
     /// is to be changed.
     bytes: Option<u64>,
+    /// Why it could not be measured. It is full then.
+    unmeasured: Option<String>,
+    /// Folders by identity that take more than [`ENTRY_BYTES`] for the names in them, and
+    /// how many bytes that is.
+    large: HashMap<Identity, u64>,
     /// Open files by identity: how often each is open. One that is removed meanwhile
     /// takes its room until it is closed.
     open: HashMap<Identity, usize>,
 }
 
 impl Folder {
-    fn of(path: &Path, dir: &File) -> io::Result<Arc<Self>> {
+    fn of(dir: &File) -> io::Result<Arc<Self>> {
         let identity = identity(&dir.metadata()?);
         let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = folders.get(&identity).and_then(Weak::upgrade) {
@@ -60,7 +73,7 @@ impl Folder {
         }
         folders.retain(|_, folder| folder.strong_count() > 0);
         let folder = Arc::new(Self {
-            path: path.to_owned(),
+            dir: open_folder(dir, c".")?,
             usage: Mutex::default(),
         });
         folders.insert(identity, Arc::downgrade(&folder));
@@ -72,34 +85,97 @@ impl Folder {
     }
 }
 
-/// Bytes and entries in a folder; no more of it is looked at once it is above `most`.
-fn measure(path: &Path, most: u64) -> u64 {
-    let mut bytes = 0u64;
-    let mut linked = HashSet::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        // What cannot be read counts as what its own folder says of it.
-        let Ok(entries) = fs::read_dir(&folder) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            bytes = bytes.saturating_add(ENTRY_BYTES);
-            if bytes > most {
-                return bytes;
-            }
-            let Ok(metadata) = entry.metadata() else {
+/// Opens a folder that is no link.
+pub(super) fn open_folder(parent: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
+}
+
+/// What is found in a folder.
+#[derive(Default)]
+struct Measured {
+    bytes: u64,
+    large: HashMap<Identity, u64>,
+    /// Files that have several names, of which one is counted.
+    linked: HashSet<Identity>,
+}
+
+/// A folder that is looked into, and the folders in it that still have to be.
+struct Level {
+    dir: OwnedFd,
+    folders: Vec<CString>,
+}
+
+impl Measured {
+    /// All that is in a folder. Not by paths, which may be longer than the system takes.
+    fn of(root: &OwnedFd) -> Result<Self, String> {
+        let unreadable = |error: Errno| error.to_string();
+        let mut measured = Self::default();
+        let own = fstat(root).map_err(unreadable)?;
+        measured.add_folder((own.st_dev, own.st_ino), own.st_size);
+        let root = open_folder(root, c".").map_err(unreadable)?;
+        let mut levels = vec![measured.look_into(root).map_err(unreadable)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.folders.pop() else {
+                levels.pop();
                 continue;
             };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if metadata.is_file()
-                && (links(&metadata) == 1 || linked.insert(identity(&metadata)))
-            {
-                bytes = bytes.saturating_add(metadata.len());
+            match open_folder(&level.dir, &name) {
+                Ok(_) if levels.len() == MAX_LEVELS => {
+                    return Err(format!(
+                        "it has more than {MAX_LEVELS} levels of folders in folders"
+                    ));
+                }
+                Ok(dir) => levels.push(measured.look_into(dir).map_err(unreadable)?),
+                // It is gone, or nobody who is granted this can change what is in it.
+                Err(Errno::NOENT | Errno::ACCESS) => {}
+                Err(error) => return Err(unreadable(error)),
             }
         }
+        Ok(measured)
     }
-    bytes
+
+    fn look_into(&mut self, dir: OwnedFd) -> rustix::io::Result<Level> {
+        let mut folders = Vec::new();
+        for entry in Dir::read_from(&dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            self.bytes = self.bytes.saturating_add(ENTRY_BYTES);
+            let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            let identity = (stat.st_dev, stat.st_ino);
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    self.add_folder(identity, stat.st_size);
+                    folders.push(name.to_owned());
+                }
+                FileType::RegularFile if stat.st_nlink == 1 || self.linked.insert(identity) => {
+                    let bytes = u64::try_from(stat.st_size).unwrap_or_default();
+                    self.bytes = self.bytes.saturating_add(bytes);
+                }
+                _ => {}
+            }
+        }
+        Ok(Level { dir, folders })
+    }
+
+    fn add_folder(&mut self, identity: Identity, size: i64) {
+        let more = beyond_an_entry(u64::try_from(size).unwrap_or_default());
+        if more > 0 {
+            self.bytes = self.bytes.saturating_add(more);
+            self.large.insert(identity, more);
+        }
+    }
+}
+
+/// What a folder of this size takes besides [`ENTRY_BYTES`]. Where names are many it is more,
+/// and some file systems never give it back as long as the folder is there.
+fn beyond_an_entry(size: u64) -> u64 {
+    size.saturating_sub(ENTRY_BYTES)
 }
 
 /// The quota of one grant.
@@ -117,14 +193,13 @@ impl Quota {
         component: &ComponentId,
         guest_path: &str,
         limit: u64,
-        path: &Path,
         dir: &File,
     ) -> io::Result<Self> {
         Ok(Self {
             component: component.clone(),
             guest_path: guest_path.to_owned(),
             limit,
-            folder: Folder::of(path, dir)?,
+            folder: Folder::of(dir)?,
             told: AtomicBool::new(false),
         })
     }
@@ -139,7 +214,18 @@ impl Quota {
     pub(crate) fn count(&self) -> Count<'_> {
         let mut usage = self.folder.usage();
         if usage.bytes.is_none() {
-            usage.bytes = Some(measure(&self.folder.path, self.limit));
+            // To the end: all who were granted the folder share the count, whatever their
+            // limits.
+            match Measured::of(&self.folder.dir) {
+                Ok(measured) => {
+                    usage.bytes = Some(measured.bytes);
+                    usage.large = measured.large;
+                }
+                Err(reason) => {
+                    usage.bytes = Some(u64::MAX);
+                    usage.unmeasured = Some(reason);
+                }
+            }
         }
         Count { quota: self, usage }
     }
@@ -179,8 +265,18 @@ impl Quota {
         }
     }
 
-    fn tell(&self, used: u64) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+    fn tell(&self, used: u64, unmeasured: Option<&str>) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(reason) = unmeasured {
+            tracing::warn!(
+                target: crate::COMPONENT_TARGET, component = %self.component,
+                "its folder {} counts as full, because it cannot be measured: {reason} (`quota` \
+                 of the grant, by `wasi` in [permissions])",
+                wasm_core::text::Quoted::new(&self.guest_path)
+            );
+        } else {
             tracing::warn!(
                 target: crate::COMPONENT_TARGET, component = %self.component,
                 "its folder {} is full: {} of {} are used, with {} for each file, folder and link \
@@ -216,7 +312,7 @@ impl Count<'_> {
         if more == 0 || used.saturating_add(more) <= self.quota.limit {
             return Ok(());
         }
-        self.quota.tell(used);
+        self.quota.tell(used, self.usage.unmeasured.as_deref());
         Err(ErrorCode::Quota)
     }
 
@@ -231,9 +327,22 @@ impl Count<'_> {
         self.usage.grow(ENTRY_BYTES);
     }
 
+    /// The folder has this size by now.
+    pub(crate) fn resize_folder(&mut self, identity: Identity, size: u64) {
+        let after = beyond_an_entry(size);
+        let before = match after {
+            0 => self.usage.large.remove(&identity),
+            _ => self.usage.large.insert(identity, after),
+        };
+        self.resize(before.unwrap_or_default(), after);
+    }
+
     /// A name of `before` is gone.
     pub(crate) fn remove_entry(&mut self, before: &Removed) {
         self.usage.shrink(ENTRY_BYTES);
+        if let Some(bytes) = self.usage.large.remove(&before.identity) {
+            self.usage.shrink(bytes);
+        }
         if before.was_last_name && !self.usage.open.contains_key(&before.identity) {
             self.usage.shrink(before.bytes);
         }

@@ -580,6 +580,107 @@ async fn what_lies_under_two_quotas_is_on_two_devices() {
     assert_eq!(fs::read(other.path().join("mine")).unwrap().len(), 100_000);
 }
 
+/// Folders within each other, made one by one as a component would: the path to the
+/// innermost is longer than the system takes.
+fn nest(house: &Path, levels: usize) {
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut at: OwnedFd = open(house, flags, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        let name = "d".repeat(250);
+        mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = openat(&at, &name, flags, Mode::empty()).unwrap();
+    }
+    let file = openat(&at, "file", OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).unwrap();
+    fs::File::from(file).set_len(100_000).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_is_measured_however_deep_it_is() {
+    let engine = engine();
+    // Beyond the longest path, and beyond what is looked into.
+    for (levels, room, code) in [(30, 100_000, 0), (30, 90_000, QUOTA), (70, 1 << 30, QUOTA)] {
+        let house = tempdir().unwrap();
+        nest(house.path(), levels);
+        // The folders, the file in the innermost, and the one that is made.
+        let used = (levels as u64 + 2) * 4096;
+        let remote = Remote::load(&engine, "deep", [writable(&house, used + room)]).await;
+        let made = remote.open("new", CREATE, WRITE).await;
+        assert_eq!(made, code, "{levels} levels");
+        // Its path is too long for what removes a folder otherwise.
+        let emptied = std::process::Command::new("rm")
+            .arg("-rf")
+            .arg(house.path())
+            .status();
+        assert!(emptied.unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn those_who_share_a_folder_share_its_count_whatever_their_quotas() {
+    let engine = engine();
+    let house = tempdir().unwrap();
+    fs::write(house.path().join("there"), vec![0; 500_000]).unwrap();
+    let small = Remote::load(&engine, "small", [writable(&house, 8 << 10)]).await;
+    let large = Remote::load(&engine, "large", [writable(&house, 1 << 20)]).await;
+    // Whoever measures first measures all of it.
+    assert_eq!(small.open("mine", CREATE, WRITE).await, QUOTA);
+    assert_eq!(large.open("mine", CREATE, WRITE).await, 0);
+    let full = Val::U64((1 << 20) - 500_000 - 2 * 4096);
+    assert_eq!(large.call("set-size", std::slice::from_ref(&full)).await, 0);
+    assert_eq!(large.open("one-more", CREATE, WRITE).await, QUOTA);
+}
+
+#[tokio::test]
+async fn folders_count_with_what_their_names_take() {
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let quota = 1 << 20;
+    let remote = Remote::load(&engine, "names", [writable(&house, quota)]).await;
+    // Names come and go; where a file system keeps their room, it is counted.
+    for folder in 0..20 {
+        let folder = format!("f{folder}");
+        if remote.call("create-directory", &[text(&folder)]).await != 0 {
+            break;
+        }
+        let mut made = Vec::new();
+        for file in 0..150 {
+            let name = format!("{folder}/{}{file}", "n".repeat(240));
+            if remote.open(&name, CREATE, WRITE).await != 0 {
+                break;
+            }
+            made.push(name);
+        }
+        for name in made {
+            assert_eq!(remote.call("unlink", &[text(&name)]).await, 0);
+        }
+    }
+    let folders = fs::read_dir(house.path()).unwrap();
+    let sizes = folders.map(|folder| folder.unwrap().metadata().unwrap().len().max(4096));
+    assert!(sizes.sum::<u64>() <= quota);
+}
+
+#[tokio::test]
+async fn a_granted_folder_stays_the_same_as_long_as_its_component_is_loaded() {
+    let engine = engine();
+    let place = tempdir().unwrap();
+    let (data, other) = (place.path().join("data"), place.path().join("other"));
+    for folder in [&data, &other] {
+        fs::create_dir(folder).unwrap();
+    }
+    let grant = dir(&data, DirAccess::Write, Some(1 << 20));
+    let remote = Remote::load(&engine, "swapped", [grant]).await;
+    fs::rename(&data, place.path().join("old")).unwrap();
+    symlink(&other, &data).unwrap();
+    engine.restart_component(&remote.handle).await.unwrap();
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert!(place.path().join("old/file").exists());
+    assert!(!other.join("file").exists());
+}
+
 #[tokio::test]
 async fn an_unbounded_folder_has_no_quota() {
     let engine = engine();

@@ -128,7 +128,7 @@ fn states_and_memory(list: &mut List) {
         ],
         |wrong| {
             reports(wrong, |usage| {
-                usage.memory_bytes = usage.memory_bytes.min(1 << 16)
+                usage.memory_bytes = usage.memory_bytes.min(1 << 16);
             })
         },
     );

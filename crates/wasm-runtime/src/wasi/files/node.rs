@@ -306,6 +306,7 @@ impl OpenDir {
         if let Some(count) = &mut count {
             if creates {
                 count.add_entry();
+                self.look_at_parent(count, path);
             }
             count.open(&file)?;
         }
@@ -373,31 +374,44 @@ impl OpenDir {
 
     pub(super) fn create_directory_at(&self, path: &str) -> Result<(), ErrorCode> {
         self.grant.check_write()?;
-        self.make(|| create_dir(&self.dir, Path::new(path), &DirOptions::new()))
+        self.make(path, || {
+            create_dir(&self.dir, Path::new(path), &DirOptions::new())
+        })
     }
 
     pub(super) fn symlink_at(&self, target: &str, path: &str) -> Result<(), ErrorCode> {
         self.grant.check_write()?;
-        self.make(|| symlink(Path::new(target), &self.dir, Path::new(path)))
+        self.make(path, || {
+            symlink(Path::new(target), &self.dir, Path::new(path))
+        })
     }
 
     pub(super) fn link_at(&self, path: &str, to: &Self, new_path: &str) -> Result<(), ErrorCode> {
         self.check_same_folder(to)?;
-        self.make(|| hard_link(&self.dir, Path::new(path), &to.dir, Path::new(new_path)))
+        to.make(new_path, || {
+            hard_link(&self.dir, Path::new(path), &to.dir, Path::new(new_path))
+        })
     }
 
     pub(super) fn rename_at(&self, path: &str, to: &Self, new_path: &str) -> Result<(), ErrorCode> {
         self.check_same_folder(to)?;
         let (path, new_path) = (Path::new(path), Path::new(new_path));
-        let count = self.grant.count();
+        let mut count = self.grant.count();
         let replaced = removed(&to.dir, new_path);
         let moved = removed(&self.dir, path);
+        if let (Some(count), None) = (&count, &replaced) {
+            // A name in another folder may make that one larger.
+            count.check(1)?;
+        }
         rename(&self.dir, path, &to.dir, new_path)?;
-        if let (Some(mut count), Some(replaced)) = (count, replaced)
-            // Two names of one file: nothing happens.
-            && moved.is_none_or(|moved| moved.identity != replaced.identity)
-        {
-            count.remove_entry(&replaced);
+        if let Some(count) = &mut count {
+            if let Some(replaced) = replaced
+                // Two names of one file: nothing happens.
+                && moved.is_none_or(|moved| moved.identity != replaced.identity)
+            {
+                count.remove_entry(&replaced);
+            }
+            to.look_at_parent(count, new_path);
         }
         Ok(())
     }
@@ -428,15 +442,25 @@ impl OpenDir {
         }
     }
 
-    /// Makes a new entry.
-    fn make(&self, make: impl FnOnce() -> io::Result<()>) -> Result<(), ErrorCode> {
+    /// Makes a new entry at `path`.
+    fn make(&self, path: &str, make: impl FnOnce() -> io::Result<()>) -> Result<(), ErrorCode> {
         let Some(mut count) = self.grant.count() else {
             return Ok(make()?);
         };
         count.check(ENTRY_BYTES)?;
         make()?;
         count.add_entry();
+        self.look_at_parent(&mut count, Path::new(path));
         Ok(())
+    }
+
+    /// The folder in which a name was made may have become larger for it.
+    fn look_at_parent(&self, count: &mut Count<'_>, path: &Path) {
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        let parent = parent.unwrap_or(Path::new("."));
+        if let Ok(metadata) = stat(&self.dir, parent, FollowSymlinks::Yes) {
+            count.resize_folder((metadata.dev(), metadata.ino()), metadata.len());
+        }
     }
 
     fn remove(
