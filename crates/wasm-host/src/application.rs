@@ -226,20 +226,23 @@ impl ApplicationFolder {
         }
         let manifests = found.manifests.iter();
         let read: Vec<_> = manifests
-            .map(|file| self.read_manifest(file, memory_ceiling_bytes))
+            .map(|file| (file, self.read_manifest(file, memory_ceiling_bytes)))
             .collect();
         // Each must be known before one is trusted.
         let mut separation = Separation::new();
-        for (_, files) in read.iter().flatten() {
+        for (_, files) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
             separation.add(files);
         }
         let mut components = Vec::new();
         let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
-        for manifest in read {
+        for (file, manifest) in read {
             let (manifest, files) = match manifest {
                 Ok(read) => read,
                 Err(found) => {
-                    problems.extend(found.0);
+                    match separation.may_have_left(file) {
+                        Some(left_out) => tracing::warn!("{left_out}"),
+                        None => problems.extend(found.0),
+                    }
                     continue;
                 }
             };

@@ -233,6 +233,25 @@ fn folders_of_data_are_looked_through_in_part() {
 }
 
 /// Of a file with several names, none may lie where a component can write it.
+/// A component cannot keep the application from starting by what it leaves behind.
+#[test]
+fn what_a_component_leaves_in_a_shared_folder_is_no_mistake_of_the_operator() {
+    let home = TempDir::new().unwrap();
+    let shared = home.path().join("shared");
+    let own = home.path().join("own");
+    fs::create_dir_all(&shared).unwrap();
+    let text = manifest("demo/own/main", &grants("../shared", "write"));
+    write(&own, &text, ECHO.wasm);
+    fs::write(shared.join("Component.toml"), "junk").unwrap();
+    let read_again = read(home.path()).unwrap();
+    assert_eq!(read_again.len(), 1);
+    // The same where nobody may write is a mistake.
+    let other = home.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("Component.toml"), "junk").unwrap();
+    assert_eq!(problems(home.path()).len(), 1);
+}
+
 #[test]
 fn a_folder_with_too_many_files_holds_any_of_them() {
     let folder = TempDir::new().unwrap();

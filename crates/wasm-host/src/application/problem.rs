@@ -152,7 +152,8 @@ pub struct Overlap {
     /// What can be written, as it is written, joined with the manifest's folder.
     pub path: PathBuf,
     /// Another name of that file in the folder, where it is by this that it can be
-    /// written, or the folder itself where it is too large to be looked through for one.
+    /// written, or the folder itself where it is too large or too deep to be looked through
+    /// for one.
     pub hard_link: Option<PathBuf>,
 }
 
@@ -182,8 +183,8 @@ impl Overlap {
         match &self.hard_link {
             None => format!("{path} is looked for in that folder"),
             Some(folder) if *folder == self.folder => format!(
-                "{path} has several names (hard links), and the folder has too many files to \
-                 tell whether one of them is there"
+                "{path} has several names (hard links), and the folder has too many files, or \
+                 folders too deep, to tell whether one of them is there"
             ),
             Some(name) => format!(
                 "{path} is the same file as {} (a hard link)",

@@ -11,6 +11,7 @@ use wasm_core::text::PathText as _;
 use super::files::{ComponentFiles, GrantedDir, ManifestLine, Named};
 use super::path::{FileId, Trace, links};
 use super::problem::{ApplicationProblem, Overlap};
+use super::search::LeftOut;
 
 /// A folder with more files is not looked through for hard links: that would take
 /// seconds, and who fills it is a component.
@@ -58,8 +59,8 @@ impl Separation {
     /// Two components may be granted the same folder: what they share is data.
     ///
     /// # Errors
-    /// [`ApplicationProblem::Overlap`]; [`ApplicationProblem::Unreadable`] where a file
-    /// has several names and a folder cannot be looked through for them.
+    /// [`ApplicationProblem::Overlap`], also where a file has several names and a folder cannot
+    /// be looked through for them; [`ApplicationProblem::Unreadable`].
     pub fn check(&self, files: &ComponentFiles) -> Result<(), ApplicationProblem> {
         let overlap = |dir: &GrantedDir, named: &Named, hard_link| {
             ApplicationProblem::Overlap(Box::new(Overlap {
@@ -83,6 +84,18 @@ impl Separation {
             }
         }
         Ok(())
+    }
+
+    /// Whether a component may have left a manifest where it lies, in a folder that it may
+    /// write. One that cannot be read is then no mistake of the operator's. Blocks while it
+    /// looks.
+    pub fn may_have_left(&self, manifest: &Path) -> Option<LeftOut> {
+        let trace = Trace::of(manifest).ok()?;
+        let dir = self.passed(&trace)?;
+        Some(LeftOut::InData {
+            path: manifest.to_owned(),
+            grant: Box::new(dir.named.line.clone()),
+        })
     }
 
     /// The first granted folder in which a name of the path is looked up.
@@ -111,20 +124,16 @@ impl Separation {
             source,
         };
         let id = FileId::of_metadata(file, &metadata).map_err(|error| unreadable(file, error))?;
-        for dir in self.dirs.iter().filter(|dir| dir.id.is_some()) {
-            let folder = &dir.named.trace.path;
-            let found = other_name(folder, &id).map_err(|error| unreadable(folder, error))?;
-            if let Some(name) = found {
-                return Ok(Some((dir, name)));
-            }
-        }
-        Ok(None)
+        let dirs = self.dirs.iter().filter(|dir| dir.id.is_some());
+        Ok(dirs
+            .filter_map(|dir| Some((dir, other_name(&dir.named.trace.path, &id)?)))
+            .next())
     }
 }
 
-/// The name of a file in a folder or below, or the folder itself where there are too many
-/// files to tell.
-fn other_name(folder: &Path, id: &FileId) -> io::Result<Option<PathBuf>> {
+/// The name of a file in a folder or below, or the folder itself where that cannot be told:
+/// there are too many files, or what a component left there cannot be looked through.
+fn other_name(folder: &Path, id: &FileId) -> Option<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     let mut looked_at = 0;
     while let Some(inner) = folders.pop() {
@@ -132,13 +141,15 @@ fn other_name(folder: &Path, id: &FileId) -> io::Result<Option<PathBuf>> {
             Ok(entries) => entries,
             // Gone since it was found or granted.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(_) => return Some(folder.to_owned()),
         };
         for entry in entries {
-            let entry = entry?;
+            let Ok(entry) = entry else {
+                return Some(folder.to_owned());
+            };
             looked_at += 1;
             if looked_at > MAX_LOOKED_AT {
-                return Ok(Some(folder.to_owned()));
+                return Some(folder.to_owned());
             }
             // That of the entry itself, a link not followed.
             let Ok(metadata) = entry.metadata() else {
@@ -147,12 +158,14 @@ fn other_name(folder: &Path, id: &FileId) -> io::Result<Option<PathBuf>> {
             let path = entry.path();
             if metadata.is_dir() {
                 folders.push(path);
-            } else if metadata.is_file() && FileId::of_metadata(&path, &metadata)? == *id {
-                return Ok(Some(path));
+            } else if metadata.is_file()
+                && FileId::of_metadata(&path, &metadata).is_ok_and(|other| other == *id)
+            {
+                return Some(path);
             }
         }
     }
-    Ok(None)
+    None
 }
 
 /// A component is granted a folder in which the host keeps a file of its own.
@@ -210,8 +223,7 @@ pub fn check_own_file<'f>(
             .iter()
             .any(|(path, id)| path == folder || dir.id.as_ref() == Some(id));
         if let (false, Some(id), true) = (granted, &id, dir.id.is_some()) {
-            let found = other_name(folder, id).map_err(|error| unreadable(folder, error))?;
-            granted = found.is_some();
+            granted = other_name(folder, id).is_some();
         }
         if granted {
             return Err(ApplicationProblem::GrantedFile(Box::new(GrantedFile {
