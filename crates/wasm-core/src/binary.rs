@@ -35,6 +35,13 @@ pub enum Defect {
         /// As the engine's parser says it, offset included.
         reason: String,
     },
+    /// Is not damaged, and uses parts of WebAssembly that the engine does not run.
+    Unsupported {
+        /// What they are called, as `exceptions`.
+        proposals: Vec<&'static str>,
+        /// How toolchains are told to do without, where that is known.
+        advice: Option<&'static str>,
+    },
     /// Exports `component-lifecycle` without some of its functions.
     IncompleteLifecycle {
         /// The functions that are not there.
@@ -209,6 +216,14 @@ impl Display for Defect {
                 )
             }
             // Counting stops where there are too many, so `found` may not be all.
+            Self::Unsupported { proposals, advice } => {
+                write!(
+                    f,
+                    "it uses {}, which this engine does not run",
+                    proposals.join(", ")
+                )?;
+                advice.map_or(Ok(()), |advice| write!(f, " ({advice})"))
+            }
             Self::TooComplex { what, limit, .. } => {
                 write!(
                     f,
@@ -307,6 +322,10 @@ mod tests {
             HostMemory {
                 bytes: None,
                 limit: 64 << 20
+            },
+            Unsupported {
+                proposals: vec!["exceptions", "garbage collection"],
+                advice: Some("compile without `-fwasm-exceptions`"),
             },
             TooComplex {
                 what: "memories",

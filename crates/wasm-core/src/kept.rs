@@ -352,6 +352,7 @@ fn keep_defect(defect: &mut Defect) {
         | Defect::UnknownVersion { .. }
         | Defect::TooLarge { .. }
         | Defect::HostMemory { .. }
+        | Defect::Unsupported { .. }
         | Defect::TooComplex { .. } => {}
     }
 }
@@ -405,6 +406,7 @@ fn defect_bytes(defect: &Defect) -> usize {
         | Defect::UnknownVersion { .. }
         | Defect::TooLarge { .. }
         | Defect::HostMemory { .. }
+        | Defect::Unsupported { .. }
         | Defect::TooComplex { .. } => 0,
     }
 }

@@ -235,7 +235,7 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
     let compiled = engine.precompile_component(bytes);
     let code = compiled.map_err(|error| match is_out_of_memory(&error) {
         true => Failure::OutOfMemory,
-        false => malformed(&error).into(),
+        false => unsupported(bytes, &error).into(),
     })?;
     let metadata_bytes = artifact::metadata_bytes(&code);
     Ok((code, metadata_bytes))
@@ -255,6 +255,14 @@ fn defect(rejection: Rejection) -> Defect {
     match rejection {
         Rejection::Invalid(error) => malformed(&error.into()),
         Rejection::TooComplex(defect) => defect,
+    }
+}
+
+/// What the engine refuses although it is valid.
+fn unsupported(bytes: &[u8], error: &Error) -> Defect {
+    match survey::proposals::used(bytes) {
+        (proposals, _) if proposals.is_empty() => malformed(error),
+        (proposals, advice) => Defect::Unsupported { proposals, advice },
     }
 }
 

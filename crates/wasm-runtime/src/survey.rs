@@ -7,6 +7,7 @@
 //! largest of the components that were measured: C, Rust and Go programs, QuickJS,
 //! SpiderMonkey (12 to 14 MB) and a Python interpreter (19 MB).
 
+pub(crate) mod proposals;
 mod sizes;
 
 use std::collections::BTreeMap;

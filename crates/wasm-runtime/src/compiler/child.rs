@@ -77,6 +77,10 @@ impl Report {
                 let defect = survey::excess(what, found.parse().ok()?)?;
                 Self::Defect(defect)
             }
+            "unsupported" => {
+                let (proposals, advice) = survey::proposals::of_names(rest);
+                Self::Defect(Defect::Unsupported { proposals, advice })
+            }
             "out-of-memory" => Self::OutOfMemory,
             "compiled" => Self::Compiled {
                 metadata_bytes: rest.parse().ok()?,
@@ -95,6 +99,9 @@ impl Display for Report {
             }
             Self::Defect(Defect::Malformed { reason }) => {
                 write!(f, "malformed {}", reason.replace(['\n', '\r'], " "))
+            }
+            Self::Defect(Defect::Unsupported { proposals, .. }) => {
+                write!(f, "unsupported {}", proposals.join(";"))
             }
             Self::Defect(other) => write!(f, "malformed {other}"),
             Self::OutOfMemory => f.write_str("out-of-memory"),

@@ -30,7 +30,7 @@ fn is_as_told(outcome: Outcome, ended: &Result<(), WasmError>) -> bool {
     let malformed = matches!(
         ended,
         Err(WasmError::InvalidComponent {
-            defect: Defect::Malformed { .. },
+            defect: Defect::Malformed { .. } | Defect::Unsupported { .. },
             ..
         })
     );

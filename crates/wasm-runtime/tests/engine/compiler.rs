@@ -260,3 +260,43 @@ mod confined {
         within(left).await;
     }
 }
+
+/// It is not damaged; wherever it is compiled, the same is said.
+#[tokio::test]
+async fn what_the_engine_does_not_run_is_named() {
+    let in_process = engine();
+    let of_its_own = engine_of(process());
+    for (text, name) in [
+        ("(core module (tag))", "exceptions"),
+        ("(core module (type (struct)))", "garbage collection"),
+        ("(core module (memory 1 1 shared))", "threads"),
+        ("(core module (memory 1 (pagesize 1)))", "custom page sizes"),
+        (
+            "(core module (func (param i64 i64) (result i64 i64)
+               local.get 0 local.get 1 i64.mul_wide_u))",
+            "wide arithmetic",
+        ),
+        (
+            "(type (list u8 4))",
+            "lists of fixed length in the component model",
+        ),
+        (
+            "(type (func async))",
+            "asynchronous functions of the component model",
+        ),
+    ] {
+        let wasm = wat::parse_str(format!("(component {text})")).unwrap();
+        for engine in [&in_process, &of_its_own] {
+            match defect(engine, wasm.clone()).await {
+                Defect::Unsupported { proposals, .. } => {
+                    assert!(proposals.contains(&name), "{text}: {proposals:?}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+    // What is wrong with or without it is damaged.
+    let damaged = "(component (core module (tag) (func (result i32))))";
+    let defect = defect(&in_process, wat::parse_str(damaged).unwrap()).await;
+    assert!(matches!(defect, Defect::Malformed { .. }), "{defect:?}");
+}

@@ -538,6 +538,7 @@ fn defect_kind(defect: &Defect) -> String {
         Defect::Malformed { .. } => "Malformed".to_owned(),
         Defect::WrongExportType { export, .. } => format!("WrongExportType {export}"),
         Defect::TooComplex { .. } => "TooComplex".to_owned(),
+        Defect::Unsupported { .. } => "Unsupported".to_owned(),
         other => format!("{other:?}"),
     }
 }
