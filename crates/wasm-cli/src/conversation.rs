@@ -596,7 +596,7 @@ fn dead_letters(letters: &[DeadLetter]) -> String {
         let message = &letter.message;
         let payload = message.payload.as_bytes();
         let payload = match std::str::from_utf8(payload) {
-            Ok(text) => Quoted::new(text).to_string(),
+            Ok(text) => Quoted::prose(text).to_string(),
             Err(_) => format_bytes(payload.len() as u64),
         };
         let (kind, from, to) = (letter.kind, &message.sender, &message.recipient);

@@ -2,7 +2,7 @@ use std::fmt::{self, Display};
 
 use anstyle::{AnsiColor, Style};
 
-use wasm_core::text::Escaped;
+use wasm_core::text::{Escaped, is_invisible};
 use wasm_core::units::format_bytes;
 
 use crate::output;
@@ -223,18 +223,28 @@ impl Excerpt {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, margin: usize, style: Style) -> fmt::Result {
-        // One column for one character, so that the mark is below what it means.
-        let shown: String = self
-            .line
-            .chars()
-            .map(|c| match c {
-                '\t' => ' ',
-                c if c.is_control() => char::REPLACEMENT_CHARACTER,
-                c => c,
-            })
-            .collect();
+        // What cannot be seen takes the columns that it is spelled out in, so that the mark
+        // is below what it means.
+        let mut shown = String::new();
+        let (mut start, mut length) = (0, 0);
+        for (place, c) in self.line.chars().enumerate() {
+            let spelled = match c {
+                '\t' => " ".to_owned(),
+                c if is_invisible(c) => c.escape_unicode().to_string(),
+                c => c.to_string(),
+            };
+            let columns = spelled.chars().count();
+            if place < self.start {
+                start += columns;
+            } else if place < self.start + self.length {
+                length += columns;
+            }
+            shown += &spelled;
+        }
+        // Behind the end of the line.
+        start += self.start.saturating_sub(self.line.chars().count());
         let number = self.number.map(|n| n.to_string()).unwrap_or_default();
-        let (start, mark) = (self.start, "^".repeat(self.length.max(1)));
+        let mark = "^".repeat(length.max(1));
         let label = Escaped::new(&self.label);
         writeln!(f, "{:margin$} {GUTTER}|{GUTTER:#}", "")?;
         writeln!(f, "{GUTTER}{number:margin$} |{GUTTER:#} {shown}")?;
@@ -347,6 +357,25 @@ mod tests {
         let text = plain(&report);
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
         assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\n"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_spelled_out_in_a_line_and_the_mark_stays_below() {
+        let report = |line: &str, start, length| {
+            let line = line.to_owned();
+            plain(&Report::error("odd").with_excerpt(Excerpt {
+                line,
+                number: None,
+                start,
+                length,
+                label: String::new(),
+            }))
+        };
+        assert_eq!(
+            report("a\u{200b} = 1\u{ad}2 # é", 5, 3),
+            "error: odd\n  |\n  | a\\u{200b} = 1\\u{ad}2 # é\n  |             ^^^^^^^^\n"
+        );
+        assert_eq!(report("ab", 2, 0), "error: odd\n  |\n  | ab\n  |   ^\n");
     }
 
     #[test]

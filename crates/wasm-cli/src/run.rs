@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use wasm_core::text::{PathText as _, steers_terminal};
+use wasm_core::text::{PathText as _, steering_chars};
 use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{
     Clock, ComponentHandle, ComponentId, ComponentMessage, LIFECYCLE_INTERFACE, MessagePayload,
@@ -302,9 +302,7 @@ fn sender() -> ComponentId {
 /// terminal.
 pub(crate) fn shown(reply: &[u8]) -> String {
     match std::str::from_utf8(reply) {
-        Ok(text) if !text.contains(|c| steers_terminal(c) && !matches!(c, '\t' | '\n')) => {
-            text.to_owned()
-        }
+        Ok(text) if steering_chars(text).all(|c| matches!(c, '\t' | '\n')) => text.to_owned(),
         _ => format!("0x{}", hex(reply)),
     }
 }
@@ -442,12 +440,20 @@ impl JsonError {
 mod tests {
     use super::*;
 
+    const ENGLAND: &str = "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}";
+
     #[test]
     fn text_is_shown_and_everything_else_spelled_out() {
         for (reply, text) in [
             (&b""[..], ""),
             (b"hello", "hello"),
             ("zwölf\n\tzeilen".as_bytes(), "zwölf\n\tzeilen"),
+            (
+                "so\u{ad}ft \u{61c}\u{180e}\u{200d}".as_bytes(),
+                "so\u{ad}ft \u{61c}\u{180e}\u{200d}",
+            ),
+            (ENGLAND.as_bytes(), ENGLAND),
+            ("\u{e0041}".as_bytes(), "0xf3a08181"),
             (b"\xff\x00", "0xff00"),
             (b"\x1b[2J", "0x1b5b324a"),
             (b"a\r\n", "0x610d0a"),

@@ -505,7 +505,7 @@ impl Display for GuestError {
             Self::InvalidComponent(text) => ("invalid-component", text),
             Self::RuntimeError(text) => ("runtime-error", text),
         };
-        write!(f, "{case} {}", Quoted::new(text))
+        write!(f, "{case} {}", Quoted::prose(text))
     }
 }
 
@@ -530,7 +530,7 @@ impl Display for LifecycleError {
             Self::ShutdownFailed(text) => ("shutdown-failed", text),
             Self::InvalidState(text) => ("invalid-state", text),
         };
-        write!(f, "{case} {}", Quoted::new(text))
+        write!(f, "{case} {}", Quoted::prose(text))
     }
 }
 

@@ -52,7 +52,7 @@ impl Guest {
             let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
             for (key, value) in context.iter().take(MAX_PAIRS) {
                 // Quoted, so that no text of the component passes for another pair.
-                line.push_str(&format!(" {}={}", Quoted::new(key), Quoted::new(value)));
+                line.push_str(&format!(" {}={}", Quoted::prose(key), Quoted::prose(value)));
             }
             line
         });

@@ -500,8 +500,8 @@ async fn control_characters_in_log_lines_are_spelled_out() {
     let expected = format!(
         "{} {}={}",
         Escaped::new(message),
-        Quoted::new(key),
-        Quoted::new(value)
+        Quoted::prose(key),
+        Quoted::prose(value)
     );
     let messages = transcript.take_messages();
     assert_eq!(messages, [expected]);
