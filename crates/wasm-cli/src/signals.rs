@@ -1,8 +1,9 @@
 //! Ctrl-C and SIGTERM. A thread of its own hears them, whatever the others wait for.
+//! SIGXFSZ, which is taken so that it ends nothing.
 
 use std::future::pending;
 use std::process;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -35,19 +36,26 @@ fn state() -> &'static watch::Sender<State> {
 }
 
 /// From now on, the first signal is what an [`Interruption`] waits for, and the second ends
-/// the program.
+/// the program; and a file that would be larger than the program may write one, as
+/// `ulimit -f` says, is an error of that write.
 pub(crate) fn listen() {
     let thread = thread::Builder::new().name("signals".to_owned());
+    let (ready, is_ready) = mpsc::channel();
     // Without this thread, the system ends the program.
     let _ = thread.spawn(|| {
         if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
-            runtime.block_on(obey());
+            runtime.block_on(obey(ready));
         }
     });
+    // Nothing is written before, whatever became of the thread.
+    let _ = is_ready.recv();
 }
 
-async fn obey() {
-    let Some(mut listener) = Listener::new() else {
+async fn obey(ready: mpsc::Sender<()>) {
+    survive_large_files();
+    let listener = Listener::new();
+    drop(ready);
+    let Some(mut listener) = listener else {
         return;
     };
     listener.next().await;
@@ -108,6 +116,20 @@ pub(crate) fn take() -> bool {
     }
     has_come
 }
+
+/// Takes the signal that would end the program, or else its components could: by writing
+/// more into a file than the program may. It is not ignored, which those who compile would
+/// inherit.
+#[cfg(unix)]
+fn survive_large_files() {
+    /// The number that Linux, macOS and the BSDs give it.
+    const SIGXFSZ: i32 = 25;
+    // The handler stays when this is dropped.
+    let _ = signal(SignalKind::from_raw(SIGXFSZ));
+}
+
+#[cfg(not(unix))]
+fn survive_large_files() {}
 
 #[cfg(unix)]
 struct Listener {

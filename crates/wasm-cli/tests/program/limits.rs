@@ -1,5 +1,10 @@
-//! An error over a limit points at the line that sets it.
+//! An error over a limit points at the line that sets it, or names the process's limit.
 
+#[cfg(unix)]
+use std::process::Command;
+
+#[cfg(unix)]
+use crate::{Ended, LIMITS, ended, example};
 use crate::{Folder, program};
 
 #[test]
@@ -55,4 +60,49 @@ fn a_limit_is_found_however_it_is_written() {
             shown,
         ]);
     }
+}
+
+/// The program, after a line of a shell.
+#[cfg(unix)]
+fn after(line: &str, arguments: &[&str]) -> Ended {
+    let line = format!("{line}; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, "sh", env!("CARGO_BIN_EXE_airssys-wasm")]);
+    ended(&command.args(arguments).output().unwrap())
+}
+
+/// A signal ends a process whose file would become too large, unless it takes it.
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_grow_is_an_error() {
+    let folder = Folder::new();
+    let wasm = wat::parse_str(include_str!("write-far.wat")).unwrap();
+    let wasm = folder.write("far.wasm", wasm);
+    let grant = format!("wasi=dir:{}:write:unbounded", folder.path(""));
+    let call = ["call", &wasm, "write()", "--allow", &grant];
+    // The case of `file-too-large` plus one.
+    after("ulimit -f 4096", &[&call[..], &LIMITS].concat()).expect(0, "9\n");
+
+    let data = folder.path("data");
+    let ended = after("ulimit -f 16", &["up", &example("echo"), "--data", &data]);
+    ended
+        .expect(2, "")
+        .complains(&[&data, "File too large", "given by --data"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_may_not_be_written_is_compiled_neither() {
+    let run = ["run", &example("echo"), "-m", "hi"];
+    for limit in ["ulimit -f 4", "trap '' XFSZ; ulimit -f 4"] {
+        let ended = after(limit, &run).expect(2, "");
+        ended.complains(&[
+            "the largest file that this process may write (RLIMIT_FSIZE, `ulimit -f`)",
+        ]);
+        for wrong in ["kernel", "--max-host-memory", "without a result"] {
+            assert!(!ended.stderr.contains(wrong), "{}", ended.stderr);
+        }
+    }
+    // There is enough for what it compiles to.
+    after("ulimit -f 20000", &run).expect(0, "hi\n");
 }

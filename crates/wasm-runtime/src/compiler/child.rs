@@ -58,6 +58,8 @@ pub(crate) enum Report {
     /// The component cannot be compiled.
     Defect(Defect),
     OutOfMemory,
+    /// What it made is larger than any file that it may write.
+    FileTooLarge,
     /// What it made is written.
     Compiled {
         metadata_bytes: u64,
@@ -82,6 +84,7 @@ impl Report {
                 Self::Defect(Defect::Unsupported { proposals, advice })
             }
             "out-of-memory" => Self::OutOfMemory,
+            "file-too-large" => Self::FileTooLarge,
             "compiled" => Self::Compiled {
                 metadata_bytes: rest.parse().ok()?,
             },
@@ -105,6 +108,7 @@ impl Display for Report {
             }
             Self::Defect(other) => write!(f, "malformed {other}"),
             Self::OutOfMemory => f.write_str("out-of-memory"),
+            Self::FileTooLarge => f.write_str("file-too-large"),
             Self::Compiled { metadata_bytes } => write!(f, "compiled {metadata_bytes}"),
         }
     }
@@ -127,30 +131,36 @@ pub fn compile_for_parent(arguments: impl IntoIterator<Item = OsString>) -> Exit
     };
     confine(&settings);
     match serve() {
-        Ok(metadata_bytes) => {
-            say(&Report::Compiled { metadata_bytes });
-            return ExitCode::SUCCESS;
+        Ok(report) => {
+            say(&report);
+            if let Report::Compiled { .. } = report {
+                return ExitCode::SUCCESS;
+            }
         }
-        Err(Failure::Component(defect)) => say(&Report::Defect(defect)),
-        // Where it is refused in single pieces, the process is ended instead.
-        Err(Failure::OutOfMemory) => say(&Report::OutOfMemory),
-        Err(Failure::Compiler(text)) => eprintln!("{text}"),
+        Err(text) => eprintln!("{text}"),
     }
     ExitCode::FAILURE
 }
 
-/// Gives the size of the metadata in what it wrote.
-fn serve() -> Result<u64, Failure> {
-    let stopped = |error: io::Error| Failure::Compiler(error.to_string());
+fn serve() -> Result<Report, String> {
+    let stopped = |error: io::Error| error.to_string();
     let mut bytes = Vec::new();
     io::stdin().read_to_end(&mut bytes).map_err(stopped)?;
-    let engine = Engine::new(&wasmtime_config());
-    let engine = engine.map_err(|error| Failure::Compiler(chain(&error)))?;
-    let (code, metadata_bytes) = compile(&engine, &bytes)?;
+    let engine = Engine::new(&wasmtime_config()).map_err(|error| chain(&error))?;
+    let (code, metadata_bytes) = match compile(&engine, &bytes) {
+        Ok(compiled) => compiled,
+        Err(Failure::Component(defect)) => return Ok(Report::Defect(defect)),
+        // Where it is refused in single pieces, the process is ended instead.
+        Err(Failure::OutOfMemory) => return Ok(Report::OutOfMemory),
+        Err(Failure::Compiler(text)) => return Err(text),
+    };
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(&code).and_then(|()| stdout.flush());
-    written.map_err(stopped)?;
-    Ok(metadata_bytes)
+    match stdout.write_all(&code).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Report::Compiled { metadata_bytes }),
+        // Where the signal is ignored that ends the process otherwise.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Report::FileTooLarge),
+        Err(error) => Err(stopped(error)),
+    }
 }
 
 fn say(report: &Report) {

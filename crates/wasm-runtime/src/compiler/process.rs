@@ -84,21 +84,18 @@ impl CompilerProcess {
         match signal_of(ended.status) {
             Some(SIGXCPU) => {
                 let limit = format_duration(self.limits.cpu);
-                return Err(self.too_costly("processor time", limit, "cpu"));
+                let seconds = whole_seconds(self.limits.cpu);
+                return Err(lower_limit(Limit::Cpu, seconds)
+                    .unwrap_or_else(|| self.too_costly("processor time", limit, "cpu")));
             }
-            Some(SIGXFSZ) => {
-                return Err(Defect::HostMemory {
-                    bytes: None,
-                    limit: max_artifact_bytes,
-                }
-                .into());
-            }
+            Some(SIGXFSZ) => return Err(too_large(max_artifact_bytes)),
             _ => {}
         }
         for report in reports {
             match report {
                 Report::Defect(defect) => return Err(defect.into()),
                 Report::OutOfMemory => return Err(self.out_of_memory()),
+                Report::FileTooLarge => return Err(too_large(max_artifact_bytes)),
                 Report::Compiled { metadata_bytes } if ended.status.success() => {
                     let artifact = output.into_artifact(max_artifact_bytes)?;
                     return Ok(Compilation {
@@ -123,8 +120,9 @@ impl CompilerProcess {
     }
 
     fn out_of_memory(&self) -> Failure {
-        let limit = format_bytes(self.limits.memory_bytes);
-        self.too_costly("memory", limit, "memory")
+        let bytes = self.limits.memory_bytes;
+        lower_limit(Limit::Memory, bytes)
+            .unwrap_or_else(|| self.too_costly("memory", format_bytes(bytes), "memory"))
     }
 
     fn too_costly(&self, what: &'static str, limit: String, setting: &'static str) -> Failure {
@@ -134,6 +132,65 @@ impl CompilerProcess {
             setting,
         })
     }
+}
+
+/// What a compiler made is more than it could write.
+fn too_large(max_artifact_bytes: u64) -> Failure {
+    let kept = Defect::HostMemory {
+        bytes: None,
+        limit: max_artifact_bytes,
+    };
+    lower_limit(Limit::FileSize, max_artifact_bytes).unwrap_or_else(|| kept.into())
+}
+
+/// A limit that a compiler inherits from this process.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Memory,
+    Cpu,
+    FileSize,
+}
+
+/// That a compiler was ended by a limit of this process, if that is lower than the one
+/// that it is given.
+fn lower_limit(which: Limit, given: u64) -> Option<Failure> {
+    let inherited = inherited(which).filter(|inherited| *inherited < given)?;
+    Some(Failure::Compiler(match which {
+        Limit::Memory => format!(
+            "compiling it takes more than {}, which is all that this process may use \
+             (RLIMIT_DATA, `ulimit -d`)",
+            format_bytes(inherited)
+        ),
+        Limit::Cpu => "compiling it takes more processor time than this process may use \
+                       (RLIMIT_CPU, `ulimit -t`)"
+            .to_owned(),
+        Limit::FileSize => format!(
+            "what it compiles to is larger than {}, the largest file that this process may \
+             write (RLIMIT_FSIZE, `ulimit -f`)",
+            format_bytes(inherited)
+        ),
+    }))
+}
+
+#[cfg(unix)]
+fn inherited(limit: Limit) -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(match limit {
+        Limit::Memory => Resource::Data,
+        Limit::Cpu => Resource::Cpu,
+        Limit::FileSize => Resource::Fsize,
+    });
+    // On Linux a compiler has the one that it is given, as far as it may.
+    if cfg!(target_os = "linux") {
+        limit.maximum
+    } else {
+        limit.current
+    }
+}
+
+#[cfg(not(unix))]
+fn inherited(_: Limit) -> Option<u64> {
+    None
 }
 
 fn whole_seconds(duration: Duration) -> u64 {

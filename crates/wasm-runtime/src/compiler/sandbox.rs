@@ -11,7 +11,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, getppid, nice, set_dumpable_behavior,
+    DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, nice, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use seccompiler::{
@@ -79,6 +79,7 @@ fn end_with(parent: u32) -> io::Result<()> {
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let most = at_most(resource, most);
     let limit = Rlimit {
         current: Some(most),
         maximum: Some(most),
@@ -86,12 +87,19 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
+/// A limit that its parent has, and that is lower, stays: it may not be raised.
+fn at_most(resource: Resource, most: u64) -> u64 {
+    let inherited = getrlimit(resource).maximum;
+    inherited.map_or(most, |inherited| inherited.min(most))
+}
+
 /// The first limit ends the process with a signal that tells why, the second with one that
 /// does not.
 fn limit_cpu(seconds: u64) -> io::Result<()> {
+    let last = at_most(Resource::Cpu, seconds.saturating_add(1));
     let limit = Rlimit {
-        current: Some(seconds),
-        maximum: Some(seconds.saturating_add(1)),
+        current: Some(last.saturating_sub(1)),
+        maximum: Some(last),
     };
     Ok(setrlimit(Resource::Cpu, limit)?)
 }
