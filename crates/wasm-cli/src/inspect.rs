@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +38,8 @@ const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::BrightRed.on_default().bold();
 const DIM: Style = Style::new().dimmed();
+
+const NOT_KNOWN: &str = "not known whether it is provided";
 
 /// Names that are longer do not push the column beside them away.
 const MAX_COLUMN: usize = 60;
@@ -102,6 +104,7 @@ impl Inspect {
                 .at(file.escaped())
                 .print();
         }
+        let mut unsuggested = None;
         let text = if self.manifest {
             if host.unmet().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
@@ -120,18 +123,29 @@ impl Inspect {
             }
             .to_string();
             if !has_manifest {
-                let manifest = suggested_manifest(&file, &anatomy, &host)?;
-                text += &format!("\n{TITLE}a Component.toml to begin with{TITLE:#}\n");
-                for line in manifest.lines() {
-                    text += format!("  {line}").trim_end();
-                    text.push('\n');
+                match suggested_manifest(&file, &anatomy, &host) {
+                    Ok(manifest) => text += &titled(&manifest),
+                    Err(report) => unsuggested = Some(report),
                 }
             }
             text
         };
         output::print_styled(text).await?;
-        Ok(ExitCode::SUCCESS)
+        match unsuggested {
+            Some(report) => Err(report.into()),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
+}
+
+/// Below what there is to say of the component.
+fn titled(manifest: &str) -> String {
+    let mut text = format!("\n{TITLE}a Component.toml to begin with{TITLE:#}\n");
+    for line in manifest.lines() {
+        text += format!("  {line}").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
@@ -151,13 +165,24 @@ struct Answers {
 /// What becomes of an import.
 enum Standing<'a> {
     Provided,
-    /// Without these of its members.
-    InPart(Vec<(&'a str, &'a Unmet)>),
+    InPart(Part<'a>),
     Unmet(&'a UnmetImport),
     Unknown,
 }
 
+/// What is not provided of an interface, or may not be.
+#[derive(Default)]
+struct Part<'a> {
+    unmet: Vec<(&'a str, &'a Unmet)>,
+    unexamined: HashSet<&'a str>,
+}
+
 impl Answers {
+    fn is_partial(&self) -> bool {
+        let audit = self.audit.as_ref();
+        audit.is_ok_and(|audit| audit.examined.is_some())
+    }
+
     fn unmet(&self) -> impl Iterator<Item = &UnmetImport> {
         self.audit.iter().flat_map(|audit| &audit.unmet)
     }
@@ -170,15 +195,22 @@ impl Answers {
         if let Some(whole) = self.unmet().find(|unmet| unmet.name == import.name) {
             return Standing::Unmet(whole);
         }
-        let parts: Vec<_> = self
+        let unmet: Vec<_> = self
             .unmet()
             .filter_map(|unmet| {
                 let rest = unmet.name.strip_prefix(&import.name)?;
                 Some((rest.strip_prefix('#')?, &unmet.reason))
             })
             .collect();
-        if !parts.is_empty() {
-            return Standing::InPart(parts);
+        if !unmet.is_empty() {
+            let unexamined = match audit.examined {
+                Some(examined) if place == examined => audit.unexamined.as_slice(),
+                _ => &[],
+            };
+            return Standing::InPart(Part {
+                unmet,
+                unexamined: unexamined.iter().map(String::as_str).collect(),
+            });
         }
         match audit.examined {
             Some(examined) if place >= examined => Standing::Unknown,
@@ -294,17 +326,18 @@ fn write_import(
         },
         Standing::InPart(_) => writeln!(f, "{BAD}provided in part{BAD:#}")?,
         Standing::Unmet(unmet) => write_unmet(f, &unmet.reason)?,
-        Standing::Unknown => writeln!(f, "not known whether it is provided")?,
+        Standing::Unknown => writeln!(f, "{NOT_KNOWN}")?,
     }
-    let unmet = match standing {
-        Standing::InPart(unmet) => unmet.as_slice(),
-        _ => &[],
+    let whole = Part::default();
+    let part = match standing {
+        Standing::InPart(part) => part,
+        _ => &whole,
     };
     match &import.content {
         Content::Interface { .. } => {
             // What WASI's interfaces have is known, and much.
             let shown = types || !import.name.starts_with("wasi:");
-            write_members(f, &import.content, types, shown, unmet)
+            write_members(f, &import.content, types, shown, part)
         }
         Content::Function(text) | Content::Type(text) => {
             writeln!(f, "    {DIM}{}{DIM:#}", shown(text))
@@ -335,7 +368,7 @@ fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::
     match &export.content {
         Content::Interface { .. } => {
             writeln!(f, "  {name}")?;
-            write_members(f, &export.content, types, true, &[])
+            write_members(f, &export.content, types, true, &Part::default())
         }
         Content::Function(text) | Content::Type(text) => {
             writeln!(f, "  {name}: {DIM}{}{DIM:#}", shown(text))
@@ -344,32 +377,35 @@ fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::
     }
 }
 
-/// The members of an interface, or only those that are unmet.
+/// The members of an interface, or only those that are not provided for certain.
 fn write_members(
     f: &mut fmt::Formatter<'_>,
     interface: &Content,
     with_types: bool,
     all: bool,
-    unmet: &[(&str, &Unmet)],
+    part: &Part<'_>,
 ) -> fmt::Result {
     let Content::Interface { types, functions } = interface else {
         return Ok(());
     };
     let reason = |member: &str| {
-        let found = unmet.iter().find(|(unmet, _)| *unmet == member);
+        let found = part.unmet.iter().find(|(unmet, _)| *unmet == member);
         found.map(|(_, reason)| *reason)
     };
+    let is_unknown = |member: &str| part.unexamined.contains(member);
     // A type that is only used here is defined elsewhere under the same name.
-    let types = types
-        .iter()
-        .filter(|(name, definition)| with_types && name != definition || reason(name).is_some());
+    let types = types.iter().filter(|(name, definition)| {
+        with_types && name != definition || reason(name).is_some() || is_unknown(name)
+    });
     for (name, text) in types.chain(functions) {
         let reason = reason(name);
-        if !all && reason.is_none() {
+        let is_unknown = is_unknown(name);
+        if !all && reason.is_none() && !is_unknown {
             continue;
         }
         write!(f, "    {}: {DIM}{}{DIM:#}", Escaped::new(name), shown(text))?;
         match reason {
+            None if is_unknown => writeln!(f, "  {NOT_KNOWN}")?,
             None => writeln!(f)?,
             Some(reason) => {
                 f.write_str("  ")?;
@@ -382,7 +418,7 @@ fn write_members(
         shown.any(|name| name == member)
     };
     // Such as a core module within an interface.
-    for (member, reason) in unmet.iter().filter(|(member, _)| !is_shown(member)) {
+    for (member, reason) in part.unmet.iter().filter(|(member, _)| !is_shown(member)) {
         write!(f, "    {}  ", Escaped::new(member))?;
         write_unmet(f, reason)?;
     }
@@ -409,6 +445,12 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
     let memory = suggested_memory(needs).ok_or_else(too_large)?;
     let limits = ResourceLimits::new(memory, TIMEOUT, Some(FUEL)).map_err(|_| too_large())?;
     let wasm = file.file_name().unwrap_or_default();
+    if wasm.to_str().is_none() {
+        let what = "a manifest is UTF-8 text, and cannot name a file whose name is not";
+        return Err(Report::error(what)
+            .at(file.escaped())
+            .with_help("rename it"));
+    }
     let mut manifest = ComponentManifest::new(id_of_file(file), wasm, limits);
     let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (place, import) in anatomy.imports.iter().enumerate() {
@@ -441,10 +483,13 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
         };
     }
     if let more @ 1.. = host.unmet().count().saturating_sub(SHOWN_UNMET) {
+        let at_least = if host.is_partial() { "at least " } else { "" };
         let _ = writeln!(
             text,
-            "# This host does not provide {more} more of its imports."
+            "# This host does not provide {at_least}{more} more of its imports."
         );
+    } else if host.is_partial() {
+        let _ = writeln!(text, "# There are others that were not looked up.");
     }
     if memory > ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES {
         let memory = format_bytes(memory);
@@ -484,6 +529,7 @@ fn suggested_memory(needs: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use anstream::adapter::strip_str;
     use bytes::Bytes;
     use wasm_runtime::EngineConfig;
 
@@ -526,6 +572,68 @@ mod tests {
         assert!(text.contains("does not provide run19."), "{text}");
         assert!(!text.contains("does not provide run20."), "{text}");
         assert!(text.contains("10 more of its imports"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_looked_up_is_not_taken_for_provided() {
+        let functions: String = (0..5000)
+            .map(|number| format!("(export \"run{number}\" (func))"))
+            .collect();
+        let import = "airssys:core/storage@1.0.0";
+        let text = format!(
+            "(component (import \"{import}\" (instance {functions})) (import \"g\" (func)))"
+        );
+        let bytes = wat::parse_str(text).unwrap();
+        let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
+        let anatomy = Anatomy::of(&bytes).unwrap();
+        let file = Path::new("it.wasm");
+        let size = bytes.len() as u64;
+        let host = Answers {
+            takes_messages: false,
+            audit: engine
+                .audit_imports(&id_of_file(file), bytes.into(), &Permissions::default())
+                .await,
+        };
+        let unmet = host.unmet().count();
+        let manifest = suggested_manifest(file, &anatomy, &host).unwrap();
+        let more = format!("not provide at least {} more of its imports.", unmet - 20);
+        assert!(manifest.contains(&more), "{manifest}");
+        let description = Description {
+            file,
+            bytes: size,
+            anatomy: &anatomy,
+            host: &host,
+            types: false,
+        };
+        let shown = strip_str(&description.to_string()).to_string();
+        let line = |start: &str| shown.lines().find(|line| line.trim().starts_with(start));
+        for (member, end) in [
+            (0, "not provided by this host"),
+            (unmet - 1, "not provided by this host"),
+            (unmet, NOT_KNOWN),
+            (4999, NOT_KNOWN),
+        ] {
+            let line = line(&format!("run{member}:")).unwrap();
+            assert!(line.ends_with(end), "{line}");
+        }
+        assert!(line("g ").unwrap().ends_with(NOT_KNOWN), "{shown}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_manifest_cannot_name_what_has_no_name_in_utf_8() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let file = Path::new(OsStr::from_bytes(b"e\xff.wasm"));
+        let anatomy = Anatomy::of(wasm_fixtures::ECHO.wasm).unwrap();
+        let host = Answers {
+            takes_messages: true,
+            audit: Ok(ImportAudit::default()),
+        };
+        let report = suggested_manifest(file, &anatomy, &host).unwrap_err();
+        let said = report.to_string();
+        assert!(said.contains("a manifest is UTF-8 text"), "{said}");
     }
 
     #[tokio::test]

@@ -70,7 +70,7 @@ pub enum WasmError {
         source: LimitsError,
     },
     /// A component imports what the host does not provide.
-    #[error("{component} imports {}", UnmetImports(import, reason, *others))]
+    #[error("{component} imports {}", UnmetImports(import, reason, *others, *or_more))]
     ImportNotFound {
         /// Which.
         component: ComponentId,
@@ -79,8 +79,10 @@ pub enum WasmError {
         import: String,
         /// Why it is not met.
         reason: Unmet,
-        /// How many more imports are not met.
+        /// How many more imports are not met, as far as they were examined.
         others: usize,
+        /// Whether some were not examined, and it may be even more.
+        or_more: bool,
         /// What differs, as the engine's linker said it.
         source: Option<Cause>,
     },
@@ -303,16 +305,20 @@ impl WasmError {
     }
 }
 
-struct UnmetImports<'a>(&'a str, &'a Unmet, usize);
+struct UnmetImports<'a>(&'a str, &'a Unmet, usize, bool);
 
 impl Display for UnmetImports<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(import, reason, others) = self;
+        let Self(import, reason, others, or_more) = self;
         write_unmet(f, import, reason)?;
+        let at_least = if *or_more { "at least " } else { "" };
         match others {
             0 => Ok(()),
-            1 => f.write_str("; one more of its imports is not met either"),
-            _ => write!(f, "; {others} more of its imports are not met either"),
+            1 => write!(f, "; {at_least}one more of its imports is not met either"),
+            _ => write!(
+                f,
+                "; {at_least}{others} more of its imports are not met either"
+            ),
         }
     }
 }
@@ -584,6 +590,7 @@ mod tests {
                 import: "acme:gpu/draw\u{1b}[2J".into(),
                 reason: Unmet::Missing,
                 others: 0,
+                or_more: false,
                 source: cause(),
             },
             ImportNotFound {
@@ -593,6 +600,7 @@ mod tests {
                     kind: "a core module",
                 },
                 others: 1,
+                or_more: false,
                 source: None,
             },
             ImportNotFound {
@@ -603,6 +611,7 @@ mod tests {
                     provided: Some("result<bool, storage-error>".into()),
                 },
                 others: 2,
+                or_more: true,
                 source: None,
             },
             ExportNotFound {

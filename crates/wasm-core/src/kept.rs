@@ -536,6 +536,7 @@ mod tests {
                     provided: Some(long()),
                 },
                 others: 1,
+                or_more: false,
                 source: cause(),
             },
             WasmError::ExportNotFound {

@@ -75,6 +75,7 @@ pub fn import_not_found(id: &ComponentId, import: impl Into<String>) -> WasmErro
         import: import.into(),
         reason: Unmet::Missing,
         others: 0,
+        or_more: false,
         source: None,
     }
 }

@@ -261,6 +261,7 @@ impl ModelEngine {
                 import: interface.to_owned(),
                 reason: Unmet::Missing,
                 others: 0,
+                or_more: false,
                 source: None,
             },
             Refusal::TooManyInstances { instances } => invalid(Defect::TooComplex {

@@ -44,10 +44,23 @@ const NOTHING: &str = "nothing-has-this-name-in-airssys-wasm";
 pub struct ImportAudit {
     /// In the order of the component; everything else that was examined is provided.
     pub unmet: Vec<UnmetImport>,
-    /// How many imports, in that order, were examined; `None` for all of them. A
+    /// How many imports, in that order, were examined whole; `None` for all of them. A
     /// component that imports many thousand things, few of which are provided, is not
     /// examined to the end.
     pub examined: Option<usize>,
+    /// Of the import after those, the members that were not examined, if it has any.
+    pub unexamined: Vec<String>,
+}
+
+impl ImportAudit {
+    fn error(self, id: &ComponentId, source: Cause) -> Option<WasmError> {
+        let is_partial = self.examined.is_some();
+        let mut error = not_met(id, self.unmet, Some(source))?;
+        if let WasmError::ImportNotFound { or_more, .. } = &mut error {
+            *or_more = is_partial;
+        }
+        Some(error)
+    }
 }
 
 /// Gives a component its imports.
@@ -64,12 +77,11 @@ pub(crate) fn link<S: 'static>(
         let audit = audit(component, linker);
         let reason = chain(&error);
         let source = cause(error);
-        not_met(id, audit.unmet, Some(Arc::clone(&source))).unwrap_or_else(|| {
-            WasmError::InstantiationFailed {
-                component: id.clone(),
-                reason,
-                source: Some(source),
-            }
+        let error = audit.error(id, Arc::clone(&source));
+        error.unwrap_or_else(|| WasmError::InstantiationFailed {
+            component: id.clone(),
+            reason,
+            source: Some(source),
         })
     })
 }
@@ -87,6 +99,7 @@ pub(crate) fn not_met(
         import: name,
         reason,
         others,
+        or_more: false,
         source,
     })
 }
@@ -102,11 +115,12 @@ pub(crate) fn names(component: &Component) -> Vec<Box<str>> {
 /// Names what a component imports where the compiler refused it for that: components
 /// cannot be imported.
 pub(crate) fn explain(id: &ComponentId, bytes: &[u8], error: WasmError) -> WasmError {
-    let unmet = match audit_of_uncompiled(bytes) {
-        Some(audit) if matches!(error, WasmError::InvalidComponent { .. }) => audit.unmet,
+    let audit = match audit_of_uncompiled(bytes) {
+        Some(audit) if matches!(error, WasmError::InvalidComponent { .. }) => audit,
         _ => return error,
     };
-    not_met(id, unmet, Some(Arc::new(error.clone()))).unwrap_or(error)
+    let cause = Arc::new(error.clone());
+    audit.error(id, cause).unwrap_or(error)
 }
 
 /// What can be said of a component that was not compiled because it imports components;
@@ -128,8 +142,11 @@ pub(crate) fn audit_of_uncompiled(bytes: &[u8]) -> Option<ImportAudit> {
             }
         }
     }
-    let examined = Some(0);
-    (!unmet.is_empty()).then_some(ImportAudit { unmet, examined })
+    (!unmet.is_empty()).then_some(ImportAudit {
+        unmet,
+        examined: Some(0),
+        unexamined: Vec::new(),
+    })
 }
 
 /// Everything that a component imports and the linker does not provide.
@@ -223,7 +240,10 @@ struct Auditor<'a, S: 'static> {
     unknown: Option<usize>,
     probes_left: usize,
     bytes_left: usize,
-    examined: Option<usize>,
+    /// How many imports were looked at, unless it was all of them.
+    collected: Option<usize>,
+    /// Items that there were no probes left for.
+    unexamined: Vec<usize>,
     /// What the linker says of a function, a resource and a core module that are missing.
     missing: [String; 3],
 }
@@ -247,7 +267,8 @@ impl<'a, S: 'static> Auditor<'a, S> {
             unknown: None,
             probes_left: MAX_PROBES,
             bytes_left: MAX_PROBE_BYTES,
-            examined: None,
+            collected: None,
+            unexamined: Vec::new(),
             missing,
         }
     }
@@ -264,7 +285,7 @@ impl<'a, S: 'static> Auditor<'a, S> {
                 item => self.add(import, name, None, item.clone()),
             }
             if self.items.len() > MAX_ITEMS {
-                self.examined = Some(import + 1);
+                self.collected = Some(import + 1);
                 break;
             }
         }
@@ -316,8 +337,8 @@ impl<'a, S: 'static> Auditor<'a, S> {
             return;
         }
         if self.probes_left == 0 || self.bytes_left == 0 {
-            let import = self.items[from].import;
-            self.examined = Some(self.examined.map_or(import, |other| other.min(import)));
+            let open = (from..to).filter(|index| !self.settled[*index]);
+            self.unexamined.extend(open);
             return;
         }
         let answer = self.ask(from, to);
@@ -348,8 +369,11 @@ impl<'a, S: 'static> Auditor<'a, S> {
                 || !matches!(need, Need::Function(_))
                 || self.settled[index]
                 || !self.is_settled(index)
-                || self.probes_left == 0
             {
+                continue;
+            }
+            if self.probes_left == 0 {
+                self.unexamined.push(index);
                 continue;
             }
             self.probes_left -= 1;
@@ -458,9 +482,16 @@ impl<'a, S: 'static> Auditor<'a, S> {
             self.report(import, name, reason);
         }
         self.unmet.sort_by_key(|(import, _)| *import);
+        let unexamined = self.unexamined.iter().map(|index| &self.items[*index]);
+        let first = unexamined.clone().map(|item| item.import).min();
+        let members = unexamined
+            .filter(|item| Some(item.import) == first)
+            .filter_map(|item| item.member.map(str::to_owned))
+            .collect();
         ImportAudit {
             unmet: self.unmet.into_iter().map(|(_, unmet)| unmet).collect(),
-            examined: self.examined,
+            examined: first.or(self.collected),
+            unexamined: members,
         }
     }
 }

@@ -56,6 +56,7 @@ async fn unmet(engine: &WasmtimeEngine, imports: &str) -> Vec<UnmetImport> {
                 import,
                 reason,
                 others: count,
+                or_more: false,
                 ..
             }),
         ) => {
@@ -298,7 +299,7 @@ async fn what_is_no_interface_is_named_with_its_kind() {
     assert_eq!(
         error.to_string(),
         "demo/importer/main imports `c`, a component, which this host does not provide; \
-         one more of its imports is not met either"
+         at least one more of its imports is not met either"
     );
 }
 
@@ -384,6 +385,38 @@ async fn thousands_of_imports_are_examined_as_far_as_is_reasonable() {
     assert!(examined > 100 && examined < 5000, "{examined}");
     let expected: Vec<_> = (0..examined).map(|i| missing(&format!("run{i}"))).collect();
     assert_eq!(audit.unmet, expected);
+}
+
+#[tokio::test]
+async fn what_is_not_examined_of_an_interface_is_told() {
+    let engine = engine();
+    let functions: String = (0..5000)
+        .map(|i| format!(r#"(export "run{i}" (func))"#))
+        .collect();
+    let imports = format!(
+        r#"(import "f" (func)) (import "airssys:core/storage@1.0.0" (instance {functions}))
+        (import "g" (func))"#
+    );
+    let bytes = Bytes::from(wat::parse_str(format!("(component {imports})")).unwrap());
+    let id = id("demo/importer/main");
+    let audit = within(engine.audit_imports(&id, bytes.clone(), &none()))
+        .await
+        .unwrap();
+    assert_eq!(audit.examined, Some(1));
+    let examined = 5000 - audit.unexamined.len();
+    assert!((100..5000).contains(&examined), "{examined}");
+    let run = |i| format!("airssys:core/storage@1.0.0#run{i}");
+    let expected: Vec<_> = std::iter::once("f".to_owned())
+        .chain((0..examined).map(run))
+        .map(|name| missing(&name))
+        .collect();
+    assert_eq!(audit.unmet, expected);
+    let unexamined: Vec<_> = (examined..5000).map(|i| format!("run{i}")).collect();
+    assert_eq!(audit.unexamined, unexamined);
+    let error = within(engine.load_component(&id, bytes, config())).await;
+    let said = format!("; at least {examined} more of its imports are not met either");
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with(&said), "{error}");
 }
 
 #[tokio::test]

@@ -199,6 +199,7 @@ fn load_errors() -> impl Strategy<Value = WasmError> {
                 import,
                 reason: Unmet::Missing,
                 others: 0,
+                or_more: false,
                 source: None,
             }
         }),
