@@ -3,11 +3,12 @@
 mod files;
 mod path;
 mod problem;
+mod regular;
 mod search;
 mod separation;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ use search::Search;
 
 pub use files::{ComponentFiles, ManifestLine, ManifestText};
 pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
+pub use regular::open_regular_file;
 pub use search::{Found, LeftOut};
 pub use separation::{GrantedFile, Separation, check_own_file};
 
@@ -108,7 +110,8 @@ impl ApplicationFolder {
     /// Every `Component.toml` in the folder or below. Blocks while it looks.
     ///
     /// Folders that are hidden or called `target` hold what tools keep for themselves and
-    /// are not looked through; nor is what is more than 16 levels down, nor a folder that
+    /// are not looked through; nor is what is more than 16 levels down, which is named as
+    /// left out if a manifest is there, nor a folder that cannot be read, nor one that
     /// a component may write: one below the folder of the manifest that grants it. Links
     /// to folders are followed where they stay in the application, each folder once, by
     /// its own name if that is in reach.
@@ -207,25 +210,20 @@ impl ApplicationFolder {
     /// Every problem of every manifest; [`ApplicationProblem::Empty`] if there is none.
     pub fn read(&self, memory_ceiling_bytes: u64) -> Result<Vec<Component>, ApplicationErrors> {
         let found = self.find_manifests()?;
-        let mut problems = Vec::new();
-        let mut left_out = Vec::new();
-        for other in found.left_out {
-            match other {
-                LeftOut::Unreadable { folder, source } => {
-                    problems.push(unreadable(&folder, source));
-                }
-                other => left_out.push(other),
-            }
-        }
-        if found.manifests.is_empty() && problems.is_empty() {
+        let Found {
+            manifests,
+            left_out,
+        } = found;
+        if manifests.is_empty() {
             let folder = self.folder.clone();
             return Err(ApplicationProblem::Empty { folder, left_out }.into());
         }
         for other in left_out {
             tracing::warn!("{other}");
         }
-        let manifests = found.manifests.iter();
+        let mut problems = Vec::new();
         let read: Vec<_> = manifests
+            .iter()
             .map(|file| (file, self.read_manifest(file, memory_ceiling_bytes)))
             .collect();
         // Each must be known before one is trusted.
@@ -330,7 +328,13 @@ impl ReadManifest {
     }
 
     fn component(self, files: &ComponentFiles) -> Result<Component, ApplicationProblem> {
-        let content = |named: &Named| read(&named.trace.path, &named.path, MAX_FILE_BYTES);
+        let content = |named: &Named| {
+            let read = read(&named.trace.path, &named.path, MAX_FILE_BYTES);
+            read.map_err(|problem| ApplicationProblem::Named {
+                line: Box::new(named.line.clone()),
+                problem: Box::new(problem),
+            })
+        };
         let data = files.config.as_ref().map(content).transpose()?;
         let mut config = self.manifest.config(data.map(Bytes::from));
         files.resolve_dirs(&mut config.permissions);
@@ -346,12 +350,7 @@ impl ReadManifest {
 /// `named` is how the file is called in errors.
 fn read(path: &Path, named: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
     let mut bytes = Vec::new();
-    // Opening a pipe or a device would wait, so the kind is looked at first.
-    fs::metadata(path)
-        .and_then(|metadata| match metadata.is_file() {
-            true => File::open(path),
-            false => Err(io::Error::other("it is not a regular file")),
-        })
+    open_regular_file(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(|source| unreadable(named, source))?;
     if bytes.len() as u64 > limit {
@@ -497,8 +496,36 @@ mod tests {
         let folder = tempdir().unwrap();
         let root = folder.path();
         let deep = |depth| format!("{}Component.toml", "d/".repeat(depth));
-        touch(root, &[&deep(16), &deep(17)]);
-        assert_eq!(found(root), [deep(16)]);
+        touch(root, &[&deep(16), &deep(17), &deep(20)]);
+        touch(root, &["d/e/Component.toml", "d/d/.hidden/Component.toml"]);
+        let Found {
+            manifests,
+            left_out,
+        } = find(root);
+        assert_eq!(
+            manifests,
+            [deep(16), "d/e/Component.toml".into()].map(|file| root.join(file))
+        );
+        let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        let expected = format!(
+            "{} is left out: it is more than 16 folders down",
+            root.join(deep(17)).display()
+        );
+        assert_eq!(left_out, [expected]);
+        // The next is named where the first is not.
+        fs::remove_file(root.join(deep(17))).unwrap();
+        let left_out = find(root).left_out;
+        assert_eq!(left_out[0].path(), root.join(deep(20)));
+        // Too much to be looked through: the folder that was not is.
+        fs::remove_file(root.join(deep(20))).unwrap();
+        assert!(find(root).left_out.is_empty());
+        for number in 0..5000 {
+            let file = format!("{}{number}", "d/".repeat(17));
+            fs::write(root.join(file), "").unwrap();
+        }
+        let left_out = find(root).left_out;
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+        assert_eq!(left_out[0].path(), root.join("d/".repeat(17)));
 
         let file = root.join("file");
         fs::write(&file, "").unwrap();

@@ -69,7 +69,8 @@ mod switchboard;
 
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
-    LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, read_application,
+    LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
+    read_application,
 };
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;

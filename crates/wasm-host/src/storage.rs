@@ -18,6 +18,7 @@ use redb::{
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use wasm_core::text::PathText as _;
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
@@ -162,6 +163,20 @@ impl RedbStorage {
         })
     }
 
+    /// Waits until all that was handed over is on the disk, and releases the file, as
+    /// dropping the store does, and tells how that went. What comes later fails. Dropping
+    /// the future before it is ready leaves the store open or has it closed.
+    ///
+    /// # Errors
+    /// The store fails; [`StorageError::Io`] when it does while it is closed. The file is
+    /// released all the same.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        let written = self.write(&nobody(), Change::Nothing).await;
+        let file = Arc::clone(&self.file);
+        let closed = spawn_blocking(move || file.close()).await;
+        written.and(closed.map_err(|error| self.file.failure(error))?)
+    }
+
     /// Answered when the change, and every earlier one, is on the disk or refused.
     async fn write(&self, owner: &ComponentId, change: Change) -> Result<(), StorageError> {
         let Ok(place) = self.queue.reserve().await else {
@@ -211,6 +226,11 @@ impl RedbStorage {
         }));
         outcome.await.unwrap_or_else(|_| Err(gone()))
     }
+}
+
+/// Whom nothing belongs to.
+fn nobody() -> ComponentId {
+    ComponentId::new("local", "nobody", "main").expect("these are segments")
 }
 
 /// One of several that take what waits in turn.
@@ -394,7 +414,7 @@ impl StoreFile {
                 redb::Error::PreviousIo => {}
                 redb::Error::Io(error) => self.tell(what, error),
                 redb::Error::Corrupted(found) => {
-                    self.tell(what, format_args!("it is damaged ({found})"));
+                    self.tell(what, format_args!("it is damaged ({found}): {BACKUP}"));
                 }
                 error => self.tell(what, error),
             }
@@ -469,15 +489,17 @@ impl StoreFile {
         Ok(())
     }
 
-    fn close(&self) {
-        if let Err(text) = close(mem::replace(&mut *self.write_state(), State::Closed)) {
+    fn close(&self) -> Result<(), StorageError> {
+        let closed = close(mem::replace(&mut *self.write_state(), State::Closed));
+        closed.map_err(|text| {
             self.tell_panic(Work::Writing, &text);
-        }
+            self.failure("it is damaged")
+        })
     }
 
     fn tell_panic(&self, what: Work, text: &str) {
-        let cause = format_args!("it is damaged: its pages do not fit together ({text})");
-        self.tell(what, cause);
+        let damage = "it is damaged: its pages do not fit together";
+        self.tell(what, format_args!("{damage} ({text}): {BACKUP}"));
     }
 
     /// Names the file but not its folders: components come to see it.
@@ -494,6 +516,9 @@ impl StoreFile {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What an operator can do about damage.
+const BACKUP: &str = "replace it by a backup, or move it away to start empty";
 
 /// What a write is answered with that would be lost with the process.
 const REPLACED: &str = "it was removed or replaced while it is open: put it back, or restart";
@@ -671,7 +696,8 @@ fn write_all(file: &StoreFile, abandoned: &Abandoned, mut jobs: mpsc::Receiver<J
             }
         }
     }
-    file.close();
+    // It has been told, and nobody is there to be answered.
+    let _ = file.close();
 }
 
 /// Makes all changes that can be made, on disk when it returns, and tells what became
@@ -806,7 +832,7 @@ pub enum StorageOpenError {
     },
     /// It is a store, but parts of it are missing or changed.
     #[error(
-        "{} is damaged ({found}): replace it by a backup, or move it away to start empty",
+        "{} is damaged ({found}): {BACKUP}",
         path.escaped()
     )]
     Damaged {

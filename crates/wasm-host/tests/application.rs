@@ -100,9 +100,15 @@ fn every_problem_of_every_manifest_is_told() {
         ],
         ["c/Component.toml:2:", "`component.id`"],
         ["c/Component.toml:8:", "typo"],
-        ["d/none cannot be read", "No such file"],
+        [
+            "d/Component.toml:9:1: ",
+            "d/none cannot be read: No such file",
+        ],
         ["e/Component.toml is not UTF-8 text", ""],
-        ["f/it.wasm cannot be read", "it is not a regular file"],
+        [
+            "f/Component.toml:3:1: ",
+            "f/it.wasm cannot be read: it is not a regular file",
+        ],
     ]) {
         assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
     }
@@ -126,13 +132,41 @@ fn a_file_that_is_something_else_is_not_read_into_memory() {
     write(folder.path(), &manifest("demo/a/main", ""), b"");
     let wasm = fs::File::create(folder.path().join("it.wasm")).unwrap();
     wasm.set_len((64 << 20) + 1).unwrap();
-    assert_eq!(problems(folder.path()), ["it.wasm is larger than 64MiB"]);
+    assert_eq!(
+        problems(folder.path()),
+        ["Component.toml:3:1: it.wasm is larger than 64MiB"]
+    );
     let file = fs::File::create(folder.path().join("Component.toml")).unwrap();
     file.set_len((1 << 20) + 1).unwrap();
     assert_eq!(
         problems(folder.path()),
         ["Component.toml is larger than 1MiB"]
     );
+}
+
+/// Such as `lost+found`. Root reads everything, so it is not tried for it.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_is_left_out() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = TempDir::new().unwrap();
+    write(
+        &folder.path().join("a"),
+        &manifest("demo/a/main", ""),
+        ECHO.wasm,
+    );
+    let locked = folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(&locked).is_ok() {
+        eprintln!("not tried: this user may read every folder");
+        return;
+    }
+    assert_eq!(read(folder.path()).unwrap().len(), 1);
+    fs::remove_dir_all(folder.path().join("a")).unwrap();
+    let told = problems(folder.path());
+    assert!(told[0].contains("locked cannot be read"), "{told:?}");
 }
 
 fn grants(dir: &str, access: &str) -> String {

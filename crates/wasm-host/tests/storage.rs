@@ -562,6 +562,32 @@ fn it_takes_no_runtime_to_drop_it() {
     drop(open(&path));
 }
 
+#[test]
+fn closing_tells_how_it_went_and_releases_the_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    runtime().block_on(async {
+        let storage = open(&path);
+        set(&storage, "a", "k", "v").await;
+        assert_eq!(storage.close().await, Ok(()));
+        let again = open(&path);
+        assert_eq!(again.get(&id("a"), "k").await, Ok(Some("v".into())));
+        let late = storage.get(&id("a"), "k").await;
+        let closed = StorageError::Io("store: it is closed".into());
+        assert_eq!(late, Err(closed.clone()));
+        assert_eq!(storage.close().await, Err(closed));
+        // What was written would be lost.
+        #[cfg(unix)]
+        {
+            fs::remove_file(&path).unwrap();
+            let Err(StorageError::Io(text)) = again.close().await else {
+                panic!("a store without its file was closed well");
+            };
+            assert!(text.contains("removed or replaced"), "{text}");
+        }
+    });
+}
+
 /// Set for a process that may not make a file longer than some megabytes.
 const LITTLE_ROOM: &str = "WASM_HOST_LITTLE_ROOM";
 

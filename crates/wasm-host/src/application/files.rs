@@ -184,6 +184,15 @@ impl ComponentFiles {
         self.config.as_ref().map(|named| named.trace.path.as_path())
     }
 
+    /// Folders that are granted and are not there or no folders, each with the line that
+    /// grants it, as it is written, joined with the manifest's folder. Blocks while it
+    /// looks.
+    pub fn missing_dirs(&self) -> impl Iterator<Item = (&ManifestLine, &Path)> {
+        let missing = |dir: &&GrantedDir| !dir.named.trace.path.is_dir();
+        let dirs = self.dirs.iter().filter(missing);
+        dirs.map(|dir| (&dir.named.line, dir.named.path.as_path()))
+    }
+
     /// Puts the resolved folders into the manifest's permissions, so that what is granted
     /// is what was looked at, whatever becomes of links.
     pub fn resolve_dirs(&self, permissions: &mut Permissions) {

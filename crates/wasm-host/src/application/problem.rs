@@ -61,6 +61,14 @@ pub enum ApplicationProblem {
         /// In bytes.
         limit: u64,
     },
+    /// A file that a manifest names cannot be used.
+    #[error("{line}: {problem}")]
+    Named {
+        /// The line that names it.
+        line: Box<ManifestLine>,
+        /// [`Unreadable`](Self::Unreadable) or [`TooLarge`](Self::TooLarge).
+        problem: Box<ApplicationProblem>,
+    },
     /// What is wrong in a manifest.
     #[error("{0}")]
     Manifest(ManifestErrors),

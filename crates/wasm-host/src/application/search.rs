@@ -27,6 +27,9 @@ pub(super) const MAX_FOLDERS: usize = 50_000;
 /// fills them is a component, and this many entries take milliseconds.
 const MAX_DATA_ENTRIES: usize = 4096;
 
+/// What is too deep is looked through for the same reason, in all as far.
+const MAX_DEEP_ENTRIES: usize = 4096;
+
 /// The manifests of an application, and what else its folder has that may have been meant
 /// as one.
 #[derive(Debug, Default)]
@@ -70,6 +73,12 @@ pub enum LeftOut {
         /// The line that grants the folder.
         grant: Box<ManifestLine>,
     },
+    /// A manifest, or a folder that was not looked through for one, that is more than 16
+    /// folders down.
+    TooDeep {
+        /// The manifest or folder.
+        path: PathBuf,
+    },
 }
 
 impl LeftOut {
@@ -78,7 +87,7 @@ impl LeftOut {
         match self {
             Self::LinkOutside { link, .. } | Self::BrokenLink { link, .. } => link,
             Self::Unreadable { folder, .. } => folder,
-            Self::InData { path, .. } => path,
+            Self::InData { path, .. } | Self::TooDeep { path } => path,
         }
     }
 }
@@ -99,6 +108,10 @@ impl Display for LeftOut {
             Self::InData { grant, .. } => write!(
                 f,
                 "{path} is not loaded: a component may write it, as {grant} grants"
+            ),
+            Self::TooDeep { .. } => write!(
+                f,
+                "{path} is left out: it is more than {MAX_DEPTH} folders down"
             ),
         }
     }
@@ -133,6 +146,7 @@ impl Search<'_> {
             depth: 0,
         }];
         let mut looked_through = 0;
+        let mut deep = Vec::new();
         // Real folders come first, so that what is reached in two ways has its own name.
         loop {
             let Folder { path: inner, depth } = match folders.pop() {
@@ -172,7 +186,6 @@ impl Search<'_> {
                 }
                 Err(error) => return Err(unreadable(&inner, error)),
             };
-            let is_in_reach = |name: &OsStr| depth < MAX_DEPTH && !is_skipped(name);
             for entry in entries {
                 let entry = match entry {
                     Ok(entry) => entry,
@@ -188,13 +201,19 @@ impl Search<'_> {
                 };
                 let (name, path) = (entry.file_name(), entry.path());
                 if kind.is_dir() {
-                    if is_in_reach(&name) {
-                        let depth = depth + 1;
-                        folders.push(Folder { path, depth });
+                    match depth < MAX_DEPTH {
+                        _ if is_skipped(&name) => {}
+                        true => folders.push(Folder {
+                            path,
+                            depth: depth + 1,
+                        }),
+                        false => deep.push(path),
                     }
                 } else if kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME {
-                    if is_in_reach(&name) {
-                        links.insert(path, depth + 1);
+                    match depth < MAX_DEPTH {
+                        _ if is_skipped(&name) => {}
+                        true => drop(links.insert(path, depth + 1)),
+                        false => deep.push(path),
                     }
                 } else if name == MANIFEST_NAME {
                     if self.reads_grants {
@@ -206,6 +225,7 @@ impl Search<'_> {
         }
         self.leave_out_written(&mut found, &data);
         tell_written(&mut found, written);
+        self.tell_deep(&mut found, deep, &data, &seen);
         found.manifests.sort();
         found.left_out.sort_by(|a, b| a.path().cmp(b.path()));
         Ok(found)
@@ -239,6 +259,50 @@ impl Search<'_> {
             false
         });
         found.left_out.append(&mut left_out);
+    }
+
+    /// Tells of manifests that are too deep, one for each folder that is the first to be, and
+    /// of the first such folder with too much in it to tell.
+    fn tell_deep(
+        &self,
+        found: &mut Found,
+        deep: Vec<PathBuf>,
+        data: &[GrantedDir],
+        seen: &HashSet<FileId>,
+    ) {
+        let mut entries_left = MAX_DEEP_ENTRIES;
+        let mut is_told = false;
+        for top in deep {
+            let mut folders = vec![top.clone()];
+            'top: while let Some(folder) = folders.pop() {
+                let Ok(id) = FileId::of(&folder) else {
+                    continue;
+                };
+                // Looked through by another name, or a component's.
+                if seen.contains(&id) || self.writable(data, &folder, &id).is_some() {
+                    continue;
+                }
+                let path = folder.join(MANIFEST_NAME);
+                if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+                    found.left_out.push(LeftOut::TooDeep { path });
+                    break;
+                }
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    if entries_left == 0 {
+                        if !is_told {
+                            found.left_out.push(LeftOut::TooDeep { path: top });
+                        }
+                        is_told = true;
+                        break 'top;
+                    }
+                    entries_left -= 1;
+                    let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    if is_dir && !is_skipped(&entry.file_name()) {
+                        folders.push(entry.path());
+                    }
+                }
+            }
+        }
     }
 
     fn passed<'s>(&'s self, data: &'s [GrantedDir], trace: &Trace) -> Option<&'s GrantedDir> {
