@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use wasm_core::ComponentId;
 use wasm_core::text::PathText as _;
@@ -16,22 +16,9 @@ use crate::source::{ReadManifest, Source, told};
 /// Where there is more that was left out, a few show what it is about.
 const SHOWN_LEFT_OUT: usize = 16;
 
-/// Every manifest in a folder or below.
-///
-/// What was left out is told, but for what cannot be read, which is an error: there may be
-/// a component in it.
+/// Every manifest in a folder or below. What was left out is told.
 pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Problems> {
     let found = folder.find_manifests().map_err(|problem| told(&problem))?;
-    let (errors, rest): (Vec<_>, Vec<_>) = found
-        .left_out
-        .iter()
-        .map(|left_out| (matches!(left_out, LeftOut::Unreadable { .. }), left_out))
-        .partition(|(is_error, _)| *is_error);
-    if !errors.is_empty() {
-        let errors = errors.into_iter();
-        let reports = errors.map(|(_, left_out)| Report::error(left_out.to_string()));
-        return Err(reports.collect());
-    }
     if found.manifests.is_empty() {
         let empty = ApplicationProblem::Empty {
             folder: folder.path().to_owned(),
@@ -39,8 +26,8 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
         };
         let report = Report::error(empty.to_string())
             .with_note("folders that are hidden or called `target` are not looked through");
-        let shown = rest.iter().take(SHOWN_LEFT_OUT);
-        let report = shown.fold(report, |report, (_, left_out)| {
+        let shown = found.left_out.iter().take(SHOWN_LEFT_OUT);
+        let report = shown.fold(report, |report, left_out| {
             let report = report.with_note(left_out.to_string());
             match left_out {
                 LeftOut::LinkOutside { leads_to, .. } => report.with_help(allow(leads_to)),
@@ -50,14 +37,20 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
         let help = "`airssys-wasm inspect --manifest FILE.wasm` prints one to begin with";
         return Err(report.with_help(help).into());
     }
-    let more = rest.len().saturating_sub(SHOWN_LEFT_OUT);
-    for (_, left_out) in rest.into_iter().take(SHOWN_LEFT_OUT) {
-        tell(left_out).print();
-    }
-    if more > 0 {
-        Report::note(format!("{more} more links or manifests are left out")).print();
-    }
+    let left_out = found.left_out.iter().map(tell).collect();
+    some_of(left_out).iter().for_each(Report::print);
     Ok(found)
+}
+
+/// Of what was left out, a few and how many more there are.
+pub(crate) fn some_of(mut left_out: Vec<Report>) -> Vec<Report> {
+    let more = left_out.len().saturating_sub(SHOWN_LEFT_OUT);
+    left_out.truncate(SHOWN_LEFT_OUT);
+    if more > 0 {
+        let text = format!("{more} more links, folders or manifests are left out");
+        left_out.push(Report::note(text));
+    }
+    left_out
 }
 
 /// What was left out of an application.
@@ -71,6 +64,7 @@ pub(crate) fn tell(left_out: &LeftOut) -> Report {
             "what a component can write is data: no component is loaded from there, whoever \
              put it there",
         ),
+        LeftOut::TooDeep { .. } => Report::note(text),
         _ => Report::warning(text),
     }
 }
@@ -88,6 +82,47 @@ pub(crate) struct Application {
     /// What any component may write, or could.
     separation: RwLock<Separation>,
     sources: RwLock<BTreeMap<ComponentId, Arc<Source>>>,
+    /// What is coming or going, and may be none of the sources.
+    moving: Mutex<Vec<Arc<Moving>>>,
+    /// One is admitted after the other.
+    admission: Mutex<()>,
+}
+
+/// A component that is being loaded, replaced or unloaded.
+#[derive(Debug)]
+struct Moving {
+    id: ComponentId,
+    manifest: PathBuf,
+    files: Option<ComponentFiles>,
+}
+
+impl Moving {
+    fn parts(&self) -> (&ComponentId, &Path, Option<&ComponentFiles>) {
+        (&self.id, &self.manifest, self.files.as_ref())
+    }
+}
+
+/// As long as it is held, nothing else is given the id of a component, or lies where it may
+/// write.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    application: Arc<Application>,
+    moving: Arc<Moving>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut all = self.application.moving();
+        all.retain(|moving| !Arc::ptr_eq(moving, &self.moving));
+    }
+}
+
+/// Why a component is not admitted, for now.
+#[derive(Debug)]
+pub(crate) struct InTheWay {
+    pub(crate) report: Report,
+    /// The manifest of the other, if that has the same id.
+    pub(crate) other: Option<PathBuf>,
 }
 
 impl Application {
@@ -117,6 +152,8 @@ impl Application {
             data,
             separation: RwLock::default(),
             sources: RwLock::default(),
+            moving: Mutex::default(),
+            admission: Mutex::default(),
         };
         for manifest in read {
             let source = match manifest {
@@ -128,8 +165,11 @@ impl Application {
             };
             match source {
                 Ok(source) => match application.source(&source.id) {
-                    Some(other) => problems.push(same_id(&other, source.named_by())),
-                    None => drop(application.insert(source)),
+                    Some(other) => {
+                        let report = same_id(&source.id, other.named_by(), source.named_by());
+                        problems.push(report);
+                    }
+                    None => application.insert(Arc::new(source)),
                 },
                 Err(found) => problems.extend(found),
             }
@@ -156,27 +196,85 @@ impl Application {
         *kept.unwrap_or_else(PoisonError::into_inner) = separation;
     }
 
-    /// Makes sure that a component that is about to be read leaves the others alone, and
-    /// is left alone by them. From then on its folders are no place for anything else.
-    pub(crate) fn admit(&self, manifest: &Path, files: &ComponentFiles) -> Result<(), Report> {
-        let told = |problem: ApplicationProblem| told(&problem);
+    /// Makes sure that a component that is about to be read has an id of its own, leaves the
+    /// others alone, and is left alone by them. From then on its folders are no place for
+    /// anything else. Blocks while it looks.
+    pub(crate) fn admit(self: &Arc<Self>, read: &ReadManifest) -> Result<Hold, InTheWay> {
+        let (id, manifest, files) = (read.id(), read.named_by(), read.files());
+        let _admission = self.admission.lock();
+        let (sources, moving) = {
+            // What is in neither is not there: while something moves, it is among the moving.
+            let moving = self.moving();
+            (self.sources(), moving.clone())
+        };
+        let sources = sources
+            .iter()
+            .map(|source| (&source.id, source.named_by(), source.files()));
+        let moving = moving.iter().map(|moving| moving.parts());
+        let others: Vec<_> = sources
+            .chain(moving)
+            .filter(|(_, other, _)| *other != manifest)
+            .collect();
+        if let Some((_, other, _)) = others.iter().find(|(other, ..)| *other == id) {
+            return Err(InTheWay {
+                report: same_id(id, other, manifest),
+                other: Some((*other).to_owned()),
+            });
+        }
+        let others = others.iter().filter_map(|(.., files)| *files);
+        self.hold_apart(files, others).map_err(|problem| InTheWay {
+            report: told(&problem),
+            other: None,
+        })?;
+        let admitted = Arc::new(Moving {
+            id: id.clone(),
+            manifest: manifest.to_owned(),
+            files: Some(files.clone()),
+        });
+        self.moving().push(Arc::clone(&admitted));
+        Ok(Hold {
+            application: Arc::clone(self),
+            moving: admitted,
+        })
+    }
+
+    fn hold_apart<'f>(
+        &self,
+        files: &ComponentFiles,
+        others: impl Iterator<Item = &'f ComponentFiles>,
+    ) -> Result<(), ApplicationProblem> {
         let mut all = self.separation();
         all.add(files);
-        all.check(files).map_err(told)?;
+        all.check(files)?;
         let mut this = Separation::new();
         this.add(files);
-        for other in self.sources() {
-            if let Some(others) = other.files()
-                && other.named_by() != manifest
-            {
-                this.check(others).map_err(told)?;
-            }
+        for other in others {
+            this.check(other)?;
         }
         if let Some(file) = &self.data {
-            check_own_file(file, [files]).map_err(told)?;
+            check_own_file(file, [files])?;
         }
         self.keep(all);
         Ok(())
+    }
+
+    /// Takes a component out that is about to be unloaded, and whose id is its own until then.
+    pub(crate) fn take_out(self: &Arc<Self>, source: &Source) -> Hold {
+        let leaving = Arc::new(Moving {
+            id: source.id.clone(),
+            manifest: source.named_by().to_owned(),
+            files: source.files().cloned(),
+        });
+        self.moving().push(Arc::clone(&leaving));
+        self.remove(&source.id);
+        Hold {
+            application: Arc::clone(self),
+            moving: leaving,
+        }
+    }
+
+    fn moving(&self) -> MutexGuard<'_, Vec<Arc<Moving>>> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
@@ -195,11 +293,9 @@ impl Application {
         sources.find(|source| source.named_by() == manifest)
     }
 
-    pub(crate) fn insert(&self, source: Source) -> Arc<Source> {
-        let source = Arc::new(source);
+    pub(crate) fn insert(&self, source: Arc<Source>) {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        sources.insert(source.id.clone(), Arc::clone(&source));
-        source
+        sources.insert(source.id.clone(), source);
     }
 
     pub(crate) fn remove(&self, id: &ComponentId) {
@@ -209,9 +305,9 @@ impl Application {
 }
 
 /// Two manifests say the same id.
-pub(crate) fn same_id(first: &Source, second: &Path) -> Report {
-    Report::error(format!("two components have the id {}", first.id))
+fn same_id(id: &ComponentId, first: &Path, second: &Path) -> Report {
+    Report::error(format!("two components have the id {id}"))
         .at(second.escaped())
-        .with_note(format!("the other is {}", first.named_by().escaped()))
+        .with_note(format!("the other is {}", first.escaped()))
         .with_help("give one of them another `id` in [component]")
 }

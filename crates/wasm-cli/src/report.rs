@@ -23,7 +23,7 @@ const NOTE_KIND: &str = "note";
 
 /// Something to tell the user, in the manner of a compiler: what, where, why and
 /// what to do.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     severity: Severity,
     message: String,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     remarks: Vec<(&'static str, String)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Severity {
     Error,
     Warning,
@@ -40,7 +40,7 @@ enum Severity {
 }
 
 /// A line of a text and what on it is meant.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
     /// Without its end of line.
     pub(crate) line: String,

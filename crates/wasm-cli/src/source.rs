@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans};
 use wasm_core::text::{PathText as _, without_mark};
@@ -16,10 +17,11 @@ use wasm_core::{
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
-    ManifestLine, ManifestText, Separation,
+    ManifestLine, ManifestText, Separation, open_regular_file,
 };
-use wasm_runtime::{EngineConfig, WasmtimeEngine, read_component};
+use wasm_runtime::{EngineConfig, WasmtimeEngine, count_component};
 
+use crate::anatomy::Anatomy;
 use crate::flags::{Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
@@ -165,15 +167,13 @@ impl Source {
         let limits = checked_limits(limits, flags)?;
         let folder = manifest.file.folder();
         let data = match (&parsed.config, manifest.files.config()) {
-            (ConfigSource::File(data), Some(resolved)) if flags.config.is_none() => {
-                // What is not there is told as it was written.
-                let written = folder.join(data);
-                let file = if resolved.exists() {
-                    resolved
-                } else {
-                    &written
-                };
-                Some(read_file(file, limits.memory_bytes()).await?)
+            (ConfigSource::File(data), Some(file)) if flags.config.is_none() => {
+                let memory_bytes = limits.memory_bytes();
+                let content = read_regular(file, memory_bytes).await.map_err(|error| {
+                    let report = not_given(&folder.join(data), memory_bytes, flags, error);
+                    manifest.at_key(report, "config.file")
+                })?;
+                Some(without_mark(content))
             }
             _ => None,
         };
@@ -181,16 +181,22 @@ impl Source {
         manifest.files.resolve_dirs(&mut config.permissions);
         config.limits = limits;
         let file = folder.join(&parsed.wasm);
-        let bytes = read_component(manifest.files.wasm(), max_component_bytes()).await;
-        let bytes = bytes.map_err(|mut error| {
-            if let WasmError::LoadFailed { path, .. } = &mut error {
-                path.clone_from(&file);
-            }
-            Report::error(error.to_string())
+        let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
+        let bytes = bytes.map_err(|error| {
+            let report = not_loaded(&file, max_component_bytes(), error);
+            manifest.at_key(report, "component.wasm")
         })?;
+        let missing = manifest.files.missing_dirs().map(|(line, dir)| {
+            let message = format!("{} is granted and is no folder", dir.escaped());
+            at_line(Report::error(message), line)
+        });
+        let missing: Vec<Report> = missing.collect();
+        if !missing.is_empty() {
+            return Err(missing.into_iter().collect());
+        }
         Ok(Self {
             id: flags.id.clone().unwrap_or(parsed.id),
-            bytes,
+            bytes: bytes.into(),
             file,
             config: with_flags(config, flags).await?,
             supervision: parsed.supervision,
@@ -278,6 +284,14 @@ impl Source {
             && self.version == other.version
     }
 
+    /// Whether messages can be sent to it; `None` where its bytes do not tell. Takes as long
+    /// as reading them all.
+    pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> Option<bool> {
+        count_component(&self.bytes).ok()?;
+        let anatomy = Anatomy::of(&self.bytes).ok()?;
+        Some(anatomy.takes_messages(engine))
+    }
+
     pub(crate) fn has_manifest(&self) -> bool {
         self.manifest.is_some()
     }
@@ -340,10 +354,7 @@ impl Source {
     fn point_at_limit(&self, report: Report, key: &str, by_flag: bool) -> Report {
         match &self.manifest {
             Some(manifest) if !by_flag => {
-                let report = match manifest.line(&format!("resources.{key}")) {
-                    Some(line) => at_line(report, &line),
-                    None => report.at(manifest.file.file.escaped()),
-                };
+                let report = manifest.at_key(report, &format!("resources.{key}"));
                 if self.flags.replace_limits {
                     report.with_help(format!("--{key} replaces it for one run"))
                 } else {
@@ -391,10 +402,10 @@ fn with_frames(report: Report, error: &WasmError) -> Report {
 
 impl ManifestFile {
     async fn read(file: PathBuf) -> Result<Self, Report> {
-        let bytes = read_component(&file, ComponentManifest::MAX_BYTES)
-            .await
-            .map_err(|error| Report::error(error.to_string()))?;
-        match String::from_utf8(bytes.into()) {
+        let max_bytes = ComponentManifest::MAX_BYTES;
+        let bytes = read_regular(&file, max_bytes).await;
+        let bytes = bytes.map_err(|error| not_loaded(&file, max_bytes, error))?;
+        match String::from_utf8(bytes) {
             Ok(text) => Ok(Self { file, text }),
             Err(error) => {
                 let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -487,6 +498,14 @@ impl ReadManifest {
     fn line(&self, key: &str) -> Option<ManifestLine> {
         ManifestLine::of(&self.file.file, &self.file.text, &self.spans, key)
     }
+
+    /// Points at the line of a key, as far as it is known.
+    fn at_key(&self, report: Report, key: &str) -> Report {
+        match self.line(key) {
+            Some(line) => at_line(report, &line),
+            None => report.at(self.file.file.escaped()),
+        }
+    }
 }
 
 /// Points at a line of a manifest.
@@ -569,17 +588,12 @@ pub(crate) fn told(problem: &ApplicationProblem) -> Report {
 /// read, what it names, there or not.
 pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
     let mut files = vec![manifest.to_owned()];
-    // Opening a pipe or a device would wait, so the kind is looked at first.
-    let is_file = fs::metadata(manifest).is_ok_and(|metadata| metadata.is_file());
     let mut text = String::new();
-    let read = is_file
-        .then(|| File::open(manifest).ok())
-        .flatten()
-        .and_then(|file| {
-            let mut file = file.take(ComponentManifest::MAX_BYTES);
-            file.read_to_string(&mut text).ok()
-        });
-    if read.is_some()
+    let read = open_regular_file(manifest).and_then(|file| {
+        let mut file = file.take(ComponentManifest::MAX_BYTES);
+        file.read_to_string(&mut text)
+    });
+    if read.is_ok()
         && let Ok(parsed) =
             ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
     {
@@ -600,17 +614,89 @@ pub(crate) async fn wasm_of_manifest(file: PathBuf) -> Result<PathBuf, Problems>
 
 /// Reads a component's file.
 pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
-    read_component(file, max_component_bytes())
-        .await
-        .map_err(|error| Report::error(error.to_string()))
+    let max_bytes = max_component_bytes();
+    let bytes = read_regular(file, max_bytes).await;
+    let bytes = bytes.map_err(|error| not_loaded(file, max_bytes, error))?;
+    Ok(bytes.into())
 }
 
 fn max_component_bytes() -> u64 {
     EngineConfig::default().max_component_bytes()
 }
 
-/// Reads a file whose content the component is given, and which it therefore must
-/// be able to hold; a pipe will do. A byte order mark before a text is no part of it.
+/// Why a file was not read.
+enum Unread {
+    Failed(io::Error),
+    /// It has so many bytes, or more.
+    TooLarge(u64),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads a manifest or what one names, which is a regular file.
+async fn read_regular(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
+    let file = file.to_owned();
+    let read = spawn_blocking(move || {
+        let file = open_regular_file(&file)?;
+        let bytes = file.metadata()?.len();
+        if bytes > max_bytes {
+            return Err(Unread::TooLarge(bytes));
+        }
+        let mut content = Vec::with_capacity(bytes as usize);
+        // It may have grown since.
+        let mut file = file.take(max_bytes.saturating_add(1));
+        match file.read_to_end(&mut content)? as u64 {
+            bytes if bytes > max_bytes => Err(Unread::TooLarge(bytes)),
+            _ => Ok(content),
+        }
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+/// A manifest or component, with its size if that is what is wrong.
+fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
+    let error = match error {
+        Unread::Failed(error) => WasmError::unreadable(file, error),
+        Unread::TooLarge(bytes) => WasmError::LoadFailed {
+            path: file.to_owned(),
+            reason: format!(
+                "it has {}, more than the {} that are accepted",
+                format_bytes(bytes),
+                format_bytes(max_bytes)
+            ),
+            source: None,
+        },
+    };
+    Report::error(error.to_string())
+}
+
+/// Content that a component cannot be given.
+fn not_given(file: &Path, memory_bytes: u64, flags: &Flags, error: Unread) -> Report {
+    let bytes = match error {
+        Unread::Failed(error) => return unreadable(file, &error),
+        Unread::TooLarge(bytes) => bytes,
+    };
+    let report = Report::error(format!(
+        "{} has {}, more than the {} of memory that the component may have",
+        file.escaped(),
+        format_bytes(bytes),
+        format_bytes(memory_bytes)
+    ));
+    match (flags.memory, flags.replace_limits) {
+        (Some(_), _) => report.with_note("the limit was given by --memory"),
+        (None, true) => report.with_help(
+            "`memory` in [resources] is that limit, which --memory replaces for one run",
+        ),
+        (None, false) => report.with_help("`memory` in [resources] is that limit"),
+    }
+}
+
+/// Reads a file that was named on the command line, whose content the component is given,
+/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a text is no part of it.
 /// That may take as long as somebody does to write into it, so it is read on a thread of
 /// its own, which is left alone when nobody waits for it any more.
 pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {

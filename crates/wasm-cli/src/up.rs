@@ -33,8 +33,8 @@ Examples:
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
 folders that are hidden or called target are left out. Links to folders are
-followed within FOLDER; a note names each that leads out of it, or nowhere. All
-are loaded, or the program ends.
+followed within FOLDER; a note names each that leads out of it, or nowhere, and
+what is deeper. All are loaded, or the program ends.
 
 What a manifest names must lie in FOLDER once links and .. are followed, or in
 what --allow-outside names. What a component can write is data: in a folder that
@@ -64,15 +64,16 @@ with --data.
 
 With --watch, a component whose manifest, .wasm or configuration file changes is
 replaced while messages arrive: the old one ends what it is doing, and stays if
-the new one cannot be loaded, or is no other. Components come and go with their
-Component.toml.
+the new one cannot be loaded, is no other, or takes no messages while it does.
+Components come and go with their Component.toml.
 
 In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
 PEAK the most it has been, and HOST what is kept for it besides: code and types.
 
 Exit codes:
   0    ended by the end of its input, `quit`, Ctrl-C or SIGTERM
-  1    ended by the end of its input or `quit`, and a line was not answered well
+  1    ended by the end of its input or `quit`, and a line was not answered
+       well; or the file of --data failed when it was closed
   2    bad input: nothing was sent
   130  ended by Ctrl-C or SIGTERM while it was starting or stopping";
 
@@ -216,7 +217,8 @@ impl Up {
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
         let application = read.await?;
         let application = Arc::new(application);
-        let host = self.host()?;
+        let storage = self.storage()?.map(Arc::new);
+        let host = self.host(storage.clone())?;
         let interactive = io::stdin().is_terminal();
         let mut conversation = Conversation::new(
             host.clone(),
@@ -244,6 +246,13 @@ impl Up {
             aside("stopping; Ctrl-C again does not wait for it");
         }
         unless_interrupted(conversation.stop()).await?;
+        if let Some(storage) = storage
+            && let Err(error) = unless_interrupted(async { Ok(storage.close().await) }).await?
+        {
+            let report = Report::error(format!("what components store may be lost: {error}"));
+            report.with_note(GIVEN_BY_DATA).tell().await;
+            return Ok(ExitCode::from(FAILED));
+        }
         match outcome {
             Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
@@ -252,7 +261,12 @@ impl Up {
         }
     }
 
-    fn host(&self) -> Result<Host<WasmtimeEngine>, Report> {
+    fn storage(&self) -> Result<Option<RedbStorage>, Report> {
+        let storage = self.data.as_ref().map(RedbStorage::open).transpose();
+        storage.map_err(|error| Report::error(error.to_string()).with_note(GIVEN_BY_DATA))
+    }
+
+    fn host(&self, storage: Option<Arc<RedbStorage>>) -> Result<Host<WasmtimeEngine>, Report> {
         let limits = HostLimits::default()
             .with_components(self.limits.max_components)
             .with_memory_bytes(self.limits.max_memory)
@@ -261,12 +275,8 @@ impl Up {
         let mut builder = HostBuilder::new()
             .with_limits(limits)
             .with_program_id(sender());
-        if let Some(file) = &self.data {
-            let storage = RedbStorage::open(file);
-            let storage = storage.map_err(|error| {
-                Report::error(error.to_string()).with_note("the file was given by --data")
-            })?;
-            builder = builder.with_storage(Arc::new(storage));
+        if let Some(storage) = storage {
+            builder = builder.with_storage(storage);
         }
         let ceiling = self.limits.memory_ceiling;
         let config = self.limits.compiler.engine_config(ceiling)?;
@@ -305,6 +315,8 @@ impl Up {
         conversation.settle().await
     }
 }
+
+const GIVEN_BY_DATA: &str = "the file was given by --data";
 
 /// For those that are loaded when others cannot be.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use wasm_host::{ApplicationProblem, Found, LeftOut};
 
-use crate::application::Application;
+use crate::application::{Application, some_of, tell};
+use crate::report::Report;
 use crate::source::files_of;
 
 /// Files are looked at, not subscribed to: editors and build tools replace files in
@@ -26,8 +27,8 @@ pub(crate) enum Change {
     /// It is new or says something else, or its component or configuration does.
     Changed(PathBuf),
     Gone(PathBuf),
-    /// Something is not watched, as this text says.
-    LeftOut(String),
+    /// Something is not watched, as this says.
+    LeftOut(Report),
 }
 
 /// The files of an application, as they were last seen.
@@ -35,7 +36,7 @@ pub(crate) enum Change {
 pub(crate) struct Watch {
     manifests: BTreeMap<PathBuf, Watched>,
     /// What is left out and was told, and how.
-    told: BTreeMap<Subject, String>,
+    told: BTreeMap<Subject, Report>,
     polls: u32,
 }
 
@@ -228,7 +229,7 @@ impl Watch {
                 (found.manifests, left_out)
             }
             Err(problem) => {
-                let told = (Subject::Search, problem.to_string());
+                let told = (Subject::Search, Report::warning(problem.to_string()));
                 (Vec::new(), BTreeMap::from([told]))
             }
         };
@@ -239,16 +240,13 @@ impl Watch {
                 ..Watched::default()
             });
         }
-        let mut changes = Vec::new();
-        for (subject, text) in &left_out {
-            let is_known = match (subject, self.told.get(subject)) {
-                (Subject::Grant(_), Some(_)) => true,
-                (_, told) => told == Some(text),
-            };
-            if !is_known {
-                changes.push(Change::LeftOut(text.clone()));
-            }
-        }
+        let is_news = |(subject, report): &(&Subject, &Report)| match self.told.get(subject) {
+            Some(_) if matches!(subject, Subject::Grant(_)) => false,
+            told => told != Some(report),
+        };
+        let news = left_out.iter().filter(is_news);
+        let news = some_of(news.map(|(_, report)| report.clone()).collect());
+        let changes = news.into_iter().map(Change::LeftOut).collect();
         // What comes back is told again, but for what components do.
         self.told.retain(|subject, _| {
             left_out.contains_key(subject) || matches!(subject, Subject::Grant(_))
@@ -270,12 +268,12 @@ enum Subject {
 }
 
 impl Subject {
-    fn of(left_out: &LeftOut) -> (Self, String) {
+    fn of(left_out: &LeftOut) -> (Self, Report) {
         let subject = match left_out {
             LeftOut::InData { grant, .. } => Self::Grant(grant.to_string()),
             left_out => Self::Path(left_out.path().to_owned()),
         };
-        (subject, left_out.to_string())
+        (subject, tell(left_out))
     }
 }
 
@@ -409,8 +407,8 @@ mod tests {
         }
     }
 
-    fn left_out(text: &impl ToString) -> Change {
-        Change::LeftOut(text.to_string())
+    fn left_out(problem: &impl ToString) -> Change {
+        Change::LeftOut(Report::warning(problem.to_string()))
     }
 
     /// A folder that cannot be read is injected: root reads everything.
@@ -445,6 +443,34 @@ mod tests {
         files.write("a/a.wasm", "12");
         let changed = files.changed("a/Component.toml");
         assert_eq!(polls_with(&mut watch, gone), changed);
+    }
+
+    /// As at the start, a few are told of each search, and what allows them.
+    #[cfg(unix)]
+    #[test]
+    fn of_many_links_that_appear_a_few_are_told() {
+        use std::os::unix::fs::symlink;
+
+        let files = Files::new();
+        let outside = tempfile::tempdir().unwrap();
+        let mut watch = files.watch();
+        for n in 10..40 {
+            symlink(outside.path(), files.path(&n.to_string())).unwrap();
+        }
+        let told: Vec<String> = polls(&mut watch, &files)
+            .into_iter()
+            .map(|change| match change {
+                Change::LeftOut(report) => report.to_string(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told.len(), 17, "{told:?}");
+        for (n, told) in (10..26).zip(&told) {
+            assert!(told.contains(&format!("/{n} is a link to ")), "{told}");
+            assert!(told.contains("--allow-outside "), "{told}");
+        }
+        assert!(told[16].contains("14 more links"), "{told:?}");
+        assert_eq!(polls(&mut watch, &files), []);
     }
 
     #[cfg(unix)]

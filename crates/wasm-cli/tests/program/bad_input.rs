@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 
-use crate::{Folder, limited, program};
+use crate::{Folder, limited, program, with_input};
 
 const MANIFEST: &str = r#"[component]
 id = "demo/echo/main"
@@ -121,6 +121,66 @@ fn an_unreadable_path() {
 #[test]
 fn the_file_that_a_manifest_names_is_missing() {
     mistaken_manifests("manifest-without-file", &[("echo.wasm", "other.wasm")]);
+}
+
+/// Each points at its line, with what there is and what may be.
+#[test]
+fn what_a_manifest_names_and_grants_is_not_there() {
+    let folder = Folder::new();
+    let place = |line: u32| format!("a/Component.toml:{line}:");
+    for (more, line, parts) in [
+        (
+            "[config]\nfile = \"none\"\n",
+            10,
+            ["a/none cannot be read: No such file", ""],
+        ),
+        (
+            "[config]\nfile = \"large\"\n",
+            10,
+            [
+                "a/large has 1048577B, more than the 1MiB of memory",
+                "`memory` in [resources]",
+            ],
+        ),
+        (
+            "[permissions]\nwasi = [\"stdout\",\n  { dir = \"none\", access = \"read\" }]\n",
+            11,
+            ["a/none is granted and is no folder", ""],
+        ),
+    ] {
+        folder.component("a", wasm_fixtures::ECHO, more);
+        folder.write("a/large", vec![b' '; (1 << 20) + 1]);
+        for arguments in [
+            ["check", &folder.path("a")],
+            ["run", &folder.path("a")],
+            ["up", &folder.path("")],
+        ] {
+            let ended = program(arguments).expect(2, "");
+            ended.complains(&[parts[0], parts[1], &place(line)]);
+        }
+    }
+}
+
+#[test]
+fn what_nobody_sees_is_spelled_out() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let manifest = fs::read_to_string(folder.path("a/Component.toml")).unwrap();
+    folder.write(
+        "a/Component.toml",
+        manifest.replace("\"1MiB\"", "\"1\u{200b}MiB\""),
+    );
+    let ended = program(["check", &folder.path("a")]).expect(2, "");
+    ended.complains(&[
+        "found \"1\\u{200b}MiB\"",
+        "memory = \"1\\u{200b}MiB\"\n",
+        "          ^^^^^^^^^^^^^^\n",
+    ]);
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let ended = with_input(["up", &folder.path("")], "qu\u{200b}it\n".as_bytes());
+    ended
+        .expect(1, "")
+        .complains(&["\"qu\\u{200b}it\" is neither"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::up::{LONG, lines_of};
-use crate::{Folder, command, example};
+use crate::{Folder, command, example, program};
 
 const LOGS: &str = "[permissions]\nlog = \"trace\"\n";
 /// More than a pipe holds, and more than the program keeps.
@@ -265,27 +265,13 @@ fn what_is_read_from_one_pipe_is_in_order() {
 #[test]
 fn a_file_that_nobody_writes_holds_up_no_signal() {
     let folder = Folder::new();
-    folder.component("pipe", wasm_fixtures::ECHO, "[config]\nfile = \"config\"\n");
-    let config = folder.path("pipe/config");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&config)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let app = folder.path("");
-    let component = folder.path("pipe");
+    let config = folder.pipe("config");
     let echo = example("echo");
     for (arguments, signal) in [
-        (&["up", &app][..], "-INT"),
-        (&["up", &app, "--watch"], "-TERM"),
-        (&["check", &component], "-INT"),
-        (&["check", &component], "-TERM"),
-        (&["run", &component, "-m", "x"], "-INT"),
-        (&["run", &echo, "--message-file", &config], "-INT"),
+        (&["run", &echo, "--message-file", &config][..], "-INT"),
         (&["run", &echo, "--config", &config, "-m", "x"], "-TERM"),
-        (&["call", &component, "metadata()"], "-INT"),
+        (&["call", &echo, "--config", &config, "metadata()"], "-INT"),
+        (&["check", &echo, "--config", &config], "-TERM"),
     ] {
         let mut program = Stalled::start(arguments);
         thread::sleep(Duration::from_millis(500));
@@ -295,52 +281,75 @@ fn a_file_that_nobody_writes_holds_up_no_signal() {
     }
 }
 
-#[test]
-fn a_file_that_nobody_writes_holds_up_no_neighbour() {
-    let folder = Folder::new();
-    folder.component("echo", wasm_fixtures::ECHO, "");
-    folder.component("later", wasm_fixtures::ECHO, "");
-    let app = folder.path("");
-    let mut program = Stalled::start(&["up", &app, "--watch"]);
-    let replies = lines_of(program.stdout.take().unwrap());
-    program.types("demo/later/main before\n");
-    assert_eq!(
-        replies.recv_timeout(LONG).as_deref(),
-        Ok("demo/later/main: before")
-    );
-    let config = folder.path("later/config");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&config)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let manifest = fs::read_to_string(folder.path("later/Component.toml")).unwrap();
-    folder.write(
-        "later/Component.toml",
-        manifest + "[config]\nfile = \"config\"\n",
-    );
-    // It is noticed, and read, meanwhile.
-    thread::sleep(Duration::from_secs(2));
-    for _ in 0..20 {
-        program.types("demo/echo/main x\ndemo/later/main y\n");
-        assert_eq!(
-            replies.recv_timeout(LONG).as_deref(),
-            Ok("demo/echo/main: x")
-        );
-        assert_eq!(
-            replies.recv_timeout(LONG).as_deref(),
-            Ok("demo/later/main: y")
-        );
+impl Folder {
+    /// A named pipe that nobody writes.
+    fn pipe(&self, name: &str) -> String {
+        let pipe = self.path(name);
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        pipe
     }
-    // Whoever comes to write it is heard.
-    fs::write(&config, "{}").unwrap();
-    program.types("demo/later/main z\n");
-    assert_eq!(
-        replies.recv_timeout(LONG).as_deref(),
-        Ok("demo/later/main: z")
+}
+
+/// What is written by hand on the command line may be one.
+#[test]
+fn a_manifest_names_no_pipe() {
+    let config = "[config]\nfile = \"config\"\n";
+    for (pipe, more, said, line) in [
+        ("config", config, "config cannot be read", ":10:1\n"),
+        (
+            "component.wasm",
+            "",
+            "component.wasm could not be loaded",
+            ":3:1\n",
+        ),
+    ] {
+        let folder = Folder::new();
+        folder.component("a", wasm_fixtures::ECHO, more);
+        let _ = fs::remove_file(folder.path(&format!("a/{pipe}")));
+        folder.pipe(&format!("a/{pipe}"));
+        let (app, component) = (folder.path(""), folder.path("a"));
+        for arguments in [
+            &["up", &app][..],
+            &["up", &app, "--watch"],
+            &["check", &component],
+            &["run", &component, "-m", "x"],
+            &["call", &component, "metadata()"],
+        ] {
+            let said = format!("{said}: it is not a regular file");
+            let line = format!("a/Component.toml{line}");
+            let ended = program(arguments).expect(2, "");
+            ended.complains(&[&said, &line]);
+        }
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_configuration_holds_up_no_reload() {
+    let folder = Folder::new();
+    folder.component(
+        "a",
+        wasm_fixtures::INIT_CONFIG,
+        "[config]\nfile = \"config\"\n",
     );
-    program.signal("-TERM");
-    program.ends_with(0);
+    folder.write("a/config", "one");
+    folder.component("b", wasm_fixtures::COUNTER, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: one");
+    fs::remove_file(folder.path("a/config")).unwrap();
+    folder.pipe("a/config");
+    running.says("a/config cannot be read: it is not a regular file");
+    running.says("a/Component.toml:10:1");
+    running.says("demo/a/main goes on as it was");
+    folder.write("b/component.wasm", wasm_fixtures::ECHO.wasm);
+    running.says("demo/b/main was replaced");
+    // One that is new.
+    folder.component("c", wasm_fixtures::ECHO, "[config]\nfile = \"config\"\n");
+    running.says("c/config cannot be read");
+    fs::remove_file(folder.path("a/config")).unwrap();
+    folder.write("a/config", "two");
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: two");
+    running.type_line("quit");
+    running.ends_with(0);
 }

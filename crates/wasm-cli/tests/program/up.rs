@@ -40,7 +40,7 @@ impl Folder {
         with_input([&["up", &path], flags].concat(), input.as_bytes())
     }
 
-    fn start(&self, flags: &[&str]) -> Running {
+    pub(crate) fn start(&self, flags: &[&str]) -> Running {
         let path = self.0.path().display().to_string();
         Running::new(command([&["up", &path], flags].concat()))
     }
@@ -67,7 +67,7 @@ const SENDS: &str = "[permissions]\nsend = [\"demo/*/*\"]\nrequest = [\"demo/*/*
 const STORES: &str = "[permissions]\nstorage = \"4KiB\"\n";
 
 /// The program while it runs.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
@@ -90,22 +90,32 @@ impl Running {
         }
     }
 
-    fn type_line(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Types a line and looks at the reply.
     #[track_caller]
-    fn asks(&mut self, line: &str, reply: &str) {
+    pub(crate) fn asks(&mut self, line: &str, reply: &str) {
         self.type_line(line);
         assert_eq!(self.stdout.recv_timeout(LONG).as_deref(), Ok(reply));
     }
 
     /// Waits for a line of standard error.
     #[track_caller]
-    fn says(&mut self, part: &str) {
+    pub(crate) fn says(&mut self, part: &str) {
         wait_for(&self.stderr, part);
+    }
+
+    /// Waits for a line of standard error, and gives those before it.
+    #[track_caller]
+    fn says_before(&mut self, part: &str) -> Vec<String> {
+        let lines = std::iter::from_fn(|| {
+            let line = self.stderr.recv_timeout(LONG).unwrap();
+            (!line.contains(part)).then_some(line)
+        });
+        lines.collect()
     }
 
     /// Waits for a line of standard output.
@@ -123,7 +133,7 @@ impl Running {
     }
 
     #[track_caller]
-    fn ends_with(mut self, code: i32) {
+    pub(crate) fn ends_with(mut self, code: i32) {
         let began = Instant::now();
         while began.elapsed() < LONG {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -361,6 +371,7 @@ fn everything_that_is_wrong_is_said_before_anything_runs() {
         "`permissions.fly`",
         "`permissions.log`",
         "e/component.wasm could not be loaded: No such file",
+        "e/Component.toml:3:1\n",
     ]);
     assert!(!ended.stderr.contains("is loaded"), "{}", ended.stderr);
 }
@@ -612,6 +623,106 @@ fn components_come_and_go_with_their_manifests() {
     running.type_line("demo/a/main x");
     running.says("no component demo/a/main is loaded");
     running.stdin = None;
+    running.ends_with(1);
+}
+
+/// Sixty functions, each with as many loops within each other as are accepted: a minute of a
+/// processor.
+fn slow_to_compile() -> Vec<u8> {
+    let function = format!("(func {}{})", "loop ".repeat(7_900), "end ".repeat(7_900));
+    let module = function.repeat(60);
+    wat::parse_str(format!("(component (core module {module}))")).unwrap()
+}
+
+#[test]
+fn what_takes_long_to_compile_holds_up_no_other() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::HELLO, "");
+    folder.component("b", wasm_fixtures::COUNTER, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    folder.write("a/component.wasm", slow_to_compile());
+    running.says("compiling demo/a/main");
+    folder.write("b/component.wasm", wasm_fixtures::ECHO.wasm);
+    folder.component("c", wasm_fixtures::ECHO, "");
+    let mut said = running.says_before("demo/b/main was replaced");
+    if !said
+        .iter()
+        .any(|line| line.contains("demo/c/main is loaded"))
+    {
+        said.extend(running.says_before("demo/c/main is loaded"));
+    }
+    assert!(
+        !said.iter().any(|line| line.contains("demo/a/main")),
+        "{said:?}"
+    );
+    running.asks("demo/b/main y", "demo/b/main: y");
+    running.asks("demo/c/main z", "demo/c/main: z");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[test]
+fn a_clash_is_told_once() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    running.says("demo/b/main is loaded");
+    folder.manifest("b", "demo/a/main", "");
+    running.says("two components have the id demo/a/main");
+    running.says("demo/b/main goes on as it was");
+    // It is tried again, and is in the way as before.
+    folder.component("c", wasm_fixtures::ECHO, "");
+    let said = running.says_before("demo/c/main is loaded");
+    assert!(said.is_empty(), "{said:?}");
+    folder.write("a/component.wasm", wasm_fixtures::ECHO.wasm);
+    let said = running.says_before("demo/a/main was replaced");
+    assert!(said.is_empty(), "{said:?}");
+    // What is said anew is told anew.
+    folder.manifest("b", "demo/c/main", "");
+    running.says("two components have the id demo/c/main");
+    folder.manifest("b", "demo/a/main", "");
+    running.says("two components have the id demo/a/main");
+    fs::remove_dir_all(folder.path("a")).unwrap();
+    running.says("demo/a/main is loaded");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[test]
+fn what_takes_no_messages_replaces_nothing_that_does() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder.component("b", wasm_fixtures::HELLO, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: x");
+    folder.write("a/component.wasm", wasm_fixtures::HELLO.wasm);
+    running.says("demo/a/main takes messages, and what would replace it takes none");
+    running.says("demo/a/main goes on as it was");
+    running.asks("demo/a/main y", "demo/a/main: y");
+    folder.write("b/component.wasm", wasm_fixtures::OTHER_WORLD.wasm);
+    running.says("demo/b/main was replaced");
+    folder.write("b/component.wasm", wasm_fixtures::ECHO.wasm);
+    running.says("demo/b/main was replaced");
+    running.asks("demo/b/main z", "demo/b/main: z");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_fails_when_it_is_closed_is_a_failure() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let data = folder.path("data");
+    let mut running = folder.start(&["--data", &data]);
+    running.asks("demo/counter/main", "demo/counter/main: 1");
+    fs::remove_file(&data).unwrap();
+    running.type_line("quit");
+    running.says("what components store may be lost: ");
+    running.says("the file was given by --data");
     running.ends_with(1);
 }
 

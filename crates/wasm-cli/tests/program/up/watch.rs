@@ -180,6 +180,41 @@ fn a_folder_that_cannot_be_read_is_told_once() {
     running.ends_with(0);
 }
 
+/// As `lost+found`. Root reads everything, so it is skipped for it.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_keeps_nothing_from_starting() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let locked = folder.path("lost+found");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(&locked).is_ok() {
+        return;
+    }
+    for flags in [&[][..], &["--watch"]] {
+        let ended = folder.up(flags, &["demo/a/main x"]);
+        let ended = ended.expect(0, "demo/a/main: x\n");
+        ended.complains(&["warning: ", "lost+found cannot be read: Permission denied"]);
+    }
+}
+
+#[test]
+fn a_component_that_is_too_deep_is_named() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let deep = ["d"; 17].join("/");
+    folder.component(&deep, wasm_fixtures::ECHO, "");
+    let told = format!("{deep}/Component.toml is left out: it is more than 16 folders down");
+    let ended = folder.up(&[], &["demo/a/main x"]);
+    ended.expect(0, "demo/a/main: x\n").complains(&[&told]);
+    fs::remove_dir_all(folder.path("a")).unwrap();
+    let ended = folder.up(&[], &[]).expect(2, "");
+    ended.complains(&["there is no Component.toml", &told]);
+}
+
 #[cfg(unix)]
 #[test]
 fn folders_that_are_links_are_followed_or_named() {
