@@ -2,6 +2,8 @@
 //! listings and sockets. Each component has a budget, and all of them together what
 //! the process may have less a reserve for the host's own work.
 
+use std::fs::File;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -133,6 +135,27 @@ impl Drop for Place {
 pub(crate) struct DescriptorPlace {
     _of_component: Place,
     _of_all: Place,
+}
+
+/// An open folder, which has its place as long as it is open.
+#[derive(Debug)]
+pub(crate) struct PlacedDir {
+    dir: File,
+    _place: DescriptorPlace,
+}
+
+impl PlacedDir {
+    pub(crate) fn new(dir: File, place: DescriptorPlace) -> Self {
+        Self { dir, _place: place }
+    }
+}
+
+impl Deref for PlacedDir {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.dir
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ pub(super) mod listing;
 mod node;
 mod streams;
 
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use wasm_core::{ComponentId, DirAccess};
 use self::node::{Grant, Node, OpenDir, Opening, Times};
 use self::streams::{FileInput, FileOutput, Position};
 use super::account::{HostAccount, STREAM_BYTES};
-use super::descriptors::{DescriptorPlace, Descriptors};
+use super::descriptors::{DescriptorPlace, Descriptors, PlacedDir};
 use super::operations::Operations;
 use super::quota::Quota;
 use types::{DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags};
@@ -63,13 +62,10 @@ impl Files {
         &mut self,
         component: &ComponentId,
         guest: &str,
-        dir: File,
+        dir: Arc<PlacedDir>,
         access: DirAccess,
         quota: Option<u64>,
     ) -> io::Result<()> {
-        let place = self.descriptors.take().ok_or_else(|| {
-            io::Error::other("there are too many files open for another (`ulimit -n`)")
-        })?;
         let quota = match (access, quota) {
             (DirAccess::Write, Some(limit)) => Some(Quota::new(component, guest, limit, &dir)?),
             _ => None,
@@ -78,7 +74,6 @@ impl Files {
             dir,
             write: access == DirAccess::Write,
             grant: Arc::new(Grant { access, quota }),
-            _place: place,
         };
         let node = Node::Dir(Arc::new(dir));
         self.granted.push((node, guest.to_owned()));

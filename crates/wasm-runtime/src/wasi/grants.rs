@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +18,11 @@ use wasm_core::{ComponentId, WasiGrant};
 
 use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
-use super::descriptors::Descriptors;
+use super::descriptors::{Descriptors, PlacedDir};
 use super::files::Files;
 use super::http::NoHttp;
 use super::operations::Operations;
 use super::output::{GuestOutput, OutputHandle};
-use super::quota::open_folder;
 use super::sockets::SocketPlaces;
 use crate::lines::Lines;
 
@@ -39,7 +37,7 @@ pub(crate) struct WasiShare {
     pub(crate) account: HostAccount,
     /// Folders that were granted, opened when the first instance was made: whatever their
     /// paths lead to later, a component has the same ones as long as it is loaded.
-    folders: Mutex<HashMap<PathBuf, File>>,
+    folders: Mutex<HashMap<PathBuf, Arc<PlacedDir>>>,
 }
 
 impl WasiShare {
@@ -52,13 +50,19 @@ impl WasiShare {
         }
     }
 
-    fn folder(&self, host: &Path) -> io::Result<File> {
+    fn folder(&self, host: &Path) -> io::Result<Arc<PlacedDir>> {
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = match folders.entry(host.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(open_ambient_dir(host, ambient_authority())?),
+            Entry::Vacant(new) => {
+                let place = self.descriptors.take().ok_or_else(|| {
+                    io::Error::other("there are too many files open for another (`ulimit -n`)")
+                })?;
+                let dir = open_ambient_dir(host, ambient_authority())?;
+                new.insert(Arc::new(PlacedDir::new(dir, place)))
+            }
         };
-        Ok(open_folder(folder, c".")?.into())
+        Ok(Arc::clone(folder))
     }
 }
 

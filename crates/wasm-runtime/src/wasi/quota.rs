@@ -8,21 +8,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, accessat, fstat, openat, statat};
 use rustix::io::Errno;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
+use wasm_core::text::Quoted;
 use wasm_core::units::format_bytes;
 use wasm_core::{ComponentId, WasiGrant};
+
+use super::descriptors::PlacedDir;
 
 /// What each file, folder and link counts besides its size: the block that a file
 /// system rounds up to, its inode and its name. With it, a quota bounds their number
 /// too.
 pub(crate) const ENTRY_BYTES: u64 = WasiGrant::MIN_QUOTA_BYTES;
 
-/// Folders within each other that are measured, each of which is open meanwhile. Something
-/// deeper cannot be measured.
-const MAX_LEVELS: usize = 64;
+/// Bytes of the names of folders that wait to be looked into while others are, and what
+/// each takes besides. A folder with more of them cannot be measured.
+const MAX_WAITING_BYTES: usize = 8 << 20;
 
 /// Which file on which device.
 type Identity = (u64, u64);
@@ -45,16 +48,16 @@ static FOLDERS: LazyLock<Mutex<HashMap<Identity, Weak<Folder>>>> = LazyLock::new
 #[derive(Debug)]
 pub(crate) struct Folder {
     /// Whatever its path leads to meanwhile.
-    dir: OwnedFd,
+    dir: Arc<PlacedDir>,
     usage: Mutex<Usage>,
 }
 
 #[derive(Debug, Default)]
 struct Usage {
     /// Sizes and [`ENTRY_BYTES`] of everything in the folder; `None` until something
-    /// is to be changed.
+    /// is to be changed, and while it cannot be measured.
     bytes: Option<u64>,
-    /// Why it could not be measured. It is full then.
+    /// Why it could not be measured. It is full until it can.
     unmeasured: Option<String>,
     /// Folders by identity that take more than [`ENTRY_BYTES`] for the names in them, and
     /// how many bytes that is.
@@ -65,7 +68,7 @@ struct Usage {
 }
 
 impl Folder {
-    fn of(dir: &File) -> io::Result<Arc<Self>> {
+    fn of(dir: &Arc<PlacedDir>) -> io::Result<Arc<Self>> {
         let identity = identity(&dir.metadata()?);
         let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = folders.get(&identity).and_then(Weak::upgrade) {
@@ -73,7 +76,7 @@ impl Folder {
         }
         folders.retain(|_, folder| folder.strong_count() > 0);
         let folder = Arc::new(Self {
-            dir: open_folder(dir, c".")?,
+            dir: Arc::clone(dir),
             usage: Mutex::default(),
         });
         folders.insert(identity, Arc::downgrade(&folder));
@@ -86,7 +89,7 @@ impl Folder {
 }
 
 /// Opens a folder that is no link.
-pub(super) fn open_folder(parent: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+fn open_folder(parent: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
 }
@@ -98,60 +101,90 @@ struct Measured {
     large: HashMap<Identity, u64>,
     /// Files that have several names, of which one is counted.
     linked: HashSet<Identity>,
+    waiting_bytes: usize,
 }
 
 /// A folder that is looked into, and the folders in it that still have to be.
 struct Level {
-    dir: OwnedFd,
+    identity: Identity,
     folders: Vec<CString>,
 }
 
+/// What a name takes that waits.
+fn waiting_bytes(name: &CStr) -> usize {
+    name.count_bytes() + size_of::<CString>() + 16
+}
+
 impl Measured {
-    /// All that is in a folder. Not by paths, which may be longer than the system takes.
-    fn of(root: &OwnedFd) -> Result<Self, String> {
-        let unreadable = |error: Errno| error.to_string();
+    /// All that is in a folder. Not by paths, which may be longer than the system takes, and
+    /// with one folder open at a time, however deep they are.
+    fn of(root: &File, max_waiting_bytes: usize) -> Result<Self, String> {
         let mut measured = Self::default();
-        let own = fstat(root).map_err(unreadable)?;
+        let unreadable = |error: Errno| error.to_string();
+        let mut here = open_folder(root, c".").map_err(unreadable)?;
+        let own = fstat(&here).map_err(unreadable)?;
         measured.add_folder((own.st_dev, own.st_ino), own.st_size);
-        let root = open_folder(root, c".").map_err(unreadable)?;
-        let mut levels = vec![measured.look_into(root).map_err(unreadable)?];
+        let mut levels = vec![measured.look_into(&here, max_waiting_bytes)?];
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.folders.pop() else {
-                levels.pop();
-                continue;
-            };
-            match open_folder(&level.dir, &name) {
-                Ok(_) if levels.len() == MAX_LEVELS => {
-                    return Err(format!(
-                        "it has more than {MAX_LEVELS} levels of folders in folders"
-                    ));
+            if let Some(name) = level.folders.pop() {
+                measured.waiting_bytes -= waiting_bytes(&name);
+                if cannot_be_entered(&here, &name) {
+                    continue;
                 }
-                Ok(dir) => levels.push(measured.look_into(dir).map_err(unreadable)?),
-                // It is gone, or nobody who is granted this can change what is in it.
-                Err(Errno::NOENT | Errno::ACCESS) => {}
-                Err(error) => return Err(unreadable(error)),
+                let named =
+                    |error: String| format!("{}: {error}", Quoted::new(&name.to_string_lossy()));
+                match open_folder(&here, &name) {
+                    Ok(dir) => {
+                        let level = measured.look_into(&dir, max_waiting_bytes);
+                        levels.push(level.map_err(named)?);
+                        here = dir;
+                    }
+                    // It is gone.
+                    Err(Errno::NOENT) => {}
+                    Err(error) => return Err(named(error.to_string())),
+                }
+                continue;
+            }
+            levels.pop();
+            if let Some(parent) = levels.last() {
+                here = open_folder(&here, c"..").map_err(unreadable)?;
+                let stat = fstat(&here).map_err(unreadable)?;
+                if (stat.st_dev, stat.st_ino) != parent.identity {
+                    return Err("a folder in it was moved meanwhile".to_owned());
+                }
             }
         }
         Ok(measured)
     }
 
-    fn look_into(&mut self, dir: OwnedFd) -> rustix::io::Result<Level> {
-        let mut folders = Vec::new();
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
+    fn look_into(&mut self, dir: &OwnedFd, max_waiting_bytes: usize) -> Result<Level, String> {
+        let unreadable = |error: Errno| error.to_string();
+        let own = fstat(dir).map_err(unreadable)?;
+        let mut level = Level {
+            identity: (own.st_dev, own.st_ino),
+            folders: Vec::new(),
+        };
+        for entry in Dir::read_from(dir).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
             self.bytes = self.bytes.saturating_add(ENTRY_BYTES);
-            let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue;
+            let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(unreadable(error)),
             };
             let identity = (stat.st_dev, stat.st_ino);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     self.add_folder(identity, stat.st_size);
-                    folders.push(name.to_owned());
+                    self.waiting_bytes += waiting_bytes(name);
+                    if self.waiting_bytes > max_waiting_bytes {
+                        return Err("it has too many folders beside each other".to_owned());
+                    }
+                    level.folders.push(name.to_owned());
                 }
                 FileType::RegularFile if stat.st_nlink == 1 || self.linked.insert(identity) => {
                     let bytes = u64::try_from(stat.st_size).unwrap_or_default();
@@ -160,7 +193,7 @@ impl Measured {
                 _ => {}
             }
         }
-        Ok(Level { dir, folders })
+        Ok(level)
     }
 
     fn add_folder(&mut self, identity: Identity, size: i64) {
@@ -170,6 +203,11 @@ impl Measured {
             self.large.insert(identity, more);
         }
     }
+}
+
+/// Whether nobody here can reach what is in a folder, to change it or to measure it.
+fn cannot_be_entered(parent: &OwnedFd, name: &CStr) -> bool {
+    accessat(parent, name, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS)
 }
 
 /// What a folder of this size takes besides [`ENTRY_BYTES`]. Where names are many it is more,
@@ -193,7 +231,7 @@ impl Quota {
         component: &ComponentId,
         guest_path: &str,
         limit: u64,
-        dir: &File,
+        dir: &Arc<PlacedDir>,
     ) -> io::Result<Self> {
         Ok(Self {
             component: component.clone(),
@@ -213,19 +251,8 @@ impl Quota {
     /// first time, the folder is measured.
     pub(crate) fn count(&self) -> Count<'_> {
         let mut usage = self.folder.usage();
-        if usage.bytes.is_none() {
-            // To the end: all who were granted the folder share the count, whatever their
-            // limits.
-            match Measured::of(&self.folder.dir) {
-                Ok(measured) => {
-                    usage.bytes = Some(measured.bytes);
-                    usage.large = measured.large;
-                }
-                Err(reason) => {
-                    usage.bytes = Some(u64::MAX);
-                    usage.unmeasured = Some(reason);
-                }
-            }
+        if usage.bytes.is_none() && usage.unmeasured.is_none() {
+            usage.measure(&self.folder.dir);
         }
         Count { quota: self, usage }
     }
@@ -265,30 +292,42 @@ impl Quota {
         }
     }
 
-    fn tell(&self, used: u64, unmeasured: Option<&str>) {
+    fn tell(&self, usage: &Usage) {
         if self.told.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Some(reason) = unmeasured {
+        let guest_path = Quoted::new(&self.guest_path);
+        if let Some(reason) = &usage.unmeasured {
             tracing::warn!(
                 target: crate::COMPONENT_TARGET, component = %self.component,
-                "its folder {} counts as full, because it cannot be measured: {reason} (`quota` \
-                 of the grant, by `wasi` in [permissions])",
-                wasm_core::text::Quoted::new(&self.guest_path)
+                "its folder {guest_path} counts as full, because it cannot be measured: {reason} \
+                 (`quota` of the grant, by `wasi` in [permissions])"
             );
         } else {
             tracing::warn!(
                 target: crate::COMPONENT_TARGET, component = %self.component,
-                "its folder {} is full: {} of {} are used, with {} for each file, folder and link \
-                 (`quota` of the grant, by `wasi` in [permissions])",
-                wasm_core::text::Quoted::new(&self.guest_path),
-                format_bytes(used), format_bytes(self.limit), format_bytes(ENTRY_BYTES)
+                "its folder {guest_path} is full: {} of {} are used, with {} for each file, folder \
+                 and link (`quota` of the grant, by `wasi` in [permissions])",
+                format_bytes(usage.bytes.unwrap_or_default()),
+                format_bytes(self.limit), format_bytes(ENTRY_BYTES)
             );
         }
     }
 }
 
 impl Usage {
+    /// To the end: all who were granted the folder share the count, whatever their limits.
+    fn measure(&mut self, dir: &File) {
+        match Measured::of(dir, MAX_WAITING_BYTES) {
+            Ok(measured) => {
+                self.bytes = Some(measured.bytes);
+                self.large = measured.large;
+                self.unmeasured = None;
+            }
+            Err(reason) => self.unmeasured = Some(reason),
+        }
+    }
+
     fn grow(&mut self, by: u64) {
         self.bytes = self.bytes.map(|bytes| bytes.saturating_add(by));
     }
@@ -307,13 +346,21 @@ pub(crate) struct Count<'a> {
 impl Count<'_> {
     /// # Errors
     /// [`ErrorCode::Quota`] when the folder has no room for so many bytes more.
-    pub(crate) fn check(&self, more: u64) -> Result<(), ErrorCode> {
-        let used = self.usage.bytes.unwrap_or_default();
-        if more == 0 || used.saturating_add(more) <= self.quota.limit {
+    pub(crate) fn check(&mut self, more: u64) -> Result<(), ErrorCode> {
+        if more == 0 {
             return Ok(());
         }
-        self.quota.tell(used, self.usage.unmeasured.as_deref());
-        Err(ErrorCode::Quota)
+        // What is open may have been removed since, and would not be found.
+        if self.usage.bytes.is_none() && self.usage.open.is_empty() {
+            self.usage.measure(&self.quota.folder.dir);
+        }
+        match self.usage.bytes {
+            Some(used) if used.saturating_add(more) <= self.quota.limit => Ok(()),
+            _ => {
+                self.quota.tell(&self.usage);
+                Err(ErrorCode::Quota)
+            }
+        }
     }
 
     /// Counts `file` as open until [`Quota::close`].

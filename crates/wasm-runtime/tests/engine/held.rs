@@ -601,8 +601,8 @@ fn nest(house: &Path, levels: usize) {
 #[tokio::test]
 async fn a_folder_is_measured_however_deep_it_is() {
     let engine = engine();
-    // Beyond the longest path, and beyond what is looked into.
-    for (levels, room, code) in [(30, 100_000, 0), (30, 90_000, QUOTA), (70, 1 << 30, QUOTA)] {
+    // Beyond the longest path.
+    for (levels, room, code) in [(30, 100_000, 0), (30, 90_000, QUOTA), (1000, 100_000, 0)] {
         let house = tempdir().unwrap();
         nest(house.path(), levels);
         // The folders, the file in the innermost, and the one that is made.
@@ -617,6 +617,29 @@ async fn a_folder_is_measured_however_deep_it_is() {
             .status();
         assert!(emptied.unwrap().success());
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_measured_is_full_until_it_can_be() {
+    let (transcript, _guard) = Transcript::start();
+    let engine = engine();
+    let house = tempdir().unwrap();
+    let wide = house.path().join("wide");
+    fs::create_dir(&wide).unwrap();
+    for number in 0..30_000 {
+        fs::create_dir(wide.join(format!("{}{number:05}", "d".repeat(245)))).unwrap();
+    }
+    let remote = Remote::load(&engine, "wide", [writable(&house, 1 << 40)]).await;
+    assert_eq!(remote.open("new", CREATE, WRITE).await, QUOTA);
+    let told = transcript.take_messages();
+    let expected = "its folder \"data\" counts as full, because it cannot be measured: \"wide\": \
+                    it has too many folders beside each other";
+    assert!(
+        told.iter().any(|line| line.starts_with(expected)),
+        "{told:?}"
+    );
+    fs::remove_dir_all(&wide).unwrap();
+    assert_eq!(remote.open("new", CREATE, WRITE).await, 0);
 }
 
 #[tokio::test]
@@ -636,31 +659,63 @@ async fn those_who_share_a_folder_share_its_count_whatever_their_quotas() {
 
 #[tokio::test]
 async fn folders_count_with_what_their_names_take() {
+    const QUOTA_BYTES: u64 = 2 << 20;
     let engine = engine();
     let house = tempdir().unwrap();
-    let quota = 1 << 20;
-    let remote = Remote::load(&engine, "names", [writable(&house, quota)]).await;
-    // Names come and go; where a file system keeps their room, it is counted.
-    for folder in 0..20 {
-        let folder = format!("f{folder}");
-        if remote.call("create-directory", &[text(&folder)]).await != 0 {
-            break;
-        }
+    let remote = Remote::load(&engine, "names", [writable(&house, QUOTA_BYTES)]).await;
+    // Each in a way of its own to make a name. Where a file system keeps the room that names
+    // took, it is counted.
+    let mut taken = 0;
+    for folder in ["by-opening", "by-a-link", "by-moving"] {
+        assert_eq!(remote.call("create-directory", &[text(folder)]).await, 0);
         let mut made = Vec::new();
-        for file in 0..150 {
-            let name = format!("{folder}/{}{file}", "n".repeat(240));
-            if remote.open(&name, CREATE, WRITE).await != 0 {
-                break;
+        for number in 0..150 {
+            let name = format!("{folder}/{}{number}", "n".repeat(240));
+            let opened = match folder {
+                "by-opening" => &name,
+                "by-a-link" => {
+                    let linked = remote.call("symlink", &[text(&name), text("new")]).await;
+                    assert_eq!(linked, 0);
+                    "new"
+                }
+                _ => "new",
+            };
+            assert_eq!(remote.open(opened, CREATE, WRITE).await, 0);
+            assert_eq!(remote.call("close", &[]).await, 0);
+            match folder {
+                "by-opening" => {}
+                "by-a-link" => assert_eq!(remote.call("unlink", &[text("new")]).await, 0),
+                _ => {
+                    let moved = remote.call("rename", &[text("new"), text(&name)]).await;
+                    assert_eq!(moved, 0);
+                }
             }
             made.push(name);
         }
         for name in made {
             assert_eq!(remote.call("unlink", &[text(&name)]).await, 0);
         }
+        taken += fs::metadata(house.path().join(folder))
+            .unwrap()
+            .len()
+            .max(4096);
     }
-    let folders = fs::read_dir(house.path()).unwrap();
-    let sizes = folders.map(|folder| folder.unwrap().metadata().unwrap().len().max(4096));
-    assert!(sizes.sum::<u64>() <= quota);
+    assert_eq!(remote.open("rest", CREATE, WRITE).await, 0);
+    let own = fs::metadata(house.path()).unwrap().len().max(4096) - 4096;
+    let rest = QUOTA_BYTES - own - taken - 4096;
+    assert_eq!(remote.call("set-size", &[Val::U64(rest + 1)]).await, QUOTA);
+    assert_eq!(remote.call("set-size", &[Val::U64(rest)]).await, 0);
+    // Measured anew, it is the same.
+    engine.restart_component(&remote.handle).await.unwrap();
+    assert_eq!(remote.open("rest", 0, WRITE).await, 0);
+    assert_eq!(remote.call("set-size", &[Val::U64(rest + 1)]).await, QUOTA);
+    // With the folders, what they took is gone.
+    for folder in ["by-opening", "by-a-link", "by-moving"] {
+        assert_eq!(remote.call("remove-directory", &[text(folder)]).await, 0);
+    }
+    let all = QUOTA_BYTES - own - 4096;
+    assert_eq!(remote.call("set-size", &[Val::U64(all + 1)]).await, QUOTA);
+    assert_eq!(remote.call("set-size", &[Val::U64(all)]).await, 0);
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use cap_primitives::fs::{
-    DirOptions, FollowSymlinks, Metadata, MetadataExt, OpenOptions, SystemTimeSpec, create_dir,
-    hard_link, open, read_link, remove_dir, remove_file, rename, set_times_nofollow, stat, symlink,
+    DirOptions, FollowSymlinks, Metadata, MetadataExt, OpenOptions, SystemTimeSpec, canonicalize,
+    create_dir, hard_link, open, read_link, remove_dir, remove_file, rename, set_times_nofollow,
+    stat, symlink,
 };
 use cap_primitives::time::SystemTime as CapSystemTime;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -18,7 +19,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasm_core::DirAccess;
 
 use super::streams::Position;
-use crate::wasi::descriptors::DescriptorPlace;
+use crate::wasi::descriptors::{DescriptorPlace, PlacedDir};
 use crate::wasi::operations::do_aside;
 use crate::wasi::quota::{Count, ENTRY_BYTES, Quota, Removed};
 
@@ -248,10 +249,9 @@ impl Drop for OpenFile {
 
 #[derive(Debug)]
 pub(crate) struct OpenDir {
-    pub(super) dir: File,
+    pub(super) dir: Arc<PlacedDir>,
     pub(super) grant: Arc<Grant>,
     pub(super) write: bool,
-    pub(super) _place: DescriptorPlace,
 }
 
 /// How something is to be opened.
@@ -284,7 +284,7 @@ impl OpenDir {
             Err(_) => None,
         };
         let creates = opening.create && before.is_none();
-        if let (true, Some(count)) = (creates, &count) {
+        if let (true, Some(count)) = (creates, &mut count) {
             count.check(ENTRY_BYTES)?;
         }
         let file = open(&self.dir, path, &opening.options())?;
@@ -294,10 +294,9 @@ impl OpenDir {
         }
         if metadata.is_dir() {
             return Ok(Node::Dir(Arc::new(Self {
-                dir: file,
+                dir: Arc::new(PlacedDir::new(file, place)),
                 grant: Arc::clone(&self.grant),
                 write: opening.write,
-                _place: place,
             })));
         }
         if opening.directory {
@@ -306,7 +305,9 @@ impl OpenDir {
         if let Some(count) = &mut count {
             if creates {
                 count.add_entry();
-                self.look_at_parent(count, path);
+                // A link may have led to where it was made.
+                let made = opening.follow.then(|| canonicalize(&self.dir, path).ok());
+                self.look_at_parent(count, made.flatten().as_deref().unwrap_or(path));
             }
             count.open(&file)?;
         }
@@ -399,7 +400,7 @@ impl OpenDir {
         let mut count = self.grant.count();
         let replaced = removed(&to.dir, new_path);
         let moved = removed(&self.dir, path);
-        if let (Some(count), None) = (&count, &replaced) {
+        if let (Some(count), None) = (&mut count, &replaced) {
             // A name in another folder may make that one larger.
             count.check(1)?;
         }
