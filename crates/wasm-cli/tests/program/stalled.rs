@@ -122,7 +122,7 @@ fn who_does_not_read_the_log_stops_no_component() {
     let folder = noisy();
     let path = folder.path("");
     // Events go where the log does.
-    let flags = [&["up", &path, "--verbose", "--timeout", "30s"], &ANY[..]].concat();
+    let flags = [&["up", &path, "--verbose", "--timeout", "5s"], &ANY[..]].concat();
     let mut program = Stalled::start(&flags);
     let replies = lines_of(program.stdout.take().unwrap());
     program.types("demo/echo/main before\n");

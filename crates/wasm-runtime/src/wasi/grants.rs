@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +37,7 @@ pub(crate) struct WasiShare {
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
     /// Folders that were granted, opened when the first instance was made: whatever their
-    /// paths lead to later, a component has the same ones as long as it is loaded.
+    /// paths lead to later, a component has the same ones as long as they are there.
     folders: Mutex<HashMap<PathBuf, Arc<PlacedDir>>>,
 }
 
@@ -52,6 +53,10 @@ impl WasiShare {
 
     fn folder(&self, host: &Path) -> io::Result<Arc<PlacedDir>> {
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was removed can be replaced by another in its place.
+        if folders.get(host).is_some_and(|folder| is_removed(folder)) {
+            folders.remove(host);
+        }
         let folder = match folders.entry(host.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
@@ -64,6 +69,13 @@ impl WasiShare {
         };
         Ok(Arc::clone(folder))
     }
+}
+
+fn is_removed(folder: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    folder
+        .metadata()
+        .is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 /// What an instance has of WASI.
