@@ -7,7 +7,7 @@
 # Fails over a change that no test notices, unless .cargo/mutants.toml says why it is
 # harmless; and below 90 %, where those count as unnoticed.
 #
-# Compiles no wasmtime. A quarter of an hour on two cores; installs cargo-mutants if
+# Compiles no wasmtime. An hour on two cores; installs cargo-mutants if
 # there is none. What was done to each mutant is in target/mutants.
 set -euo pipefail
 cd "$(dirname "$0")/.."
