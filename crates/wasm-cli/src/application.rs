@@ -91,22 +91,28 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    /// Reads them all before it complains about any.
+    /// Reads them all before it complains about any. What a component may have left is left
+    /// out, and told.
     pub(crate) async fn read(
         folder: ApplicationFolder,
         manifests: &[PathBuf],
         data: Option<PathBuf>,
         flags: &Flags,
-    ) -> Result<Self, Problems> {
+    ) -> Result<(Self, Vec<LeftOut>), Problems> {
         let mut read = Vec::new();
         for manifest in manifests {
-            read.push(ReadManifest::read(manifest.clone(), flags, &folder).await);
+            let found = ReadManifest::read(manifest.clone(), flags, &folder).await;
+            read.push((manifest, found));
         }
         // Each must be known before one is trusted.
-        let mut separation = Separation::new();
-        let known = read.iter().flatten().map(ReadManifest::files);
-        known.clone().for_each(|files| separation.add(files));
+        let known = read.iter().filter_map(|(_, read)| read.as_ref().ok());
+        let known: Vec<_> = known.map(ReadManifest::files).collect();
+        let separation = Separation::of(known.iter().copied());
+        let known = known
+            .into_iter()
+            .filter(|files| separation.left_out(files).is_none());
         let mut problems = Vec::new();
+        let mut left_out = Vec::new();
         if let Some(file) = &data
             && let Err(problem) = check_own_file(file, known)
         {
@@ -118,7 +124,15 @@ impl Application {
             separation: RwLock::default(),
             sources: RwLock::default(),
         };
-        for manifest in read {
+        for (file, manifest) in read {
+            let other = match &manifest {
+                Ok(manifest) => separation.left_out(manifest.files()),
+                Err(_) => separation.may_have_left(file),
+            };
+            if let Some(other) = other {
+                left_out.push(other);
+                continue;
+            }
             let source = match manifest {
                 Ok(manifest) => match separation.check(manifest.files()) {
                     Ok(()) => Source::of_manifest(manifest, flags).await,
@@ -135,8 +149,14 @@ impl Application {
             }
         }
         application.keep(separation);
+        for other in left_out.iter().take(SHOWN_LEFT_OUT) {
+            tell(other).print();
+        }
+        if let more @ 1.. = left_out.len().saturating_sub(SHOWN_LEFT_OUT) {
+            Report::note(format!("{more} more manifests are left out")).print();
+        }
         match problems.is_empty() {
-            true => Ok(application),
+            true => Ok((application, left_out)),
             false => Err(problems.into_iter().collect()),
         }
     }
@@ -161,6 +181,9 @@ impl Application {
     pub(crate) fn admit(&self, manifest: &Path, files: &ComponentFiles) -> Result<(), Report> {
         let told = |problem: ApplicationProblem| told(&problem);
         let mut all = self.separation();
+        if let Some(left_out) = all.left_out(files) {
+            return Err(tell(&left_out));
+        }
         all.add(files);
         all.check(files).map_err(told)?;
         let mut this = Separation::new();

@@ -25,7 +25,7 @@ use search::Search;
 pub use files::{ComponentFiles, ManifestLine, ManifestText};
 pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
 pub use search::{Found, LeftOut};
-pub use separation::{GrantedFile, Separation, check_own_file};
+pub use separation::{GrantedFile, Separation, check_own_file, written_through};
 
 /// Of a component and of its configuration. Engines have limits of their own; this
 /// keeps a file that is something else from being read into memory.
@@ -221,18 +221,15 @@ impl ApplicationFolder {
             let folder = self.folder.clone();
             return Err(ApplicationProblem::Empty { folder, left_out }.into());
         }
-        for other in left_out {
-            tracing::warn!("{other}");
-        }
         let manifests = found.manifests.iter();
         let read: Vec<_> = manifests
             .map(|file| (file, self.read_manifest(file, memory_ceiling_bytes)))
             .collect();
         // Each must be known before one is trusted.
-        let mut separation = Separation::new();
-        for (_, files) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-            separation.add(files);
-        }
+        let separation = Separation::of(
+            read.iter()
+                .filter_map(|(_, read)| Some(&read.as_ref().ok()?.1)),
+        );
         let mut components = Vec::new();
         let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
         for (file, manifest) in read {
@@ -240,12 +237,16 @@ impl ApplicationFolder {
                 Ok(read) => read,
                 Err(found) => {
                     match separation.may_have_left(file) {
-                        Some(left_out) => tracing::warn!("{left_out}"),
+                        Some(other) => left_out.push(other),
                         None => problems.extend(found.0),
                     }
                     continue;
                 }
             };
+            if let Some(other) = separation.left_out(&files) {
+                left_out.push(other);
+                continue;
+            }
             let id = manifest.manifest.id.clone();
             if let Some(first) = known.get(&id) {
                 problems.push(ApplicationProblem::Duplicate {
@@ -263,6 +264,13 @@ impl ApplicationFolder {
                 Ok(component) => components.push(component),
                 Err(problem) => problems.push(problem),
             }
+        }
+        if components.is_empty() && problems.is_empty() {
+            let folder = self.folder.clone();
+            return Err(ApplicationProblem::Empty { folder, left_out }.into());
+        }
+        for other in left_out {
+            tracing::warn!("{other}");
         }
         match problems.is_empty() {
             true => Ok(components),
