@@ -433,6 +433,7 @@ impl Slot {
             resource,
             limit,
             requested,
+            charged_ahead: false,
             fuel_consumed,
             frames,
             source: None,

@@ -254,6 +254,7 @@ fn stops() -> impl Strategy<Value = WasmError> {
                 resource,
                 limit,
                 requested,
+                charged_ahead: false,
                 fuel_consumed,
                 frames: frames.into(),
                 source: None,
