@@ -126,22 +126,28 @@ pub(crate) struct InTheWay {
 }
 
 impl Application {
-    /// Reads them all before it complains about any.
+    /// Reads them all before it complains about any. What a component may have left is left
+    /// out, and told.
     pub(crate) async fn read(
         folder: ApplicationFolder,
         manifests: &[PathBuf],
         data: Option<PathBuf>,
         flags: &Flags,
-    ) -> Result<Self, Problems> {
+    ) -> Result<(Self, Vec<LeftOut>), Problems> {
         let mut read = Vec::new();
         for manifest in manifests {
-            read.push(ReadManifest::read(manifest.clone(), flags, &folder).await);
+            let found = ReadManifest::read(manifest.clone(), flags, &folder).await;
+            read.push((manifest, found));
         }
         // Each must be known before one is trusted.
-        let mut separation = Separation::new();
-        let known = read.iter().flatten().map(ReadManifest::files);
-        known.clone().for_each(|files| separation.add(files));
+        let known = read.iter().filter_map(|(_, read)| read.as_ref().ok());
+        let known: Vec<_> = known.map(ReadManifest::files).collect();
+        let separation = Separation::of(known.iter().copied());
+        let known = known
+            .into_iter()
+            .filter(|files| separation.left_out(files).is_none());
         let mut problems = Vec::new();
+        let mut left_out = Vec::new();
         if let Some(file) = &data
             && let Err(problem) = check_own_file(file, known)
         {
@@ -155,7 +161,15 @@ impl Application {
             moving: Mutex::default(),
             admission: Mutex::default(),
         };
-        for manifest in read {
+        for (file, manifest) in read {
+            let other = match &manifest {
+                Ok(manifest) => separation.left_out(manifest.files()),
+                Err(_) => separation.may_have_left(file),
+            };
+            if let Some(other) = other {
+                left_out.push(other);
+                continue;
+            }
             let source = match manifest {
                 Ok(manifest) => match separation.check(manifest.files()) {
                     Ok(()) => Source::of_manifest(manifest, flags).await,
@@ -175,8 +189,14 @@ impl Application {
             }
         }
         application.keep(separation);
+        for other in left_out.iter().take(SHOWN_LEFT_OUT) {
+            tell(other).print();
+        }
+        if let more @ 1.. = left_out.len().saturating_sub(SHOWN_LEFT_OUT) {
+            Report::note(format!("{more} more manifests are left out")).print();
+        }
         match problems.is_empty() {
-            true => Ok(application),
+            true => Ok((application, left_out)),
             false => Err(problems.into_iter().collect()),
         }
     }
@@ -222,8 +242,8 @@ impl Application {
             });
         }
         let others = others.iter().filter_map(|(.., files)| *files);
-        self.hold_apart(files, others).map_err(|problem| InTheWay {
-            report: told(&problem),
+        self.hold_apart(files, others).map_err(|report| InTheWay {
+            report,
             other: None,
         })?;
         let admitted = Arc::new(Moving {
@@ -242,17 +262,20 @@ impl Application {
         &self,
         files: &ComponentFiles,
         others: impl Iterator<Item = &'f ComponentFiles>,
-    ) -> Result<(), ApplicationProblem> {
+    ) -> Result<(), Report> {
         let mut all = self.separation();
+        if let Some(left_out) = all.left_out(files) {
+            return Err(tell(&left_out));
+        }
         all.add(files);
-        all.check(files)?;
+        all.check(files).map_err(|problem| told(&problem))?;
         let mut this = Separation::new();
         this.add(files);
         for other in others {
-            this.check(other)?;
+            this.check(other).map_err(|problem| told(&problem))?;
         }
         if let Some(file) = &self.data {
-            check_own_file(file, [files])?;
+            check_own_file(file, [files]).map_err(|problem| told(&problem))?;
         }
         self.keep(all);
         Ok(())

@@ -213,9 +213,12 @@ impl Up {
         let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
-        let watch = self.watch.then(|| Watch::new(&found));
+        let mut watch = self.watch.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
-        let application = read.await?;
+        let (application, left_out) = read.await?;
+        if let Some(watch) = &mut watch {
+            left_out.iter().for_each(|other| watch.leave_out(other));
+        }
         let application = Arc::new(application);
         let storage = self.storage()?.map(Arc::new);
         let host = self.host(storage.clone())?;

@@ -158,6 +158,12 @@ impl Watch {
         }
     }
 
+    /// This was found to be left out, and has been told.
+    pub(crate) fn leave_out(&mut self, left_out: &LeftOut) {
+        self.manifests.remove(left_out.path());
+        self.told.extend([Subject::of(left_out)]);
+    }
+
     /// Looks again and again on a thread of its own, until nobody wants to know.
     pub(crate) fn start(mut self, application: Arc<Application>) -> mpsc::Receiver<Change> {
         let (sender, changes) = mpsc::channel(1);

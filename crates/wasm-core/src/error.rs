@@ -151,7 +151,7 @@ pub enum WasmError {
         frames: Box<[WasmFrame]>,
     },
     /// A call needed more of something than its limit.
-    #[error("{component} was stopped in `{}`: {}", Escaped::new(export), Excess(*resource, *limit, *requested))]
+    #[error("{component} was stopped in `{}`: {}", Escaped::new(export), Excess(*resource, *limit, *requested, *charged_ahead))]
     ResourceLimitExceeded {
         /// Which.
         component: ComponentId,
@@ -164,6 +164,10 @@ pub enum WasmError {
         /// What it would have had in total, in the resource's unit; `None` where a
         /// need has no known end, as with fuel.
         requested: Option<u64>,
+        /// Whether fuel ended at an instruction such as `memory.fill`, which an engine may
+        /// charge for its length before it looks at its bounds. If it is out of bounds, no
+        /// fuel is enough.
+        charged_ahead: bool,
         /// Up to then.
         fuel_consumed: u64,
         /// The guest's call stack, innermost first.
@@ -323,17 +327,26 @@ impl Display for UnmetImports<'_> {
     }
 }
 
-struct Excess(Resource, u64, Option<u64>);
+struct Excess(Resource, u64, Option<u64>, bool);
 
 impl Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(resource, limit, requested) = self;
+        let Self(resource, limit, requested, charged_ahead) = self;
         match (resource, requested) {
-            (Resource::Fuel, _) => write!(
-                f,
-                "out of fuel, having consumed all of its {} (`fuel` in [resources])",
-                format_count(*limit)
-            ),
+            (Resource::Fuel, _) => {
+                write!(
+                    f,
+                    "out of fuel, having consumed all of its {} (`fuel` in [resources])",
+                    format_count(*limit)
+                )?;
+                if *charged_ahead {
+                    f.write_str(
+                        "; it was at an instruction that is charged for its length before its \
+                         bounds are looked at, and if that is out of bounds, no fuel is enough",
+                    )?;
+                }
+                Ok(())
+            }
             (Resource::Memory, Some(requested)) => write!(
                 f,
                 "memory limit reached: asked for {} of at most {} in all memories and tables \
@@ -648,6 +661,7 @@ mod tests {
                 resource: Resource::Fuel,
                 limit: 1 << 20,
                 requested: None,
+                charged_ahead: false,
                 fuel_consumed: 1 << 20,
                 frames: frames(),
                 source: cause(),
@@ -658,6 +672,7 @@ mod tests {
                 resource: Resource::Memory,
                 limit: 1 << 20,
                 requested: None,
+                charged_ahead: false,
                 fuel_consumed: 12,
                 frames: frames(),
                 source: cause(),
@@ -668,6 +683,7 @@ mod tests {
                 resource: Resource::Memory,
                 limit: 1 << 20,
                 requested: Some((1 << 20) + 1),
+                charged_ahead: false,
                 fuel_consumed: 12,
                 frames: frames(),
                 source: cause(),
@@ -680,6 +696,7 @@ mod tests {
                 },
                 limit: 2 << 20,
                 requested: Some((2 << 20) + 1),
+                charged_ahead: false,
                 fuel_consumed: 12,
                 frames: frames(),
                 source: None,

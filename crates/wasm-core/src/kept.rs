@@ -568,6 +568,7 @@ mod tests {
                 resource: Resource::Fuel,
                 limit: 1,
                 requested: None,
+                charged_ahead: false,
                 fuel_consumed: 1,
                 frames: frames(),
                 source: cause(),

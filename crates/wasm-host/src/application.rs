@@ -27,7 +27,7 @@ pub use files::{ComponentFiles, ManifestLine, ManifestText};
 pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
 pub use regular::open_regular_file;
 pub use search::{Found, LeftOut};
-pub use separation::{GrantedFile, Separation, check_own_file};
+pub use separation::{GrantedFile, Separation, check_own_file, written_through};
 
 /// Of a component and of its configuration. Engines have limits of their own; this
 /// keeps a file that is something else from being read into memory.
@@ -212,14 +212,11 @@ impl ApplicationFolder {
         let found = self.find_manifests()?;
         let Found {
             manifests,
-            left_out,
+            mut left_out,
         } = found;
         if manifests.is_empty() {
             let folder = self.folder.clone();
             return Err(ApplicationProblem::Empty { folder, left_out }.into());
-        }
-        for other in left_out {
-            tracing::warn!("{other}");
         }
         let mut problems = Vec::new();
         let read: Vec<_> = manifests
@@ -227,10 +224,10 @@ impl ApplicationFolder {
             .map(|file| (file, self.read_manifest(file, memory_ceiling_bytes)))
             .collect();
         // Each must be known before one is trusted.
-        let mut separation = Separation::new();
-        for (_, files) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-            separation.add(files);
-        }
+        let separation = Separation::of(
+            read.iter()
+                .filter_map(|(_, read)| Some(&read.as_ref().ok()?.1)),
+        );
         let mut components = Vec::new();
         let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
         for (file, manifest) in read {
@@ -238,12 +235,16 @@ impl ApplicationFolder {
                 Ok(read) => read,
                 Err(found) => {
                     match separation.may_have_left(file) {
-                        Some(left_out) => tracing::warn!("{left_out}"),
+                        Some(other) => left_out.push(other),
                         None => problems.extend(found.0),
                     }
                     continue;
                 }
             };
+            if let Some(other) = separation.left_out(&files) {
+                left_out.push(other);
+                continue;
+            }
             let id = manifest.manifest.id.clone();
             if let Some(first) = known.get(&id) {
                 problems.push(ApplicationProblem::Duplicate {
@@ -261,6 +262,13 @@ impl ApplicationFolder {
                 Ok(component) => components.push(component),
                 Err(problem) => problems.push(problem),
             }
+        }
+        if components.is_empty() && problems.is_empty() {
+            let folder = self.folder.clone();
+            return Err(ApplicationProblem::Empty { folder, left_out }.into());
+        }
+        for other in left_out {
+            tracing::warn!("{other}");
         }
         match problems.is_empty() {
             true => Ok(components),

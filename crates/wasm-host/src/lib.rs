@@ -70,7 +70,7 @@ mod switchboard;
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
-    read_application,
+    read_application, written_through,
 };
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;

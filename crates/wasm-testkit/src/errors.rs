@@ -137,6 +137,7 @@ pub fn resource_limit_exceeded(id: &ComponentId, resource: Resource, limit: u64)
         resource,
         limit,
         requested: None,
+        charged_ahead: false,
         fuel_consumed: 0,
         frames: Box::default(),
         source: None,

@@ -434,6 +434,7 @@ impl Slot {
             resource,
             limit,
             requested,
+            charged_ahead: false,
             fuel_consumed,
             frames,
             source: None,

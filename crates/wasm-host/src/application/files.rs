@@ -193,6 +193,12 @@ impl ComponentFiles {
         dirs.map(|dir| (&dir.named.line, dir.named.path.as_path()))
     }
 
+    /// The folders that are granted, without links and `..`, there or not.
+    pub fn dirs(&self) -> impl Iterator<Item = (&Path, DirAccess)> {
+        let dirs = self.dirs.iter();
+        dirs.map(|dir| (dir.named.trace.path.as_path(), dir.access))
+    }
+
     /// Puts the resolved folders into the manifest's permissions, so that what is granted
     /// is what was looked at, whatever becomes of links.
     pub fn resolve_dirs(&self, permissions: &mut Permissions) {

@@ -27,12 +27,70 @@ pub struct Separation {
     dirs: Vec<GrantedDir>,
     by_id: HashMap<FileId, usize>,
     by_path: HashMap<PathBuf, usize>,
+    /// Manifests that are left out, by their paths, with the line that grants the folder.
+    left_out: HashMap<PathBuf, ManifestLine>,
+    /// Folders that those manifests grant for writing.
+    claimed: HashMap<FileId, ManifestLine>,
 }
 
 impl Separation {
     /// Nobody may write anything.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// All components of an application, as their manifests are found.
+    ///
+    /// A component may have left a manifest in a folder that it may write, wherever that is.
+    /// Who wrote which cannot be told from two manifests that grant each other's folders, so
+    /// none is trusted whose folder another one grants, whatever becomes of that one: it is
+    /// left out, as [`left_out`](Self::left_out) tells. What a manifest grants that is left out
+    /// is no operator's mistake, and no error: what lies there is left out, too.
+    pub fn of<'f>(components: impl IntoIterator<Item = &'f ComponentFiles>) -> Self {
+        let components: Vec<&ComponentFiles> = components.into_iter().collect();
+        let mut writers: HashMap<&FileId, Vec<(usize, &GrantedDir)>> = HashMap::new();
+        for (index, files) in components.iter().enumerate() {
+            for dir in files.writable() {
+                if let Some(id) = &dir.id {
+                    writers.entry(id).or_default().push((index, dir));
+                }
+            }
+        }
+        let mut separation = Self::new();
+        for (index, files) in components.iter().enumerate() {
+            let folders = files.manifest.trace.folders.iter();
+            let mut writers = folders.filter_map(|(_, id)| writers.get(id)).flatten();
+            let Some((_, dir)) = writers.find(|(by, _)| *by != index) else {
+                separation.add(files);
+                continue;
+            };
+            let path = files.manifest.path.clone();
+            separation.left_out.insert(path, dir.named.line.clone());
+            for dir in files.writable() {
+                if let Some(id) = &dir.id {
+                    let line = dir.named.line.clone();
+                    separation.claimed.insert(id.clone(), line);
+                }
+            }
+        }
+        separation
+    }
+
+    /// Whether any manifest is left out.
+    pub(super) fn leaves_out(&self) -> bool {
+        !self.left_out.is_empty()
+    }
+
+    /// Why one of these components, or one that comes later, is left out, if it is.
+    pub fn left_out(&self, files: &ComponentFiles) -> Option<LeftOut> {
+        let path = &files.manifest.path;
+        let mut folders = files.inputs().flat_map(|named| &named.trace.folders);
+        let known = self.left_out.get(path);
+        let grant = known.or_else(|| folders.find_map(|(_, id)| self.claimed.get(id)))?;
+        Some(LeftOut::InData {
+            path: path.clone(),
+            grant: Box::new(grant.clone()),
+        })
     }
 
     /// The folders that this component may write are no place for anything else.
@@ -90,11 +148,20 @@ impl Separation {
     /// write. One that cannot be read is then no mistake of the operator's. Blocks while it
     /// looks.
     pub fn may_have_left(&self, manifest: &Path) -> Option<LeftOut> {
+        if let Some(grant) = self.left_out.get(manifest) {
+            return Some(LeftOut::InData {
+                path: manifest.to_owned(),
+                grant: Box::new(grant.clone()),
+            });
+        }
         let trace = Trace::of(manifest).ok()?;
-        let dir = self.passed(&trace)?;
+        let granted = self.passed(&trace).map(|dir| &dir.named.line);
+        let mut folders = trace.folders.iter();
+        // One that is left out may be the operator's.
+        let grant = granted.or_else(|| folders.find_map(|(_, id)| self.claimed.get(id)))?;
         Some(LeftOut::InData {
             path: manifest.to_owned(),
-            grant: Box::new(dir.named.line.clone()),
+            grant: Box::new(grant.clone()),
         })
     }
 
@@ -166,6 +233,32 @@ fn other_name(folder: &Path, id: &FileId) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// How whoever may write a folder can change what a path leads to: the folder itself, if a
+/// name of the path is looked up in it, or another name of the file there. `None` if they
+/// cannot. Neither has to be there yet. Blocks while it looks.
+///
+/// This is for folders and files that no manifest names; [`Separation`] is for those.
+///
+/// # Errors
+/// A path cannot be followed.
+pub fn written_through(folder: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    let (folder, trace) = (Trace::of(folder)?, Trace::of(path)?);
+    let id = FileId::of(&folder.path).ok();
+    let mut folders = trace.folders.iter();
+    if folders.any(|(path, other)| *path == folder.path || id.as_ref() == Some(other)) {
+        return Ok(Some(folder.path));
+    }
+    let metadata = fs::metadata(&trace.path);
+    let file = metadata
+        .ok()
+        .filter(|file| file.is_file() && links(file) > 1);
+    let (Some(file), Some(_)) = (file, id) else {
+        return Ok(None);
+    };
+    let file = FileId::of_metadata(&trace.path, &file)?;
+    Ok(other_name(&folder.path, &file))
 }
 
 /// A component is granted a folder in which the host keeps a file of its own.

@@ -3,7 +3,8 @@
 //! wasmtime 48 charges the length of `memory.fill` and its like before it looks at the
 //! bounds: a memset of -1 bytes ends out of fuel, and whoever looks for the fault raises
 //! the fuel in vain. What the instruction was charged is not known afterwards, but what
-//! it can have been charged in bounds is.
+//! it can have been charged in bounds is. Where that is more than the limit, the error says
+//! that it may have been out of bounds.
 
 use wasmparser::{BinaryReader, Operator, OperatorsReader};
 
@@ -33,19 +34,30 @@ pub(crate) fn most_in_bounds(yields: u64, interval: u64, memory_bytes: u64) -> u
 /// What it is to be out of bounds at this offset of a component, if there is a bulk
 /// instruction that can be.
 pub(crate) fn out_of_bounds(component: &[u8], offset: u64) -> Option<Trap> {
-    let at = usize::try_from(offset).ok()?;
-    let rest = component.get(at..)?;
-    let reader = BinaryReader::new(&rest[..rest.len().min(OPERATOR_BYTES)], at);
-    match OperatorsReader::new(reader).read().ok()? {
+    match operator(component, offset)? {
         Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => {
             Some(Trap::MemoryOutOfBounds)
         }
         Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => {
             Some(Trap::TableOutOfBounds)
         }
-        // Not `table.grow`: it is charged for each element, and has no bounds.
+        // Not `table.grow`: out of bounds it is no trap.
         _ => None,
     }
+}
+
+/// Whether what stands at this offset of a component is charged for its length before it is
+/// known whether it can be done.
+pub(crate) fn charges_length(component: &[u8], offset: u64) -> bool {
+    let grows = |operator| matches!(operator, Operator::TableGrow { .. });
+    out_of_bounds(component, offset).is_some() || operator(component, offset).is_some_and(grows)
+}
+
+fn operator(component: &[u8], offset: u64) -> Option<Operator<'_>> {
+    let at = usize::try_from(offset).ok()?;
+    let rest = component.get(at..)?;
+    let reader = BinaryReader::new(&rest[..rest.len().min(OPERATOR_BYTES)], at);
+    OperatorsReader::new(reader).read().ok()
 }
 
 #[cfg(test)]
@@ -68,6 +80,8 @@ mod tests {
         ] {
             let component = [&[0; 9], bytes].concat();
             assert_eq!(out_of_bounds(&component, 9), trap, "{bytes:x?}");
+            let grows = bytes.starts_with(&[0xfc, 0x0f]);
+            assert_eq!(charges_length(&component, 9), trap.is_some() || grows);
         }
         assert_eq!(out_of_bounds(&[], u64::MAX), None);
     }

@@ -10,7 +10,7 @@ use wasm_core::text::shortened;
 use wasm_core::{Cause, ComponentId, Resource, ResourceLimits, Trap, WasmError, WasmFrame};
 
 use super::bounded::Interrupted;
-use super::bulk::out_of_bounds;
+use super::bulk::{charges_length, out_of_bounds};
 use super::frames::frames;
 use crate::error::{MAX_SAID_BYTES, cause, chain};
 use crate::wasi::HeldTooMuch;
@@ -97,7 +97,7 @@ impl FailedCall<'_> {
     /// The trap of the bulk instruction that the guest was at, if it was charged more than
     /// it can have been in bounds.
     fn charged_out_of_bounds(&self, frames: &[WasmFrame]) -> Option<Trap> {
-        let offset = frames.first()?.offset?;
+        let offset = offset_of(frames)?;
         let is_out_of_bounds = self.ended.fuel_consumed > self.ended.most_in_bounds;
         is_out_of_bounds.then(|| out_of_bounds(self.bytes, offset))?
     }
@@ -142,6 +142,8 @@ impl FailedCall<'_> {
             resource: Resource::Fuel,
             limit: self.limits.fuel().unwrap_or(u64::MAX),
             requested: None,
+            charged_ahead: offset_of(&frames)
+                .is_some_and(|offset| charges_length(self.bytes, offset)),
             fuel_consumed: self.ended.fuel_consumed,
             frames,
             source: Some(cause(error)),
@@ -155,6 +157,7 @@ impl FailedCall<'_> {
             resource: Resource::Memory,
             limit: self.limits.memory_bytes(),
             requested: Some(requested),
+            charged_ahead: false,
             fuel_consumed: self.ended.fuel_consumed,
             frames,
             source: Some(cause(error)),
@@ -168,11 +171,17 @@ impl FailedCall<'_> {
             resource: Resource::HostMemory { item: excess.item },
             limit: excess.limit,
             requested: Some(excess.held),
+            charged_ahead: false,
             fuel_consumed: self.ended.fuel_consumed,
             frames,
             source: None,
         }
     }
+}
+
+/// Of the instruction that the guest was at.
+fn offset_of(frames: &[WasmFrame]) -> Option<u64> {
+    frames.first()?.offset
 }
 
 fn describe(trap: WasmtimeTrap) -> Trap {

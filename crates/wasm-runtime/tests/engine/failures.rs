@@ -127,6 +127,56 @@ async fn bulk_instructions_in_bounds_run_out_of_fuel() {
     }
 }
 
+/// With little fuel it cannot be told from one that is too expensive, and the error says so.
+#[tokio::test]
+async fn what_may_be_out_of_bounds_is_told_as_that() {
+    let fields = "(memory 1) (table 1 funcref) (data $d \"abc\") (elem $e func)";
+    let may_be = "charged for its length before its bounds are looked at";
+    for (instruction, is_told) in [
+        (
+            "(memory.fill (i32.const 0) (i32.const 0) (local.get 0))",
+            true,
+        ),
+        (
+            "(memory.copy (i32.const 0) (i32.const 1) (local.get 0))",
+            true,
+        ),
+        (
+            "(memory.init $d (i32.const 0) (i32.const 0) (local.get 0))",
+            true,
+        ),
+        (
+            "(table.fill (i32.const 0) (ref.null func) (local.get 0))",
+            true,
+        ),
+        (
+            "(table.copy (i32.const 0) (i32.const 1) (local.get 0))",
+            true,
+        ),
+        (
+            "(table.init $e (i32.const 0) (i32.const 0) (local.get 0))",
+            true,
+        ),
+        ("(drop (table.grow (ref.null func) (local.get 0)))", true),
+        ("(loop $again (br $again))", false),
+    ] {
+        let module = format!("{fields} (func (export \"f\") (param i32) {instruction})");
+        let error = failure(&module, fuelled(100_000), u32::MAX).await;
+        let WasmError::ResourceLimitExceeded {
+            resource: Resource::Fuel,
+            charged_ahead,
+            ..
+        } = error
+        else {
+            panic!("{instruction}: {error}");
+        };
+        assert_eq!(charged_ahead, is_told, "{instruction}");
+        assert_eq!(error.to_string().contains(may_be), is_told, "{error}");
+        let text = error.to_string();
+        assert_eq!(error.kept().to_string(), text);
+    }
+}
+
 #[tokio::test]
 async fn frames_are_named_as_in_the_source() {
     for (name, expected) in [

@@ -398,6 +398,7 @@ pub(crate) fn out_of_fuel(handle: &ComponentHandle, export: &str, limit: u64) ->
         resource: Resource::Fuel,
         limit,
         requested: None,
+        charged_ahead: false,
         fuel_consumed: limit,
         frames: Box::default(),
         source: None,

@@ -97,13 +97,8 @@ fn a_manifest_that_a_component_wrote_is_not_loaded() {
 }
 
 #[test]
-fn a_folder_with_another_component_cannot_be_written() {
-    for (dir, second) in [
-        ("../b", &format!("b/{ID}")),
-        ("..", &format!("a/{ID}")),
-        (".", &format!("a/{ID}")),
-        ("../../app", &format!("a/{ID}")),
-    ] {
+fn a_folder_with_its_own_component_cannot_be_written() {
+    for dir in ["..", ".", "../../app"] {
         let around = Folder::new();
         around.inner("a", &grants(dir, "write"));
         around.inner("b", "");
@@ -112,9 +107,57 @@ fn a_folder_with_another_component_cannot_be_written() {
             "may write",
             "and so change",
             &format!("a/{GRANT}"),
-            second,
+            &format!("a/{ID}"),
         ]);
     }
+}
+
+/// Two that grant each other's folders: one of them may be a component's work.
+#[test]
+fn manifests_that_could_have_written_each_other_are_left_out_and_stay_so() {
+    let folder = Folder::neighbours();
+    folder.manifest("a", "demo/a/main", &grants("../shared", "write"));
+    folder.component("shared", wasm_fixtures::ECHO, "");
+    folder.manifest("shared", "demo/shared/main", &grants("../a", "write"));
+    let mut running = folder.start(&["--watch"]);
+    running.says("a/Component.toml is not loaded: a component may write it");
+    running.says("shared/Component.toml is not loaded: a component may write it");
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    // Nor once one of them says something else.
+    folder.manifest("a", "demo/a/main", "");
+    thread::sleep(Duration::from_secs(3));
+    for name in ["a", "shared"] {
+        running.type_line(&format!("demo/{name}/main x"));
+        running.says(&format!("no component demo/{name}/main is loaded"));
+    }
+    running.type_line("quit");
+    running.ends_with(1);
+}
+
+/// Whoever put it there: a component may have.
+#[test]
+fn a_manifest_in_a_folder_that_another_may_write_is_left_out() {
+    let folder = Folder::neighbours();
+    folder.manifest("a", "demo/a/main", &grants("../shared", "write"));
+    fs::create_dir(folder.path("shared")).unwrap();
+    let told = [
+        "shared/Component.toml is not loaded: a component may write it",
+        GRANT,
+    ];
+    folder.write("shared/Component.toml", "junk");
+    folder.is_accepted(&[]).complains(&told);
+    folder.planted("shared");
+    folder.is_accepted(&[]).complains(&told);
+    // It may be told again, but not as an error.
+    let mut running = folder.start(&["--watch"]);
+    running.says(told[0]);
+    folder.write("shared/Component.toml", "other junk");
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    thread::sleep(Duration::from_secs(3));
+    running.type_line("demo/planted/main x");
+    running.says("no component demo/planted/main is loaded");
+    running.type_line("quit");
+    running.ends_with(1);
 }
 
 #[test]

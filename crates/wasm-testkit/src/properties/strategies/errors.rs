@@ -255,6 +255,7 @@ fn stops() -> impl Strategy<Value = WasmError> {
                 resource,
                 limit,
                 requested,
+                charged_ahead: false,
                 fuel_consumed,
                 frames: frames.into(),
                 source: None,
