@@ -117,7 +117,7 @@ impl Separation {
     /// Two components may be granted the same folder: what they share is data.
     ///
     /// # Errors
-    /// [`ApplicationProblem::Overlap`], also where a file has several names and a folder cannot
+    /// [`ApplicationProblem::LeftOut`]; [`ApplicationProblem::Overlap`], also where a file has several names and a folder cannot
     /// be looked through for them; [`ApplicationProblem::Unreadable`].
     pub fn check(&self, files: &ComponentFiles) -> Result<(), ApplicationProblem> {
         let overlap = |dir: &GrantedDir, named: &Named, hard_link| {
@@ -131,6 +131,9 @@ impl Separation {
                 hard_link,
             }))
         };
+        if let Some(left_out) = self.left_out(files) {
+            return Err(ApplicationProblem::LeftOut(Box::new(left_out)));
+        }
         for named in files.inputs() {
             if let Some(dir) = self.passed(&named.trace) {
                 return Err(overlap(dir, named, None));
