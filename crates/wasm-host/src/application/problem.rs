@@ -167,6 +167,9 @@ pub struct Overlap {
     /// written, or the folder itself where it is too large or too deep to be looked through
     /// for one.
     pub hard_link: Option<PathBuf>,
+    /// The name of something on the way, or of the file itself, that was seen in the granted
+    /// folder or below, and is elsewhere by now.
+    pub moved: Option<PathBuf>,
 }
 
 impl Overlap {
@@ -192,6 +195,12 @@ impl Overlap {
     /// How what is named is reached from the granted folder.
     pub fn way(&self) -> String {
         let path = self.path.escaped();
+        if let Some(moved) = &self.moved {
+            return format!(
+                "{path} is, or lies in, what was in that folder as {}",
+                moved.escaped()
+            );
+        }
         match &self.hard_link {
             None => format!("{path} is looked for in that folder"),
             Some(folder) if *folder == self.folder => format!(

@@ -25,7 +25,7 @@ pub(super) const MAX_FOLDERS: usize = 50_000;
 /// In folders that components may write nothing is loaded from, so they are looked
 /// through only to tell of manifests that an operator may have put there by mistake. Who
 /// fills them is a component, and this many entries take milliseconds.
-const MAX_DATA_ENTRIES: usize = 4096;
+pub(super) const MAX_DATA_ENTRIES: usize = 4096;
 
 /// What is too deep is looked through for the same reason, in all as far.
 const MAX_DEEP_ENTRIES: usize = 4096;
@@ -133,6 +133,7 @@ pub(super) struct Search<'a> {
 
 impl Search<'_> {
     pub(super) fn run(self) -> Result<Found, ApplicationProblem> {
+        self.separation.look_below();
         let root = &self.application.folder;
         let mut found = Found::default();
         let mut data: Vec<GrantedDir> = Vec::new();

@@ -1,9 +1,12 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use wasm_core::ComponentId;
 use wasm_core::text::PathText as _;
@@ -11,11 +14,15 @@ use wasm_core::text::PathText as _;
 use super::files::{ComponentFiles, GrantedDir, ManifestLine, Named};
 use super::path::{FileId, Trace, links};
 use super::problem::{ApplicationProblem, Overlap};
-use super::search::LeftOut;
+use super::search::{LeftOut, MAX_DATA_ENTRIES};
 
 /// A folder with more files is not looked through for hard links: that would take
 /// seconds, and who fills it is a component.
 const MAX_LOOKED_AT: usize = 50_000;
+
+/// Folders, and files of several names, that were seen in folders that components may write.
+/// Of more, the latest are known.
+const MAX_SEEN: usize = 16_384;
 
 /// Holds components apart: which folders any of them may write, or could at some time,
 /// and whether something else depends on what is in them.
@@ -31,6 +38,49 @@ pub struct Separation {
     left_out: HashMap<PathBuf, ManifestLine>,
     /// Folders that those manifests grant for writing.
     claimed: HashMap<FileId, ManifestLine>,
+    /// Of all that were cloned from one.
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was seen in folders that components may write, wherever it is by now.
+#[derive(Debug, Default)]
+struct Seen {
+    known: HashMap<Birth, (Arc<GrantedDir>, OsString)>,
+    /// The latest last.
+    order: VecDeque<Birth>,
+}
+
+/// A file or folder for good: a file system gives the numbers of those that are gone to new
+/// ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Birth(FileId, SystemTime);
+
+impl Birth {
+    /// `None` where the file system does not tell.
+    fn of(path: &Path, metadata: &Metadata) -> Option<Self> {
+        let id = FileId::of_metadata(path, metadata).ok()?;
+        Some(Self(id, metadata.created().ok()?))
+    }
+}
+
+impl Seen {
+    fn add(&mut self, birth: Birth, dir: &Arc<GrantedDir>, name: OsString) {
+        if self.known.contains_key(&birth) {
+            return;
+        }
+        if self.order.len() == MAX_SEEN
+            && let Some(first) = self.order.pop_front()
+        {
+            self.known.remove(&first);
+        }
+        self.order.push_back(birth.clone());
+        self.known.insert(birth, (Arc::clone(dir), name));
+    }
+
+    fn find(&self, path: &Path) -> Option<&(Arc<GrantedDir>, OsString)> {
+        let metadata = fs::metadata(path).ok()?;
+        self.known.get(&Birth::of(path, &metadata)?)
+    }
 }
 
 impl Separation {
@@ -129,6 +179,7 @@ impl Separation {
                 line: named.line.clone(),
                 path: named.path.clone(),
                 hard_link,
+                moved: None,
             }))
         };
         if let Some(left_out) = self.left_out(files) {
@@ -144,7 +195,56 @@ impl Separation {
                 return Err(overlap(dir, named, Some(name)));
             }
         }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.known.is_empty() {
+            return Ok(());
+        }
+        for named in files.inputs() {
+            let folders = named.trace.folders.iter().map(|(path, _)| path);
+            let own = (!named.trace.path.is_dir()).then_some(&named.trace.path);
+            if let Some((dir, name)) = folders.chain(own).find_map(|path| seen.find(path)) {
+                let mut problem = overlap(dir, named, None);
+                if let ApplicationProblem::Overlap(overlap) = &mut problem {
+                    overlap.moved = Some(name.into());
+                }
+                return Err(problem);
+            }
+        }
         Ok(())
+    }
+
+    /// Remembers what is in the folders that components may write, as far as they are looked
+    /// through: 4,096 files and folders each time. What is moved out of there, and a file that
+    /// had a name there, is not trusted later. Blocks while it looks.
+    pub(super) fn look_below(&self) {
+        let mut entries_left = MAX_DATA_ENTRIES;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for dir in self.dirs.iter().filter(|dir| dir.id.is_some()) {
+            let mut folders = vec![dir.named.trace.path.clone()];
+            let dir = Arc::new(dir.clone());
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    if entries_left == 0 {
+                        return;
+                    }
+                    entries_left -= 1;
+                    // That of the entry itself, a link not followed.
+                    let Ok(metadata) = entry.metadata() else {
+                        continue;
+                    };
+                    let path = entry.path();
+                    let is_shared = metadata.is_file() && links(&metadata) > 1;
+                    if (metadata.is_dir() || is_shared)
+                        && let Some(birth) = Birth::of(&path, &metadata)
+                    {
+                        seen.add(birth, &dir, entry.file_name());
+                    }
+                    if metadata.is_dir() {
+                        folders.push(path);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether a component may have left a manifest where it lies, in a folder that it may
@@ -331,4 +431,41 @@ pub fn check_own_file<'f>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tempfile::tempdir;
+
+    use super::super::ReadManifest;
+    use super::*;
+
+    #[test]
+    fn of_what_was_seen_the_latest_is_known() {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("Component.toml");
+        let text = "[component]\nid = \"demo/a/main\"\nwasm = \"a.wasm\"\n[resources]\n\
+                    memory = \"1MiB\"\nfuel = 1\ntimeout = \"1s\"\n[permissions]\n\
+                    wasi = [{ dir = \"data\", access = \"write\" }]\n";
+        fs::write(&file, text).unwrap();
+        let read = ReadManifest::read(&file, 1 << 20).unwrap();
+        let Ok(files) = ComponentFiles::of(read.as_text()) else {
+            panic!("it is there");
+        };
+        let dir = Arc::new(files.dirs[0].clone());
+        let id = FileId::of(folder.path()).unwrap();
+        let birth = |number: usize| {
+            let age = Duration::from_secs(number.try_into().unwrap());
+            Birth(id.clone(), SystemTime::UNIX_EPOCH + age)
+        };
+        let mut seen = Seen::default();
+        for number in (0..=MAX_SEEN).chain([5]) {
+            seen.add(birth(number), &dir, OsString::new());
+        }
+        assert_eq!((seen.known.len(), seen.order.len()), (16_384, 16_384));
+        assert!(!seen.known.contains_key(&birth(0)));
+        assert!(seen.known.contains_key(&birth(1)));
+    }
 }

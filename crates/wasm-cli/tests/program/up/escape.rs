@@ -391,6 +391,39 @@ fn a_writable_folder_is_known_by_whatever_name() {
     );
 }
 
+/// While it runs, the program has seen what a component could write.
+#[cfg(unix)]
+#[test]
+fn what_comes_out_of_a_writable_folder_is_not_trusted() {
+    let folder = Folder::neighbours();
+    fs::create_dir(folder.path("a/data/sub")).unwrap();
+    folder.manifest("a/data/sub", "demo/moved/main", "");
+    folder.fixture_at("a/data/sub/component.wasm");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    thread::sleep(Duration::from_secs(3));
+    fs::rename(folder.path("a/data/sub"), folder.path("moved")).unwrap();
+    running.says("what was in that folder as sub");
+    running.type_line("demo/moved/main x");
+    running.says("no component demo/moved/main is loaded");
+
+    // A file that had another name there.
+    let other = folder.path("a/data/other");
+    fs::hard_link(folder.path("b/component.wasm"), &other).unwrap();
+    running.says("a/data/other (a hard link)");
+    thread::sleep(Duration::from_secs(3));
+    fs::write(&other, wasm_fixtures::ECHO.wasm).unwrap();
+    fs::remove_file(&other).unwrap();
+    running.says("what was in that folder as other");
+    running.asks("demo/b/main x", "demo/b/main: 2");
+    // One that is new is.
+    fs::remove_file(folder.path("b/component.wasm")).unwrap();
+    folder.write("b/component.wasm", wasm_fixtures::ECHO.wasm);
+    running.says("demo/b/main was replaced");
+    running.type_line("quit");
+    running.ends_with(1);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_with_a_name_in_a_writable_folder_is_refused() {
