@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use bytes::Bytes;
 use clap::Args;
 
 use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::format_bytes;
 use wasm_core::{
-    Defect, HostServices, LogLevel, Permissions, ResourceLimits, Unmet, UnmetImport, WasmError,
+    ComponentConfig, Defect, HostServices, KeptMemory, LogLevel, Permissions, ResourceLimits,
+    Unmet, UnmetImport, WasmError,
 };
 use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
 
@@ -31,8 +33,8 @@ Examples:
   airssys-wasm inspect examples/echo --types
   airssys-wasm inspect echo.wasm --manifest > Component.toml
 
-Nothing of its code is compiled or run. The engine is asked about what it
-imports; `check` tells for certain whether a component can be loaded.";
+It is compiled, and none of it is run. One that the engine refuses for another
+reason than its imports is shown without a manifest, and ends with exit code 2.";
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -99,13 +101,19 @@ impl Inspect {
             takes_messages: anatomy.takes_messages(&engine),
             audit,
         };
-        if let Err(error) = &host.audit {
+        let (kept, mut unsuggested) = match prepare(&engine, &file, &bytes).await {
+            Ok(kept) => (kept, None),
+            Err(report) => (None, Some(report)),
+        };
+        if let (Err(error), None) = (&host.audit, &unsuggested) {
             Report::warning(format!("what it imports could not be looked up: {error}"))
                 .at(file.escaped())
                 .print();
         }
-        let mut unsuggested = None;
         let text = if self.manifest {
+            if let Some(report) = unsuggested {
+                return Err(report.into());
+            }
             if host.unmet().next().is_some() {
                 Report::warning("this host does not provide everything that it imports")
                     .at(file.escaped())
@@ -119,10 +127,11 @@ impl Inspect {
                 bytes: bytes.len() as u64,
                 anatomy: &anatomy,
                 host: &host,
+                kept,
                 types: self.types,
             }
             .to_string();
-            if !has_manifest {
+            if !has_manifest && unsuggested.is_none() {
                 match suggested_manifest(&file, &anatomy, &host) {
                     Ok(manifest) => text += &titled(&manifest),
                     Err(report) => unsuggested = Some(report),
@@ -135,6 +144,26 @@ impl Inspect {
             Some(report) => Err(report.into()),
             None => Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+/// What the engine would keep of a component; `None` where imports are not provided, which
+/// another host may provide.
+async fn prepare(
+    engine: &WasmtimeEngine,
+    file: &Path,
+    bytes: &Bytes,
+) -> Result<Option<KeptMemory>, Report> {
+    let ceiling = ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES;
+    let limits = ResourceLimits::new(ceiling, TIMEOUT, Some(FUEL));
+    let limits = limits.map_err(|error| Report::error(error.to_string()))?;
+    let config = ComponentConfig::new(limits);
+    let id = id_of_file(file);
+    let prepared = engine.prepare_component(&id, bytes.clone(), &config);
+    match prepared.await {
+        Ok(prepared) => Ok(Some(prepared.kept())),
+        Err(WasmError::ImportNotFound { .. }) => Ok(None),
+        Err(error) => Err(Report::error(error.to_string()).at(file.escaped())),
     }
 }
 
@@ -239,6 +268,7 @@ struct Description<'a> {
     bytes: u64,
     anatomy: &'a Anatomy,
     host: &'a Answers,
+    kept: Option<KeptMemory>,
     types: bool,
 }
 
@@ -249,6 +279,7 @@ impl Display for Description<'_> {
             bytes,
             anatomy,
             host,
+            kept,
             types,
         } = self;
         let file = file.escaped().to_string();
@@ -299,6 +330,13 @@ impl Display for Description<'_> {
         )?;
         if needs.and_more {
             writeln!(f, "  and what is instantiated from its imports")?;
+        }
+        if let Some(kept) = kept {
+            writeln!(
+                f,
+                "  host       {} outside of its memory: code, types and names",
+                size(kept.bytes)
+            )?;
         }
         Ok(())
     }
@@ -530,7 +568,6 @@ fn suggested_memory(needs: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use anstream::adapter::strip_str;
-    use bytes::Bytes;
     use wasm_runtime::EngineConfig;
 
     use super::*;
@@ -603,6 +640,7 @@ mod tests {
             bytes: size,
             anatomy: &anatomy,
             host: &host,
+            kept: None,
             types: false,
         };
         let shown = strip_str(&description.to_string()).to_string();

@@ -12,8 +12,8 @@ use wasmtime::component::{Linker, Val};
 
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
-    ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, MessagePayload,
-    Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
+    ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, KeptMemory,
+    MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
 };
 
 use crate::call::Caller;
@@ -208,7 +208,10 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         config: &ComponentConfig,
     ) -> Result<Preparation, WasmError> {
         let compiled = self.compile(id, bytes, config).await?;
-        Ok(Preparation::new(compiled))
+        let kept = compiled
+            .get()
+            .map_or_else(KeptMemory::default, |known| known.kept);
+        Ok(Preparation::new(compiled).with_kept(kept))
     }
 
     /// See [`RuntimeEngine::load_component`].

@@ -131,3 +131,36 @@ fn a_valid_component_may_be_unlike_any_other() {
     let lines = ["inspect odd.wasm", "inspect cyclic.wasm --types"];
     folder.shows("inspect-odd", &lines);
 }
+
+#[test]
+fn what_the_engine_refuses_is_shown_without_a_manifest() {
+    let folder = Folder::new();
+    // More than the engine takes, and not damaged.
+    let exports: String = (0..20_000)
+        .map(|number| format!("(export \"m{number}\" (core module $m))"))
+        .collect();
+    let many = wat::parse_str(format!("(component (core module $m) {exports})")).unwrap();
+    let many = folder.write("many.wasm", many);
+    let refused = program(["check", &many]);
+    assert_eq!(refused.code, Some(2));
+    let reason = refused.stderr.lines().next().unwrap();
+    assert!(
+        reason.contains("is not a component that can be run"),
+        "{reason}"
+    );
+    for flags in [&[][..], &["--manifest"]] {
+        let shown = program([&["inspect", &many], flags].concat());
+        assert_eq!(shown.code, Some(2), "{}", shown.stderr);
+        assert!(shown.stderr.contains(reason), "{}", shown.stderr);
+        assert!(!shown.stdout.contains("[component]"), "{}", shown.stdout);
+    }
+    // One that does without a manifest tells what it takes of the host.
+    let echo = folder.fixture(wasm_fixtures::ECHO);
+    let shown = program(["inspect", &echo]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(
+        shown.stdout.contains(" outside of its memory: code"),
+        "{}",
+        shown.stdout
+    );
+}
