@@ -6,13 +6,14 @@ use clap::Args;
 use wasm_core::WasiGrant;
 use wasm_core::text::{EscapedPath, PathText as _};
 use wasm_core::units::format_bytes;
+use wasm_host::Separation;
 
 use crate::anatomy::Anatomy;
 use crate::flags::Flags;
 use crate::outcome::{BAD_INPUT, Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, size};
-use crate::source::{Place, Source};
+use crate::source::{Place, ReadManifest, Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,9 +23,10 @@ Examples:
 
 const DETAILS: &str = "\
 A manifest is checked for typos, types and ranges, and for the files and folders
-that it names. A component is checked for being valid, complete and of the
-contract, for imports that this host provides, and for an initial memory within
-its limit. It is compiled, and none of it is run.
+that it names; several manifests are also checked for what one component could
+write that decides over another. A component is checked for being valid,
+complete and of the contract, for imports that this host provides, and for an
+initial memory within its limit. It is compiled, and none of it is run.
 
 Exit codes:
   0  everything can be loaded
@@ -49,8 +51,9 @@ impl Check {
 
     async fn run(self) -> Result<ExitCode, Stop> {
         let mut code = ExitCode::SUCCESS;
+        let separation = self.separation().await;
         for path in &self.paths {
-            match self.check(path).await {
+            match self.check(path, &separation).await {
                 Ok(checked) => {
                     output::print(checked).await?;
                 }
@@ -63,10 +66,24 @@ impl Check {
         Ok(code)
     }
 
+    /// What all of them may write: they may be of one application.
+    async fn separation(&self) -> Separation {
+        let mut separation = Separation::new();
+        for path in &self.paths {
+            // What is wrong with one is told when it is checked.
+            if let Ok(Place::Manifest(file)) = Place::of(path)
+                && let Ok(manifest) = ReadManifest::alone(file, &self.flags).await
+            {
+                separation.add(manifest.files());
+            }
+        }
+        separation
+    }
+
     /// What was checked, on one or more lines.
-    async fn check(&self, path: &Path) -> Result<String, Problems> {
+    async fn check(&self, path: &Path, separation: &Separation) -> Result<String, Problems> {
         let place = Place::of(path)?;
-        let source = Source::read_unlimited(place, &self.flags).await?;
+        let source = Source::read_unlimited(place, &self.flags, separation).await?;
         let engine = source.engine()?;
         let _prepared = engine
             .prepare_component(&source.id, source.bytes.clone(), &source.config)

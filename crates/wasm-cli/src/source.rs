@@ -12,17 +12,17 @@ use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, Mani
 use wasm_core::text::{PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
-    ComponentConfig, ComponentId, Defect, HostServices, LimitsError, Resource, ResourceLimits,
-    Supervision, WasmError,
+    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, LimitsError, Resource,
+    ResourceLimits, Supervision, WasiGrant, WasmError,
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
-    ManifestLine, ManifestText, Separation, open_regular_file,
+    ManifestLine, ManifestText, Separation, open_regular_file, written_through,
 };
 use wasm_runtime::{EngineConfig, WasmtimeEngine, count_component};
 
 use crate::anatomy::Anatomy;
-use crate::flags::{Flags, Fuel};
+use crate::flags::{Allow, Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";
@@ -116,15 +116,20 @@ impl Source {
     /// To be run: a bare component needs its limits.
     pub(crate) async fn read(place: Place, flags: &Flags) -> Result<Self, Problems> {
         match place {
-            Place::Manifest(file) => Self::with_manifest(file, flags).await,
+            Place::Manifest(file) => Self::with_manifest(file, flags, Separation::new()).await,
             Place::Bare(file) => Ok(Self::bare(file, flags, None).await?),
         }
     }
 
-    /// To be looked at only: where a bare component has no limits, the widest do.
-    pub(crate) async fn read_unlimited(place: Place, flags: &Flags) -> Result<Self, Problems> {
+    /// To be looked at only, beside components that may write what is in `separation`: where a
+    /// bare component has no limits, the widest do.
+    pub(crate) async fn read_unlimited(
+        place: Place,
+        flags: &Flags,
+        separation: &Separation,
+    ) -> Result<Self, Problems> {
         match place {
-            Place::Manifest(file) => Self::with_manifest(file, flags).await,
+            Place::Manifest(file) => Self::with_manifest(file, flags, separation.clone()).await,
             Place::Bare(file) => {
                 let widest = (
                     flags.memory_ceiling,
@@ -137,19 +142,16 @@ impl Source {
     }
 
     /// Of a component that is an application of its own.
-    async fn with_manifest(file: PathBuf, flags: &Flags) -> Result<Self, Problems> {
-        // A manifest that cannot be read says so better than its folder.
-        let text = ManifestFile::read(file).await?;
-        let folder = ApplicationFolder::of_component(&text.file);
-        let folder = widened(
-            folder.map_err(|problem| told(&problem))?,
-            &flags.allow_outside,
-        )?;
-        let manifest = ReadManifest::of(text, flags, &folder)?;
-        let mut separation = Separation::new();
+    async fn with_manifest(
+        file: PathBuf,
+        flags: &Flags,
+        mut separation: Separation,
+    ) -> Result<Self, Problems> {
+        let manifest = ReadManifest::alone(file, flags).await?;
         separation.add(&manifest.files);
         let checked = separation.check(&manifest.files);
         checked.map_err(|problem| told(&problem))?;
+        check_granted(flags, Some(&manifest), None)?;
         Self::of_manifest(manifest, flags).await
     }
 
@@ -211,6 +213,7 @@ impl Source {
         flags: &Flags,
         otherwise: Option<(u64, Duration, Fuel)>,
     ) -> Result<Self, Report> {
+        check_granted(flags, None, Some(&file))?;
         let bytes = read(&file).await?;
         let id = flags.id.clone().unwrap_or_else(|| id_of_file(&file));
         // What is no component at all needs no limits.
@@ -471,6 +474,18 @@ impl ReadManifest {
         Self::of(ManifestFile::read(file).await?, flags, folder)
     }
 
+    /// Of a component that is an application of its own.
+    pub(crate) async fn alone(file: PathBuf, flags: &Flags) -> Result<Self, Problems> {
+        // A manifest that cannot be read says so better than its folder.
+        let text = ManifestFile::read(file).await?;
+        let folder = ApplicationFolder::of_component(&text.file);
+        let folder = widened(
+            folder.map_err(|problem| told(&problem))?,
+            &flags.allow_outside,
+        )?;
+        Self::of(text, flags, &folder)
+    }
+
     fn of(file: ManifestFile, flags: &Flags, folder: &ApplicationFolder) -> Result<Self, Problems> {
         let (says, spans) = file.parse(flags.memory_ceiling)?;
         let text = ManifestText::new(&file.file, &file.text, &says, &spans);
@@ -506,6 +521,76 @@ impl ReadManifest {
             None => report.at(self.file.file.escaped()),
         }
     }
+}
+
+/// Whether what `--allow` grants for writing holds what decides over the component itself, as
+/// no grant of a manifest may either; and whether one of the manifest holds what flags name.
+fn check_granted(
+    flags: &Flags,
+    manifest: Option<&ReadManifest>,
+    bare: Option<&Path>,
+) -> Result<(), Report> {
+    let mut own: Vec<(&str, &Path)> = Vec::new();
+    let mut flagged: Vec<(&str, &Path)> = Vec::new();
+    let (mut written, mut written_by_flags) = (Vec::new(), Vec::new());
+    own.extend(bare.map(|file| ("component", file)));
+    if let Some(ReadManifest { file, files, .. }) = manifest {
+        own.extend([("manifest", &*file.file), ("component", files.wasm())]);
+        if flags.config.is_none() {
+            own.extend(files.config().map(|file| ("configuration", file)));
+        }
+        for (folder, access) in files.dirs() {
+            own.push(("granted folder", folder));
+            if access == DirAccess::Write {
+                written.push(folder);
+            }
+        }
+    }
+    flagged.extend(flags.config.as_deref().map(|file| ("configuration", file)));
+    for allow in &flags.allow {
+        if let Allow::Wasi(WasiGrant::Dir { host, access, .. }) = allow {
+            flagged.push(("granted folder", host));
+            if *access == DirAccess::Write {
+                written_by_flags.push(host.as_path());
+            }
+        }
+    }
+    // What is of the manifest alone has been compared.
+    let by_flags = written_by_flags.iter().flat_map(|folder| {
+        let all = own.iter().chain(&flagged);
+        all.map(move |input| (*folder, *input))
+    });
+    let by_manifest = written.iter().flat_map(|folder| {
+        let flagged = flagged.iter();
+        flagged.map(move |input| (*folder, *input))
+    });
+    for (folder, (what, path)) in by_flags.chain(by_manifest) {
+        let through = written_through(folder, path);
+        if let Some(through) = through.map_err(|error| unreadable(path, &error))? {
+            return Err(grants_itself(folder, what, path, &through));
+        }
+    }
+    Ok(())
+}
+
+fn grants_itself(folder: &Path, what: &str, path: &Path, through: &Path) -> Report {
+    let report = Report::error(format!(
+        "the component may write {}, and so change its own {what}",
+        folder.escaped()
+    ));
+    let path = path.escaped();
+    let way = if through.is_dir() {
+        format!("{path} is looked for in that folder, or may be")
+    } else {
+        format!(
+            "{path} is the same file as {} (a hard link)",
+            through.escaped()
+        )
+    };
+    report.with_note(way).with_help(
+        "grant a folder for writing that holds data only, and keep manifests, components, \
+         configuration and other granted folders out of it",
+    )
 }
 
 /// Points at a line of a manifest.
@@ -559,12 +644,17 @@ pub(crate) fn told(problem: &ApplicationProblem) -> Report {
         ApplicationProblem::Overlap(overlap) => {
             let line = &overlap.line;
             let other = format!("{}\n{line}: {}", overlap.way(), line.text.trim());
-            at_line(Report::error(overlap.message()), &overlap.grant)
-                .with_note(other)
-                .with_help(
+            let report = at_line(Report::error(overlap.message()), &overlap.grant);
+            report.with_note(other).with_help(match &overlap.hard_link {
+                Some(_) => {
+                    "give the file a single name, by copying it where it is linked, or empty the \
+                     granted folder"
+                }
+                None => {
                     "grant a folder for writing that holds data only, and keep manifests, \
-                     components, configuration and other granted folders out of it",
-                )
+                     components, configuration and other granted folders out of it"
+                }
+            })
         }
         ApplicationProblem::GrantedFile(granted) => {
             let report = Report::error(format!(

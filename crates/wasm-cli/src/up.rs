@@ -38,8 +38,8 @@ what is deeper. All are loaded, or the program ends.
 
 What a manifest names must lie in FOLDER once links and .. are followed, or in
 what --allow-outside names. What a component can write is data: in a folder that
-it is granted for writing no manifest, component, configuration, other granted
-folder or file of --data may lie, and no Component.toml is looked for.
+it is granted for writing no component, configuration, other granted folder or
+file of --data may lie, and a Component.toml is left out, with a warning.
 
 Each line of standard input is one of these:
   namespace/name/instance TEXT  send a message, wait for the reply

@@ -105,3 +105,33 @@ fn what_a_manifest_names_must_be_there() {
     folder.write("echo.json", "{}");
     folder.shows("check-of-files", &lines);
 }
+
+#[test]
+fn several_are_held_apart() {
+    let folder = Folder::new();
+    let writes = "[permissions]\nwasi = [{ dir = \"data\", access = \"write\" }]\n";
+    folder.component("a", wasm_fixtures::ECHO, writes);
+    folder.component("b", wasm_fixtures::COUNTER, "");
+    folder.component("c", wasm_fixtures::COUNTER, "");
+    let data = folder.path("a/data");
+    std::fs::create_dir(&data).unwrap();
+    folder.write("a/data/b.wasm", wasm_fixtures::COUNTER.wasm);
+    let manifest = folder.path("b/Component.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("component.wasm", "../a/data/b.wasm");
+    folder.write("b/Component.toml", text);
+    let [a, b, c] = ["a", "b", "c"].map(|name| folder.path(name));
+    assert_eq!(program(["check", &b]).code, Some(0));
+    let checked = program(["check", &b, &c, &a]);
+    assert_eq!(checked.code, Some(2));
+    assert_eq!(
+        checked.stdout.matches(": ok").count(),
+        2,
+        "{}",
+        checked.stdout
+    );
+    checked.complains(&[
+        "demo/a/main may write",
+        "change the component of demo/b/main",
+    ]);
+}

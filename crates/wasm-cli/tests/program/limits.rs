@@ -78,7 +78,9 @@ fn a_file_that_may_not_grow_is_an_error() {
     let folder = Folder::new();
     let wasm = wat::parse_str(include_str!("write-far.wat")).unwrap();
     let wasm = folder.write("far.wasm", wasm);
-    let grant = format!("wasi=dir:{}:write:unbounded", folder.path(""));
+    let granted = folder.path("granted");
+    std::fs::create_dir(&granted).unwrap();
+    let grant = format!("wasi=dir:{granted}:write:unbounded");
     let call = ["call", &wasm, "write()", "--allow", &grant];
     // The case of `file-too-large` plus one.
     after("ulimit -f 4096", &[&call[..], &LIMITS].concat()).expect(0, "9\n");

@@ -298,3 +298,72 @@ fn ctrl_c_ends_the_program() {
         drop(stdin);
     }
 }
+
+/// As for what a manifest grants.
+#[test]
+fn what_decides_over_a_component_is_not_granted_by_flags() {
+    let folder = Folder::new();
+    let home = folder.path("");
+    folder.component("a", wasm_fixtures::ECHO, "");
+    let (a, wasm) = (folder.path("a"), folder.path("a/component.wasm"));
+    let data = folder.path("a/data");
+    std::fs::create_dir_all(format!("{data}/in")).unwrap();
+    let config = folder.write("a/data/config", "");
+    let allow = |dir: &str, access: &str| format!("--allow=wasi=dir:{dir}:{access}");
+    let bare = [&[wasm.as_str()][..], &crate::LIMITS].concat();
+    let config = format!("--config={config}");
+    for (source, flags, part) in [
+        (
+            &[a.as_str()][..],
+            vec![allow(&a, "write")],
+            "change its own manifest",
+        ),
+        (
+            &[&a],
+            vec![allow(&home, "write")],
+            "change its own manifest",
+        ),
+        (&bare, vec![allow(&a, "write")], "change its own component"),
+        (
+            &bare,
+            vec![allow(&home, "write:1MiB")],
+            "change its own component",
+        ),
+        (
+            &[&a],
+            vec![allow(&data, "write"), config.clone()],
+            "change its own configuration",
+        ),
+        (
+            &[&a],
+            vec![allow(&data, "write"), allow(&format!("{data}/in"), "read")],
+            "change its own granted folder",
+        ),
+    ] {
+        let flags = flags.iter().map(String::as_str);
+        for command in [&["run", "-m", "x"][..], &["check"]] {
+            let line: Vec<&str> = command
+                .iter()
+                .chain(source)
+                .copied()
+                .chain(flags.clone())
+                .collect();
+            let ended = program(&line);
+            assert_eq!(ended.code, Some(2), "{line:?}: {}", ended.stderr);
+            ended.complains(&["the component may write", part]);
+        }
+    }
+    for flags in [[allow(&data, "write")], [allow(&a, "read")]] {
+        let flags = flags.iter().map(String::as_str);
+        let line: Vec<&str> = ["run", "-m", "x", &a].into_iter().chain(flags).collect();
+        program(&line).expect(0, "x\n");
+    }
+    #[cfg(unix)]
+    {
+        std::fs::hard_link(&wasm, format!("{data}/in/other")).unwrap();
+        let line = ["run", "-m", "x", &a, &allow(&data, "write")];
+        program(line)
+            .expect(2, "")
+            .complains(&["change its own component", "(a hard link)"]);
+    }
+}
