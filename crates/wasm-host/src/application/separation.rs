@@ -442,18 +442,41 @@ mod tests {
     use super::super::ReadManifest;
     use super::*;
 
+    fn files_of(folder: &Path, name: &str, dir: &str) -> ComponentFiles {
+        let file = folder.join(name).join("Component.toml");
+        fs::create_dir_all(folder.join(name)).unwrap();
+        let text = format!(
+            "[component]\nid = \"demo/{name}/main\"\nwasm = \"a.wasm\"\n[resources]\n\
+             memory = \"1MiB\"\nfuel = 1\ntimeout = \"1s\"\n[permissions]\n\
+             wasi = [{{ dir = \"{dir}\", access = \"write\" }}]\n"
+        );
+        fs::write(&file, text).unwrap();
+        let read = ReadManifest::read(&file, 1 << 20).unwrap();
+        ComponentFiles::of(read.as_text()).ok().unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_stays_so() {
+        let folder = tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        let a = files_of(folder.path(), "a", "../b");
+        let b = files_of(folder.path(), "b", "../a");
+        let c = files_of(folder.path(), "c", "data");
+        let separation = Separation::of([&a, &b, &c]);
+        for files in [&a, &b] {
+            let refused = separation.check(files).unwrap_err();
+            assert!(
+                matches!(refused, ApplicationProblem::LeftOut(_)),
+                "{refused}"
+            );
+        }
+        assert!(separation.check(&c).is_ok());
+    }
+
     #[test]
     fn of_what_was_seen_the_latest_is_known() {
         let folder = tempdir().unwrap();
-        let file = folder.path().join("Component.toml");
-        let text = "[component]\nid = \"demo/a/main\"\nwasm = \"a.wasm\"\n[resources]\n\
-                    memory = \"1MiB\"\nfuel = 1\ntimeout = \"1s\"\n[permissions]\n\
-                    wasi = [{ dir = \"data\", access = \"write\" }]\n";
-        fs::write(&file, text).unwrap();
-        let read = ReadManifest::read(&file, 1 << 20).unwrap();
-        let Ok(files) = ComponentFiles::of(read.as_text()) else {
-            panic!("it is there");
-        };
+        let files = files_of(folder.path(), "a", "data");
         let dir = Arc::new(files.dirs[0].clone());
         let id = FileId::of(folder.path()).unwrap();
         let birth = |number: usize| {
