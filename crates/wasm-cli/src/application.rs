@@ -142,10 +142,8 @@ impl Application {
         // Each must be known before one is trusted.
         let known = read.iter().filter_map(|(_, read)| read.as_ref().ok());
         let known: Vec<_> = known.map(ReadManifest::files).collect();
-        let separation = Separation::of(known.iter().copied());
-        let known = known
-            .into_iter()
-            .filter(|files| separation.left_out(files).is_none());
+        let mut separation = Separation::new();
+        known.iter().for_each(|files| separation.add(files));
         let mut problems = Vec::new();
         let mut left_out = Vec::new();
         if let Some(file) = &data
@@ -162,11 +160,9 @@ impl Application {
             admission: Mutex::default(),
         };
         for (file, manifest) in read {
-            let other = match &manifest {
-                Ok(manifest) => separation.left_out(manifest.files()),
-                Err(_) => separation.may_have_left(file),
-            };
-            if let Some(other) = other {
+            if manifest.is_err()
+                && let Some(other) = separation.may_have_left(file)
+            {
                 left_out.push(other);
                 continue;
             }
@@ -264,9 +260,6 @@ impl Application {
         others: impl Iterator<Item = &'f ComponentFiles>,
     ) -> Result<(), Report> {
         let mut all = self.separation();
-        if let Some(left_out) = all.left_out(files) {
-            return Err(tell(&left_out));
-        }
         all.add(files);
         all.check(files).map_err(|problem| told(&problem))?;
         let mut this = Separation::new();

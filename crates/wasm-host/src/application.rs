@@ -224,10 +224,10 @@ impl ApplicationFolder {
             .map(|file| (file, self.read_manifest(file, memory_ceiling_bytes)))
             .collect();
         // Each must be known before one is trusted.
-        let separation = Separation::of(
-            read.iter()
-                .filter_map(|(_, read)| Some(&read.as_ref().ok()?.1)),
-        );
+        let mut separation = Separation::new();
+        for (_, files) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
+            separation.add(files);
+        }
         let mut components = Vec::new();
         let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
         for (file, manifest) in read {
@@ -241,10 +241,6 @@ impl ApplicationFolder {
                     continue;
                 }
             };
-            if let Some(other) = separation.left_out(&files) {
-                left_out.push(other);
-                continue;
-            }
             let id = manifest.manifest.id.clone();
             if let Some(first) = known.get(&id) {
                 problems.push(ApplicationProblem::Duplicate {

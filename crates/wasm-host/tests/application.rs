@@ -219,20 +219,20 @@ fn what_a_component_can_write_is_no_part_of_an_application() {
         assert!(told[0].starts_with(same), "{told:#?}");
         assert!(told[0].contains(second), "{told:#?}");
     }
-    fs::remove_dir_all(at("a/data")).unwrap();
     write(&at("b"), &manifest("demo/b/main", ""), ECHO.wasm);
     write(
         &at("a"),
-        &manifest("demo/a/main", &grants("..", "write")),
+        &manifest("demo/a/main", &grants("../b", "write")),
         ECHO.wasm,
     );
+    fs::remove_dir_all(at("a/data")).unwrap();
     let error = read(&root).unwrap_err();
     let [ApplicationProblem::Overlap(overlap)] = error.problems() else {
         panic!("{error}");
     };
     assert_eq!(overlap.writer.as_str(), "demo/a/main");
-    assert_eq!(overlap.component.as_str(), "demo/a/main");
-    assert_eq!(overlap.folder, root);
+    assert_eq!(overlap.component.as_str(), "demo/b/main");
+    assert_eq!(overlap.folder, at("b"));
     assert_eq!(
         (overlap.grant.key.as_str(), overlap.grant.place.line),
         ("permissions.wasi[0]", 9)
@@ -241,65 +241,6 @@ fn what_a_component_can_write_is_no_part_of_an_application() {
         (overlap.line.key.as_str(), overlap.line.place.line),
         ("component.id", 2)
     );
-}
-
-/// A component can write any manifest in a folder that it is granted. It may take others out
-/// of the application with it, but it never becomes part of it, and is no error.
-#[test]
-fn a_manifest_that_a_component_may_have_written_is_left_out_wherever_it_lies() {
-    let folder = TempDir::new().unwrap();
-    let root = folder.path().canonicalize().unwrap();
-    let at = |name: &str| root.join(name);
-    let add = |name: &str, rest: &str| {
-        let id = format!("demo/{}/main", name.replace('/', "."));
-        write(&at(name), &manifest(&id, rest), ECHO.wasm);
-    };
-    let loaded = || -> Vec<String> {
-        let components = read(&root).unwrap().into_iter();
-        let ids = components.map(|component| component.id.name().to_owned());
-        ids.collect()
-    };
-    add("third", "");
-    add("third/in", &grants("data", "write"));
-    add("writer", &grants("../shared", "write"));
-    fs::create_dir_all(at("shared/junk")).unwrap();
-    fs::write(at("shared/junk/Component.toml"), "junk").unwrap();
-    let all = &["third", "third.in", "writer"][..];
-    for (rest, expected) in [
-        (String::new(), all),
-        (grants(".", "write"), all),
-        ("[config]\nfile = \"../third/it.wasm\"\n".to_owned(), all),
-        ("[config]\nfile = \"/etc/passwd\"\n".to_owned(), all),
-        (grants("../../..", "write"), all),
-        (grants("../third/in", "write"), &["third", "writer"]),
-        (grants("../third", "write"), &["writer"]),
-        (grants("../writer", "write"), &["third", "third.in"]),
-    ] {
-        add("shared", &rest);
-        assert_eq!(loaded(), expected, "{rest}");
-    }
-    // Not even where the one that wrote it is left out.
-    add("shared/deep", &grants("../../third", "write"));
-    let told = problems(&root).join("\n");
-    for part in [
-        "there is no Component.toml in ",
-        "shared/Component.toml is not loaded: a component may write it, as writer/",
-        "shared/deep/Component.toml is not loaded: a component may write it, as writer/",
-        "shared/junk/Component.toml is not loaded: a component may write it",
-        "third/Component.toml is not loaded: a component may write it, as shared/deep/",
-        "writer/Component.toml is not loaded: a component may write it, as shared/",
-    ] {
-        assert!(told.contains(part), "{part}: {told}");
-    }
-    // What another may write besides its manifest.
-    fs::remove_dir_all(at("shared/deep")).unwrap();
-    fs::create_dir(at("bin")).unwrap();
-    fs::write(at("bin/it.wasm"), ECHO.wasm).unwrap();
-    add("shared", &grants("../bin", "write"));
-    let text = fs::read_to_string(at("third/Component.toml")).unwrap();
-    let text = text.replace("it.wasm", "../bin/it.wasm");
-    fs::write(at("third/Component.toml"), text).unwrap();
-    assert_eq!(loaded(), ["third.in", "writer"]);
 }
 
 /// Filled by a component, they would take long to look through.

@@ -133,10 +133,6 @@ pub enum ApplicationProblem {
     /// A component may write what decides over another, or over itself.
     #[error("{0}")]
     Overlap(Box<Overlap>),
-    /// A component may have written the manifest of this one, or what it names, and it comes
-    /// after what was left out for that.
-    #[error("{0}")]
-    LeftOut(Box<LeftOut>),
     /// A component may read or write a file that is the host's own.
     #[error("{0}")]
     GrantedFile(Box<GrantedFile>),

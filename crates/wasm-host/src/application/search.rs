@@ -225,7 +225,6 @@ impl Search<'_> {
             }
         }
         self.leave_out_written(&mut found, &data);
-        self.leave_out_claimed(&mut found);
         tell_written(&mut found, written);
         self.tell_deep(&mut found, deep, &data, &seen);
         found.manifests.sort();
@@ -305,24 +304,6 @@ impl Search<'_> {
                 }
             }
         }
-    }
-
-    /// What was left out when the application was read is not taken in later.
-    fn leave_out_claimed(&self, found: &mut Found) {
-        if !self.separation.leaves_out() {
-            return;
-        }
-        let Found {
-            manifests,
-            left_out,
-            ..
-        } = found;
-        manifests.retain(|manifest| {
-            let other = self.separation.may_have_left(manifest);
-            let is_kept = other.is_none();
-            left_out.extend(other);
-            is_kept
-        });
     }
 
     fn passed<'s>(&'s self, data: &'s [GrantedDir], trace: &Trace) -> Option<&'s GrantedDir> {

@@ -34,10 +34,6 @@ pub struct Separation {
     dirs: Vec<GrantedDir>,
     by_id: HashMap<FileId, usize>,
     by_path: HashMap<PathBuf, usize>,
-    /// Manifests that are left out, by their paths, with the line that grants the folder.
-    left_out: HashMap<PathBuf, ManifestLine>,
-    /// Folders that those manifests grant for writing.
-    claimed: HashMap<FileId, ManifestLine>,
     /// Of all that were cloned from one.
     seen: Arc<Mutex<Seen>>,
 }
@@ -89,60 +85,6 @@ impl Separation {
         Self::default()
     }
 
-    /// All components of an application, as their manifests are found.
-    ///
-    /// A component may have left a manifest in a folder that it may write, wherever that is.
-    /// Who wrote which cannot be told from two manifests that grant each other's folders, so
-    /// none is trusted whose folder another one grants, whatever becomes of that one: it is
-    /// left out, as [`left_out`](Self::left_out) tells. What a manifest grants that is left out
-    /// is no operator's mistake, and no error: what lies there is left out, too.
-    pub fn of<'f>(components: impl IntoIterator<Item = &'f ComponentFiles>) -> Self {
-        let components: Vec<&ComponentFiles> = components.into_iter().collect();
-        let mut writers: HashMap<&FileId, Vec<(usize, &GrantedDir)>> = HashMap::new();
-        for (index, files) in components.iter().enumerate() {
-            for dir in files.writable() {
-                if let Some(id) = &dir.id {
-                    writers.entry(id).or_default().push((index, dir));
-                }
-            }
-        }
-        let mut separation = Self::new();
-        for (index, files) in components.iter().enumerate() {
-            let folders = files.manifest.trace.folders.iter();
-            let mut writers = folders.filter_map(|(_, id)| writers.get(id)).flatten();
-            let Some((_, dir)) = writers.find(|(by, _)| *by != index) else {
-                separation.add(files);
-                continue;
-            };
-            let path = files.manifest.path.clone();
-            separation.left_out.insert(path, dir.named.line.clone());
-            for dir in files.writable() {
-                if let Some(id) = &dir.id {
-                    let line = dir.named.line.clone();
-                    separation.claimed.insert(id.clone(), line);
-                }
-            }
-        }
-        separation
-    }
-
-    /// Whether any manifest is left out.
-    pub(super) fn leaves_out(&self) -> bool {
-        !self.left_out.is_empty()
-    }
-
-    /// Why one of these components, or one that comes later, is left out, if it is.
-    pub fn left_out(&self, files: &ComponentFiles) -> Option<LeftOut> {
-        let path = &files.manifest.path;
-        let mut folders = files.inputs().flat_map(|named| &named.trace.folders);
-        let known = self.left_out.get(path);
-        let grant = known.or_else(|| folders.find_map(|(_, id)| self.claimed.get(id)))?;
-        Some(LeftOut::InData {
-            path: path.clone(),
-            grant: Box::new(grant.clone()),
-        })
-    }
-
     /// The folders that this component may write are no place for anything else.
     pub fn add(&mut self, files: &ComponentFiles) {
         for dir in files.writable() {
@@ -167,7 +109,7 @@ impl Separation {
     /// Two components may be granted the same folder: what they share is data.
     ///
     /// # Errors
-    /// [`ApplicationProblem::LeftOut`]; [`ApplicationProblem::Overlap`], also where a file has several names and a folder cannot
+    /// [`ApplicationProblem::Overlap`], also where a file has several names and a folder cannot
     /// be looked through for them; [`ApplicationProblem::Unreadable`].
     pub fn check(&self, files: &ComponentFiles) -> Result<(), ApplicationProblem> {
         let overlap = |dir: &GrantedDir, named: &Named, hard_link| {
@@ -182,9 +124,6 @@ impl Separation {
                 moved: None,
             }))
         };
-        if let Some(left_out) = self.left_out(files) {
-            return Err(ApplicationProblem::LeftOut(Box::new(left_out)));
-        }
         for named in files.inputs() {
             if let Some(dir) = self.passed(&named.trace) {
                 return Err(overlap(dir, named, None));
@@ -251,20 +190,11 @@ impl Separation {
     /// write. One that cannot be read is then no mistake of the operator's. Blocks while it
     /// looks.
     pub fn may_have_left(&self, manifest: &Path) -> Option<LeftOut> {
-        if let Some(grant) = self.left_out.get(manifest) {
-            return Some(LeftOut::InData {
-                path: manifest.to_owned(),
-                grant: Box::new(grant.clone()),
-            });
-        }
         let trace = Trace::of(manifest).ok()?;
-        let granted = self.passed(&trace).map(|dir| &dir.named.line);
-        let mut folders = trace.folders.iter();
-        // One that is left out may be the operator's.
-        let grant = granted.or_else(|| folders.find_map(|(_, id)| self.claimed.get(id)))?;
+        let dir = self.passed(&trace)?;
         Some(LeftOut::InData {
             path: manifest.to_owned(),
-            grant: Box::new(grant.clone()),
+            grant: Box::new(dir.named.line.clone()),
         })
     }
 
@@ -453,24 +383,6 @@ mod tests {
         fs::write(&file, text).unwrap();
         let read = ReadManifest::read(&file, 1 << 20).unwrap();
         ComponentFiles::of(read.as_text()).ok().unwrap()
-    }
-
-    #[test]
-    fn what_is_left_out_stays_so() {
-        let folder = tempdir().unwrap();
-        fs::create_dir(folder.path().join("b")).unwrap();
-        let a = files_of(folder.path(), "a", "../b");
-        let b = files_of(folder.path(), "b", "../a");
-        let c = files_of(folder.path(), "c", "data");
-        let separation = Separation::of([&a, &b, &c]);
-        for files in [&a, &b] {
-            let refused = separation.check(files).unwrap_err();
-            assert!(
-                matches!(refused, ApplicationProblem::LeftOut(_)),
-                "{refused}"
-            );
-        }
-        assert!(separation.check(&c).is_ok());
     }
 
     #[test]

@@ -97,8 +97,13 @@ fn a_manifest_that_a_component_wrote_is_not_loaded() {
 }
 
 #[test]
-fn a_folder_with_its_own_component_cannot_be_written() {
-    for dir in ["..", ".", "../../app"] {
+fn a_folder_with_another_component_cannot_be_written() {
+    for (dir, second) in [
+        ("../b", &format!("b/{ID}")),
+        ("..", &format!("a/{ID}")),
+        (".", &format!("a/{ID}")),
+        ("../../app", &format!("a/{ID}")),
+    ] {
         let around = Folder::new();
         around.inner("a", &grants(dir, "write"));
         around.inner("b", "");
@@ -107,36 +112,15 @@ fn a_folder_with_its_own_component_cannot_be_written() {
             "may write",
             "and so change",
             &format!("a/{GRANT}"),
-            &format!("a/{ID}"),
+            second,
         ]);
     }
 }
 
-/// Two that grant each other's folders: one of them may be a component's work.
+/// Whoever put it there: a component may have. One that cannot be read keeps nobody from
+/// starting; one that can decides over a component, and the application is refused.
 #[test]
-fn manifests_that_could_have_written_each_other_are_left_out_and_stay_so() {
-    let folder = Folder::neighbours();
-    folder.manifest("a", "demo/a/main", &grants("../shared", "write"));
-    folder.component("shared", wasm_fixtures::ECHO, "");
-    folder.manifest("shared", "demo/shared/main", &grants("../a", "write"));
-    let mut running = folder.start(&["--watch"]);
-    running.says("a/Component.toml is not loaded: a component may write it");
-    running.says("shared/Component.toml is not loaded: a component may write it");
-    running.asks("demo/b/main x", "demo/b/main: 1");
-    // Nor once one of them says something else.
-    folder.manifest("a", "demo/a/main", "");
-    thread::sleep(Duration::from_secs(3));
-    for name in ["a", "shared"] {
-        running.type_line(&format!("demo/{name}/main x"));
-        running.says(&format!("no component demo/{name}/main is loaded"));
-    }
-    running.type_line("quit");
-    running.ends_with(1);
-}
-
-/// Whoever put it there: a component may have.
-#[test]
-fn a_manifest_in_a_folder_that_another_may_write_is_left_out() {
+fn a_manifest_in_a_folder_that_another_may_write_is_not_trusted() {
     let folder = Folder::neighbours();
     folder.manifest("a", "demo/a/main", &grants("../shared", "write"));
     fs::create_dir(folder.path("shared")).unwrap();
@@ -146,18 +130,25 @@ fn a_manifest_in_a_folder_that_another_may_write_is_left_out() {
     ];
     folder.write("shared/Component.toml", "junk");
     folder.is_accepted(&[]).complains(&told);
-    folder.planted("shared");
-    folder.is_accepted(&[]).complains(&told);
     // It may be told again, but not as an error.
     let mut running = folder.start(&["--watch"]);
     running.says(told[0]);
     folder.write("shared/Component.toml", "other junk");
     running.asks("demo/b/main x", "demo/b/main: 1");
+    folder.planted("shared");
     thread::sleep(Duration::from_secs(3));
     running.type_line("demo/planted/main x");
     running.says("no component demo/planted/main is loaded");
     running.type_line("quit");
     running.ends_with(1);
+    folder.is_refused(
+        &[],
+        &[
+            "demo/a/main may write",
+            &format!("a/{GRANT}"),
+            &format!("shared/{ID}"),
+        ],
+    );
 }
 
 #[test]
