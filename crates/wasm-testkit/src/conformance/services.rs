@@ -313,9 +313,9 @@ async fn a_star_stands_for_any_run_of_characters<E: Engine + ?Sized>(lab: Lab<E>
     let bench = lab.bench_with(HostServices::default().with_router(router.clone()));
     for (pattern, granted, refused) in [
         (
-            "demo/work*/main",
-            ["demo/worker-7/main", "demo/work/main"],
-            ["demo/a-worker/main", "demo/wor/main"],
+            "demo/task*/main",
+            ["demo/task-7/main", "demo/task/main"],
+            ["demo/a-task/main", "demo/tas/main"],
         ),
         (
             "demo/*er/main",

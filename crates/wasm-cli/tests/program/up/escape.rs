@@ -141,6 +141,9 @@ fn a_manifest_in_a_folder_that_another_may_write_is_not_trusted() {
     running.says("no component demo/planted/main is loaded");
     running.type_line("quit");
     running.ends_with(1);
+    // It asks for what no manifest gets, so it would not be loaded if it were trusted.
+    folder.is_accepted(&[]).complains(&told);
+    folder.manifest("shared", "demo/planted/main", "");
     folder.is_refused(
         &[],
         &[

@@ -1,0 +1,256 @@
+//! The file of a store: opened again after a failure, and what failed it told.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+#[cfg(unix)]
+use std::fs;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use redb::Database;
+
+use wasm_core::StorageError;
+use wasm_core::text::PathText as _;
+
+use super::open::{BACKUP, StorageOpenError, builder, close, guarded, open_or_create};
+use crate::caught::caught;
+use crate::lock::lock;
+
+/// Different causes that the operator is told of before further ones are left out: what
+/// is damaged may fail in a way of its own at each page.
+const TOLD_CAUSES: usize = 16;
+
+/// The database, and what became of it.
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    pub(super) path: PathBuf,
+    /// Of the file when it was opened first.
+    identity: Option<Identity>,
+    state: RwLock<State>,
+    /// redb refuses everything once the disk has failed it, and is to be opened again.
+    /// Set only with `state` locked.
+    failed: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// Causes of failures that the operator knows of.
+#[derive(Debug, Default)]
+struct Told {
+    /// With what they failed first, reads above all.
+    causes: HashMap<String, Work>,
+    left_out: bool,
+}
+
+/// What failed. Writes that succeed say nothing of reads: they may be of other pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Reading,
+    Writing,
+}
+
+/// What tells a file from another that has its name.
+type Identity = (u64, u64);
+
+/// `None` where that is not known.
+fn identity(path: &Path) -> Option<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Database),
+    /// It could not be opened again; the next call tries.
+    Failed,
+    Closed,
+}
+
+impl StoreFile {
+    pub(super) fn open(path: &Path) -> Result<Self, StorageOpenError> {
+        let database = open_or_create(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path),
+            state: RwLock::new(State::Open(database)),
+            failed: AtomicBool::new(false),
+            told: Mutex::default(),
+        })
+    }
+
+    pub(super) fn with<T>(
+        &self,
+        what: Work,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StorageError> {
+        if self.failed.load(Ordering::Acquire) {
+            self.open_again(what)?;
+        }
+        let state = self.read_state();
+        let State::Open(database) = &*state else {
+            return Err(self.failure("it is closed"));
+        };
+        // redb asserts what a damaged file may break; that is no reason to lose the
+        // thread that all writes of all components go through.
+        let outcome = match caught(|| work(database)) {
+            Ok(outcome) => outcome,
+            Err(text) => {
+                self.failed.store(true, Ordering::Release);
+                self.tell_panic(what, &text);
+                return Err(self.failure("it is damaged"));
+            }
+        };
+        outcome.map_err(|error| {
+            if wants_reopening(&error) {
+                self.failed.store(true, Ordering::Release);
+            }
+            match &error {
+                // What came before was told.
+                redb::Error::PreviousIo => {}
+                redb::Error::Io(error) => self.tell(what, error),
+                redb::Error::Corrupted(found) => {
+                    self.tell(what, format_args!("it is damaged ({found}): {BACKUP}"));
+                }
+                error => self.tell(what, error),
+            }
+            self.failure(error)
+        })
+    }
+
+    /// Tells the operator what failed the store, once per cause: whoever asked may keep
+    /// it to itself.
+    pub(super) fn tell(&self, what: Work, cause: impl Display) {
+        let cause = cause.to_string();
+        let mut told = lock(&self.told);
+        if let Some(before) = told.causes.get_mut(&cause) {
+            if what == Work::Reading {
+                *before = what;
+            }
+            return;
+        }
+        if told.left_out {
+            return;
+        }
+        let path = self.path.escaped();
+        if told.causes.len() == TOLD_CAUSES {
+            told.left_out = true;
+            tracing::warn!("component storage failed: {path}: further causes are left out");
+            return;
+        }
+        // In the message, for those who print nothing else.
+        tracing::warn!("component storage failed: {path}: {cause}");
+        told.causes.insert(cause, what);
+    }
+
+    /// A write is on the disk: what fails from now on is news again.
+    pub(super) fn heal(&self) {
+        let mut told = lock(&self.told);
+        let before = told.causes.len();
+        told.causes.retain(|_, what| *what == Work::Reading);
+        if told.causes.len() < before {
+            told.left_out = false;
+            tracing::info!("component storage works again: {}", self.path.escaped());
+        }
+    }
+
+    /// Whether what is written is found under the path of the file.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.identity.is_none() || identity(&self.path) == self.identity
+    }
+
+    fn open_again(&self, what: Work) -> Result<(), StorageError> {
+        let mut state = self.write_state();
+        // Somebody else may have done it meanwhile.
+        if !self.failed.load(Ordering::Acquire) || matches!(*state, State::Closed) {
+            return Ok(());
+        }
+        // First of all the lock of the file is to be released.
+        if let Err(text) = close(mem::replace(&mut *state, State::Failed)) {
+            self.tell_panic(what, &text);
+        }
+        // A file without what was written to the one before is no store to go on with.
+        if !self.is_in_place() {
+            self.tell(what, REPLACED);
+            return Err(self.failure(REPLACED));
+        }
+        let database =
+            guarded(&self.path, || Ok(builder().open(&self.path)?)).map_err(|error| {
+                self.tell(what, format_args!("it cannot be opened again: {error}"));
+                // The whole error has the folders.
+                self.failure("it cannot be opened again")
+            })?;
+        *state = State::Open(database);
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn close(&self) -> Result<(), StorageError> {
+        let closed = close(mem::replace(&mut *self.write_state(), State::Closed));
+        closed.map_err(|text| {
+            self.tell_panic(Work::Writing, &text);
+            self.failure("it is damaged")
+        })
+    }
+
+    fn tell_panic(&self, what: Work, text: &str) {
+        let damage = "it is damaged: its pages do not fit together";
+        self.tell(what, format_args!("{damage} ({text}): {BACKUP}"));
+    }
+
+    /// Names the file but not its folders: components come to see it.
+    pub(super) fn failure(&self, cause: impl Display) -> StorageError {
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        StorageError::Io(format!("{}: {cause}", Path::new(name).escaped()))
+    }
+
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a write is answered with that would be lost with the process.
+pub(super) const REPLACED: &str =
+    "it was removed or replaced while it is open: put it back, or restart";
+
+fn wants_reopening(error: &redb::Error) -> bool {
+    matches!(
+        error,
+        redb::Error::Io(_)
+            | redb::Error::PreviousIo
+            | redb::Error::DatabaseClosed
+            | redb::Error::LockPoisoned(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn so_many_causes_are_told() {
+        let folder = tempdir().unwrap();
+        let file = StoreFile::open(&folder.path().join("store.redb")).unwrap();
+        for cause in 0..100 {
+            file.tell(Work::Writing, cause);
+        }
+        let told = lock(&file.told);
+        assert_eq!((told.causes.len(), told.left_out), (16, true));
+    }
+}

@@ -1,0 +1,221 @@
+//! What there may be of everything that costs something to compile or to instantiate.
+
+use wasm_core::Defect;
+
+/// What there may be how much of.
+pub(crate) struct Limit {
+    what: &'static str,
+    most: u64,
+}
+
+impl Limit {
+    const fn of(what: &'static str, most: u64) -> Self {
+        Self { what, most }
+    }
+
+    /// For what is counted again while it is made.
+    pub(crate) fn most(&self) -> usize {
+        usize::try_from(self.most).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn check(&self, found: u64) -> Result<(), Defect> {
+        if found <= self.most {
+            return Ok(());
+        }
+        Err(Defect::TooComplex {
+            what: self.what,
+            found,
+            limit: self.most,
+        })
+    }
+}
+
+// Of the whole component, where one that is instantiated often counts as often.
+
+/// Twice and more what the largest components of known toolchains have: Python has 110 of
+/// these and 12 tables. Each costs host memory that no limit of the guest's own memory
+/// covers.
+pub(crate) const CORE_INSTANCES: Limit = Limit::of("core instances", 256);
+pub(crate) const TABLES: Limit = Limit::of("tables", 64);
+
+/// Known toolchains need two. Each reserves over 4 GiB of address space, however
+/// little of it is used.
+pub(crate) const MEMORIES: Limit = Limit::of("memories", 8);
+
+/// QuickJS has 5. Composed programs have one for each part.
+pub(super) const COMPONENT_INSTANCES: Limit = Limit::of("component instances", 256);
+
+/// What wasmtime goes through one by one when it flattens components: Python has
+/// 3,400.
+pub(super) const DEFINITIONS: Limit = Limit::of("definitions in components", 50_000);
+
+/// Of what no memory limit covers: Python and SpiderMonkey take half a MiB.
+pub(super) const HOST_BYTES: Limit = Limit::of("bytes of host memory for instances", 4 << 20);
+
+// Of what is compiled, once however often it is instantiated.
+
+/// QuickJS has 2. Each takes a parser's and a validator's state.
+pub(super) const LEVELS: Limit = Limit::of("levels of components in components", 32);
+
+/// Python has 14. Each becomes an image of its own, on pages of its own.
+pub(super) const MODULES: Limit = Limit::of("core modules", 128);
+
+/// Python has 13,400. Even an empty one takes about a KiB to compile.
+pub(super) const FUNCTIONS: Limit = Limit::of("functions", 1 << 16);
+
+/// Python has 1,100.
+pub(super) const TYPES: Limit = Limit::of("types of functions", 1 << 14);
+
+/// Python has 6,500.
+pub(super) const IMPORTS_AND_EXPORTS: Limit =
+    Limit::of("imports and exports of core modules", 1 << 16);
+
+/// Python has 880.
+pub(super) const GLOBALS: Limit = Limit::of("globals", 1 << 14);
+
+/// Python has 8.
+pub(super) const ELEMENT_SEGMENTS: Limit = Limit::of("element segments", 1 << 10);
+
+/// SpiderMonkey has 7,950. Those that cannot be laid out in advance are compiled,
+/// one by one.
+pub(super) const ELEMENTS: Limit = Limit::of("elements in segments", 1 << 16);
+
+/// SpiderMonkey has 8,000. wasmtime lays out tables in advance, gaps and all.
+pub(super) const TABLE_ELEMENTS: Limit = Limit::of("elements in tables", 1 << 22);
+
+/// Go has 43,000.
+pub(super) const DATA_SEGMENTS: Limit = Limit::of("data segments", 1 << 17);
+
+/// wasmtime lays out data in advance as it will be in memory, gaps and all: Python
+/// has 12 MB.
+pub(super) const IMAGE_BYTES: Limit = Limit::of("bytes of memory images", 64 << 20);
+
+/// SpiderMonkey has 5 million. Each takes microseconds to compile.
+pub(super) const INSTRUCTIONS: Limit = Limit::of("instructions", 12 << 20);
+
+/// SpiderMonkey has 11 million; a million takes half a second.
+pub(super) const KEPT_VALUES: Limit = Limit::of("values kept across branches", 1 << 25);
+
+// Of one function: all of it is in the compiler's memory at once.
+
+/// Python has one of 167,000. Each takes up to 2.5 KiB to compile.
+pub(super) const FUNCTION_INSTRUCTIONS: Limit = Limit::of("instructions in one function", 1 << 18);
+
+/// Python has one of 780; a switch of 3,457 cases, which a compiler written in Go has, is as
+/// many blocks. Stacks of the compiler grow with it, and time with the square.
+pub(super) const FUNCTION_BLOCKS: Limit =
+    Limit::of("blocks within each other in one function", 8_000);
+
+/// SpiderMonkey has one of 820,000. A million takes half a second and 150 MB.
+pub(super) const FUNCTION_KEPT_VALUES: Limit =
+    Limit::of("values kept across branches in one function", 1 << 21);
+
+// Of types, with all that they refer to written out.
+
+/// Python has 9,000. Each takes about a KiB while it is compiled.
+pub(super) const INSTANCE_ITEMS: Limit = Limit::of("items of component instances", 1 << 17);
+
+/// A component of all interfaces of WASI has 700. Each takes up to 3 KiB while it is
+/// compiled.
+pub(super) const EXPORTED_ITEMS: Limit = Limit::of("items of exports", 1 << 14);
+
+/// Nobody can tell what they cost, and no toolchain makes any.
+pub(super) const HANDED: Limit = Limit::of("instances of what a component is handed", 0);
+
+/// What counts as so many instructions: a call of the host, with registers to save,
+/// or a check with code of its own.
+pub(super) const HEAVY: u64 = 10;
+
+/// What a byte of a constant expression counts as: where it cannot be evaluated in advance,
+/// each instruction becomes several.
+pub(super) const EXPRESSION: u64 = 4;
+
+/// Branches so far that cost as much as a value that is kept: what a compiler does
+/// for a block takes longer the more blocks there are.
+pub(super) const BRANCHES_PER_VALUE: u64 = 256;
+
+/// How large an image wasmtime lays out even if it is mostly gaps.
+pub(super) const GAPPY_IMAGE_BYTES: u64 = 16 << 20;
+
+/// The unit in which it looks for gaps; the host's, at its smallest.
+pub(super) const PAGE_BYTES: u64 = 4 << 10;
+
+/// Elements of the largest table that it lays out.
+pub(super) const LARGEST_TABLE_LAID_OUT: u64 = 1 << 20;
+
+/// In an instance as wasmtime keeps it: a global, or an element of a segment that
+/// is not used up when it starts.
+pub(super) const VALUE_BYTES: u64 = 16;
+
+/// A function that can be referred to, or an import: up to four pointers.
+pub(super) const REFERENCE_BYTES: u64 = 32;
+
+static LIMITS: [&Limit; 25] = [
+    &CORE_INSTANCES,
+    &TABLES,
+    &MEMORIES,
+    &COMPONENT_INSTANCES,
+    &DEFINITIONS,
+    &HOST_BYTES,
+    &LEVELS,
+    &MODULES,
+    &FUNCTIONS,
+    &TYPES,
+    &IMPORTS_AND_EXPORTS,
+    &GLOBALS,
+    &ELEMENT_SEGMENTS,
+    &ELEMENTS,
+    &TABLE_ELEMENTS,
+    &DATA_SEGMENTS,
+    &IMAGE_BYTES,
+    &INSTRUCTIONS,
+    &KEPT_VALUES,
+    &FUNCTION_INSTRUCTIONS,
+    &FUNCTION_BLOCKS,
+    &FUNCTION_KEPT_VALUES,
+    &INSTANCE_ITEMS,
+    &EXPORTED_ITEMS,
+    &HANDED,
+];
+
+/// The defect that another process found, by the name of the limit.
+pub(crate) fn excess(what: &str, found: u64) -> Option<Defect> {
+    let limit = LIMITS.iter().find(|limit| limit.what == what)?;
+    limit.check(found).err()
+}
+
+/// Why a component is not compiled.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    Invalid(wasmparser::Error),
+    TooComplex(Defect),
+}
+
+impl From<wasmparser::Error> for Rejection {
+    fn from(error: wasmparser::Error) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<Defect> for Rejection {
+    fn from(defect: Defect) -> Self {
+        Self::TooComplex(defect)
+    }
+}
+
+/// How much of something was found so far.
+pub(super) struct Tally {
+    limit: &'static Limit,
+    found: u64,
+}
+
+impl Tally {
+    pub(super) fn of(limit: &'static Limit) -> Self {
+        Self { limit, found: 0 }
+    }
+
+    pub(super) fn add(&mut self, more: u64) -> Result<(), Defect> {
+        self.found = self.found.saturating_add(more);
+        self.limit.check(self.found)
+    }
+}

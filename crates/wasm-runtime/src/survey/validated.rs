@@ -1,0 +1,207 @@
+//! What only a validator knows of a component that is little enough to be validated: the
+//! operands of instructions, and which types are which.
+
+use wasmparser::component_types::ComponentFuncTypeId;
+use wasmparser::types::TypesRef;
+use wasmparser::{
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentTypeRef, FuncToValidate,
+    FuncValidatorAllocations, FunctionBody, Operator, Payload, ValidatorResources, WasmFeatures,
+};
+
+use wasm_core::Defect;
+
+use super::limits::*;
+use super::sizes::TypeSizes;
+
+/// Of what is little enough to be validated, what only a validator knows: the operands of
+/// instructions, and which types are which.
+pub(super) struct Inspection {
+    instructions: Tally,
+    kept_values: Tally,
+    instance_items: Tally,
+    exported_items: Tally,
+    sizes: TypeSizes,
+    allocations: FuncValidatorAllocations,
+}
+
+impl Inspection {
+    pub(super) fn new(instructions: Tally) -> Self {
+        Self {
+            instructions,
+            kept_values: Tally::of(&KEPT_VALUES),
+            instance_items: Tally::of(&INSTANCE_ITEMS),
+            exported_items: Tally::of(&EXPORTED_ITEMS),
+            sizes: TypeSizes::default(),
+            allocations: FuncValidatorAllocations::default(),
+        }
+    }
+
+    /// A section that was just validated, with the types known since.
+    pub(super) fn section(
+        &mut self,
+        payload: &Payload<'_>,
+        types: TypesRef<'_>,
+    ) -> Result<(), Rejection> {
+        match payload {
+            // Each that was made, imported or named once more is the last of its kind so far.
+            Payload::ComponentInstanceSection(section) => {
+                self.instances(types, section.count())?;
+            }
+            Payload::ComponentImportSection(section) => {
+                let mut imported = 0;
+                for import in section.clone() {
+                    imported += u32::from(matches!(import?.ty, ComponentTypeRef::Instance(_)));
+                }
+                self.instances(types, imported)?;
+            }
+            Payload::ComponentAliasSection(section) => {
+                let mut named = 0;
+                for alias in section.clone() {
+                    let kind = ComponentExternalKind::Instance;
+                    let is_instance = matches!(alias?,
+                        ComponentAlias::InstanceExport { kind: found, .. } if found == kind);
+                    named += u32::from(is_instance);
+                }
+                self.instances(types, named)?;
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let item = types.component_item_for_export(export?.name.name);
+                    let items = item.map_or(1, |item| self.sizes.exported(types, &item.ty));
+                    self.exported_items.add(items)?;
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                let mut lifted = 0;
+                for function in section.clone() {
+                    match function? {
+                        // An adapter converts every value in every case of its own.
+                        CanonicalFunction::Lower { func_index, .. } => {
+                            self.conversion(types, types.component_function_at(func_index))?;
+                        }
+                        CanonicalFunction::Lift { .. } => lifted += 1,
+                        _ => {}
+                    }
+                }
+                let count = types.component_function_count();
+                for index in count.saturating_sub(lifted)..count {
+                    self.conversion(types, types.component_function_at(index))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The latest instances.
+    fn instances(&mut self, types: TypesRef<'_>, latest: u32) -> Result<(), Defect> {
+        let count = types.component_instance_count();
+        for index in count.saturating_sub(latest)..count {
+            let instance = types.component_instance_at(index);
+            self.instance_items
+                .add(self.sizes.instance(types, instance))?;
+        }
+        Ok(())
+    }
+
+    fn conversion(
+        &mut self,
+        types: TypesRef<'_>,
+        function: ComponentFuncTypeId,
+    ) -> Result<(), Defect> {
+        let values = self.sizes.function(types, function);
+        self.instructions.add(values.saturating_mul(HEAVY))
+    }
+
+    pub(super) fn function(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+    ) -> Result<(), Rejection> {
+        let mut validator = function.into_validator(std::mem::take(&mut self.allocations));
+        let mut reader = body.get_binary_reader();
+        validator.read_locals(&mut reader)?;
+        reader.set_features(WasmFeatures::all());
+        let mut cost = FunctionCost {
+            // Parameters and locals; the last `end` counts the results.
+            instructions: validator.len_locals().into(),
+            ..FunctionCost::default()
+        };
+        while !reader.eof() {
+            let position = reader.original_position();
+            let operator = reader.peek_operator(&validator.visitor(position))?;
+            let locals = u64::from(validator.len_locals());
+            let operands = u64::from(validator.operand_stack_height());
+            let (values, branches) = weigh(&operator, || {
+                operator
+                    .operator_arity(&validator.visitor(position))
+                    .map_or(0, |(taken, given)| u64::from(taken) + u64::from(given))
+            });
+            cost.add(values, branches, locals + operands);
+            reader.visit_operator(&mut validator.visitor(position))??;
+            cost.blocks = cost.blocks.max(validator.control_stack_height().into());
+            FUNCTION_INSTRUCTIONS.check(cost.instructions)?;
+            FUNCTION_KEPT_VALUES.check(cost.kept_values)?;
+        }
+        reader.finish_expression(&validator.visitor(reader.original_position()))?;
+        self.allocations = validator.into_allocations();
+        FUNCTION_BLOCKS.check(cost.blocks)?;
+        self.instructions.add(cost.instructions)?;
+        self.kept_values.add(cost.kept_values)?;
+        Ok(())
+    }
+}
+
+/// What a compiler has to do for one function.
+#[derive(Default)]
+struct FunctionCost {
+    instructions: u64,
+    branches: u64,
+    /// The most within each other.
+    blocks: u64,
+    /// For each branch and each place where branches meet, the values that may still
+    /// be needed: locals and operands.
+    kept_values: u64,
+}
+
+impl FunctionCost {
+    fn add(&mut self, instructions: u64, branches: u64, values: u64) {
+        self.instructions += instructions;
+        let kept = values + self.branches / BRANCHES_PER_VALUE;
+        self.kept_values = self.kept_values.saturating_add(branches * kept);
+        self.branches += branches;
+    }
+}
+
+/// Instructions that an operator counts as, and branches, those included that the
+/// compiler adds. `arity` counts what a call or a block takes and gives.
+fn weigh(operator: &Operator<'_>, arity: impl FnOnce() -> u64) -> (u64, u64) {
+    match operator {
+        Operator::Block { .. } | Operator::Loop { .. } => (1 + arity(), 1),
+        Operator::If { .. } => (1 + arity(), 2),
+        Operator::Else | Operator::End => (1 + arity(), 0),
+        Operator::Br { .. }
+        | Operator::BrIf { .. }
+        | Operator::BrOnNull { .. }
+        | Operator::BrOnNonNull { .. } => (1, 1),
+        Operator::BrTable { targets } => (1, u64::from(targets.len()) + 1),
+        Operator::Call { .. } | Operator::ReturnCall { .. } => (1 + arity(), 0),
+        Operator::CallIndirect { .. }
+        | Operator::ReturnCallIndirect { .. }
+        | Operator::CallRef { .. }
+        | Operator::ReturnCallRef { .. } => (HEAVY + arity(), 2),
+        Operator::TableGet { .. }
+        | Operator::TableSet { .. }
+        | Operator::TableGrow { .. }
+        | Operator::TableFill { .. }
+        | Operator::TableCopy { .. }
+        | Operator::TableInit { .. } => (HEAVY, 2),
+        Operator::MemoryGrow { .. }
+        | Operator::MemoryCopy { .. }
+        | Operator::MemoryFill { .. }
+        | Operator::MemoryInit { .. }
+        | Operator::DataDrop { .. }
+        | Operator::ElemDrop { .. } => (HEAVY, 0),
+        _ => (1, 0),
+    }
+}
