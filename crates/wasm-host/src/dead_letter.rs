@@ -50,6 +50,9 @@ pub enum LetterKind {
     Request,
     /// The answer to a request.
     Callback,
+    /// A call of exports by the program, see [`Host::call`](crate::Host::call): its message
+    /// has the name of the call as type, and no payload.
+    Call,
 }
 
 impl LetterKind {
@@ -58,6 +61,7 @@ impl LetterKind {
             Self::Message => "message",
             Self::Request => "request",
             Self::Callback => "callback",
+            Self::Call => "call",
         }
     }
 }

@@ -263,19 +263,27 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             let cause = DeadLetterCause::RequesterGone;
             return self.task.board.give_up(&resident, letter, cause);
         }
+        if letter.call.as_ref().is_some_and(|call| !call.is_wanted()) {
+            return;
+        }
         let began = Instant::now();
         resident.handles(letter.hops, letter.span.clone());
         resident.update(|record| record.phase = Phase::Busy);
         // A callback that is delivered makes room for another request.
         letter.seat = None;
         let (message, span) = (letter.message.clone(), letter.span.clone());
+        let handle = &self.handle;
+        let call = letter.call.as_ref();
+        let call = call.and_then(|call| call.begin(handle.clone()));
         self.task.handling = Some(letter);
         let engine = &self.task.engine;
-        let outcome = if is_callback {
-            let call = engine.call_handle_callback(&self.handle, message);
+        let outcome = if let Some(call) = call {
+            call.instrument(span).await.map(|()| None)
+        } else if is_callback {
+            let call = engine.call_handle_callback(handle, message);
             call.instrument(span).await.map(|()| None)
         } else {
-            let call = engine.call_handle_message(&self.handle, message);
+            let call = engine.call_handle_message(handle, message);
             call.instrument(span).await
         };
         let Some(letter) = self.task.handling.take() else {
@@ -287,7 +295,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             Ok(reply) => {
                 self.is_ready();
                 self.handled(&letter, Handling::Answered, began, reply_of(reply.as_ref()));
-                self.answer(&letter, Ok(reply));
+                self.answer(letter, Ok(reply));
             }
             Err(WasmError::GuestError { component, error }) => {
                 self.is_ready();
@@ -295,11 +303,11 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 let told = Reply::Error(error.clone());
                 self.handled(&letter, Handling::GuestError, began, told);
                 let error = Arc::new(WasmError::GuestError { component, error });
-                self.answer(&letter, Err(RequestError::Component(error)));
+                self.answer(letter, Err(RequestError::Component(error)));
             }
             // It had failed before, in a call that was not a message: this one never
             // reached it.
-            Err(WasmError::ComponentFailed { source, .. }) => {
+            Err(WasmError::ComponentFailed { source, .. }) if letter.call.is_none() => {
                 resident.mailbox.push_front(letter);
                 self.fail(kept(WasmError::clone(&source)));
             }
@@ -341,7 +349,10 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         });
     }
 
-    fn answer(&self, letter: &Letter, outcome: Result<Option<MessagePayload>, RequestError>) {
+    fn answer(&self, letter: Letter, outcome: Result<Option<MessagePayload>, RequestError>) {
+        if let Some(call) = letter.call {
+            return call.answer(outcome.map(|_| ()));
+        }
         if let (LetterKind::Request, Some(request)) = (letter.kind, &letter.message.correlation_id)
         {
             self.task.board.settle(request, outcome);

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
     HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, Supervision,
+    WasmError,
 };
 
+use crate::call::Call;
 use crate::component::Component;
 use crate::dead_letter::DeadLetter;
 use crate::delivery::Delivery;
@@ -367,12 +369,48 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let requester = Requester::Program(answer);
         let request = board.request_from_program(message, requester, timeout)?;
         let given_up = GiveUp(|| drop(board.requests.close(&request)));
-        let outcome = answered.await.unwrap_or_else(|_| {
-            let stopped = HostError::Stopped.to_string();
-            Err(MessagingError::DeliveryFailed(stopped).into())
-        });
+        let outcome = answered.await.unwrap_or_else(|_| Err(stopped()));
         drop(given_up);
         outcome
+    }
+
+    /// Calls exports of a component, whatever its world: `call` is given the engine and the
+    /// handle of the instance when its turn among the component's messages has come, and what
+    /// it ends with is counted, told of and supervised like the handling of a message. `name`
+    /// is what events and dead letters call it. Permissions do not apply to it.
+    ///
+    /// A panic of `call` harms nobody, and is an error to whoever called.
+    ///
+    /// It waits as long as the messages before it take; dropping the future withdraws a call
+    /// that has not begun. One that has begun ends as the engine's calls do.
+    ///
+    /// ```ignore
+    /// let price = host
+    ///     .call(&id, "price", |engine, shop| async move {
+    ///         engine.call(&shop, "price", price_of_tea).await
+    ///     })
+    ///     .await?;
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError::Messaging`] when it is not accepted, as [`send`](Self::send) tells, or
+    /// the component is gone before its turn, or `call` panics; [`RequestError::Component`] with what `call`
+    /// ended in.
+    pub async fn call<F, R>(
+        &self,
+        to: &ComponentId,
+        name: &str,
+        call: impl FnOnce(Arc<E>, ComponentHandle) -> F + Send + 'static,
+    ) -> Result<R, RequestError>
+    where
+        F: Future<Output = Result<R, WasmError>> + Send + 'static,
+        R: Send + 'static,
+    {
+        let message = self.message(to, "").with_message_type(name);
+        let engine = Arc::clone(&self.inner.engine);
+        let (call, answer) = Call::new(move |handle| call(engine, handle));
+        self.inner.board.call_from_program(message, call)?;
+        answer.get().await.unwrap_or_else(|| Err(stopped()))
     }
 
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
@@ -473,6 +511,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         // Not by whoever is the first to stop, who may not stay until the end.
         board.tell_stopped();
     }
+}
+
+/// What is told of a request that ends with the host.
+fn stopped() -> RequestError {
+    MessagingError::DeliveryFailed(HostError::Stopped.to_string()).into()
 }
 
 /// Runs when it is dropped.

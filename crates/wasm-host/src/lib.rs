@@ -38,7 +38,7 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `wasm_messages_total` | counter | `component`, `kind` (`message`, `request`, `callback`), `outcome` (`answered`, `guest-error`, `failed`) |
+//! | `wasm_messages_total` | counter | `component`, `kind` (`message`, `request`, `callback`, `call`), `outcome` (`answered`, `guest-error`, `failed`) |
 //! | `wasm_refused_total` | counter | `component`, `reason` for which its sender was told that a queue is full (`mailbox-messages`, `mailbox-bytes`, `queued-bytes`, `open-requests`) |
 //! | `wasm_wait_seconds`, `wasm_call_seconds` | histogram | `component` |
 //! | `wasm_dead_letters_total` | counter | `component`, `cause`, as [`DeadLetterCause::as_str`] says |
@@ -47,6 +47,7 @@
 
 mod application;
 mod builder;
+mod call;
 mod caught;
 mod component;
 mod dead_letter;

@@ -11,6 +11,7 @@ use tracing::Span;
 
 use wasm_core::{ComponentMessage, MessagingError};
 
+use crate::call::Call;
 use crate::dead_letter::LetterKind;
 use crate::lock::lock;
 use crate::request::{ERROR_TYPE, RequestError, as_callback};
@@ -56,6 +57,8 @@ pub(crate) struct Letter {
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
     pub(crate) seat: Option<OwnedSemaphorePermit>,
+    /// What is done in place of delivering the message, for a call.
+    pub(crate) call: Option<Call>,
 }
 
 impl Letter {

@@ -13,9 +13,9 @@ use crate::dead_letter::{DeadLetterCause, LetterKind};
 #[derive(Debug)]
 pub(crate) struct Meters {
     component: ComponentId,
-    handled: [Counter; 3],
-    guest_errors: [Counter; 3],
-    failed: [Counter; 3],
+    handled: [Counter; 4],
+    guest_errors: [Counter; 4],
+    failed: [Counter; 4],
     call_seconds: Histogram,
     wait_seconds: Histogram,
     failures: Counter,
@@ -30,10 +30,11 @@ pub(crate) enum Handling {
     Failed,
 }
 
-const KINDS: [LetterKind; 3] = [
+const KINDS: [LetterKind; 4] = [
     LetterKind::Message,
     LetterKind::Request,
     LetterKind::Callback,
+    LetterKind::Call,
 ];
 
 impl Meters {

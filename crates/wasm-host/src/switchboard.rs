@@ -18,6 +18,7 @@ use wasm_core::{
     MessagingError, Permissions, SecurityValidator, Timestamp, WasmError,
 };
 
+use crate::call::Call;
 use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
 use crate::error::{HostError, kept};
 use crate::event::{Event, Events, KEPT_EVENTS};
@@ -170,6 +171,20 @@ impl Switchboard {
         self.open(requester, message, timeout, way)
     }
 
+    /// Accepts a call of the program.
+    pub(crate) fn call_from_program(
+        &self,
+        message: ComponentMessage,
+        call: Call,
+    ) -> Result<(), MessagingError> {
+        self.check_running()?;
+        let way = Way {
+            call: Some(call),
+            ..Way::begin(&message, LetterKind::Call, &Span::current())
+        };
+        self.accept(message, LetterKind::Call, way)
+    }
+
     fn check_running(&self) -> Result<(), MessagingError> {
         if self.is_stopping() {
             return Err(MessagingError::DeliveryFailed(
@@ -275,6 +290,7 @@ impl Switchboard {
                 let way = Way {
                     hops: open.hops.saturating_add(1),
                     span,
+                    call: None,
                 };
                 let mut letter = way.letter(callback, LetterKind::Callback, in_flight);
                 (letter.incarnation, letter.seat) = (Some(incarnation), Some(seat));
@@ -301,13 +317,16 @@ impl Switchboard {
 
     /// A message becomes a dead letter; who waits for its answer is told.
     pub(crate) fn give_up(&self, resident: &Resident, letter: Letter, cause: DeadLetterCause) {
+        let error = || match &cause {
+            DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
+            cause => MessagingError::DeliveryFailed(cause.to_string()).into(),
+        };
         if let (LetterKind::Request, Some(request)) = (letter.kind, &letter.message.correlation_id)
         {
-            let error = match &cause {
-                DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
-                cause => MessagingError::DeliveryFailed(cause.to_string()).into(),
-            };
-            self.settle(request, Err(error));
+            self.settle(request, Err(error()));
+        }
+        if let Some(call) = letter.call {
+            call.answer(Err(error()));
         }
         resident.meters.dead_letter(&cause);
         self.tell(|| Event::DeadLetter {
@@ -362,6 +381,7 @@ impl Switchboard {
         Ok(Way {
             hops: origin.hops + 1,
             span: span(message, kind, &origin.span),
+            call: None,
         })
     }
 }
@@ -370,6 +390,7 @@ impl Switchboard {
 struct Way {
     hops: u32,
     span: Span,
+    call: Option<Call>,
 }
 
 impl Way {
@@ -377,6 +398,7 @@ impl Way {
         Self {
             hops: 0,
             span: span(message, kind, parent),
+            call: None,
         }
     }
 
@@ -390,6 +412,7 @@ impl Way {
             accepted: Instant::now(),
             in_flight,
             seat: None,
+            call: self.call,
         }
     }
 }
