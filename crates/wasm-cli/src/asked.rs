@@ -6,6 +6,7 @@ use std::task::Poll;
 use wasm_core::{ComponentId, MessagePayload};
 use wasm_host::{HostError, RequestError};
 
+use crate::call::Called;
 use crate::source::Source;
 
 /// What lines asked for and have not got yet, the oldest first.
@@ -39,6 +40,7 @@ pub(crate) struct Answer {
 
 pub(crate) enum Outcome {
     Replied(Result<Option<MessagePayload>, RequestError>),
+    Called(Result<Called, RequestError>),
     /// Or not in time.
     Restarted(Option<Result<(), HostError>>),
 }

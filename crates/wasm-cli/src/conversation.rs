@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 
-use wasm_core::text::{PathText as _, Quoted};
+use wasm_core::text::{Escaped, PathText as _, Quoted};
 use wasm_core::units::{format_bytes, format_duration};
-use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
+use wasm_core::{ComponentHandle, ComponentId, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
     Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Phase, Reply, RequestError,
 };
@@ -20,6 +20,8 @@ use wasm_runtime::WasmtimeEngine;
 
 use crate::application::Application;
 use crate::asked::{Answer, Asked, Number, Outcome};
+use crate::call::expression::Expression;
+use crate::call::names::Names;
 use crate::line::{HELP, Line};
 use crate::message::{Message, TooLong, Typed, unreadable_input};
 use crate::outcome::Stop;
@@ -46,6 +48,8 @@ const KEPT_EVENTS: usize = 1024;
 const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.
 const SHOWN_IDS: usize = 20;
+/// Enough to recognize an export by.
+const SHOWN_NAME_CHARS: usize = 100;
 /// The latest; the table of them is no archive.
 const SHOWN_DEAD_LETTERS: usize = 20;
 /// Of a line besides its message: the longest id, and a word before it.
@@ -62,6 +66,8 @@ pub(crate) struct Conversation {
     interactive: bool,
     /// What the lines asked for.
     asked: Asked,
+    /// Resources that calls were told to keep, with the component that has them.
+    kept: BTreeMap<ComponentId, (ComponentHandle, Names)>,
     /// Since when what is announced as being compiled is.
     compiling: BTreeMap<ComponentId, Instant>,
     /// What a report has said need not be said by an event.
@@ -88,6 +94,7 @@ impl Conversation {
             verbose,
             interactive,
             asked: Asked::default(),
+            kept: BTreeMap::new(),
             compiling: BTreeMap::new(),
             reported: VecDeque::new(),
             failed: false,
@@ -245,6 +252,7 @@ impl Conversation {
             }
             Line::Ask(to, text) => self.ask(&to, text, origin),
             Line::Send(to, text) => self.send(&to, text).await,
+            Line::Call(to, call) => self.call(&to, &call, origin),
             Line::Restart(id) => self.restart(&id, origin),
         })
     }
@@ -257,6 +265,30 @@ impl Conversation {
         let (host, to, within) = (self.host.clone(), to.clone(), self.timeout);
         let reply = async move { Outcome::Replied(host.request(&to, text, within).await) };
         Done::Asked(self.asked.begin(source, line, reply))
+    }
+
+    fn call(&mut self, to: &ComponentId, call: &str, line: String) -> Done {
+        let source = match self.addressee(to, call.as_bytes()) {
+            Ok(source) => source,
+            Err(report) => return Done::Badly(report),
+        };
+        let expression = match Expression::parse(call) {
+            Ok(expression) => expression,
+            Err(report) => return Done::Badly(report),
+        };
+        let kept = self.kept.get(to).cloned();
+        let (host, to) = (self.host.clone(), to.clone());
+        let called = async move {
+            let name = call_name(&expression);
+            let called = host.call(&to, &name, |engine, handle| async move {
+                // What another component of this id returned is gone with it.
+                let names = kept.filter(|(of, _)| *of == handle);
+                let names = names.map(|(_, names)| names).unwrap_or_default();
+                expression.make(&engine, handle, names).await
+            });
+            Outcome::Called(called.await)
+        };
+        Done::Asked(self.asked.begin(source, line, called))
     }
 
     fn restart(&mut self, id: &ComponentId, line: String) -> Done {
@@ -283,15 +315,30 @@ impl Conversation {
                 aside(format!("{id} has no reply"));
                 return Ok(());
             }
-            Outcome::Replied(Err(RequestError::Component(error))) => {
+            Outcome::Called(Ok(called)) => {
+                self.kept.insert(id.clone(), (called.handle, called.names));
+                match called.result {
+                    Ok(Some(result)) => return Ok(self.print(line_of(id, &result)).await?),
+                    Ok(None) => {
+                        aside(format!("{id} has returned"));
+                        return Ok(());
+                    }
+                    Err(report) => report,
+                }
+            }
+            Outcome::Replied(Err(RequestError::Component(error)))
+            | Outcome::Called(Err(RequestError::Component(error))) => {
                 let report = source.explain(&error);
                 self.reports(error);
                 report
             }
-            Outcome::Replied(Err(RequestError::Messaging(error))) => {
+            Outcome::Replied(Err(RequestError::Messaging(error)))
+            | Outcome::Called(Err(RequestError::Messaging(error))) => {
                 self.not_answered(id, &error).await
             }
-            Outcome::Replied(Err(error)) => Report::error(error.to_string()),
+            Outcome::Replied(Err(error)) | Outcome::Called(Err(error)) => {
+                Report::error(error.to_string())
+            }
             Outcome::Restarted(Some(Ok(()))) => return Ok(()),
             Outcome::Restarted(Some(Err(error))) => {
                 let report = explain(&source, &error);
@@ -542,7 +589,7 @@ impl Conversation {
 
     /// A line was this request, and its report says what came of it.
     fn is_asked(&self, from: &ComponentId, kind: LetterKind) -> bool {
-        kind == LetterKind::Request && from == self.host.program_id()
+        matches!(kind, LetterKind::Request | LetterKind::Call) && from == self.host.program_id()
     }
 }
 
@@ -580,10 +627,16 @@ pub(crate) fn compiling(source: &Source) -> String {
 
 /// Lines after the first are indented: none can pass for another component's reply.
 fn reply_line(from: &ComponentId, reply: &MessagePayload) -> String {
-    format!(
-        "{from}: {}\n",
-        shown(reply.as_bytes()).replace('\n', "\n    ")
-    )
+    line_of(from, &shown(reply.as_bytes()))
+}
+
+fn line_of(from: &ComponentId, text: &str) -> String {
+    format!("{from}: {}\n", text.replace('\n', "\n    "))
+}
+
+/// What events and dead letters call a call: its export, as it was written.
+fn call_name(expression: &Expression) -> String {
+    Escaped::up_to(SHOWN_NAME_CHARS, expression.export()).to_string()
 }
 
 fn dead_letters(letters: &[DeadLetter]) -> String {

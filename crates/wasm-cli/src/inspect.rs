@@ -18,7 +18,7 @@ use wasm_core::{
 use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
 
 use crate::anatomy::{Anatomy, Item};
-use crate::call::SHOWN_TYPE_CHARS;
+use crate::call::exports::SHOWN_TYPE_CHARS;
 use crate::compiler::CompilerFlags;
 use crate::host::{Access, access, path_of};
 use crate::outcome::{Stop, block_on};

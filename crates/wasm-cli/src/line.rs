@@ -9,6 +9,7 @@ use crate::report::Report;
 pub(crate) const HELP: &str = "\
 namespace/name/instance TEXT  send a message, wait for the reply
 send ID TEXT                  send a message, wait for nothing
+call ID EXPORT(ARGUMENTS)     call an export, show what it returns
 ps                            list the components
 dead                          list messages that could not be handled
 restart ID                    give a component a fresh start, in quarantine or not
@@ -16,7 +17,7 @@ help                          this
 quit                          end, as Ctrl-D and Ctrl-C do
 ";
 
-const WORDS: [&str; 6] = ["send", "ps", "dead", "restart", "help", "quit"];
+const WORDS: [&str; 7] = ["send", "call", "ps", "dead", "restart", "help", "quit"];
 
 /// A line that was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(crate) enum Line {
     Empty,
     Ask(ComponentId, Vec<u8>),
     Send(ComponentId, Vec<u8>),
+    Call(ComponentId, String),
     Components,
     DeadLetters,
     Restart(ComponentId),
@@ -42,6 +44,15 @@ impl Line {
             "send" => {
                 let (to, text) = first_word(rest.trim_ascii_start());
                 Ok(Self::Send(named("send ID TEXT", to)?, text.to_vec()))
+            }
+            "call" => {
+                let usage = "call ID EXPORT(ARGUMENTS)";
+                let (component, call) = first_word(rest.trim_ascii_start());
+                let component = named(usage, component)?;
+                let call = std::str::from_utf8(call);
+                let call =
+                    call.map_err(|_| Report::error(format!("`{usage}` is text in UTF-8")))?;
+                Ok(Self::Call(component, call.to_owned()))
             }
             "restart" => {
                 let (component, rest) = first_word(rest.trim_ascii());
@@ -129,6 +140,10 @@ mod tests {
             ("demo/echo/main", ask("")),
             ("demo/echo/main ps", ask("ps")),
             ("send demo/echo/main a b", Line::Send(echo(), b"a b".into())),
+            (
+                "call demo/echo/main a = f(1) ",
+                Line::Call(echo(), "a = f(1) ".to_owned()),
+            ),
             ("restart  demo/echo/main ", Line::Restart(echo())),
             (" ps ", Line::Components),
             ("dead", Line::DeadLetters),
@@ -153,6 +168,8 @@ mod tests {
             ("demo/e cho/main", "has 2 segments"),
             ("send", "the component is missing in `send ID TEXT`"),
             ("send demo x", "has 1 segment"),
+            ("call", "is missing in `call ID EXPORT(ARGUMENTS)`"),
+            ("call demo f()", "has 1 segment"),
             ("restart ", "is missing in `restart ID`"),
             (
                 "restart demo/echo/main now",

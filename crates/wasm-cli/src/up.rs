@@ -44,6 +44,7 @@ file of --data may lie, and a Component.toml is left out, with a warning.
 Each line of standard input is one of these:
   namespace/name/instance TEXT  send a message, wait for the reply
   send ID TEXT                  send a message, wait for nothing
+  call ID EXPORT(ARGUMENTS)     call an export, show what it returns
   ps                            list the components
   dead                          list messages that could not be handled
   restart ID                    give a component a fresh start
@@ -51,10 +52,12 @@ Each line of standard input is one of these:
   quit                          end, as Ctrl-D and Ctrl-C do
 
 A reply is printed as `namespace/name/instance: REPLY`, further lines of it are
-indented; one that is no text is printed in hexadecimal, as 0x00ff. The next
-line is read once the reply is there and what the message set going has come to
-rest, for which it waits up to a second; at a terminal, up to a second for the
-reply too. What happens besides, and what components log, goes to standard
+indented; one that is no text is printed in hexadecimal, as 0x00ff. `call` takes
+its turn among the messages of a component, of whatever world, and is written as
+for the command `call`; a resource that it keeps is there until the component is
+restarted or replaced. The next line is read once the reply is there and what
+the message set going has come to rest, for which it waits up to a second; at a
+terminal, up to a second for the reply too. What happens besides, and what components log, goes to standard
 error; while nobody reads that, up to 1 MiB of it is kept, and what is more is
 dropped and counted. Components go on whoever reads what they say.
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::coop::consume_budget;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentFunc;
-use wasmtime::component::{Linker, Val};
+use wasmtime::component::{Linker, ResourceAny, Val};
 
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
@@ -18,7 +18,7 @@ use wasm_core::{
 
 use crate::call::Caller;
 use crate::compile::cache::{CacheEntry, CompileCache};
-use crate::compile::exports::{check_arguments, find_function, function_names};
+use crate::compile::exports::{Of, check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
 use crate::config::{EngineConfig, wasmtime_config};
 use crate::error::{cause, chain};
@@ -373,9 +373,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// Calls any export by its full name, as a call like any other: under the
     /// limits, in order, with the same consequences.
     ///
+    /// A resource that the component returns is kept by its instance until it is given back to
+    /// an export that takes it, or [dropped](Self::drop_resource).
+    ///
     /// # Errors
     /// [`WasmError::ExportNotFound`]; [`WasmError::InvalidArguments`], without
-    /// calling the guest; else as
+    /// calling the guest, also for a resource of an instance that is gone; else as
     /// [`call_handle_message`](RuntimeEngine::call_handle_message).
     pub async fn call_export(
         &self,
@@ -387,14 +390,34 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let Some((ty, index)) = find_function(slot.compiled()?.component(), export) else {
             return Err(slot.export_not_found(export));
         };
-        check_arguments(&ty, args).map_err(|reason| WasmError::InvalidArguments {
-            component: handle.id().clone(),
-            export: export.into(),
-            reason,
+        check_arguments(&ty, Of::Component, args).map_err(|reason| {
+            WasmError::InvalidArguments {
+                component: handle.id().clone(),
+                export: export.into(),
+                reason,
+            }
         })?;
         let (export, args) = (export.to_owned(), args.to_vec());
         self.take_turn(slot, move |instance| {
             Box::pin(async move { instance.call_export(&export, &index, &args).await })
+        })
+        .await
+    }
+
+    /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
+    /// other: the component may have a destructor. One of an instance that is gone is gone
+    /// with it.
+    ///
+    /// # Errors
+    /// As [`call_export`](Self::call_export).
+    pub async fn drop_resource(
+        &self,
+        handle: &ComponentHandle,
+        resource: ResourceAny,
+    ) -> Result<(), WasmError> {
+        let slot = self.slot(handle)?;
+        self.take_turn(slot, move |instance| {
+            Box::pin(instance.drop_resource(resource))
         })
         .await
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use wasmtime::component::types::Type;
 use wasmtime::component::{
     ComponentExportIndex, Instance as Exports, InstancePre, ResourceAny, Val,
 };
@@ -32,7 +33,7 @@ use self::failure::FailedCall;
 use self::meters::Meters;
 use self::state::{Guest, HostState};
 use self::store::{Budget, begin_call, end_call, new_store};
-use crate::compile::exports::check_arguments;
+use crate::compile::exports::{FOREIGN_RESOURCE, Of, check_arguments, resources_in};
 use crate::error::chain;
 
 /// Instances of all engines of the process.
@@ -116,7 +117,7 @@ struct ForeignResource;
 
 impl Display for ForeignResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is given a resource of another instance, or of one that is gone")
+        write!(f, "is given {FOREIGN_RESOURCE}")
     }
 }
 
@@ -135,6 +136,8 @@ pub(crate) struct Instance<T: 'static> {
     number: u64,
     /// Those that were needed so far, by their types.
     bindings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// Those that [`call_export`](Self::call_export) returned and that are still there.
+    resources: Vec<ResourceAny>,
     /// Of the component, shared.
     bytes: Bytes,
     meters: Arc<Meters>,
@@ -172,6 +175,7 @@ impl<T: Send + 'static> Instance<T> {
                     exports,
                     number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
                     bindings: HashMap::new(),
+                    resources: Vec::new(),
                     bytes: bytes.clone(),
                     meters: Arc::clone(meters),
                 });
@@ -217,14 +221,36 @@ impl<T: Send + 'static> Instance<T> {
             return Err(self.export_not_found(export));
         };
         let ty = function.ty(&self.store);
-        check_arguments(&ty, args).map_err(|reason| self.invalid_arguments(export, reason))?;
+        check_arguments(&ty, Of::Instance, args)
+            .map_err(|reason| self.invalid_arguments(export, reason))?;
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
         let mut pauses = 0;
         let call = function.call_async(&mut self.store, args, &mut values);
         let outcome = bounded(budget.deadline, &mut pauses, call).await;
         self.finish(export, budget, pauses, outcome)?;
+        for ((_, ty), value) in ty.params().zip(args) {
+            if !matches!(ty, Type::Borrow(_)) {
+                for resource in resources_in(value) {
+                    take(&mut self.resources, resource);
+                }
+            }
+        }
+        self.resources.extend(values.iter().flat_map(resources_in));
         Ok(values)
+    }
+
+    /// One that was given back, dropped or is another instance's is gone already. An error is
+    /// the destructor's.
+    pub(crate) async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), WasmError> {
+        if !take(&mut self.resources, resource) {
+            return Ok(());
+        }
+        let budget = begin_call(&mut self.store);
+        let mut pauses = 0;
+        let drop = resource.resource_drop_async(&mut self.store);
+        let outcome = bounded(budget.deadline, &mut pauses, drop).await;
+        self.finish("(drop)", budget, pauses, outcome)
     }
 
     /// What a call comes to: counted and, if it failed, told.
@@ -306,6 +332,15 @@ impl<T: Send + 'static> Instance<T> {
             export: export.into(),
         }
     }
+}
+
+/// Whether it was among them.
+fn take(resources: &mut Vec<ResourceAny>, resource: ResourceAny) -> bool {
+    let place = resources.iter().position(|other| *other == resource);
+    place.is_some_and(|place| {
+        resources.swap_remove(place);
+        true
+    })
 }
 
 /// The embedder's data, or how making it failed.

@@ -41,6 +41,7 @@ mod ticker;
 mod turn;
 mod wasi;
 
+pub use compile::exports::resources_in;
 pub use compile::imports::ImportAudit;
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};

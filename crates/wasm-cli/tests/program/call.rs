@@ -108,17 +108,71 @@ fn a_call_is_limited_as_a_message_is() {
     calc_shows("failed-calls", &lines);
 }
 
+/// It gives out resources.
+pub(crate) const CARTS: &str = include_str!("carts.wat");
+
+#[track_caller]
+fn carts_show(name: &str, lines: &[&str]) {
+    let folder = Folder::new();
+    folder.write("carts.wasm", wat::parse_str(CARTS).unwrap());
+    folder.shows(name, lines);
+}
+
+#[test]
+fn several_calls_share_an_instance_and_its_resources() {
+    let lines = [
+        "call carts.wasm 'a = cart(2)' 'a.add(3)' 'a.add(1, some(7))' 'checkout(a)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'b=cart(3)' 'c = cart.merge(a, b)' 'c.add(0)' $LIMITS",
+        "call carts.wasm 'a = [constructor]cart(1)' '[method]cart.add(a, 1)' $LIMITS",
+        "call carts.wasm 'a = try-cart(4)' 'a = cart(5)' 'a.add(1)' $LIMITS",
+        "call carts.wasm cart(1) 'try-cart(2)' 'try-cart(0)' all() $LIMITS",
+    ];
+    carts_show("calls-with-resources", &lines);
+}
+
+#[test]
+fn wrong_names_of_resources_are_said_before_anything_is_called() {
+    let lines = [
+        "call carts.wasm 'a = cart(2)' 'a.ad(3)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'b.add(3)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'a.add()' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'a.add(\"x\")' $LIMITS",
+        "call carts.wasm 'checkout(a)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'checkout(b)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'checkout(a)' 'checkout(a)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'b = checkout(a)' $LIMITS",
+        "call carts.wasm 'a = all()' $LIMITS",
+        "call carts.wasm 'A = cart(2)' $LIMITS",
+        "call carts.wasm $LIMITS",
+    ];
+    carts_show("wrong-names-of-resources", &lines);
+}
+
+/// What was called before it has been called.
+#[test]
+fn a_name_for_nothing_ends_the_calls() {
+    let lines = ["call carts.wasm 'a = try-cart(0)' 'a.add(1)' $LIMITS"];
+    carts_show("name-for-nothing", &lines);
+}
+
 #[test]
 fn what_wave_cannot_express_is_not_called() {
     let folder = Folder::new();
     let component = r#"
         (component
-          (core module $m (func (export "make") (result i32) unreachable))
+          (core module $m (func (export "take") (param i32 i32) unreachable)
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
           (core instance $i (instantiate $m))
           (type $r' (resource (rep i32)))
           (export $r "r" (type $r'))
-          (func $make (result (own $r)) (canon lift (core func $i "make")))
-          (export "make" (func $make)))"#;
+          (func $take (param "all" (list (own $r)))
+            (canon lift (core func $i "take") (memory $i "memory")
+              (realloc (func $i "realloc"))))
+          (export "take" (func $take)))"#;
     folder.write("resource.wasm", wat::parse_str(component).unwrap());
-    folder.shows("call-of-resources", &["call resource.wasm make() $LIMITS"]);
+    folder.shows(
+        "call-of-resources",
+        &["call resource.wasm take([]) $LIMITS"],
+    );
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use wasm_fixtures::Fixture;
 
+use crate::call::CARTS;
 use crate::{Ended, Folder, command, example, repository, with_input};
 
 /// For what takes milliseconds, on a machine that does something else.
@@ -60,6 +61,71 @@ impl Folder {
             .env("NO_COLOR", "1");
         Running::new(command)
     }
+}
+
+#[test]
+fn a_component_of_any_world_is_called() {
+    let folder = Folder::new();
+    folder.component("carts", wasm_fixtures::COUNTER, RESTARTED);
+    folder.write("carts/component.wasm", wat::parse_str(CARTS).unwrap());
+    folder.component("counter", wasm_fixtures::COUNTER, "");
+    folder
+        .up(
+            &[],
+            &[
+                "call demo/carts/main a = cart(2)",
+                "call demo/carts/main a.add(1)",
+                "call demo/carts/main try-cart(1)",
+                "call demo/counter/main health()",
+                "demo/counter/main x",
+                "call demo/carts/main a.total()",
+                "call demo/carts/main f(",
+                "call demo/nobody/main f()",
+                "restart demo/carts/main",
+                "call demo/carts/main a.add(1)",
+                "call demo/carts/main a = cart(7)",
+                "call demo/carts/main a.add(1)",
+                "call demo/carts/main checkout(a)",
+                "call demo/carts/main checkout(a)",
+            ],
+        )
+        .expect(
+            1,
+            "demo/carts/main: 3\n\
+             demo/carts/main: ok(resource)\n\
+             demo/counter/main: healthy\n\
+             demo/counter/main: 1\n\
+             demo/carts/main: 8\n\
+             demo/carts/main: 8\n",
+        )
+        .complains(&[
+            "demo/carts/main has returned",
+            "`a` has no method `total`",
+            "this was line 6 of standard input",
+            "this is not a call in WAVE",
+            "no component demo/nobody/main is loaded",
+            "of another instance, or of one that is gone",
+            "and not a",
+        ]);
+}
+
+/// Like a message over which it fails.
+#[test]
+fn a_component_that_fails_in_a_call_is_restarted() {
+    let folder = Folder::new();
+    folder.component("crash", wasm_fixtures::COUNTER, RESTARTED);
+    let crash = r#"(component
+        (core module $m (func (export "f") unreachable))
+        (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f")))
+        (export "f" (func $f)))"#;
+    folder.write("crash/component.wasm", wat::parse_str(crash).unwrap());
+    let mut running = folder.start(&[]);
+    running.type_line("call demo/crash/main f()");
+    running.says("demo/crash/main trapped in `f`");
+    running.says("demo/crash/main was restarted");
+    running.type_line("quit");
+    running.ends_with(1);
 }
 
 const RESTARTED: &str = "[supervision]\nrestart = \"on-failure\"\nbackoff = \"1ms\"\n";

@@ -4,15 +4,31 @@
 use wasm_wave::wasm::{DisplayType, WasmValue};
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex, Val};
+use wasmtime::component::{Component, ComponentExportIndex, ResourceAny, Val};
 
 use wasm_core::text::shortened;
+
+/// What no instance can use.
+pub(crate) const FOREIGN_RESOURCE: &str = "a resource of another instance, or of one that is gone";
 
 /// Enough to recognize a type by.
 const SHOWN_TYPE_CHARS: usize = 500;
 
+/// Whose resources a function takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Any instance's: the function is known by its component.
+    Component,
+    /// Only those of the instance that the function belongs to.
+    Instance,
+}
+
 /// What does not fit, for people.
-pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<(), String> {
+pub(crate) fn check_arguments(
+    function: &ComponentFunc,
+    of: Of,
+    args: &[Val],
+) -> Result<(), String> {
     let params = function.params();
     if params.len() != args.len() {
         return Err(format!(
@@ -23,7 +39,7 @@ pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<
         ));
     }
     for (place, ((name, ty), value)) in params.zip(args).enumerate() {
-        if !fits(value, &ty) {
+        if !fits(value, &ty, Of::Component) {
             return Err(format!(
                 "takes {} as argument {} (`{name}`), not {}",
                 shortened(SHOWN_TYPE_CHARS, DisplayType(&ty)),
@@ -31,11 +47,17 @@ pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<
                 value.kind()
             ));
         }
+        if of == Of::Instance && !fits(value, &ty, of) {
+            return Err(format!(
+                "is given {FOREIGN_RESOURCE}, as argument {} (`{name}`)",
+                place + 1
+            ));
+        }
     }
     Ok(())
 }
 
-fn fits(value: &Val, ty: &Type) -> bool {
+fn fits(value: &Val, ty: &Type, of: Of) -> bool {
     match (value, ty) {
         (Val::Bool(_), Type::Bool)
         | (Val::S8(_), Type::S8)
@@ -49,33 +71,38 @@ fn fits(value: &Val, ty: &Type) -> bool {
         | (Val::Float32(_), Type::Float32)
         | (Val::Float64(_), Type::Float64)
         | (Val::Char(_), Type::Char)
-        | (Val::String(_), Type::String)
-        | (Val::Resource(_), Type::Own(_) | Type::Borrow(_)) => true,
-        (Val::List(values), Type::List(list)) => values.iter().all(|v| fits(v, &list.ty())),
+        | (Val::String(_), Type::String) => true,
+        (Val::Resource(resource), Type::Own(ty) | Type::Borrow(ty)) => {
+            of == Of::Component || resource.ty() == *ty
+        }
+        (Val::List(values), Type::List(list)) => values.iter().all(|v| fits(v, &list.ty(), of)),
         (Val::Tuple(values), Type::Tuple(tuple)) => {
             values.len() == tuple.types().len()
-                && values.iter().zip(tuple.types()).all(|(v, t)| fits(v, &t))
+                && values
+                    .iter()
+                    .zip(tuple.types())
+                    .all(|(v, t)| fits(v, &t, of))
         }
         (Val::Record(values), Type::Record(record)) => {
             values.len() == record.fields().len()
                 && values
                     .iter()
                     .zip(record.fields())
-                    .all(|((name, v), field)| name == field.name && fits(v, &field.ty))
+                    .all(|((name, v), field)| name == field.name && fits(v, &field.ty, of))
         }
         (Val::Variant(case, payload), Type::Variant(variant)) => variant
             .cases()
             .find(|c| c.name == case)
-            .is_some_and(|c| payload_fits(payload.as_deref(), c.ty.as_ref())),
+            .is_some_and(|c| payload_fits(payload.as_deref(), c.ty.as_ref(), of)),
         (Val::Enum(case), Type::Enum(cases)) => cases.names().any(|name| name == case),
         (Val::Option(payload), Type::Option(option)) => payload
             .as_deref()
-            .is_none_or(|value| fits(value, &option.ty())),
+            .is_none_or(|value| fits(value, &option.ty(), of)),
         (Val::Result(Ok(payload)), Type::Result(result)) => {
-            payload_fits(payload.as_deref(), result.ok().as_ref())
+            payload_fits(payload.as_deref(), result.ok().as_ref(), of)
         }
         (Val::Result(Err(payload)), Type::Result(result)) => {
-            payload_fits(payload.as_deref(), result.err().as_ref())
+            payload_fits(payload.as_deref(), result.err().as_ref(), of)
         }
         (Val::Flags(set), Type::Flags(flags)) => set
             .iter()
@@ -84,11 +111,32 @@ fn fits(value: &Val, ty: &Type) -> bool {
     }
 }
 
-fn payload_fits(value: Option<&Val>, ty: Option<&Type>) -> bool {
+fn payload_fits(value: Option<&Val>, ty: Option<&Type>, of: Of) -> bool {
     match (value, ty) {
-        (Some(value), Some(ty)) => fits(value, ty),
+        (Some(value), Some(ty)) => fits(value, ty, of),
         (None, None) => true,
         _ => false,
+    }
+}
+
+/// The resources that a value holds, in order.
+pub fn resources_in(value: &Val) -> Vec<ResourceAny> {
+    let mut found = Vec::new();
+    collect_resources(value, &mut found);
+    found
+}
+
+fn collect_resources(value: &Val, found: &mut Vec<ResourceAny>) {
+    let mut collect = |value: &Val| collect_resources(value, found);
+    match value {
+        Val::Resource(resource) => found.push(*resource),
+        Val::List(values) | Val::Tuple(values) => values.iter().for_each(collect),
+        Val::Record(fields) => fields.iter().for_each(|(_, value)| collect(value)),
+        Val::Variant(_, payload) | Val::Option(payload) => {
+            payload.iter().for_each(|value| collect(value));
+        }
+        Val::Result(Ok(payload) | Err(payload)) => payload.iter().for_each(|value| collect(value)),
+        _ => {}
     }
 }
 
@@ -146,7 +194,7 @@ mod tests {
         let ComponentItem::ComponentFunc(function) = import.ty else {
             panic!("{:?}", import.ty);
         };
-        let said = check_arguments(&function, &[Val::U8(1)]).unwrap_err();
+        let said = check_arguments(&function, Of::Component, &[Val::U8(1)]).unwrap_err();
         let (shown, _) = said.split_once('…').unwrap();
         assert_eq!(shown.chars().count(), "takes ".len() + 500);
     }

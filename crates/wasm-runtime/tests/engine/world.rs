@@ -9,11 +9,11 @@ use wasm_core::{
     HostServices, Permissions, Resource, SecurityValidator, Trap, Unmet, UnmetImport, WasmError,
 };
 use wasm_fixtures::PLUGIN;
-use wasm_runtime::wasmtime::component::{Instance, Linker, Resource as Handle, Val};
+use wasm_runtime::wasmtime::component::{Instance, Linker, Resource as Handle, ResourceAny, Val};
 use wasm_runtime::wasmtime::{Error, Result as HostResult, Store};
 use wasm_runtime::{
     Bindings, EngineConfig, GuestCall, HasView, HostInterface, HostState, HostView, View,
-    WasmtimeEngine,
+    WasmtimeEngine, resources_in,
 };
 
 use crate::support::{config, fuelled, id, timed, with_memory, within};
@@ -440,6 +440,66 @@ async fn resources_of_a_component_can_be_dropped_without_end() {
         });
         within(make).await.unwrap();
     }
+}
+
+const CART: &str = "acme:shop/carts@1.0.0#[constructor]cart";
+const TOTAL: &str = "acme:shop/carts@1.0.0#[method]cart.total";
+
+/// What a component returned in a call with values.
+async fn cart(engine: &WasmtimeEngine<Shop>, plugin: &ComponentHandle) -> ResourceAny {
+    let made = within(engine.call_export(plugin, CART, &[])).await.unwrap();
+    let [cart] = resources_in(&made[0])[..] else {
+        panic!("{made:?}");
+    };
+    cart
+}
+
+#[tokio::test]
+async fn resources_among_values_are_those_of_one_instance() {
+    let engine = shop_engine(HostServices::default());
+    let plugin = plugin(&engine, config()).await;
+    let neighbour = load(&engine, "shop/plugin/1", granted(config()))
+        .await
+        .unwrap();
+    let old = cart(&engine, &plugin).await;
+    let total = async |of: &ComponentHandle, cart| {
+        let args = [Val::Resource(cart)];
+        within(engine.call_export(of, TOTAL, &args)).await
+    };
+    assert_eq!(total(&plugin, old).await.unwrap(), [Val::U64(0)]);
+    engine.restart_component(&plugin).await.unwrap();
+    let new = cart(&engine, &plugin).await;
+    for (of, foreign) in [(&plugin, old), (&neighbour, new)] {
+        let error = total(of, foreign).await.unwrap_err();
+        assert!(
+            matches!(&error, WasmError::InvalidArguments { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("of one that is gone"), "{error}");
+        // It is no other's either.
+        engine.drop_resource(of, foreign).await.unwrap();
+    }
+    // It cost neither anything.
+    assert_eq!(total(&plugin, new).await.unwrap(), [Val::U64(0)]);
+    assert_eq!(
+        quote(&engine, &neighbour, "tea", 1).await.unwrap(),
+        Some(297)
+    );
+}
+
+/// There is room for some thousand at a time.
+#[tokio::test]
+async fn resources_among_values_are_dropped_one_by_one() {
+    let engine = shop_engine(HostServices::default());
+    let plugin = plugin(&engine, config()).await;
+    for _ in 0..10_000 {
+        let cart = cart(&engine, &plugin).await;
+        engine.drop_resource(&plugin, cart).await.unwrap();
+        // What is gone is not dropped once more.
+        engine.drop_resource(&plugin, cart).await.unwrap();
+    }
+    let usage = engine.usage(&plugin).unwrap();
+    assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
 }
 
 #[tokio::test]
