@@ -116,7 +116,7 @@ pub enum WasmError {
         error: LifecycleError,
     },
     /// The guest did what WebAssembly forbids, or a host function panicked.
-    #[error("{component} trapped in `{}`: {trap}", Escaped::new(export))]
+    #[error("{component} trapped in `{}`: {trap}{}", Escaped::new(export), LastWords(last_words.as_deref()))]
     Trapped {
         /// Which.
         component: ComponentId,
@@ -130,6 +130,10 @@ pub enum WasmError {
         fuel_consumed: u64,
         /// As the engine's library said it.
         source: Option<Cause>,
+        /// What the guest wrote to its standard error in the same call, of more than 1 KiB
+        /// the end, if it gave up by itself: the message of a panic or of an assertion, in
+        /// the guest's own words.
+        last_words: Option<Box<str>>,
     },
     /// A call was stopped at its deadline.
     #[error(
@@ -324,6 +328,29 @@ impl Display for UnmetImports<'_> {
                 "; {at_least}{others} more of its imports are not met either"
             ),
         }
+    }
+}
+
+/// Of what a guest wrote last, the end is shown: there is the message of a panic.
+const LAST_WORDS_CHARS: usize = 400;
+
+struct LastWords<'a>(Option<&'a str>);
+
+impl Display for LastWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(words) = self.0 else {
+            return Ok(());
+        };
+        let begin = words.char_indices().rev().nth(LAST_WORDS_CHARS - 1);
+        let shown = begin.map_or(words, |(begin, _)| &words[begin..]);
+        let cut = if shown.len() < words.len() { "…" } else { "" };
+        f.write_str("; its last words: \"")?;
+        f.write_str(cut)?;
+        for (n, line) in shown.lines().enumerate() {
+            let parted = if n == 0 { "" } else { " / " };
+            write!(f, "{parted}{}", Escaped::up_to(LAST_WORDS_CHARS, line))?;
+        }
+        f.write_str("\"")
     }
 }
 
@@ -647,6 +674,7 @@ mod tests {
                 frames: frames(),
                 fuel_consumed: 12,
                 source: cause(),
+                last_words: None,
             },
             Timeout {
                 component: id(),
@@ -790,6 +818,30 @@ mod tests {
     }
 
     #[test]
+    fn last_words_are_on_one_line_and_bounded() {
+        let trapped = |words: &str| {
+            let error = WasmError::Trapped {
+                component: "demo/a/main".parse().unwrap(),
+                export: "f".into(),
+                trap: Trap::Unreachable,
+                frames: Box::default(),
+                fuel_consumed: 0,
+                source: None,
+                last_words: Some(words.into()),
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            trapped("thread 'main' panicked at src/lib.rs:3:5:\nno \u{1b}[31m\"tea\""),
+            "demo/a/main trapped in `f`: `unreachable` was executed; its last words: \
+             \"thread 'main' panicked at src/lib.rs:3:5: / no \\u{1b}[31m\"tea\"\""
+        );
+        let long = trapped(&"ü".repeat(401));
+        assert_eq!(long.matches('ü').count(), 400, "{long}");
+        assert!(long.contains("\"…ü"), "{long}");
+    }
+
+    #[test]
     fn the_component_at_fault_is_known() {
         for (_, error) in all() {
             assert_eq!(*error.component().unwrap_or(&id()), id());
@@ -812,6 +864,7 @@ mod tests {
             frames: frames(),
             fuel_consumed: 0,
             source: cause(),
+            last_words: None,
         };
         let failed = WasmError::ComponentFailed {
             component: id(),

@@ -38,7 +38,7 @@ const ID_BYTES: usize = 3 * ComponentId::MAX_SEGMENT_BYTES + 2;
 impl WasmError {
     /// What an error takes at the most once it was [kept](Self::kept), in bytes: 4 KiB
     /// for a text, 6 KiB for frames, 1 KiB for what the engine's library said, 1 KiB for
-    /// a name, and the ids.
+    /// what the guest said last, 1 KiB for a name, and the ids.
     pub const MAX_KEPT_BYTES: usize = 16 << 10;
 
     /// The error as it may be kept for long, in at most
@@ -96,9 +96,13 @@ impl WasmError {
                 trap,
                 frames,
                 source,
+                last_words,
                 ..
             } => {
                 shorten_name(export);
+                if let Some(words) = last_words {
+                    shorten_name(words);
+                }
                 if let Trap::HostPanic(text) | Trap::RefusedByHost(text) | Trap::Other(text) = trap
                 {
                     shorten(text, TEXT_BYTES);
@@ -176,15 +180,18 @@ impl WasmError {
                 trap,
                 frames,
                 source,
+                last_words,
                 ..
             } => {
+                let words = last_words.as_ref().map_or(0, |words| words.len());
                 let text = match trap {
                     Trap::HostPanic(text) | Trap::RefusedByHost(text) | Trap::Other(text) => {
                         text.len()
                     }
                     _ => 0,
                 };
-                export.len() + text + frames_bytes(frames) + cause_bytes(source.as_ref())
+                let said = words + text;
+                export.len() + said + frames_bytes(frames) + cause_bytes(source.as_ref())
             }
             Self::Timeout { export, frames, .. } => export.len() + frames_bytes(frames),
             Self::ResourceLimitExceeded {
@@ -476,6 +483,7 @@ mod tests {
             frames: frames(),
             fuel_consumed: 1,
             source: cause(),
+            last_words: None,
         };
         let mut failed = trapped(Trap::Unreachable);
         for _ in 0..9 {
@@ -631,6 +639,7 @@ mod tests {
             frames: frames.clone(),
             fuel_consumed: 7,
             source: None,
+            last_words: None,
         };
         let kept = error.clone().kept();
         assert_eq!(format!("{kept:?}"), format!("{error:?}"));

@@ -230,6 +230,7 @@ mod tests {
             frames: vec![frame; 32].into(),
             fuel_consumed: 0,
             source: Some(Arc::new(std::io::Error::other("y".repeat(1 << 20)))),
+            last_words: None,
         };
         letter.cause = DeadLetterCause::Failed(kept(error));
         letter

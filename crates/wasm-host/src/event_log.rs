@@ -209,6 +209,7 @@ mod tests {
                 frames: Box::default(),
                 fuel_consumed: 0,
                 source: None,
+                last_words: None,
             }),
         }
     }

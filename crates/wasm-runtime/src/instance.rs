@@ -166,6 +166,7 @@ impl<T: Send + 'static> Instance<T> {
             export: "instantiate",
             limits: &guest.config().limits,
             ended,
+            last_words: &store.data().wasi.last_words,
         };
         let error = match outcome {
             Ok(Ok(exports)) => {
@@ -269,6 +270,7 @@ impl<T: Send + 'static> Instance<T> {
             export,
             limits: &guest.config().limits,
             ended,
+            last_words: &self.store.data().wasi.last_words,
         };
         let error = match outcome {
             Ok(Ok(result)) => {

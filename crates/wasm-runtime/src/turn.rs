@@ -255,5 +255,6 @@ fn abandoned(component: &ComponentId) -> WasmError {
         frames: Box::default(),
         fuel_consumed: 0,
         source: None,
+        last_words: None,
     }
 }

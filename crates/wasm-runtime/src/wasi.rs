@@ -20,6 +20,7 @@ pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use files::{FilesView, HasFiles};
 pub(crate) use grants::{UnreadableDir, WasiShare, WasiState};
+pub(crate) use output::LastWords;
 pub(crate) use sockets::{HasSockets, SocketPlaces};
 
 /// Adds every interface of WASI to `linker`.

@@ -115,6 +115,7 @@ pub fn trapped(id: &ComponentId, trap: Trap) -> WasmError {
         frames: Box::default(),
         fuel_consumed: 0,
         source: None,
+        last_words: None,
     }
 }
 

@@ -423,6 +423,7 @@ impl Slot {
                     frames,
                     fuel_consumed,
                     source: None,
+                    last_words: None,
                 };
             }
             Stop::Trap(_) => (Resource::Memory, limits.memory_bytes(), denied),
@@ -579,6 +580,7 @@ fn abandoned(component: &ComponentId) -> WasmError {
         frames: Box::default(),
         fuel_consumed: 0,
         source: None,
+        last_words: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn trapped(component: &ComponentId, export: &'static str) -> WasmError {
         frames: Box::default(),
         fuel_consumed: 0,
         source: None,
+        last_words: None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::bounded::Interrupted;
 use super::bulk::{charges_length, out_of_bounds};
 use super::frames::frames;
 use crate::error::{MAX_SAID_BYTES, cause, chain};
-use crate::wasi::HeldTooMuch;
+use crate::wasi::{HeldTooMuch, LastWords};
 
 /// What was going on when a call did not end well.
 pub(crate) struct FailedCall<'a> {
@@ -23,6 +23,7 @@ pub(crate) struct FailedCall<'a> {
     pub(crate) export: &'a str,
     pub(crate) limits: &'a ResourceLimits,
     pub(crate) ended: EndedCall,
+    pub(crate) last_words: &'a LastWords,
 }
 
 /// What is known of a call that has ended.
@@ -129,6 +130,11 @@ impl FailedCall<'_> {
             component: self.component.clone(),
             export: self.export.into(),
             fuel_consumed: self.fuel_consumed(&trap, &frames),
+            // Other traps, nobody saw coming.
+            last_words: match trap {
+                Trap::Unreachable | Trap::Other(_) => self.last_words.get(),
+                _ => None,
+            },
             trap,
             frames,
             source,

@@ -106,6 +106,7 @@ pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget 
     };
     state.guest.calls.begin_call();
     state.guest.lines.reset();
+    state.wasi.last_words.forget();
     state.limiter.take_denied();
     Budget {
         fuel,

@@ -23,7 +23,7 @@ use super::descriptors::{Descriptors, PlacedDir};
 use super::files::Files;
 use super::http::NoHttp;
 use super::operations::Operations;
-use super::output::{GuestOutput, OutputHandle};
+use super::output::{GuestOutput, LastWords, OutputHandle};
 use super::sockets::SocketPlaces;
 use crate::lines::Lines;
 
@@ -86,6 +86,7 @@ pub(crate) struct WasiState {
     pub(crate) http: WasiHttpCtx,
     pub(crate) http_hooks: NoHttp,
     outputs: Vec<Arc<GuestOutput>>,
+    pub(crate) last_words: Arc<LastWords>,
 }
 
 /// A directory that was granted but cannot be opened.
@@ -116,15 +117,23 @@ impl WasiState {
         let mut output = |stream| {
             let output = Arc::new(GuestOutput::new(lines, stream));
             outputs.push(Arc::clone(&output));
-            OutputHandle(output)
+            output
+        };
+        let last_words = Arc::new(LastWords::default());
+        let mut stderr = OutputHandle {
+            output: None,
+            last_words: Some(Arc::clone(&last_words)),
         };
         for grant in &config.permissions.wasi {
             match grant {
                 WasiGrant::Stdout => {
-                    builder.stdout(output("stdout"));
+                    builder.stdout(OutputHandle {
+                        output: Some(output("stdout")),
+                        last_words: None,
+                    });
                 }
                 WasiGrant::Stderr => {
-                    builder.stderr(output("stderr"));
+                    stderr.output = Some(output("stderr"));
                 }
                 WasiGrant::Env => {
                     builder.envs(&config.env);
@@ -148,6 +157,7 @@ impl WasiState {
                 _ => {}
             }
         }
+        builder.stderr(stderr);
         if !addresses.is_empty() {
             builder
                 .allow_tcp(true)
@@ -170,6 +180,7 @@ impl WasiState {
             http: NoHttp::context(),
             http_hooks: NoHttp,
             outputs,
+            last_words,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -19,11 +19,46 @@ use crate::lines::Lines;
 /// The standard streams' permit for one write.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// What is kept of a standard error stream for the error of a call that ends in a trap: a
+/// panic's message with its place is a tenth of it.
+const LAST_WORDS_BYTES: usize = 1 << 10;
+
 /// One standard stream of a component: cut into lines and handed to `tracing`.
 pub(crate) struct GuestOutput {
     lines: Arc<Lines>,
     stream: &'static str,
     partial: Mutex<Vec<u8>>,
+}
+
+/// The end of what was written to standard error in a call, whether or not that is granted.
+#[derive(Default)]
+pub(crate) struct LastWords(Mutex<Vec<u8>>);
+
+impl LastWords {
+    /// For the next call.
+    pub(crate) fn forget(&self) {
+        self.bytes().clear();
+    }
+
+    /// Without the space around them; `None` if nothing else was written.
+    pub(crate) fn get(&self) -> Option<Box<str>> {
+        let bytes = self.bytes();
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.into())
+    }
+
+    fn write(&self, written: &[u8]) {
+        let mut bytes = self.bytes();
+        let last = &written[written.len().saturating_sub(LAST_WORDS_BYTES)..];
+        let excess = (bytes.len() + last.len()).saturating_sub(LAST_WORDS_BYTES);
+        bytes.drain(..excess);
+        bytes.extend_from_slice(last);
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl GuestOutput {
@@ -67,7 +102,24 @@ impl GuestOutput {
     }
 }
 
-pub(super) struct OutputHandle(pub(super) Arc<GuestOutput>);
+/// Where a guest writes to.
+#[derive(Clone, Default)]
+pub(super) struct OutputHandle {
+    /// Unless it is not granted.
+    pub(super) output: Option<Arc<GuestOutput>>,
+    pub(super) last_words: Option<Arc<LastWords>>,
+}
+
+impl OutputHandle {
+    fn take(&self, bytes: &[u8]) {
+        if let Some(last_words) = &self.last_words {
+            last_words.write(bytes);
+        }
+        if let Some(output) = &self.output {
+            output.write(bytes);
+        }
+    }
+}
 
 impl IsTerminal for OutputHandle {
     fn is_terminal(&self) -> bool {
@@ -77,11 +129,11 @@ impl IsTerminal for OutputHandle {
 
 impl StdoutStream for OutputHandle {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Self(Arc::clone(&self.0)))
+        Box::new(self.clone())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Self(Arc::clone(&self.0)))
+        Box::new(self.clone())
     }
 }
 
@@ -92,7 +144,7 @@ impl Pollable for OutputHandle {
 
 impl OutputStream for OutputHandle {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.write(&bytes);
+        self.take(&bytes);
         Ok(())
     }
 
@@ -111,7 +163,7 @@ impl AsyncWrite for OutputHandle {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.write(bytes);
+        self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -13,6 +13,7 @@ use wasm_core::{
 };
 use wasm_fixtures::{RANDOM_64M, WASI_SLEEP};
 use wasm_runtime::WasmtimeEngine;
+use wasm_runtime::wasmtime::component::Val;
 use wasm_testkit::ManualClock;
 
 use crate::support::{
@@ -268,6 +269,77 @@ async fn standard_streams_are_kept_line_by_line_when_granted() {
     assert_eq!(transcript.take(), []);
     assert_eq!(ask(&engine, &only_errors, "eprint hello").await, "printed");
     assert_eq!(transcript.take(), [printed("stderr", "hello")]);
+}
+
+async fn load_panics(engine: &WasmtimeEngine, config: ComponentConfig) -> ComponentHandle {
+    let bytes = wat::parse_str(include_str!("panics.wat")).unwrap();
+    let id = id("demo/panics/main");
+    engine
+        .load_component(&id, bytes.into(), config)
+        .await
+        .unwrap()
+}
+
+/// What an export ends in that is given a text to write to standard error.
+async fn end_of(
+    engine: &WasmtimeEngine,
+    component: &ComponentHandle,
+    export: &str,
+    text: &str,
+) -> (Trap, Option<Box<str>>) {
+    let text = Val::String(text.into());
+    let args = if export == "wordless" {
+        &[][..]
+    } else {
+        &[text]
+    };
+    let error = engine
+        .call_export(component, export, args)
+        .await
+        .unwrap_err();
+    engine.restart_component(component).await.unwrap();
+    match error {
+        WasmError::Trapped {
+            trap, last_words, ..
+        } => (trap, last_words),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_trap_carries_the_last_words_whether_or_not_they_are_printed() {
+    let (transcript, _guard) = Transcript::start();
+    let engine = engine();
+    let message = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno tea\nnote: run with …\n";
+    let mut printed = Vec::new();
+    for grants in [vec![], vec![WasiGrant::Stderr]] {
+        let panics = load_panics(&engine, granted(grants)).await;
+        for export in ["panic", "leave"] {
+            let (_, words) = end_of(&engine, &panics, export, message).await;
+            assert_eq!(words.as_deref(), Some(message.trim()), "{export}");
+        }
+        printed.push(transcript.take_messages().len());
+        engine.unload_component(&panics).await.unwrap();
+    }
+    assert_eq!(printed, [0, 8]);
+}
+
+#[tokio::test]
+async fn last_words_are_those_of_the_call_and_bounded() {
+    let engine = engine();
+    let panics = load_panics(&engine, granted([])).await;
+    let (_, words) = end_of(&engine, &panics, "panic", &"x".repeat(2_000)).await;
+    assert_eq!(words.unwrap().len(), 1_024);
+    let (_, words) = end_of(&engine, &panics, "panic", " \n ").await;
+    assert_eq!(words, None);
+    // Nor are they those of an earlier call.
+    let said = [Val::String("hello".into())];
+    engine.call_export(&panics, "say", &said).await.unwrap();
+    let (trap, words) = end_of(&engine, &panics, "wordless", "").await;
+    assert_eq!((trap, words), (Trap::Unreachable, None));
+    // Whoever reads where there is nothing does not know of it.
+    let (trap, words) = end_of(&engine, &panics, "miss", "hello").await;
+    assert_eq!((trap, words), (Trap::MemoryOutOfBounds, None));
 }
 
 #[tokio::test]

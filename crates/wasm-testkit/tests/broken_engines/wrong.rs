@@ -413,6 +413,7 @@ pub(crate) fn trapped(handle: &ComponentHandle, export: &str) -> WasmError {
         frames: Box::default(),
         fuel_consumed: 0,
         source: None,
+        last_words: None,
     }
 }
 

@@ -234,6 +234,7 @@ fn stops() -> impl Strategy<Value = WasmError> {
                 frames: frames.into(),
                 fuel_consumed,
                 source: None,
+                last_words: None,
             }
         }),
         of_component((durations(), place()), |component, (limit, place)| {
