@@ -46,10 +46,10 @@ mutate() {
     survivors=$((survivors + $(wc -l <"$out/missed.txt")))
 }
 
-mutate core wasm-core 'crates/wasm-core/src/**' --lib
-mutate services wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
+mutate core airssys-wasm-core 'crates/wasm-core/src/**' --lib
+mutate services airssys-wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
     --lib --test broken_services
-mutate model wasm-testkit 'crates/wasm-testkit/src/{model.rs,model/*.rs}' \
+mutate model airssys-wasm-testkit 'crates/wasm-testkit/src/{model.rs,model/*.rs}' \
     --test conformance -- 'ModelEngine in paused time'
 
 printf 'caught %d of %d viable mutants (%d %%)\n' \

@@ -22,6 +22,15 @@ fail() {
     failures=$((failures + 1))
 }
 
+# package CRATE: what cargo calls one of ours, which is named here as its folder is.
+package() {
+    if [[ -d $root/crates/$1 ]]; then
+        printf 'airssys-%s\n' "$1"
+    else
+        printf '%s\n' "$1"
+    fi
+}
+
 # bans [OPTION...]: checks the copy, leaves what was said in $report.
 bans() {
     (cd "$work/tree" &&
@@ -45,14 +54,16 @@ with() {
 
 # forbidden CRATE ON [TABLE [REST]]: the check fails, and for no other reason.
 forbidden() {
-    local edge="$1 -> $2${3:+ in [$3]}${4:+$4}" because
+    local edge="$1 -> $2${3:+ in [$3]}${4:+$4}" because parent banned
+    parent=$(package "$1")
+    banned=$(package "$2")
     with "$@"
     if bans --offline; then
         fail "$edge is accepted"
         return
     fi
-    because=$(sed -n "s/^[a-z]*\[unmatched-wrapper\]: \(direct parent '$1 = .*' of banned crate '$2 = .*\)/\1/p" "$report")
-    if [[ -n $because && $(grep '^error' "$report") == "error[banned]: crate '$2 = "*"' is explicitly banned" ]]; then
+    because=$(sed -n "s/^[a-z]*\[unmatched-wrapper\]: \(direct parent '$parent = .*' of banned crate '$banned = .*\)/\1/p" "$report")
+    if [[ -n $because && $(grep '^error' "$report") == "error[banned]: crate '$banned = "*"' is explicitly banned" ]]; then
         ok "$edge is refused: $because"
     else
         fail "$edge fails, but not for its own sake" "$report"
@@ -73,7 +84,7 @@ allowed() {
 # crates PACKAGE: what a program compiles that depends on PACKAGE, one a line.
 crates() {
     (cd "$root" &&
-        cargo tree --locked --package "$1" --edges normal --target all --prefix none --format '{p}') |
+        cargo tree --locked --package "$(package "$1")" --edges normal --target all --prefix none --format '{p}') |
         awk 'NF { print $1, $2 }' | sort -u
 }
 
@@ -83,7 +94,7 @@ without() {
     shift
     crates "$package" >"$work/crates"
     for crate in "$@"; do
-        if grep "^$crate " "$work/crates" >"$report"; then
+        if grep "^$(package "$crate") " "$work/crates" >"$report"; then
             fail "$package compiles $crate" "$report"
         else
             ok "$package compiles no $crate"

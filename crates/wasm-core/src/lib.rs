@@ -18,6 +18,11 @@
 //! | read `Component.toml` | `manifest`, with the feature of that name |
 //! | put JSON into payloads | [`MessagePayload`], with the feature `json` |
 
+/// The example there is compiled, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod binary;
 #[cfg(test)]
 mod catalogue;

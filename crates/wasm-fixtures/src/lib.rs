@@ -16,6 +16,11 @@
 //! `cargo xtask fixtures` and use its constant in a test; `cargo xtask fixtures
 //! --check` tells what is missing.
 
+/// The example there is compiled, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod behaviour;
 pub mod bombs;
 

@@ -45,6 +45,11 @@
 //! | `wasm_denied_total` | counter | `component`, `capability` |
 //! | `wasm_failures_total`, `wasm_restarts_total` | counter | `component` |
 
+/// The example there is compiled, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod application;
 mod builder;
 mod call;

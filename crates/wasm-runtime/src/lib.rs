@@ -25,6 +25,11 @@
 //! # }
 //! ```
 
+/// The example there is compiled, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod call;
 mod compile;
 mod compiler;

@@ -45,6 +45,11 @@
 //! assert_eq!(router.calls(), []);
 //! ```
 
+/// The example there is compiled, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod clock;
 #[cfg(feature = "prove")]
 pub mod conformance;
