@@ -59,6 +59,8 @@ pub use loader::{FileComponentLoader, read_component};
 /// The release whose types [`WasmtimeEngine::call_export`] and
 /// [`WasmtimeEngine::linker`] take and give.
 pub use wasmtime;
+/// The release that goes with it.
+pub use wasmtime_wasi;
 
 /// The `tracing` target of everything that components say: log lines, with a field
 /// `level`, and lines of their standard streams, with a field `stream`; both with
