@@ -99,8 +99,7 @@ impl Check {
                     .into());
             }
         }
-        let anatomy =
-            Anatomy::of(&source.bytes).map_err(|error| source.damaged(&error.to_string()))?;
+        let anatomy = Anatomy::of(&source.bytes).map_err(|defect| source.invalid(defect))?;
         let needs = anatomy.needs.bytes();
         let memory_limit = source.config.limits.memory_bytes();
         if needs > memory_limit {

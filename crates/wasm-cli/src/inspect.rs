@@ -15,7 +15,7 @@ use wasm_core::{
     ComponentConfig, Defect, HostServices, KeptMemory, LogLevel, Permissions, ResourceLimits,
     Unmet, UnmetImport, WasmError,
 };
-use wasm_runtime::{ImportAudit, WasmtimeEngine, count_component};
+use wasm_runtime::{ImportAudit, WasmtimeEngine};
 
 use crate::anatomy::{Anatomy, Item};
 use crate::call::exports::SHOWN_TYPE_CHARS;
@@ -24,7 +24,7 @@ use crate::host::{Access, access, path_of};
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, size};
-use crate::source::{Place, damaged, id_of_file, invalid, read, wasm_of_manifest};
+use crate::source::{Place, id_of_file, invalid, read, wasm_of_manifest};
 use crate::wit::Content;
 
 const EXAMPLES: &str = "\
@@ -178,11 +178,8 @@ fn titled(manifest: &str) -> String {
 }
 
 fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
-    let id = id_of_file(file);
-    Defect::check_header(bytes)
-        .and_then(|()| count_component(bytes))
-        .map_err(|defect| invalid(&id, file, defect))?;
-    Ok(Anatomy::of(bytes).map_err(|error| damaged(&id, file, &error.to_string()))?)
+    let anatomy = Defect::check_header(bytes).and_then(|()| Anatomy::of(bytes));
+    Ok(anatomy.map_err(|defect| invalid(&id_of_file(file), file, defect))?)
 }
 
 /// What the engine says of a component.
@@ -325,8 +322,8 @@ impl Display for Description<'_> {
         writeln!(
             f,
             "  instances  {}, of {}",
-            count(needs.instances, "core instance"),
-            count(anatomy.modules as u64, "core module")
+            count(needs.core_instances, "core instance"),
+            count(needs.core_modules, "core module")
         )?;
         if needs.and_more {
             writeln!(f, "  and what is instantiated from its imports")?;

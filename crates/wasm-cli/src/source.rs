@@ -19,7 +19,7 @@ use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
     ManifestLine, ManifestText, Separation, open_regular_file, written_through,
 };
-use wasm_runtime::{EngineConfig, WasmtimeEngine, count_component};
+use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::anatomy::Anatomy;
 use crate::flags::{Allow, Flags, Fuel};
@@ -290,7 +290,6 @@ impl Source {
     /// Whether messages can be sent to it; `None` where its bytes do not tell. Takes as long
     /// as reading them all.
     pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> Option<bool> {
-        count_component(&self.bytes).ok()?;
         let anatomy = Anatomy::of(&self.bytes).ok()?;
         Some(anatomy.takes_messages(engine))
     }
@@ -326,8 +325,8 @@ impl Source {
     }
 
     /// A component that the engine took and another look did not.
-    pub(crate) fn damaged(&self, reason: &str) -> Report {
-        damaged(&self.id, &self.file, reason)
+    pub(crate) fn invalid(&self, defect: Defect) -> Report {
+        invalid(&self.id, &self.file, defect)
     }
 
     /// A component that starts with more memory than it may have.
@@ -370,13 +369,6 @@ impl Source {
             _ => report.at(self.file.escaped()),
         }
     }
-}
-
-pub(crate) fn damaged(id: &ComponentId, file: &Path, reason: &str) -> Report {
-    let defect = Defect::Malformed {
-        reason: reason.to_owned(),
-    };
-    invalid(id, file, defect)
 }
 
 pub(crate) fn invalid(id: &ComponentId, file: &Path, defect: Defect) -> Report {

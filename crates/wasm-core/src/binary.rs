@@ -1,5 +1,6 @@
 use std::fmt::{self, Display};
 
+use crate::LIFECYCLE_INTERFACE;
 use crate::text::{Escaped, Quoted};
 use crate::units::format_bytes;
 
@@ -41,6 +42,11 @@ pub enum Defect {
         proposals: Vec<&'static str>,
         /// How toolchains are told to do without, where that is known.
         advice: Option<&'static str>,
+    },
+    /// Exports `component-lifecycle` in a version that the engine does not call.
+    OtherLifecycle {
+        /// As it is exported, as `airssys:core/component-lifecycle@2.0.0`.
+        exported: String,
     },
     /// Exports `component-lifecycle` without some of its functions.
     IncompleteLifecycle {
@@ -175,6 +181,12 @@ impl Display for Defect {
                     Escaped::new(reason)
                 )
             }
+            Self::OtherLifecycle { exported } => write!(
+                f,
+                "it exports `{}`, and this host calls {LIFECYCLE_INTERFACE} and its releases of \
+                 the same major version",
+                Escaped::new(exported)
+            ),
             Self::IncompleteLifecycle { missing } => {
                 f.write_str("it exports `component-lifecycle` without ")?;
                 for (i, function) in missing.iter().enumerate() {
@@ -302,6 +314,9 @@ mod tests {
             },
             Malformed {
                 reason: "unexpected end (at offset 0x1f)\n".into()
+            },
+            OtherLifecycle {
+                exported: "airssys:core/component-lifecycle@2.0.0".into()
             },
             IncompleteLifecycle {
                 missing: vec!["health".into(), "shut\ndown".into()]

@@ -24,6 +24,11 @@ pub struct UnmetImport {
 pub enum Unmet {
     /// The host has nothing of that name.
     Missing,
+    /// The host has what it is a part of in another version, without it.
+    OtherVersion {
+        /// The host's, as `1.0.0`.
+        provided: String,
+    },
     /// The host has nothing of that name, nor of that kind.
     NoSuchKind {
         /// What it is, with its article, as `a core module`.
@@ -51,6 +56,11 @@ pub(crate) fn write_unmet(f: &mut fmt::Formatter<'_>, name: &str, reason: &Unmet
     write!(f, "`{}`", Escaped::up_to(NAME_CHARS, name))?;
     match reason {
         Unmet::Missing => f.write_str(", which this host does not provide"),
+        Unmet::OtherVersion { provided } => write!(
+            f,
+            ", which this host does not provide: it has version {}",
+            Escaped::new(provided)
+        ),
         Unmet::NoSuchKind { kind } => write!(f, ", {kind}, which this host does not provide"),
         Unmet::NotGranted => f.write_str(", which is not granted by `imports` in [permissions]"),
         Unmet::OtherType { wanted, provided } => {
@@ -79,6 +89,12 @@ mod tests {
         assert_eq!(
             said(Unmet::Missing),
             "`acme:db/query@1.0.0#run`, which this host does not provide"
+        );
+        assert_eq!(
+            said(Unmet::OtherVersion {
+                provided: "0.9.0".into()
+            }),
+            "`acme:db/query@1.0.0#run`, which this host does not provide: it has version 0.9.0"
         );
         assert_eq!(
             said(Unmet::NoSuchKind {

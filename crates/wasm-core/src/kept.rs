@@ -344,6 +344,7 @@ fn keep_defect(defect: &mut Defect) {
                 shorten(name, TEXT_BYTES / LISTED_NAMES);
             }
         }
+        Defect::OtherLifecycle { exported } => shorten(exported, NAME_BYTES),
         Defect::WrongExportType { export, reason } => {
             shorten(export, NAME_BYTES);
             shorten(reason, TEXT_BYTES);
@@ -400,6 +401,7 @@ fn path_bytes(path: &Path) -> usize {
 fn defect_bytes(defect: &Defect) -> usize {
     match defect {
         Defect::Malformed { reason } => reason.len(),
+        Defect::OtherLifecycle { exported } => exported.len(),
         Defect::IncompleteLifecycle { missing } => missing
             .iter()
             .map(|name| size_of::<String>() + name.len())

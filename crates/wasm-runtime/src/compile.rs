@@ -4,6 +4,7 @@
 pub(crate) mod cache;
 pub(crate) mod exports;
 pub(crate) mod imports;
+pub(crate) mod versions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

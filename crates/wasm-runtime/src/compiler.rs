@@ -247,8 +247,10 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
 /// # Errors
 /// [`Defect::TooComplex`] as an engine would say it, [`Defect::Malformed`] for what is no
 /// component at all.
-pub fn count_component(bytes: &[u8]) -> Result<(), Defect> {
-    survey::count(bytes).map(drop).map_err(defect)
+pub fn count_component(bytes: &[u8]) -> Result<survey::ComponentNeeds, Defect> {
+    survey::count(bytes)
+        .map(|counted| counted.needs)
+        .map_err(defect)
 }
 
 fn defect(rejection: Rejection) -> Defect {

@@ -20,6 +20,7 @@ use crate::call::Caller;
 use crate::compile::cache::{CacheEntry, CompileCache};
 use crate::compile::exports::{Of, check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
+use crate::compile::versions::name_version;
 use crate::config::{EngineConfig, wasmtime_config};
 use crate::error::{cause, chain};
 use crate::instance::state::{Guest, HostState};
@@ -171,6 +172,9 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         self.check_bytes(id, &bytes)?;
         let audited = self.compiled.audit(id, bytes, &self.linker).await?;
         let (mut audit, imports) = audited;
+        for unmet in &mut audit.unmet {
+            name_version(unmet, &self.interfaces);
+        }
         audit.unmet.extend(self.not_granted(&imports, permissions));
         Ok(audit)
     }
@@ -474,7 +478,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             source,
         })?;
         self.check_bytes(id, &bytes)?;
-        let entry = self.compiled.compiled(id, bytes, &self.linker).await?;
+        let compiled = self.compiled.compiled(id, bytes, &self.linker).await;
+        let entry = compiled.map_err(|error| self.with_version(error))?;
         if let Some(compiled) = entry.get() {
             let unmet = self.not_granted(&compiled.imports, &config.permissions);
             if let Some(error) = not_met(id, unmet, None) {
@@ -482,6 +487,19 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             }
         }
         Ok(entry)
+    }
+
+    /// Of an import that is missing, the version that there is.
+    fn with_version(&self, mut error: WasmError) -> WasmError {
+        if let WasmError::ImportNotFound { import, reason, .. } = &mut error {
+            let mut unmet = UnmetImport {
+                name: import.clone(),
+                reason: reason.clone(),
+            };
+            name_version(&mut unmet, &self.interfaces);
+            *reason = unmet.reason;
+        }
+        error
     }
 
     /// What can be told at once.

@@ -55,14 +55,11 @@ pub use engine::WasmtimeEngine;
 pub use instance::state::{HostState, HostView};
 pub use instance::{Bindings, GuestCall, GuestFuture, GuestResource};
 pub use interface::{HasView, HostInterface, View};
+pub use lines::COMPONENT_TARGET;
 pub use loader::{FileComponentLoader, read_component};
+pub use survey::ComponentNeeds;
 /// The release whose types [`WasmtimeEngine::call_export`] and
 /// [`WasmtimeEngine::linker`] take and give.
 pub use wasmtime;
 /// The release that goes with it.
 pub use wasmtime_wasi;
-
-/// The `tracing` target of everything that components say: log lines, with a field
-/// `level`, and lines of their standard streams, with a field `stream`; both with
-/// a field `component`.
-pub const COMPONENT_TARGET: &str = "airssys::component";

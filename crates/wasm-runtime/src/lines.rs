@@ -12,6 +12,11 @@ use wasm_core::{Capability, CapabilityDenied, ComponentId, LogLevel};
 
 use crate::config::LogRate;
 
+/// The `tracing` target of everything that components say: log lines, with a field
+/// `level`, and lines of their standard streams, with a field `stream`; both with
+/// a field `component`.
+pub const COMPONENT_TARGET: &str = "airssys::component";
+
 /// Lines that one call may write to its log and its standard streams together.
 const LINES_PER_CALL: u32 = 256;
 
@@ -78,7 +83,7 @@ impl GuestLog for Lines {
         let component = self.component();
         macro_rules! event {
             ($macro:ident) => {
-                tracing::$macro!(target: crate::COMPONENT_TARGET, %component, level = %level, "{line}")
+                tracing::$macro!(target: COMPONENT_TARGET, %component, level = %level, "{line}")
             };
         }
         match level {
@@ -97,7 +102,7 @@ impl GuestLog for Lines {
         }
         let component = self.component();
         if let Some(line) = self.admit(|| denied.to_string()) {
-            tracing::warn!(target: crate::COMPONENT_TARGET, %component, level = "warn", "{line}");
+            tracing::warn!(target: COMPONENT_TARGET, %component, level = "warn", "{line}");
         }
     }
 }
@@ -257,7 +262,7 @@ impl Level {
 }
 
 fn warn(component: &ComponentId, text: &str) {
-    tracing::warn!(target: crate::COMPONENT_TARGET, %component, "{text}");
+    tracing::warn!(target: COMPONENT_TARGET, %component, "{text}");
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod validated;
 
 use wasmparser::{Parser, ValidPayload, Validator, WasmFeatures};
 
+pub use self::count::ComponentNeeds;
 pub(crate) use self::count::count;
 use self::limits::HANDED;
 pub(crate) use self::limits::{CORE_INSTANCES, MEMORIES, Rejection, TABLES, excess};

@@ -44,14 +44,17 @@ impl LifecycleExports {
     /// `None` for a component that takes no messages.
     ///
     /// # Errors
-    /// [`Defect::IncompleteLifecycle`] and [`Defect::WrongExportType`].
+    /// [`Defect::OtherLifecycle`], [`Defect::IncompleteLifecycle`] and [`Defect::WrongExportType`].
     pub(crate) fn find<S: 'static>(
         id: &ComponentId,
         component: &Component,
         pre: &InstancePre<S>,
     ) -> Result<Option<Self>, WasmError> {
         let Some(interface) = component.get_export_index(None, LIFECYCLE_INTERFACE) else {
-            return Ok(None);
+            return match other_release(component) {
+                Some(exported) => Err(invalid(id, Defect::OtherLifecycle { exported }, None)),
+                None => Ok(None),
+            };
         };
         let mut finder = ExportFinder {
             component,
@@ -98,6 +101,15 @@ impl LifecycleExports {
             shutdown,
         }))
     }
+}
+
+/// What a component exports for hosts of another major version.
+fn other_release(component: &Component) -> Option<String> {
+    let (path, _) = LIFECYCLE_INTERFACE.split_once('@')?;
+    let ty = component.component_type();
+    let mut names = ty.exports(component.engine()).map(|(name, _)| name);
+    let exported = names.find(|name| name.split('@').next() == Some(path));
+    exported.map(str::to_owned)
 }
 
 fn invalid(id: &ComponentId, defect: Defect, source: Option<Error>) -> WasmError {

@@ -25,18 +25,59 @@ pub(crate) fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
         }
         survey.payload(payload)?;
     }
+    let Needs {
+        memory_bytes,
+        table_bytes,
+        core_instances,
+        and_more,
+        ..
+    } = survey.needs;
     Ok(Counted {
+        needs: ComponentNeeds {
+            memory_bytes,
+            table_bytes,
+            core_instances,
+            core_modules: survey.modules.sum(),
+            and_more,
+        },
         instructions: survey.instructions,
         handed: survey.handed,
     })
 }
 
+/// What one instance of a component takes from the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentNeeds {
+    /// Initial sizes of all memories, in bytes.
+    pub memory_bytes: u64,
+    /// Initial sizes of all tables, in bytes, at 8 for an element.
+    pub table_bytes: u64,
+    /// Instances of core modules.
+    pub core_instances: u64,
+    /// Core modules that the component consists of, however often they are instantiated.
+    pub core_modules: u64,
+    /// Whether it also instantiates what it is handed, of which nothing is known here.
+    pub and_more: bool,
+}
+
+impl ComponentNeeds {
+    /// All memories and tables, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.memory_bytes.saturating_add(self.table_bytes)
+    }
+}
+
 /// What is left to say once everything is counted.
 pub(crate) struct Counted {
+    pub(crate) needs: ComponentNeeds,
     pub(super) instructions: Tally,
     /// Instances of what nobody knows.
     pub(super) handed: u64,
 }
+
+/// As engines count an element of a table.
+const TABLE_ELEMENT_BYTES: u64 = 8;
 
 /// What one instance takes, all that is in it included.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +88,10 @@ struct Needs {
     tables: u64,
     definitions: u64,
     host_bytes: u64,
+    memory_bytes: u64,
+    table_bytes: u64,
+    /// Of what nobody knows.
+    and_more: bool,
 }
 
 impl Needs {
@@ -57,6 +102,9 @@ impl Needs {
         tables: 0,
         definitions: 0,
         host_bytes: 0,
+        memory_bytes: 0,
+        table_bytes: 0,
+        and_more: false,
     };
 
     const COMPONENT: Self = Self {
@@ -74,9 +122,12 @@ impl Needs {
             (&mut self.tables, other.tables),
             (&mut self.definitions, other.definitions),
             (&mut self.host_bytes, other.host_bytes),
+            (&mut self.memory_bytes, other.memory_bytes),
+            (&mut self.table_bytes, other.table_bytes),
         ] {
             *sum = sum.saturating_add(more);
         }
+        self.and_more |= other.and_more;
     }
 
     fn add_host_bytes(&mut self, count: u64, each: u64) {
@@ -120,6 +171,8 @@ struct Survey<'a> {
     bytes: &'a [u8],
     /// Outermost first.
     levels: Vec<Level>,
+    /// Of the outermost component, once it is read.
+    needs: Needs,
     definitions: Tally,
     modules: Tally,
     functions: Tally,
@@ -140,6 +193,7 @@ impl<'a> Survey<'a> {
         Self {
             bytes,
             levels: Vec::new(),
+            needs: Needs::default(),
             definitions: Tally::of(&DEFINITIONS),
             modules: Tally::of(&MODULES),
             functions: Tally::of(&FUNCTIONS),
@@ -196,7 +250,10 @@ impl<'a> Survey<'a> {
             (Some(Level::Component(scope)), Some(Level::Component(parent))) => {
                 parent.components.push(Some(scope.needs));
             }
-            (Some(Level::Component(outermost)), None) => outermost.needs.check()?,
+            (Some(Level::Component(outermost)), None) => {
+                outermost.needs.check()?;
+                self.needs = outermost.needs;
+            }
             _ => {}
         }
         Ok(())
@@ -237,14 +294,19 @@ impl<'a> Survey<'a> {
             Payload::TableSection(tables) => {
                 needs.tables = needs.tables.saturating_add(tables.count().into());
                 for table in tables {
-                    let laid_out = table?.ty.initial.min(LARGEST_TABLE_LAID_OUT);
-                    self.table_elements.add(laid_out)?;
+                    let elements = table?.ty.initial;
+                    self.table_elements
+                        .add(elements.min(LARGEST_TABLE_LAID_OUT))?;
+                    let bytes = elements.saturating_mul(TABLE_ELEMENT_BYTES);
+                    needs.table_bytes = needs.table_bytes.saturating_add(bytes);
                 }
             }
             Payload::MemorySection(memories) => {
                 needs.memories = needs.memories.saturating_add(memories.count().into());
                 for memory in memories {
-                    module.memory_bytes.push(Some(initial_bytes(&memory?)));
+                    let bytes = initial_bytes(&memory?);
+                    module.memory_bytes.push(Some(bytes));
+                    needs.memory_bytes = needs.memory_bytes.saturating_add(bytes);
                 }
             }
             Payload::GlobalSection(globals) => {
@@ -427,8 +489,12 @@ impl Scope {
                 self.define(imports.count() as usize);
                 // What the outermost is handed is an embedder's: the linker says whether
                 // there is any, and the store counts.
-                let module = outermost.then_some(Needs::MODULE);
-                let component = outermost.then_some(Needs::COMPONENT);
+                let unknown = |needs| Needs {
+                    and_more: true,
+                    ..needs
+                };
+                let module = outermost.then_some(unknown(Needs::MODULE));
+                let component = outermost.then_some(unknown(Needs::COMPONENT));
                 for import in imports {
                     match import?.ty {
                         ComponentTypeRef::Module(_) => self.modules.push(module),
@@ -483,7 +549,10 @@ impl Scope {
                 self.needs.add(needs);
                 0
             }
-            None => 1,
+            None => {
+                self.needs.and_more = true;
+                1
+            }
         }
     }
 
@@ -568,4 +637,82 @@ fn declarations(section: &[u8]) -> Result<u64, Rejection> {
 
 fn known(space: &[Option<Needs>], index: u32) -> Option<Needs> {
     space.get(index as usize).copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(text: &str) -> ComponentNeeds {
+        let bytes = wat::parse_str(text).unwrap();
+        count(&bytes).ok().unwrap().needs
+    }
+
+    fn takes(memory_bytes: u64, table_bytes: u64, core_instances: u64) -> ComponentNeeds {
+        ComponentNeeds {
+            memory_bytes,
+            table_bytes,
+            core_instances,
+            ..ComponentNeeds::default()
+        }
+    }
+
+    /// However many modules it consists of.
+    fn taken(text: &str) -> ComponentNeeds {
+        ComponentNeeds {
+            core_modules: 0,
+            ..needs(text)
+        }
+    }
+
+    #[test]
+    fn a_module_counts_as_often_as_it_is_instantiated() {
+        assert_eq!(needs("(component)"), ComponentNeeds::default());
+        let module = "(core module $m (memory 2) (table 10 funcref))";
+        let alone = needs(&format!("(component {module})"));
+        assert_eq!(alone.core_modules, 1);
+        assert_eq!(taken(&format!("(component {module})")), takes(0, 0, 0));
+        let twice = format!(
+            "(component {module} (core instance (instantiate $m)) (core instance (instantiate $m)))"
+        );
+        assert_eq!(taken(&twice), takes(4 << 16, 160, 2));
+    }
+
+    #[test]
+    fn components_count_with_what_is_in_them() {
+        let nested = taken(
+            "(component $outer
+               (core module $m (memory 1))
+               (component $inner
+                 (alias outer $outer $m (core module $again))
+                 (core instance (instantiate $again)))
+               (instance (instantiate $inner))
+               (instance (instantiate $inner))
+               (core instance (instantiate $m)))",
+        );
+        assert_eq!(nested, takes(3 << 16, 0, 3));
+    }
+
+    #[test]
+    fn an_exported_module_has_an_index_of_its_own() {
+        let exported = taken(
+            "(component
+               (core module $a (memory 1))
+               (export $exported \"a\" (core module $a))
+               (core module $b (memory 5))
+               (core instance (instantiate $b))
+               (core instance (instantiate $exported)))",
+        );
+        assert_eq!(exported, takes(6 << 16, 0, 2));
+    }
+
+    #[test]
+    fn what_is_handed_in_is_unknown() {
+        let handed_in = needs(
+            "(component
+               (import \"m\" (core module $m))
+               (core instance (instantiate $m)))",
+        );
+        assert!(handed_in.and_more);
+    }
 }

@@ -214,6 +214,10 @@ impl Tally {
         Self { limit, found: 0 }
     }
 
+    pub(super) fn sum(&self) -> u64 {
+        self.found
+    }
+
     pub(super) fn add(&mut self, more: u64) -> Result<(), Defect> {
         self.found = self.found.saturating_add(more);
         self.limit.check(self.found)

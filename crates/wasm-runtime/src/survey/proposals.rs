@@ -97,6 +97,11 @@ const PROPOSALS: &[Proposal] = &[
         Some("languages that bring their own collector run"),
     ),
     proposal(
+        "references to objects of the host (`externref`)",
+        WasmFeatures::GC_TYPES,
+        Some("compile without reference types"),
+    ),
+    proposal(
         "function references",
         WasmFeatures::FUNCTION_REFERENCES,
         None,
@@ -127,10 +132,14 @@ pub(crate) fn used(bytes: &[u8]) -> (Vec<&'static str>, Option<&'static str>) {
         let mut validator = Validator::new_with_features(features);
         validator.validate_all(bytes).is_ok()
     };
-    let used: Vec<_> = PROPOSALS
+    let mut used: Vec<_> = PROPOSALS
         .iter()
         .filter(|proposal| !is_valid_without(proposal.feature))
         .collect();
+    // Whose objects are collected has such references, too.
+    if used.iter().any(|used| used.feature == WasmFeatures::GC) {
+        used.retain(|used| used.feature != WasmFeatures::GC_TYPES);
+    }
     let advice = used.iter().find_map(|proposal| proposal.advice);
     let names = used.iter().map(|proposal| proposal.name).collect();
     (names, advice)

@@ -9,6 +9,8 @@ use std::sync::{Arc, LazyLock};
 
 use wasm_core::ComponentId;
 
+use crate::lines::COMPONENT_TARGET;
+
 /// Files, folders, listings and sockets that a component may have open at once.
 pub(crate) const MAX_DESCRIPTORS: usize = 64;
 
@@ -104,7 +106,7 @@ impl Descriptors {
     fn tell(&self, what: std::fmt::Arguments<'_>) {
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                target: crate::COMPONENT_TARGET, component = %self.component, "{what}"
+                target: COMPONENT_TARGET, component = %self.component, "{what}"
             );
         }
     }

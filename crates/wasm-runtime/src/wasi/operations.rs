@@ -18,6 +18,8 @@ use tracing::dispatcher::{get_default, with_default};
 
 use wasm_core::ComponentId;
 
+use crate::lines::COMPONENT_TARGET;
+
 /// Operations of one component at a time. A call waits for each in turn; streams may
 /// have some in the background.
 pub(crate) const MAX_OPERATIONS: usize = 4;
@@ -171,7 +173,7 @@ impl<R> Drop for Operation<R> {
             // Not begun yet, it never will.
             self.running.abort();
             tracing::warn!(
-                target: crate::COMPONENT_TARGET, component = %self.component,
+                target: COMPONENT_TARGET, component = %self.component,
                 "an operation on a file was given up before it had ended"
             );
         } else {

@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasm_core::guest::MAX_LINE_BYTES;
 use wasm_core::text::Escaped;
 
-use crate::lines::Lines;
+use crate::lines::{COMPONENT_TARGET, Lines};
 
 /// The standard streams' permit for one write.
 const WRITE_BYTES: usize = 64 << 10;
@@ -97,7 +97,7 @@ impl GuestOutput {
         };
         let (component, stream) = (self.lines.component(), self.stream);
         if let Some(line) = self.lines.admit(text) {
-            tracing::info!(target: crate::COMPONENT_TARGET, %component, stream, "{line}");
+            tracing::info!(target: COMPONENT_TARGET, %component, stream, "{line}");
         }
     }
 }

@@ -17,6 +17,7 @@ use wasm_core::units::format_bytes;
 use wasm_core::{ComponentId, WasiGrant};
 
 use super::descriptors::PlacedDir;
+use crate::lines::COMPONENT_TARGET;
 
 /// What each file, folder and link counts besides its size: the block that a file
 /// system rounds up to, its inode and its name. With it, a quota bounds their number
@@ -299,13 +300,13 @@ impl Quota {
         let guest_path = Quoted::new(&self.guest_path);
         if let Some(reason) = &usage.unmeasured {
             tracing::warn!(
-                target: crate::COMPONENT_TARGET, component = %self.component,
+                target: COMPONENT_TARGET, component = %self.component,
                 "its folder {guest_path} counts as full, because it cannot be measured: {reason} \
                  (`quota` of the grant, by `wasi` in [permissions])"
             );
         } else {
             tracing::warn!(
-                target: crate::COMPONENT_TARGET, component = %self.component,
+                target: COMPONENT_TARGET, component = %self.component,
                 "its folder {guest_path} is full: {} of {} are used, with {} for each file, folder \
                  and link (`quota` of the grant, by `wasi` in [permissions])",
                 format_bytes(usage.bytes.unwrap_or_default()),

@@ -6,11 +6,26 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Resource, ResourceType};
 
 use wasm_core::{Permissions, Unmet, UnmetImport, WasmError};
+use wasm_fixtures::{COUNTER, Fixture, STORED_COUNTER};
 use wasm_runtime::{HostState, WasmtimeEngine};
 
-use crate::support::{config, engine, id, within};
+use crate::support::{ask, config, engine, id, permitted, within};
 
 type Caller<'a> = StoreContextMut<'a, HostState>;
+
+/// What the host has in this version, without that.
+fn not_in(name: &str, provided: &str) -> UnmetImport {
+    let wanted = name.split_once('@').map(|(_, rest)| rest.split('#').next());
+    if wanted == Some(Some(provided)) {
+        return missing(name);
+    }
+    UnmetImport {
+        name: name.to_owned(),
+        reason: Unmet::OtherVersion {
+            provided: provided.to_owned(),
+        },
+    }
+}
 
 fn missing(name: &str) -> UnmetImport {
     UnmetImport {
@@ -93,20 +108,18 @@ async fn releases_stand_in_for_each_other_as_the_linker_says() {
             "{release}"
         );
         let functions = format!("{EXISTS} {RENAME}");
+        let rename = not_in(&format!("airssys:core/storage@{release}#rename"), "1.0.0");
         assert_eq!(
             unmet(&engine, &storage(release, &functions)).await,
-            [missing(&format!("airssys:core/storage@{release}#rename"))]
+            std::slice::from_ref(&rename)
         );
         // It is no other than that function, even if nothing else is imported.
-        assert_eq!(
-            unmet(&engine, &storage(release, RENAME)).await,
-            [missing(&format!("airssys:core/storage@{release}#rename"))]
-        );
+        assert_eq!(unmet(&engine, &storage(release, RENAME)).await, [rename]);
     }
     for release in ["1.0.0-rc.1", "1.1.0-rc.1+b1", "2.0.0", "0.1.0", "0.0.1"] {
         assert_eq!(
             unmet(&engine, &storage(release, EXISTS)).await,
-            [missing(&format!("airssys:core/storage@{release}"))]
+            [not_in(&format!("airssys:core/storage@{release}"), "1.0.0")]
         );
     }
     let poll = |name: &str| {
@@ -506,4 +519,58 @@ async fn any_release_that_the_engine_finds_takes_messages() {
         assert!(!takes(name), "{name}");
     }
     assert!(!engine.takes_messages([]));
+}
+
+/// A component that was built for another release of the contract.
+fn built_for(fixture: Fixture, release: &str) -> Vec<u8> {
+    let mut bytes = fixture.wasm.to_vec();
+    let (old, new) = (b"@1.0.0", format!("@{release}"));
+    assert_eq!(new.len(), old.len());
+    let mut found = 0;
+    for place in 0..bytes.len() - old.len() {
+        if bytes[place..].starts_with(old) {
+            bytes[place..place + old.len()].copy_from_slice(new.as_bytes());
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+    bytes
+}
+
+#[tokio::test]
+async fn components_of_the_same_major_version_run() {
+    let engine = engine();
+    for release in ["1.0.1", "1.1.0", "1.9.9"] {
+        let id = id("demo/counter/main");
+        let bytes = built_for(STORED_COUNTER, release);
+        let counter = engine.load_component(&id, bytes.into(), permitted()).await;
+        let counter = counter.unwrap();
+        assert_eq!(ask(&engine, &counter, "").await, "1", "{release}");
+        engine.unload_component(&counter).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn components_of_another_major_version_are_told_both() {
+    let engine = engine();
+    let load = async |fixture: Fixture| {
+        let id = id("demo/new/main");
+        let bytes = built_for(fixture, "2.0.0");
+        let loaded = engine.load_component(&id, bytes.into(), permitted()).await;
+        loaded.unwrap_err().to_string()
+    };
+    let said = load(STORED_COUNTER).await;
+    for part in [
+        "airssys:core/",
+        "@2.0.0`, which this host does not provide: it has version 1.0.0",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let said = load(COUNTER).await;
+    for part in [
+        "it exports `airssys:core/component-lifecycle@2.0.0`",
+        "this host calls airssys:core/component-lifecycle@1.0.0",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
 }

@@ -110,6 +110,7 @@ pub fn defects() -> impl Strategy<Value = Defect> {
         any::<[u64; 2]>().prop_map(|[bytes, limit]| Defect::TooLarge { bytes, limit }),
         TEXT.prop_map(|reason| Defect::Malformed { reason }),
         vec(TEXT, 1..4).prop_map(|missing| Defect::IncompleteLifecycle { missing }),
+        TEXT.prop_map(|exported| Defect::OtherLifecycle { exported }),
         [TEXT; 2].prop_map(|[export, reason]| Defect::WrongExportType { export, reason }),
         (select(&["memories", "tables"][..]), any::<[u64; 2]>())
             .prop_map(|(what, [found, limit])| Defect::TooComplex { what, found, limit }),

@@ -1,0 +1,43 @@
+//! Which versions of packages the engine provides, so that a component that was built for
+//! another is told.
+
+use wasm_core::{LIFECYCLE_INTERFACE, Unmet, UnmetImport};
+
+/// The release of WASI that is linked.
+const WASI_VERSION: &str = "0.2.12";
+
+/// Tells of what is missing which version the host has, if that is another. `interfaces` are
+/// the embedder's.
+pub(crate) fn name_version(unmet: &mut UnmetImport, interfaces: &[&'static str]) {
+    if unmet.reason != Unmet::Missing {
+        return;
+    }
+    let interface = unmet.name.split('#').next().unwrap_or_default();
+    let Some((path, wanted)) = interface.split_once('@') else {
+        return;
+    };
+    let provided = provided(path, interfaces);
+    if let Some(provided) = provided.filter(|provided| *provided != wanted) {
+        unmet.reason = Unmet::OtherVersion {
+            provided: provided.to_owned(),
+        };
+    }
+}
+
+/// The version of a package that the engine provides, or of an interface of the embedder.
+fn provided<'a>(path: &str, interfaces: &[&'a str]) -> Option<&'a str> {
+    let package = path.split('/').next()?;
+    let contract = LIFECYCLE_INTERFACE.split_once('@');
+    let contract = contract.filter(|(path, _)| path.split('/').next() == Some(package));
+    if let Some((_, version)) = contract {
+        return Some(version);
+    }
+    if let Some("cli" | "clocks" | "filesystem" | "http" | "io" | "random" | "sockets") =
+        package.strip_prefix("wasi:")
+    {
+        return Some(WASI_VERSION);
+    }
+    let mut interfaces = interfaces.iter().filter_map(|name| name.split_once('@'));
+    let own = interfaces.find(|(own, _)| *own == path);
+    own.map(|(_, version)| version)
+}
