@@ -57,9 +57,10 @@ its turn among the messages of a component, of whatever world, and is written as
 for the command `call`; a resource that it keeps is there until the component is
 restarted or replaced. The next line is read once the reply is there and what
 the message set going has come to rest, for which it waits up to a second; at a
-terminal, up to a second for the reply too. What happens besides, and what components log, goes to standard
-error; while nobody reads that, up to 1 MiB of it is kept, and what is more is
-dropped and counted. Components go on whoever reads what they say.
+terminal, up to a second for the reply too. What happens besides, and what
+components log, goes to standard error; while nobody reads that, up to 1 MiB of
+it is kept, and what is more is dropped and counted. Components go on whoever
+reads what they say.
 
 Components may send to each other what [permissions] grants them, and are
 restarted as [supervision] says. What they store is lost at the end, or kept

@@ -16,6 +16,11 @@ use wasm_runtime::{
     View, WasmtimeEngine,
 };
 
+/// The program of the repository's first page is compiled here, outside of its workspace.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod world {
     wasm_runtime::wasmtime::component::bindgen!({
         path: "wit",
