@@ -1,95 +1,20 @@
 //! The bounds of what a component can make a host do or hold: a table of them in
 //! `SECURITY.md`, made from `xtask/bounds.txt` and the source.
 
+mod list;
 mod raise;
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-const LIST: &str = "xtask/bounds.txt";
+use list::{LIST, bounds, code, joined, read, sources};
+
 const DOCUMENT: &str = "SECURITY.md";
 const BEGIN: &str = "<!-- Made by `cargo xtask bounds`. -->\n";
 const END: &str = "<!-- End of what was made. -->\n";
-
-/// A line of the list.
-struct Bound<'a> {
-    file: &'a str,
-    item: &'a str,
-    what: &'a str,
-    setting: &'a str,
-    binary: &'a str,
-    test: &'a str,
-    said: &'a str,
-}
-
-impl<'a> Bound<'a> {
-    fn read(line: &'a str) -> Result<Self> {
-        let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
-        let [file, item, what, setting, binary, test, said] = fields[..] else {
-            bail!("there are seven fields, and this has {}", fields.len());
-        };
-        Ok(Self {
-            file,
-            item,
-            what,
-            setting,
-            binary,
-            test,
-            said,
-        })
-    }
-
-    /// Where in the source the value stands.
-    fn place(&self, source: &str) -> Result<std::ops::Range<usize>> {
-        let missing = || format!("{} has no {}", self.file, self.item);
-        let (start, end) = match self.item.strip_prefix('.') {
-            Some(field) => {
-                let default = source.find("fn default() -> Self").with_context(missing)?;
-                let key = format!(" {field}: ");
-                let start = source[default..].find(&key).with_context(missing)?;
-                (default + start + key.len(), ',')
-            }
-            None => {
-                let key = format!("const {}: ", self.item);
-                let declared = source.find(&key).with_context(missing)?;
-                let equals = source[declared..].find('=').with_context(missing)?;
-                (declared + equals + 1, ';')
-            }
-        };
-        let length = value_length(&source[start..], end).with_context(missing)?;
-        Ok(start..start + length)
-    }
-
-    /// The value as the source says it, on one line; of a `Limit` only the number.
-    fn value(&self, source: &str) -> Result<String> {
-        let value = &source[self.place(source)?];
-        let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
-        let limit = value
-            .strip_prefix("Limit::of(")
-            .and_then(|rest| rest.rsplit_once(", "));
-        Ok(match limit {
-            Some((_, number)) => number.trim_end_matches([')', ',']).to_owned(),
-            None => value,
-        })
-    }
-}
-
-/// Up to a delimiter that is not within brackets of any kind.
-fn value_length(text: &str, end: char) -> Option<usize> {
-    let mut depth = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            _ if c == end && depth == 0 => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
 
 /// Puts the table into `SECURITY.md`.
 pub(crate) fn write(root: &Path) -> Result<String> {
@@ -112,14 +37,6 @@ pub(crate) fn check(root: &Path) -> Result<String> {
 pub(crate) fn raise(root: &Path, tree: &str) -> Result<String> {
     let list = read(root, LIST)?;
     raise::raise(Path::new(tree), &bounds(&list)?)
-}
-
-fn bounds(list: &str) -> Result<Vec<Bound<'_>>> {
-    list.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(at, line)| Bound::read(line).with_context(|| format!("{LIST}:{}", at + 1)))
-        .collect()
 }
 
 fn document(root: &Path) -> Result<(usize, String)> {
@@ -188,40 +105,9 @@ fn document(root: &Path) -> Result<(usize, String)> {
     ))
 }
 
-/// Every source below a folder.
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sources(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// A source without comments and without its tests.
-fn code(source: &str) -> String {
-    let lines = source.lines();
-    let lines = lines.take_while(|line| *line != "mod tests {");
-    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
-    lines.flat_map(|line| [line, "\n"]).collect()
-}
-
-/// A source with the texts on one line that go on at the next.
-fn joined(source: &str) -> String {
-    let mut pieces = source.split("\\\n");
-    let first = pieces.next().unwrap_or_default();
-    pieces.fold(first.to_owned(), |text, piece| text + piece.trim_start())
-}
-
-fn read(root: &Path, file: &str) -> Result<String> {
-    fs::read_to_string(root.join(file)).with_context(|| file.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::list::Bound;
     use super::*;
 
     fn value(item: &str, source: &str) -> Result<String, String> {

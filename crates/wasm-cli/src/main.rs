@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     print_panics();
     let _finish = Finish;
-    signals::listen();
+    signals::listen(output::finish_within);
     guest_log::show_on_stderr();
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),

@@ -10,14 +10,12 @@ use wasm_core::ComponentHandle;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::report::{Problems, Report};
-use crate::signals::Interruption;
+use crate::signals::{INTERRUPTED, Interruption};
 
 /// A message or call did not end well.
 pub(crate) const FAILED: u8 = 1;
 /// What was given cannot be used.
 pub(crate) const BAD_INPUT: u8 = 2;
-// As shells report a program that was ended by SIGINT.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why a command ended before its end.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::outcome::INTERRUPTED;
-use crate::output::finish_within;
+/// As shells report a program that was ended by SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A program that does not notice a signal in this time is busy with something that
 /// cannot be interrupted, such as a folder on a network that is gone.
@@ -38,20 +38,23 @@ fn state() -> &'static watch::Sender<State> {
 /// From now on, the first signal is what an [`Interruption`] waits for, and the second ends
 /// the program; and a file that would be larger than the program may write one, as
 /// `ulimit -f` says, is an error of that write.
-pub(crate) fn listen() {
+///
+/// `finish` is called before the program ends at once, with the time that there is for what
+/// is printed already.
+pub(crate) fn listen(finish: fn(Duration)) {
     let thread = thread::Builder::new().name("signals".to_owned());
     let (ready, is_ready) = mpsc::channel();
     // Without this thread, the system ends the program.
-    let _ = thread.spawn(|| {
+    let _ = thread.spawn(move || {
         if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
-            runtime.block_on(obey(ready));
+            runtime.block_on(obey(ready, finish));
         }
     });
     // Nothing is written before, whatever became of the thread.
     let _ = is_ready.recv();
 }
 
-async fn obey(ready: mpsc::Sender<()>) {
+async fn obey(ready: mpsc::Sender<()>, finish: fn(Duration)) {
     survive_large_files();
     let listener = Listener::new();
     drop(ready);
@@ -70,7 +73,7 @@ async fn obey(ready: mpsc::Sender<()>) {
         () = listener.next() => {}
         () = unnoticed => {}
     }
-    finish_within(AT_ONCE);
+    finish(AT_ONCE);
     process::exit(i32::from(INTERRUPTED));
 }
 

@@ -7,6 +7,7 @@
 
 mod budget;
 mod directory;
+mod guest_log;
 mod log;
 mod messaging;
 mod storage;
@@ -20,7 +21,7 @@ use crate::{
 };
 
 use budget::Budget;
-pub use log::{GuestLog, MAX_LINE_BYTES};
+pub use guest_log::{GuestLog, MAX_LINE_BYTES};
 
 /// A loaded component as its host knows it: the same over all its restarts.
 pub struct Guest {

@@ -53,6 +53,7 @@ mod supervision;
 pub mod text;
 pub mod units;
 mod usage;
+mod wit;
 
 pub use binary::Defect;
 pub use clock::{Clock, SystemClock, Timestamp};
@@ -77,10 +78,4 @@ pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
 pub use supervision::{RestartPolicy, Supervision};
 pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus, KeptMemory};
-
-/// The interfaces between component and host, in the component model's own
-/// language: what a component author generates bindings from.
-pub const WIT: &str = include_str!("../wit/core.wit");
-
-/// The interface that a component exports to receive messages.
-pub const LIFECYCLE_INTERFACE: &str = "airssys:core/component-lifecycle@1.0.0";
+pub use wit::{LIFECYCLE_INTERFACE, WIT};

@@ -9,6 +9,7 @@
 //! works wherever it is put. They may be written with `..`; how far they may lead is
 //! decided by who reads the files, `wasm_host::ApplicationFolder` among them.
 
+mod component;
 mod problem;
 mod read;
 mod reader;
@@ -16,78 +17,13 @@ mod spans;
 mod value;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bytes::Bytes;
-
-use crate::{ComponentConfig, ComponentId, Permissions, ResourceLimits, Supervision};
-
+pub use component::{ComponentManifest, ConfigSource};
 pub use problem::{Found, ManifestErrors, ManifestProblem};
 pub use spans::{ManifestSpans, Place};
 
-/// What a `Component.toml` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ComponentManifest {
-    /// Who the component is.
-    pub id: ComponentId,
-    /// The component's file, relative to the manifest's folder.
-    pub wasm: PathBuf,
-    /// As written; no scheme is imposed.
-    pub version: Option<String>,
-    /// What the component is for.
-    pub description: Option<String>,
-    /// Who made it.
-    pub authors: Vec<String>,
-    /// Under which terms.
-    pub license: Option<String>,
-    /// What it may use.
-    pub limits: ResourceLimits,
-    /// Handed to `initialize`, in the order of the file. Names are not empty and
-    /// have no `=`; neither names nor values have a NUL character.
-    pub env: Vec<(String, String)>,
-    /// Where its configuration data comes from.
-    pub config: ConfigSource,
-    /// What it may do. The host's side of a directory is already joined with the
-    /// manifest's folder.
-    pub permissions: Permissions,
-    /// What its host does when it fails.
-    pub supervision: Supervision,
-}
-
-/// Where the configuration data of a component comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum ConfigSource {
-    /// There is none.
-    #[default]
-    None,
-    /// The content of a file, relative to the manifest's folder.
-    File(PathBuf),
-    /// The text itself.
-    Text(String),
-}
-
 impl ComponentManifest {
-    /// A manifest is written by hand: a file of more bytes is something else.
-    pub const MAX_BYTES: u64 = 1 << 20;
-
-    /// The least that a manifest must say; everything else is absent.
-    pub fn new(id: ComponentId, wasm: impl Into<PathBuf>, limits: ResourceLimits) -> Self {
-        Self {
-            id,
-            wasm: wasm.into(),
-            version: None,
-            description: None,
-            authors: Vec::new(),
-            license: None,
-            limits,
-            env: Vec::new(),
-            config: ConfigSource::None,
-            permissions: Permissions::default(),
-            supervision: Supervision::default(),
-        }
-    }
-
     /// Reads the text of the manifest that lies at `file`.
     ///
     /// `file` stands in errors, and its folder is where granted directories are
@@ -119,30 +55,19 @@ impl ComponentManifest {
     ) -> Result<(Self, ManifestSpans), ManifestErrors> {
         read::manifest(text, file, memory_ceiling_bytes)
     }
-
-    /// What to load the component with.
-    ///
-    /// `file_content` is that of [`ConfigSource::File`], which the caller has read;
-    /// it is ignored for a manifest that names no file.
-    pub fn config(&self, file_content: Option<Bytes>) -> ComponentConfig {
-        let mut config =
-            ComponentConfig::new(self.limits).with_permissions(self.permissions.clone());
-        config.env.clone_from(&self.env);
-        config.config_data = match &self.config {
-            ConfigSource::None => None,
-            ConfigSource::File(_) => file_content.map(Into::into),
-            ConfigSource::Text(text) => Some(text.clone().into()),
-        };
-        config
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
+
     use super::*;
-    use crate::{DirAccess, LogLevel, MessagePayload, RestartPolicy, WasiGrant};
+    use crate::{
+        ComponentConfig, DirAccess, LogLevel, MessagePayload, Permissions, ResourceLimits,
+        RestartPolicy, Supervision, WasiGrant,
+    };
 
     const EXAMPLE: &str = r#"
 [component]

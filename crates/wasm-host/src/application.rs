@@ -1,112 +1,32 @@
 //! From a folder of manifests to components.
 
 mod files;
+mod folder;
 mod path;
 mod problem;
+mod read;
 mod regular;
 mod search;
 mod separation;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
-use wasm_core::manifest::{ComponentManifest, ManifestSpans};
-use wasm_core::{ComponentId, DirAccess, ResourceLimits, WasiGrant};
+use wasm_core::ComponentId;
 
 use crate::component::Component;
 
-use files::{GrantedDir, Named};
-use path::Trace;
+use read::ReadManifest;
 use search::Search;
 
 pub use files::{ComponentFiles, ManifestLine, ManifestText};
-pub use problem::{ApplicationErrors, ApplicationProblem, Overlap};
+pub use folder::ApplicationFolder;
+pub use problem::{ApplicationErrors, ApplicationProblem, GrantedFile, LeftOut, Overlap};
 pub use regular::open_regular_file;
-pub use search::{Found, LeftOut};
-pub use separation::{GrantedFile, Separation, check_own_file, written_through};
-
-/// Of a component and of its configuration. Engines have limits of their own; this
-/// keeps a file that is something else from being read into memory.
-const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// The folder of an application, in which everything lies that it is read from and that
-/// is granted to its components.
-///
-/// Paths are looked at as they turn out: links and `..` are followed first. What lies
-/// elsewhere is refused unless [`allow_outside`](Self::allow_outside) names it.
-#[derive(Debug, Clone)]
-pub struct ApplicationFolder {
-    /// As it was named.
-    folder: PathBuf,
-    /// Without links and `..`.
-    real: PathBuf,
-    /// Where component files may lie, if that is more.
-    real_of_wasm: PathBuf,
-    /// Whether the manifests have to lie in it, too.
-    holds_manifests: bool,
-    outside: Vec<PathBuf>,
-}
+pub use search::Found;
+pub use separation::{Separation, check_own_file, written_through};
 
 impl ApplicationFolder {
-    /// Of an application with any number of manifests, in `folder` or below.
-    ///
-    /// # Errors
-    /// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`].
-    pub fn open(folder: &Path) -> Result<Self, ApplicationProblem> {
-        let metadata = fs::metadata(folder).map_err(|source| unreadable(folder, source))?;
-        if !metadata.is_dir() {
-            let path = folder.to_owned();
-            return Err(ApplicationProblem::NotAFolder { path });
-        }
-        let real = Trace::of(folder).map_err(|source| unreadable(folder, source))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            real_of_wasm: real.path.clone(),
-            real: real.path,
-            holds_manifests: true,
-            outside: Vec::new(),
-        })
-    }
-
-    /// Of a single component, whose manifest was named: the folder of that manifest. The
-    /// component's file may lie in a folder beside that one, as where components of an
-    /// application share one.
-    ///
-    /// # Errors
-    /// [`ApplicationProblem::Unreadable`], [`ApplicationProblem::NotAFolder`].
-    pub fn of_component(manifest: &Path) -> Result<Self, ApplicationProblem> {
-        let folder = match manifest.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let mut opened = Self::open(folder)?;
-        if let Some(beside) = opened.real.parent() {
-            opened.real_of_wasm = beside.to_owned();
-        }
-        opened.holds_manifests = false;
-        Ok(opened)
-    }
-
-    /// Allows what lies at this path, or below it.
-    ///
-    /// # Errors
-    /// [`ApplicationProblem::Unreadable`]: what is allowed must be there.
-    pub fn allow_outside(mut self, path: &Path) -> Result<Self, ApplicationProblem> {
-        let real = path.canonicalize();
-        self.outside
-            .push(real.map_err(|source| unreadable(path, source))?);
-        Ok(self)
-    }
-
-    /// As it was named.
-    pub fn path(&self) -> &Path {
-        &self.folder
-    }
-
     /// Every `Component.toml` in the folder or below. Blocks while it looks.
     ///
     /// Folders that are hidden or called `target` hold what tools keep for themselves and
@@ -143,62 +63,6 @@ impl ApplicationFolder {
             reads_grants: false,
         };
         search.run()
-    }
-
-    /// Finds the files and folders that a manifest names, there or not. Blocks while it
-    /// looks.
-    ///
-    /// # Errors
-    /// [`ApplicationProblem::Outside`] for each that is outside of the application;
-    /// [`ApplicationProblem::Unreadable`].
-    pub fn files_of(&self, read: ManifestText<'_>) -> Result<ComponentFiles, ApplicationErrors> {
-        let files =
-            ComponentFiles::of(read).map_err(|found| unreadable(&found.path, found.error))?;
-        let manifest = self.holds_manifests.then_some(&files.manifest);
-        let inner = manifest.into_iter().chain(&files.config);
-        let inner = inner.chain(files.dirs.iter().map(|dir| &dir.named));
-        let mut problems: Vec<_> = inner
-            .filter(|named| !self.contains(&named.trace))
-            .map(|named| outside(named, &self.folder))
-            .collect();
-        let wasm = &files.wasm;
-        if !wasm.trace.ends_in(&self.real_of_wasm) && !self.contains(&wasm.trace) {
-            problems.push(outside(wasm, &self.folder));
-        }
-        match problems.is_empty() {
-            true => Ok(files),
-            false => Err(ApplicationErrors(problems)),
-        }
-    }
-
-    fn contains(&self, trace: &Trace) -> bool {
-        let mut allowed = self.outside.iter().chain([&self.real]);
-        allowed.any(|folder| trace.ends_in(folder))
-    }
-
-    /// The folders below that of a manifest that it grants for writing.
-    fn data_below(&self, manifest: &Path) -> Vec<GrantedDir> {
-        // What is wrong with it is told when it is read in earnest.
-        let Ok(read) = ReadManifest::read(manifest, ResourceLimits::MAX_MEMORY_BYTES) else {
-            return Vec::new();
-        };
-        let grants = &read.manifest.permissions.wasi;
-        let writes = |grant: &WasiGrant| matches!(grant, WasiGrant::Dir { access, .. } if *access == DirAccess::Write);
-        if !grants.iter().any(writes) {
-            return Vec::new();
-        }
-        let Ok(files) = ComponentFiles::of(read.as_text()) else {
-            return Vec::new();
-        };
-        let folders = &files.manifest.trace.folders;
-        let Some((own, _)) = folders.last() else {
-            return Vec::new();
-        };
-        let below = |dir: &&GrantedDir| {
-            let path = &dir.named.trace.path;
-            path != own && dir.named.trace.ends_in(own)
-        };
-        files.writable().filter(below).cloned().collect()
     }
 
     /// Reads the components of all manifests. Blocks while it reads.
@@ -283,15 +147,6 @@ impl ApplicationFolder {
     }
 }
 
-fn outside(named: &Named, folder: &Path) -> ApplicationProblem {
-    ApplicationProblem::Outside {
-        line: Box::new(named.line.clone()),
-        path: named.path.clone(),
-        leads_to: named.trace.path.clone(),
-        folder: folder.to_owned(),
-    }
-}
-
 /// Reads the components of an application; see [`ApplicationFolder`], which this opens
 /// and reads with nothing allowed outside.
 ///
@@ -304,75 +159,10 @@ pub fn read_application(
     ApplicationFolder::open(folder)?.read(memory_ceiling_bytes)
 }
 
-struct ReadManifest {
-    file: PathBuf,
-    text: String,
-    manifest: ComponentManifest,
-    spans: ManifestSpans,
-}
-
-impl ReadManifest {
-    fn read(file: &Path, memory_ceiling_bytes: u64) -> Result<Self, ApplicationProblem> {
-        let text = read(file, file, ComponentManifest::MAX_BYTES)?;
-        let text = String::from_utf8(text).map_err(|_| ApplicationProblem::NotText {
-            path: file.to_owned(),
-        })?;
-        let (manifest, spans) = ComponentManifest::parse_spanned(&text, file, memory_ceiling_bytes)
-            .map_err(ApplicationProblem::Manifest)?;
-        Ok(Self {
-            file: file.to_owned(),
-            text,
-            manifest,
-            spans,
-        })
-    }
-
-    fn as_text(&self) -> ManifestText<'_> {
-        ManifestText::new(&self.file, &self.text, &self.manifest, &self.spans)
-    }
-
-    fn component(self, files: &ComponentFiles) -> Result<Component, ApplicationProblem> {
-        let content = |named: &Named| {
-            let read = read(&named.trace.path, &named.path, MAX_FILE_BYTES);
-            read.map_err(|problem| ApplicationProblem::Named {
-                line: Box::new(named.line.clone()),
-                problem: Box::new(problem),
-            })
-        };
-        let data = files.config.as_ref().map(content).transpose()?;
-        let mut config = self.manifest.config(data.map(Bytes::from));
-        files.resolve_dirs(&mut config.permissions);
-        let bytes = content(&files.wasm)?;
-        let manifest = self.manifest;
-        let mut component =
-            Component::new(manifest.id, bytes, config).with_supervision(manifest.supervision);
-        component.version = manifest.version;
-        Ok(component)
-    }
-}
-
-/// `named` is how the file is called in errors.
-fn read(path: &Path, named: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
-    let mut bytes = Vec::new();
-    open_regular_file(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|source| unreadable(named, source))?;
-    if bytes.len() as u64 > limit {
-        let path = named.to_owned();
-        return Err(ApplicationProblem::TooLarge { path, limit });
-    }
-    Ok(bytes)
-}
-
-fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
-    ApplicationProblem::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::tempdir;
 
     use super::*;

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use wasm_core::{ComponentHandle, MessagingError, WasmError};
 
+use crate::answer::RequestError;
 use crate::caught::text_of;
 use crate::lock::lock;
-use crate::request::RequestError;
 
 type Begin = Box<dyn FnOnce(ComponentHandle) -> CallFuture + Send>;
 

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
 
+use crate::letter::{LetterKind, message_bytes};
 use crate::lock::lock;
-use crate::mailbox::{ENVELOPE_BYTES, message_bytes};
+use crate::traffic::ENVELOPE_BYTES;
 
 /// A message that was accepted and could not be handled.
 #[derive(Debug, Clone)]
@@ -38,37 +39,6 @@ impl DeadLetter {
             cause,
             timestamp,
         }
-    }
-}
-
-/// What is delivered to a component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LetterKind {
-    /// A message that nobody waits for.
-    Message,
-    /// A message whose sender waits for an answer.
-    Request,
-    /// The answer to a request.
-    Callback,
-    /// A call of exports by the program, see [`Host::call`](crate::Host::call): its message
-    /// has the name of the call as type, and no payload.
-    Call,
-}
-
-impl LetterKind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Request => "request",
-            Self::Callback => "callback",
-            Self::Call => "call",
-        }
-    }
-}
-
-impl Display for LetterKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

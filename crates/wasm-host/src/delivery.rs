@@ -12,14 +12,16 @@ use tracing::Instrument;
 
 use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, WasmError};
 
+use crate::answer::RequestError;
 use crate::component::Component;
-use crate::dead_letter::{DeadLetterCause, LetterKind};
+use crate::dead_letter::DeadLetterCause;
 use crate::error::{HostError, kept};
 use crate::event::{Event, Reply};
+use crate::letter::Letter;
+use crate::letter::LetterKind;
 use crate::limits::Reservation;
-use crate::mailbox::{Closed, Letter};
+use crate::mailbox::Closed;
 use crate::metrics::Handling;
-use crate::request::RequestError;
 use crate::resident::{Command, Leaving, Orders, Record, Resident};
 use crate::status::Phase;
 use crate::supervisor::Restarts;

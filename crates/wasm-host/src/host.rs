@@ -13,14 +13,16 @@ use wasm_core::{
     WasmError,
 };
 
+use crate::answer::RequestError;
 use crate::call::Call;
 use crate::component::Component;
 use crate::dead_letter::DeadLetter;
 use crate::delivery::Delivery;
 use crate::error::HostError;
-use crate::event::{Event, Events};
+use crate::event::Event;
+use crate::events::Events;
 use crate::limits::Budget;
-use crate::request::{RequestError, Requester};
+use crate::request::Requester;
 use crate::resident::{Command, Leaving, Resident};
 use crate::status::ComponentStatus;
 use crate::switchboard::Switchboard;

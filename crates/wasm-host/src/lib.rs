@@ -50,6 +50,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod answer;
 mod application;
 mod builder;
 mod call;
@@ -60,7 +61,9 @@ mod delivery;
 mod error;
 mod event;
 mod event_log;
+mod events;
 mod host;
+mod letter;
 mod limits;
 mod lock;
 mod mailbox;
@@ -72,7 +75,9 @@ mod storage;
 mod supervisor;
 mod swap;
 mod switchboard;
+mod traffic;
 
+pub use answer::{ERROR_TYPE, RequestError};
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
@@ -81,11 +86,12 @@ pub use application::{
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;
 pub use component::Component;
-pub use dead_letter::{DeadLetter, DeadLetterCause, LetterKind};
+pub use dead_letter::{DeadLetter, DeadLetterCause};
 pub use error::HostError;
-pub use event::{Event, Events, Reply};
+pub use event::{Event, Reply};
+pub use events::Events;
 pub use host::Host;
+pub use letter::LetterKind;
 pub use limits::{BudgetExceeded, HostLimits};
-pub use request::{ERROR_TYPE, RequestError};
 pub use status::{ComponentStatus, Phase};
 pub use storage::{RedbStorage, StorageOpenError};

@@ -7,7 +7,8 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use wasm_core::ComponentId;
 
-use crate::dead_letter::{DeadLetterCause, LetterKind};
+use crate::dead_letter::DeadLetterCause;
+use crate::letter::LetterKind;
 
 /// Those of one component. What happens for each message is looked up once.
 #[derive(Debug)]

@@ -4,74 +4,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::Span;
 
-use wasm_core::text::Escaped;
-use wasm_core::{
-    ComponentId, ComponentMessage, CorrelationId, MessagePayload, MessagingError, WasmError,
-};
+use wasm_core::{ComponentId, CorrelationId, MessagingError};
 
+use crate::answer::Outcome;
 use crate::lock::lock;
 use crate::resident::Resident;
 
 /// Nobody waits longer for an answer; more would only keep a place occupied.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The content type of a callback that tells of an error.
-pub const ERROR_TYPE: &str = "application/vnd.airssys.messaging-error";
-
-/// The longest text of an error that a callback carries, in characters: it may quote
-/// the component that failed.
-const REASON_CHARS: usize = 1000;
-
-/// Why a request has no answer.
-#[derive(Debug, Clone, Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// It was not accepted, got lost or was not answered in time.
-    #[error(transparent)]
-    Messaging(#[from] MessagingError),
-    /// The component answered with an error, or failed over it.
-    #[error(transparent)]
-    Component(Arc<WasmError>),
-}
-
-impl RequestError {
-    /// The error case of the contract and its text.
-    fn as_payload(&self) -> MessagePayload {
-        match self {
-            Self::Messaging(MessagingError::CorrelationTimeout(_)) => "correlation-timeout".into(),
-            Self::Messaging(MessagingError::DeliveryFailed(reason)) => {
-                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, reason)).into()
-            }
-            other => {
-                let reason = other.to_string();
-                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, &reason)).into()
-            }
-        }
-    }
-}
-
-/// The callback with this outcome, in the envelope of `callback`.
-pub(crate) fn as_callback(
-    mut callback: ComponentMessage,
-    outcome: Result<Option<MessagePayload>, &RequestError>,
-) -> ComponentMessage {
-    match outcome {
-        Ok(reply) => callback.payload = reply.unwrap_or_default(),
-        Err(error) => {
-            callback.payload = error.as_payload();
-            callback.message_type = Some(ERROR_TYPE.into());
-        }
-    }
-    callback
-}
-
-/// What became of a request.
-pub(crate) type Outcome = Result<Option<MessagePayload>, RequestError>;
 
 /// Who waits for the answer.
 #[derive(Debug)]
@@ -265,14 +209,5 @@ mod tests {
         requests.overdue().await;
         let day = Duration::from_secs(86_400);
         assert!((day..2 * day).contains(&began.elapsed()));
-    }
-
-    #[test]
-    fn what_a_callback_says_of_an_error_is_short() {
-        let long = "x".repeat(10_000);
-        let error = RequestError::Messaging(MessagingError::DeliveryFailed(long));
-        let payload = error.as_payload();
-        let letters = payload.as_bytes().iter().filter(|byte| **byte == b'x');
-        assert_eq!(letters.count(), 1000);
     }
 }

@@ -18,16 +18,20 @@ use wasm_core::{
     MessagingError, Permissions, SecurityValidator, Timestamp, WasmError,
 };
 
+use crate::answer::{Outcome, RequestError, as_callback};
 use crate::call::Call;
-use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters, LetterKind};
+use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
 use crate::error::{HostError, kept};
-use crate::event::{Event, Events, KEPT_EVENTS};
+use crate::event::Event;
 use crate::event_log::EventLog;
+use crate::events::{Events, KEPT_EVENTS};
+use crate::letter::{Letter, LetterKind, message_bytes};
 use crate::limits::HostLimits;
 use crate::lock::{read, write};
-use crate::mailbox::{Closed, InFlight, Letter, Refusal, Traffic, message_bytes};
-use crate::request::{Open, Outcome, RequestError, Requester, Requests, as_callback};
+use crate::mailbox::{Closed, Refusal};
+use crate::request::{Open, Requester, Requests};
 use crate::resident::{Origin, Resident};
+use crate::traffic::{InFlight, Traffic};
 
 /// An answer is delivered however much waits elsewhere if it is no larger than an error
 /// may be, which would take its place.

@@ -6,6 +6,7 @@ pub(crate) mod child;
 mod process;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod settings;
 
 use std::ffi::OsString;
 use std::io;

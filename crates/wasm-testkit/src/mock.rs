@@ -67,8 +67,10 @@
 
 #[expect(unused_parens, reason = "where a macro writes a tuple of one")]
 mod call;
+#[expect(unused_parens, reason = "where a macro writes a tuple of one")]
 mod expectation;
 mod handle;
+mod methods;
 mod script;
 
 use std::fmt::{self, Debug};

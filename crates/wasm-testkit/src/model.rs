@@ -2,6 +2,7 @@
 //! their table says.
 
 mod call;
+mod exports;
 mod host;
 mod instance;
 mod memory;

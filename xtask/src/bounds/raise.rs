@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Bound, read, sources};
+use super::list::{Bound, read, sources, value_length};
 
 /// Names the bound to raise, as `FILE ITEM`.
 const VARIABLE: &str = "AIRSSYS_WASM_RAISED_BOUND";
@@ -235,7 +235,7 @@ fn uses(text: &str, name: &str) -> Vec<Range<usize>> {
         };
         if is_item && word.start >= constant {
             let item = &text[word.start..];
-            let end = super::value_length(item, ';').unwrap_or(item.len());
+            let end = value_length(item, ';').unwrap_or(item.len());
             // A closure is run later.
             constant = word.start + item[..end].find("||").unwrap_or(end);
         }

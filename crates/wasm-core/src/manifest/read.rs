@@ -4,11 +4,11 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::component::{ComponentManifest, ConfigSource};
 use super::problem::{Found, ManifestErrors};
 use super::reader::{Reader, Section};
 use super::spans::ManifestSpans;
 use super::value::{choice, duration, one_of, relative_path, size, string, whole_number};
-use super::{ComponentManifest, ConfigSource};
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{

@@ -1,7 +1,7 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-use super::{ComponentManifest, ConfigSource};
+use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{ComponentPattern, DirAccess, ImportPattern, Permissions, Supervision, WasiGrant};
 

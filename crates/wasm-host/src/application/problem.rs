@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -11,8 +11,15 @@ use wasm_core::text::PathText as _;
 use wasm_core::units::format_bytes;
 
 use super::files::ManifestLine;
-use super::search::{LeftOut, MANIFEST_NAME, MAX_FOLDERS};
-use super::separation::GrantedFile;
+
+pub(super) const MANIFEST_NAME: &str = "Component.toml";
+
+/// Deeper than any application is laid out.
+pub(super) const MAX_DEPTH: usize = 16;
+
+/// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
+/// components in a folder each are an application.
+pub(super) const MAX_FOLDERS: usize = 50_000;
 
 /// Everything that keeps an application from being read; never nothing. Prints one
 /// problem per line.
@@ -224,5 +231,117 @@ impl Display for Overlap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (grant, line) = (&self.grant, &self.line);
         write!(f, "{grant}: {}, {line}: {}", self.message(), self.way())
+    }
+}
+
+/// Something in the folder of an application that was left out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// A link to a folder outside of the application.
+    LinkOutside {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        leads_to: PathBuf,
+    },
+    /// A link that leads nowhere or in a circle.
+    BrokenLink {
+        /// The link.
+        link: PathBuf,
+        /// As the operating system said it.
+        source: io::Error,
+    },
+    /// A folder below that of the application.
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// As the operating system said it.
+        source: io::Error,
+    },
+    /// A manifest, or a link to a folder, that lies in a folder that a component may write.
+    InData {
+        /// The manifest or link.
+        path: PathBuf,
+        /// The line that grants the folder.
+        grant: Box<ManifestLine>,
+    },
+    /// A manifest, or a folder that was not looked through for one, that is more than 16
+    /// folders down.
+    TooDeep {
+        /// The manifest or folder.
+        path: PathBuf,
+    },
+}
+
+impl LeftOut {
+    /// What was left out.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::LinkOutside { link, .. } | Self::BrokenLink { link, .. } => link,
+            Self::Unreadable { folder, .. } => folder,
+            Self::InData { path, .. } | Self::TooDeep { path } => path,
+        }
+    }
+}
+
+impl Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path().escaped();
+        match self {
+            Self::LinkOutside { leads_to, .. } => write!(
+                f,
+                "{path} is a link to {}, outside of the application, and is not followed",
+                leads_to.escaped()
+            ),
+            Self::BrokenLink { source, .. } => {
+                write!(f, "{path} is a link that cannot be followed: {source}")
+            }
+            Self::Unreadable { source, .. } => write!(f, "{path} cannot be read: {source}"),
+            Self::InData { grant, .. } => write!(
+                f,
+                "{path} is not loaded: a component may write it, as {grant} grants"
+            ),
+            Self::TooDeep { .. } => write!(
+                f,
+                "{path} is left out: it is more than {MAX_DEPTH} folders down"
+            ),
+        }
+    }
+}
+
+/// A component is granted a folder in which the host keeps a file of its own.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct GrantedFile {
+    /// To whom the folder is granted.
+    pub component: ComponentId,
+    /// The line that grants it.
+    pub grant: ManifestLine,
+    /// The folder, without links and `..`.
+    pub folder: PathBuf,
+    /// The host's file.
+    pub file: PathBuf,
+}
+
+impl Display for GrantedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} lies in {}, which is granted to {}",
+            self.grant,
+            self.file.escaped(),
+            self.folder.escaped(),
+            self.component
+        )
+    }
+}
+
+impl Error for GrantedFile {}
+
+pub(super) fn unreadable(path: &Path, source: io::Error) -> ApplicationProblem {
+    ApplicationProblem::Unreadable {
+        path: path.to_owned(),
+        source,
     }
 }

@@ -1,31 +1,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use wasm_core::text::PathText as _;
-
-use super::ApplicationFolder;
 use super::files::{GrantedDir, ManifestLine};
+use super::folder::ApplicationFolder;
 use super::path::{FileId, Trace};
-use super::problem::ApplicationProblem;
-use super::separation::Separation;
-
-pub(super) const MANIFEST_NAME: &str = "Component.toml";
-
-/// Deeper than any application is laid out.
-const MAX_DEPTH: usize = 16;
-
-/// Someone who names `/` has made a mistake, and hears of it within seconds. Ten thousand
-/// components in a folder each are an application.
-pub(super) const MAX_FOLDERS: usize = 50_000;
-
-/// In folders that components may write nothing is loaded from, so they are looked
-/// through only to tell of manifests that an operator may have put there by mistake. Who
-/// fills them is a component, and this many entries take milliseconds.
-pub(super) const MAX_DATA_ENTRIES: usize = 4096;
+use super::problem::{ApplicationProblem, LeftOut, MANIFEST_NAME, MAX_DEPTH, MAX_FOLDERS};
+use super::separation::{MAX_DATA_ENTRIES, Separation};
 
 /// What is too deep is looked through for the same reason, in all as far.
 const MAX_DEEP_ENTRIES: usize = 4096;
@@ -39,82 +22,6 @@ pub struct Found {
     pub manifests: Vec<PathBuf>,
     /// What was not looked into, or is not loaded, in the order of their paths.
     pub left_out: Vec<LeftOut>,
-}
-
-/// Something in the folder of an application that was left out.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum LeftOut {
-    /// A link to a folder outside of the application.
-    LinkOutside {
-        /// The link.
-        link: PathBuf,
-        /// Where it leads.
-        leads_to: PathBuf,
-    },
-    /// A link that leads nowhere or in a circle.
-    BrokenLink {
-        /// The link.
-        link: PathBuf,
-        /// As the operating system said it.
-        source: io::Error,
-    },
-    /// A folder below that of the application.
-    Unreadable {
-        /// The folder.
-        folder: PathBuf,
-        /// As the operating system said it.
-        source: io::Error,
-    },
-    /// A manifest, or a link to a folder, that lies in a folder that a component may write.
-    InData {
-        /// The manifest or link.
-        path: PathBuf,
-        /// The line that grants the folder.
-        grant: Box<ManifestLine>,
-    },
-    /// A manifest, or a folder that was not looked through for one, that is more than 16
-    /// folders down.
-    TooDeep {
-        /// The manifest or folder.
-        path: PathBuf,
-    },
-}
-
-impl LeftOut {
-    /// What was left out.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::LinkOutside { link, .. } | Self::BrokenLink { link, .. } => link,
-            Self::Unreadable { folder, .. } => folder,
-            Self::InData { path, .. } | Self::TooDeep { path } => path,
-        }
-    }
-}
-
-impl Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path().escaped();
-        match self {
-            Self::LinkOutside { leads_to, .. } => write!(
-                f,
-                "{path} is a link to {}, outside of the application, and is not followed",
-                leads_to.escaped()
-            ),
-            Self::BrokenLink { source, .. } => {
-                write!(f, "{path} is a link that cannot be followed: {source}")
-            }
-            Self::Unreadable { source, .. } => write!(f, "{path} cannot be read: {source}"),
-            Self::InData { grant, .. } => write!(
-                f,
-                "{path} is not loaded: a component may write it, as {grant} grants"
-            ),
-            Self::TooDeep { .. } => write!(
-                f,
-                "{path} is left out: it is more than {MAX_DEPTH} folders down"
-            ),
-        }
-    }
 }
 
 /// A folder to be looked through.

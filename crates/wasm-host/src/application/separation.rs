@@ -1,20 +1,19 @@
 use std::collections::{HashMap, VecDeque};
-use std::error::Error;
 use std::ffi::OsString;
-use std::fmt::{self, Display};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use wasm_core::ComponentId;
-use wasm_core::text::PathText as _;
-
-use super::files::{ComponentFiles, GrantedDir, ManifestLine, Named};
+use super::files::{ComponentFiles, GrantedDir, Named};
 use super::path::{FileId, Trace, links};
-use super::problem::{ApplicationProblem, Overlap};
-use super::search::{LeftOut, MAX_DATA_ENTRIES};
+use super::problem::{ApplicationProblem, GrantedFile, LeftOut, Overlap};
+
+/// In folders that components may write nothing is loaded from, so they are looked
+/// through only to tell of manifests that an operator may have put there by mistake. Who
+/// fills them is a component, and this many entries take milliseconds.
+pub(super) const MAX_DATA_ENTRIES: usize = 4096;
 
 /// A folder with more files is not looked through for hard links: that would take
 /// seconds, and who fills it is a component.
@@ -294,35 +293,6 @@ pub fn written_through(folder: &Path, path: &Path) -> io::Result<Option<PathBuf>
     Ok(other_name(&folder.path, &file))
 }
 
-/// A component is granted a folder in which the host keeps a file of its own.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct GrantedFile {
-    /// To whom the folder is granted.
-    pub component: ComponentId,
-    /// The line that grants it.
-    pub grant: ManifestLine,
-    /// The folder, without links and `..`.
-    pub folder: PathBuf,
-    /// The host's file.
-    pub file: PathBuf,
-}
-
-impl Display for GrantedFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} lies in {}, which is granted to {}",
-            self.grant,
-            self.file.escaped(),
-            self.folder.escaped(),
-            self.component
-        )
-    }
-}
-
-impl Error for GrantedFile {}
-
 /// Whether a file of the host, such as that of a store, lies where a component may read or
 /// write it. It need not be there yet. Blocks while it looks.
 ///
@@ -369,7 +339,7 @@ mod tests {
 
     use tempfile::tempdir;
 
-    use super::super::ReadManifest;
+    use super::super::read::ReadManifest;
     use super::*;
 
     fn files_of(folder: &Path, name: &str, dir: &str) -> ComponentFiles {

@@ -13,7 +13,8 @@ use wasm_core::text::Escaped;
 use wasm_core::units::{format_bytes, format_duration};
 
 use crate::compiler::artifact::Artifact;
-use crate::compiler::child::{Report, Settings};
+use crate::compiler::child::Report;
+use crate::compiler::settings::Settings;
 use crate::compiler::{Compilation, CompilerProcess, Failure};
 
 /// What is read of what a compiler says: its report is one line, a panic some more.

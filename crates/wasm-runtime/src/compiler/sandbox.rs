@@ -19,7 +19,7 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::compiler::child::Settings;
+use crate::compiler::settings::Settings;
 
 /// Files that a compiler has open: three, and some that its runtime tries to look at.
 const MAX_OPEN_FILES: u64 = 16;

@@ -2,6 +2,7 @@
 //! operation runs on threads that nobody else needs, opens nothing that could wait for
 //! ever, lists folders a page at a time, and keeps to the quota of its grant.
 
+mod kind;
 pub(super) mod listing;
 mod node;
 mod streams;
@@ -11,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cap_primitives::fs::{FileType, FileTypeExt, Metadata, MetadataExt};
+use cap_primitives::fs::{Metadata, MetadataExt};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -22,15 +23,15 @@ use wasmtime_wasi::p2::{
 
 use wasm_core::{ComponentId, DirAccess};
 
-use self::node::{Grant, Node, OpenDir, Opening, Times};
-use self::streams::{FileInput, FileOutput, Position};
+use self::kind::descriptor_type;
+use self::listing::Listing;
+use self::node::{Grant, Node, OpenDir, Opening, Position, Times};
+use self::streams::{FileInput, FileOutput};
 use super::account::{HostAccount, STREAM_BYTES};
 use super::descriptors::{DescriptorPlace, Descriptors, PlacedDir};
 use super::operations::Operations;
 use super::quota::Quota;
 use types::{DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags};
-
-use self::listing::Listing;
 
 /// The longest path that Linux takes.
 const MAX_PATH_BYTES: usize = 4096;
@@ -178,26 +179,6 @@ fn times(accessed: types::NewTimestamp, modified: types::NewTimestamp) -> FsResu
         accessed: time(accessed)?,
         modified: time(modified)?,
     })
-}
-
-fn descriptor_type(file_type: FileType) -> DescriptorType {
-    if file_type.is_dir() {
-        DescriptorType::Directory
-    } else if file_type.is_symlink() {
-        DescriptorType::SymbolicLink
-    } else if file_type.is_file() {
-        DescriptorType::RegularFile
-    } else if file_type.is_block_device() {
-        DescriptorType::BlockDevice
-    } else if file_type.is_char_device() {
-        DescriptorType::CharacterDevice
-    } else if file_type.is_fifo() {
-        DescriptorType::Fifo
-    } else if file_type.is_socket() {
-        DescriptorType::Socket
-    } else {
-        DescriptorType::Unknown
-    }
 }
 
 /// Times before 1970 are left out.

@@ -10,7 +10,7 @@ use wasm_core::{
     ComponentUsage, HealthStatus, MessagePayload, Preparation, WasmError,
 };
 
-use super::expectation::{Expect, Expectation};
+use super::methods::each_method;
 use crate::Method;
 
 /// Where the answer to a call goes. Dropped without one, it ends the call in
@@ -107,7 +107,7 @@ impl Arguments for (ComponentId, Bytes, ComponentConfig) {
     }
 }
 
-/// Defines [`Call`] and what expects one: a line for each method of an engine.
+/// Defines [`Call`]: a line for each method of an engine.
 macro_rules! calls {
     ($($method:ident, $name:literal: $variant:ident, $expected:ident, $expect:ident, ($($field:ident: $type:ty),+) -> $answer:ty;)+) => {
         /// One call of a [`MockEngine`](super::MockEngine): what it was given, and where
@@ -164,49 +164,10 @@ macro_rules! calls {
                 }
             )+
         }
-
-        impl Expectation {
-            $(
-                #[doc = concat!("A call of `", $name, "`.")]
-                #[track_caller]
-                pub fn $expected() -> Expect<($($type),+), $answer> {
-                    Expect::new(
-                        Method::$method,
-                        |call| match call {
-                            Call::$variant(arguments, _) => Some(arguments),
-                            _ => None,
-                        },
-                        |call| match call {
-                            Call::$variant(arguments, answer) => Some((arguments, answer)),
-                            _ => None,
-                        },
-                    )
-                }
-            )+
-        }
     };
 }
 
-calls! {
-    PrepareComponent, "prepare_component": Prepare, prepare, expect_prepare,
-        (id: ComponentId, bytes: Bytes, config: ComponentConfig) -> Preparation;
-    LoadComponent, "load_component": Load, load, expect_load,
-        (id: ComponentId, bytes: Bytes, config: ComponentConfig) -> ComponentHandle;
-    UnloadComponent, "unload_component": Unload, unload, expect_unload,
-        (handle: ComponentHandle) -> ();
-    CallHandleMessage, "call_handle_message": Message, message, expect_message,
-        (handle: ComponentHandle, message: ComponentMessage) -> Option<MessagePayload>;
-    CallHandleCallback, "call_handle_callback": Callback, callback, expect_callback,
-        (handle: ComponentHandle, message: ComponentMessage) -> ();
-    RestartComponent, "restart_component": Restart, restart, expect_restart,
-        (handle: ComponentHandle) -> ();
-    Health, "health": Health, health, expect_health,
-        (handle: ComponentHandle) -> HealthStatus;
-    Metadata, "metadata": Metadata, metadata, expect_metadata,
-        (handle: ComponentHandle) -> ComponentMetadata;
-    Usage, "usage": Usage, usage, expect_usage,
-        (handle: ComponentHandle) -> ComponentUsage;
-}
+each_method!(calls);
 
 impl Call {
     /// Whom it is about.

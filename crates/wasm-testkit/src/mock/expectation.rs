@@ -9,13 +9,15 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, MessagePayload, WasmError,
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
+    ComponentUsage, HealthStatus, MessagePayload, Preparation, WasmError,
 };
 
 use super::call::{
     Call, Responder, of_component, of_instance, with_bytes, with_config, with_correlation_id,
     with_message_type, with_payload, with_reply_to, with_sender,
 };
+use super::methods::each_method;
 use crate::Method;
 use crate::lock::lock;
 
@@ -142,6 +144,33 @@ impl Behaviour {
         }
     }
 }
+
+/// Defines what expects a call: a line for each method of an engine.
+macro_rules! expectations {
+    ($($method:ident, $name:literal: $variant:ident, $expected:ident, $expect:ident, ($($field:ident: $type:ty),+) -> $answer:ty;)+) => {
+        impl Expectation {
+            $(
+                #[doc = concat!("A call of `", $name, "`.")]
+                #[track_caller]
+                pub fn $expected() -> Expect<($($type),+), $answer> {
+                    Expect::new(
+                        Method::$method,
+                        |call| match call {
+                            Call::$variant(arguments, _) => Some(arguments),
+                            _ => None,
+                        },
+                        |call| match call {
+                            Call::$variant(arguments, answer) => Some((arguments, answer)),
+                            _ => None,
+                        },
+                    )
+                }
+            )+
+        }
+    };
+}
+
+each_method!(expectations);
 
 impl<A: 'static, T: Send + 'static> Expect<A, T> {
     #[track_caller]

@@ -14,7 +14,10 @@ use wasm_core::{
 };
 
 use super::call::{Run, Stop};
-use super::instance::{Case, HOST_CALL_FUEL, Instance, bad_utf8};
+use super::instance::{Instance, bad_utf8};
+
+/// Fuel of a call of a host function.
+pub(super) const HOST_CALL_FUEL: u64 = 20;
 
 /// What a component may wait for an answer, as [`OnMessage::Request`] says.
 ///
@@ -308,6 +311,11 @@ impl Instance {
         }
         Ok(outcome)
     }
+}
+
+/// An error of a host function, by the name of its case in the contract.
+pub(super) trait Case {
+    fn name(&self) -> &'static str;
 }
 
 impl Case for MessagingError {

@@ -20,8 +20,8 @@ use wasm_core::{
 };
 use wasm_fixtures::Behaviour;
 
+use super::sequence::{Call, Operation, SLOTS, Sequence};
 use super::services::Services;
-use super::{Call, Operation, SLOTS, Sequence};
 use crate::conformance::{Harness, Settings};
 use crate::{ManualClock, ModelEngine, RouterCall, Time};
 
@@ -62,13 +62,37 @@ impl Display for Difference {
     }
 }
 
-pub(super) fn compare<H: Harness>(
-    sequence: &Sequence,
-    harness: &H,
-    time: Time,
-) -> Result<(), Difference> {
+impl Sequence {
+    /// Runs it on a fresh engine of `harness` and on a model.
+    ///
+    /// # Errors
+    /// The first operation of which they do not make the same.
+    pub fn compare<H: Harness>(&self, harness: &H) -> Result<(), Difference> {
+        self.compare_in(Time::Real, harness)
+    }
+
+    /// [`compare`](Self::compare), with the engine on this clock.
+    ///
+    /// # Errors
+    /// The first operation of which they do not make the same.
+    pub fn compare_in<H: Harness>(&self, time: Time, harness: &H) -> Result<(), Difference> {
+        compare(self, harness, time)
+    }
+
+    /// [`compare`](Self::compare) for a test.
+    ///
+    /// # Panics
+    /// With the difference, if there is one.
+    pub fn check<H: Harness>(&self, harness: &H) {
+        if let Err(difference) = self.compare(harness) {
+            panic!("the engine is not like the model: {difference}");
+        }
+    }
+}
+
+fn compare<H: Harness>(sequence: &Sequence, harness: &H, time: Time) -> Result<(), Difference> {
     let usages: Vec<Operation> = (0..SLOTS).map(Operation::Usage).collect();
-    let operations: Vec<&Operation> = sequence.operations.iter().chain(&usages).collect();
+    let operations: Vec<&Operation> = sequence.operations().iter().chain(&usages).collect();
     // Nobody needs to wait for what hangs in the model.
     let (expected, standstills) = runtime(Time::Paused).block_on(async {
         let mut model = Subject::new(|services| Arc::new(ModelEngine::new(services)));

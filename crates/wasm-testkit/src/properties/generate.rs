@@ -16,8 +16,10 @@ use wasm_fixtures::{
     Otherwise,
 };
 
+use super::sequence::{
+    Call, Load, Operation, SLOTS, Sequence, Trouble, config, config_within, everything,
+};
 use super::strategies::{component_ids, messages_with, timestamps};
-use super::{Call, Load, Operation, SLOTS, Sequence, Trouble, config, config_within, everything};
 use crate::Time;
 use crate::conformance::Feature;
 

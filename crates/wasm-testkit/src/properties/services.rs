@@ -18,7 +18,7 @@ use wasm_core::{
     MessageRouter, MessagingError, SecurityValidator, StorageError, StorageUsage,
 };
 
-use super::Trouble;
+use super::sequence::Trouble;
 use crate::lock::lock;
 use crate::{ManualClock, MemoryDirectory, RecordingRouter};
 

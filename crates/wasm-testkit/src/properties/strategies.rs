@@ -3,9 +3,10 @@
 //! All that the contract allows can come up; what is found shrinks towards the
 //! plainest value.
 
-mod errors;
+mod ids;
+mod permissions;
+mod text;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -16,51 +17,19 @@ use proptest::strategy::{Just, Strategy};
 use proptest::{prop_compose, prop_oneof};
 
 use wasm_core::{
-    Capability, ComponentConfig, ComponentHandle, ComponentId, ComponentInfo, ComponentMessage,
-    ComponentMetadata, ComponentPattern, ComponentState, ComponentUsage, CorrelationId, DirAccess,
-    HealthStatus, LogLevel, MessagePayload, Permissions, ResourceLimits, RestartPolicy,
-    StorageUsage, Supervision, Timestamp, WasiGrant,
+    ComponentConfig, ComponentInfo, ComponentMessage, ComponentMetadata, ComponentState,
+    ComponentUsage, HealthStatus, MessagePayload, ResourceLimits, RestartPolicy, StorageUsage,
+    Supervision, Timestamp,
 };
+
+use self::text::TEXT;
 
 pub use self::errors::{
     capabilities_denied, defects, guest_errors, lifecycle_errors, limits_errors, messaging_errors,
     storage_errors, traps, wasm_errors, wasm_frames,
 };
-
-/// A segment of an id; one that begins otherwise may be `.` or `..`, which none is.
-const SEGMENT: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";
-
-/// A segment of a pattern.
-const GLOB: &str = r"\*|[A-Za-z0-9*._-]{1,64}";
-
-/// Text of which nothing is required.
-const TEXT: &str = r"\PC{0,24}|(?s:.{0,24})";
-
-/// Ids of short and of long segments, now and then one that comes up often.
-pub fn component_ids() -> impl Strategy<Value = ComponentId> {
-    let usual = select(&["demo/a/main", "demo/b/main"][..]);
-    prop_oneof![
-        usual.prop_map(str::to_owned),
-        [SEGMENT; 3].prop_map(|segments| segments.join("/")),
-    ]
-    .prop_map(|text| text.parse().expect("the segments are those of an id"))
-}
-
-prop_compose! {
-    /// Handles that no engine has given out, most likely.
-    pub fn component_handles()(id in component_ids(), number in any::<u64>()) -> ComponentHandle {
-        ComponentHandle::new(id, number)
-    }
-}
-
-/// Patterns, with and without `*`.
-pub fn component_patterns() -> impl Strategy<Value = ComponentPattern> {
-    let patterns = prop_oneof![
-        Just("*/*/*".to_owned()),
-        [GLOB; 3].prop_map(|globs| globs.join("/")),
-    ];
-    patterns.prop_map(|text| text.parse().expect("the segments are globs"))
-}
+pub use self::ids::{component_handles, component_ids, component_patterns, correlation_ids};
+pub use self::permissions::{capabilities, log_levels, permissions, wasi_grants};
 
 /// Bytes, texts and, at times, as many bytes as strain the memory of a component.
 pub fn payloads() -> impl Strategy<Value = MessagePayload> {
@@ -69,11 +38,6 @@ pub fn payloads() -> impl Strategy<Value = MessagePayload> {
         4 => vec(any::<u8>(), 0..64).prop_map(MessagePayload::from),
         1 => (0_usize..1 << 20).prop_map(|length| vec![b'x'; length].into()),
     ]
-}
-
-/// Correlation ids, which are any text.
-pub fn correlation_ids() -> impl Strategy<Value = CorrelationId> {
-    TEXT.prop_map(CorrelationId::from)
 }
 
 prop_compose! {
@@ -126,61 +90,6 @@ prop_compose! {
         fuel in option::of(1..=u64::MAX),
     ) -> ResourceLimits {
         ResourceLimits::new(memory_bytes, timeout, fuel).expect("they are in range")
-    }
-}
-
-/// Every level.
-pub fn log_levels() -> impl Strategy<Value = LogLevel> {
-    select(&LogLevel::ALL[..])
-}
-
-/// One of each kind.
-pub fn capabilities() -> impl Strategy<Value = Capability> {
-    prop_oneof![
-        Just(Capability::Storage),
-        log_levels().prop_map(Capability::Log),
-        component_ids().prop_map(Capability::Send),
-        component_ids().prop_map(Capability::Request),
-        component_ids().prop_map(Capability::Broadcast),
-    ]
-}
-
-/// One of each kind; the directories need not exist.
-pub fn wasi_grants() -> impl Strategy<Value = WasiGrant> {
-    let access = select(&[DirAccess::Read, DirAccess::Write][..]);
-    let dir = ("(/[a-z]{1,8}){1,3}", "(/[a-z]{1,8}){1,3}", access);
-    prop_oneof![
-        Just(WasiGrant::Stdout),
-        Just(WasiGrant::Stderr),
-        Just(WasiGrant::Env),
-        any::<SocketAddr>().prop_map(WasiGrant::Connect),
-        dir.prop_map(|(guest, host, access)| WasiGrant::Dir {
-            guest,
-            host: host.into(),
-            access,
-            quota: None,
-        }),
-    ]
-}
-
-prop_compose! {
-    /// From nothing to everything.
-    pub fn permissions()(
-        send in vec(component_patterns(), 0..3),
-        request in vec(component_patterns(), 0..3),
-        broadcast in vec(component_patterns(), 0..3),
-        storage in option::of(any::<u64>()),
-        log in option::of(log_levels()),
-        wasi in vec(wasi_grants(), 0..3),
-    ) -> Permissions {
-        let mut permissions = Permissions::default();
-        permissions.send = send;
-        permissions.request = request;
-        permissions.broadcast = broadcast;
-        permissions.storage = storage;
-        permissions.log = log;
-        permissions.wasi = wasi;
-        permissions
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cap_primitives::fs::{OpenOptions, open};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DirectoryEntry, ErrorCode};
 
-use super::descriptor_type;
+use super::kind::descriptor_type;
 use crate::wasi::descriptors::DescriptorPlace;
 
 /// What the kernel is asked for at a time: some hundred short names.

@@ -18,10 +18,16 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
 use wasm_core::DirAccess;
 
-use super::streams::Position;
 use crate::wasi::descriptors::{DescriptorPlace, PlacedDir};
 use crate::wasi::operations::do_aside;
 use crate::wasi::quota::{Count, ENTRY_BYTES, Quota, Removed};
+
+/// Where is written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Position {
+    At(u64),
+    End,
+}
 
 /// Under which grant something was opened.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::node::OpenFile;
+use super::node::{OpenFile, Position};
 use crate::wasi::account::STREAM_BYTES;
 use crate::wasi::operations::{Operation, Operations};
 
@@ -100,13 +100,6 @@ impl InputStream for FileInput {
         self.ready().await;
         self.read(size)
     }
-}
-
-/// Where a stream writes.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Position {
-    At(u64),
-    End,
 }
 
 pub(super) struct FileOutput {

@@ -14,7 +14,9 @@ use wasm_core::{
     Resource, StorageError, Trap, Unmet, WasmError, WasmFrame,
 };
 
-use super::{TEXT, capabilities, component_handles, component_ids, correlation_ids};
+use super::ids::{component_handles, component_ids, correlation_ids};
+use super::permissions::capabilities;
+use super::text::TEXT;
 
 /// Every case, with any text.
 pub fn guest_errors() -> impl Strategy<Value = GuestError> {

@@ -1,0 +1,87 @@
+//! What a manifest says, once it is read.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::{ComponentConfig, ComponentId, Permissions, ResourceLimits, Supervision};
+
+/// What a `Component.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentManifest {
+    /// Who the component is.
+    pub id: ComponentId,
+    /// The component's file, relative to the manifest's folder.
+    pub wasm: PathBuf,
+    /// As written; no scheme is imposed.
+    pub version: Option<String>,
+    /// What the component is for.
+    pub description: Option<String>,
+    /// Who made it.
+    pub authors: Vec<String>,
+    /// Under which terms.
+    pub license: Option<String>,
+    /// What it may use.
+    pub limits: ResourceLimits,
+    /// Handed to `initialize`, in the order of the file. Names are not empty and
+    /// have no `=`; neither names nor values have a NUL character.
+    pub env: Vec<(String, String)>,
+    /// Where its configuration data comes from.
+    pub config: ConfigSource,
+    /// What it may do. The host's side of a directory is already joined with the
+    /// manifest's folder.
+    pub permissions: Permissions,
+    /// What its host does when it fails.
+    pub supervision: Supervision,
+}
+
+/// Where the configuration data of a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ConfigSource {
+    /// There is none.
+    #[default]
+    None,
+    /// The content of a file, relative to the manifest's folder.
+    File(PathBuf),
+    /// The text itself.
+    Text(String),
+}
+
+impl ComponentManifest {
+    /// A manifest is written by hand: a file of more bytes is something else.
+    pub const MAX_BYTES: u64 = 1 << 20;
+
+    /// The least that a manifest must say; everything else is absent.
+    pub fn new(id: ComponentId, wasm: impl Into<PathBuf>, limits: ResourceLimits) -> Self {
+        Self {
+            id,
+            wasm: wasm.into(),
+            version: None,
+            description: None,
+            authors: Vec::new(),
+            license: None,
+            limits,
+            env: Vec::new(),
+            config: ConfigSource::None,
+            permissions: Permissions::default(),
+            supervision: Supervision::default(),
+        }
+    }
+
+    /// What to load the component with.
+    ///
+    /// `file_content` is that of [`ConfigSource::File`], which the caller has read;
+    /// it is ignored for a manifest that names no file.
+    pub fn config(&self, file_content: Option<Bytes>) -> ComponentConfig {
+        let mut config =
+            ComponentConfig::new(self.limits).with_permissions(self.permissions.clone());
+        config.env.clone_from(&self.env);
+        config.config_data = match &self.config {
+            ConfigSource::None => None,
+            ConfigSource::File(_) => file_content.map(Into::into),
+            ConfigSource::Text(text) => Some(text.clone().into()),
+        };
+        config
+    }
+}

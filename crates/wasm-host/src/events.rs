@@ -1,0 +1,47 @@
+//! What happens in a host, as it is read.
+
+use crate::event::Event;
+use crate::event_log::{Found, Reader};
+
+/// Events that are kept for a reader that is slower than what happens.
+pub(crate) const KEPT_EVENTS: usize = 1024;
+
+/// What happens in a host from now on, in order.
+#[derive(Debug)]
+pub struct Events {
+    reader: Reader,
+    stopped: bool,
+}
+
+impl Events {
+    pub(crate) fn new(reader: Reader, stopped: bool) -> Self {
+        Self { reader, stopped }
+    }
+
+    /// The next event; `None` after [`Event::Stopped`] or when the host is gone. May be
+    /// cancelled by dropping the future: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        if self.stopped {
+            return None;
+        }
+        let found = self.reader.next().await;
+        self.seen(found)
+    }
+
+    /// The next event if it has happened already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        let found = self.reader.find();
+        self.seen(found)
+    }
+
+    fn seen(&mut self, found: Found) -> Option<Event> {
+        match found {
+            Found::Event(event) => {
+                self.stopped = matches!(*event, Event::Stopped);
+                Some(*event)
+            }
+            Found::Missed(events) => Some(Event::Missed(events)),
+            Found::Nothing | Found::End => None,
+        }
+    }
+}

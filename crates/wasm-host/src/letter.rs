@@ -1,0 +1,83 @@
+//! A message on its way, and how much of it counts.
+
+use std::fmt::{self, Display};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tracing::Span;
+
+use wasm_core::ComponentMessage;
+
+use crate::call::Call;
+use crate::traffic::InFlight;
+
+/// The correlation ids that a host makes.
+const CORRELATION_ID_BYTES: usize = 32;
+
+/// Of what a message holds at any length: its payload, its type, and a correlation id
+/// that is longer than those that a host makes.
+pub(crate) fn message_bytes(message: &ComponentMessage) -> usize {
+    let type_bytes = message.message_type.as_ref().map_or(0, |text| text.len());
+    let id_bytes = message.correlation_id.as_ref().map_or(0, |id| {
+        id.as_str().len().saturating_sub(CORRELATION_ID_BYTES)
+    });
+    message.payload.len() + type_bytes + id_bytes
+}
+
+/// What is delivered to a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LetterKind {
+    /// A message that nobody waits for.
+    Message,
+    /// A message whose sender waits for an answer.
+    Request,
+    /// The answer to a request.
+    Callback,
+    /// A call of exports by the program, see [`Host::call`](crate::Host::call): its message
+    /// has the name of the call as type, and no payload.
+    Call,
+}
+
+impl LetterKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Request => "request",
+            Self::Callback => "callback",
+            Self::Call => "call",
+        }
+    }
+}
+
+impl Display for LetterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) message: ComponentMessage,
+    pub(crate) kind: LetterKind,
+    /// The instance that made the request, on a callback.
+    pub(crate) incarnation: Option<u64>,
+    /// How many components sent it on.
+    pub(crate) hops: u32,
+    /// From acceptance to the end of the call.
+    pub(crate) span: Span,
+    pub(crate) accepted: Instant,
+    /// Counted for as long as the letter is somewhere.
+    pub(crate) in_flight: InFlight,
+    /// Of the request that a callback answers: it counts as open until its callback
+    /// is delivered.
+    pub(crate) seat: Option<OwnedSemaphorePermit>,
+    /// What is done in place of delivering the message, for a call.
+    pub(crate) call: Option<Call>,
+}
+
+impl Letter {
+    pub(crate) fn bytes(&self) -> u64 {
+        message_bytes(&self.message) as u64
+    }
+}
