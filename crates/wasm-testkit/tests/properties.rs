@@ -144,7 +144,7 @@ fn cases<T: Debug>(strategy: impl Strategy<Value = T>) -> usize {
 #[test]
 fn every_case_of_an_error_comes_up() {
     assert_eq!(cases(strategies::wasm_errors()), 17);
-    assert_eq!(cases(strategies::defects()), 10);
+    assert_eq!(cases(strategies::defects()), 11);
     assert_eq!(cases(strategies::traps()), 12);
     assert_eq!(cases(strategies::guest_errors()), 7);
     assert_eq!(cases(strategies::lifecycle_errors()), 5);

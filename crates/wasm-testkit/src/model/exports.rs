@@ -26,7 +26,6 @@ const CALL_FUEL: u64 = 100;
 /// The size of the record in which a message is handed over.
 const MESSAGE_BYTES: u64 = 104;
 
-/// Each of these ends with the call.
 impl Instance {
     /// Makes its memories and runs its start functions.
     pub(super) async fn instantiate(&mut self, lifecycle: Lifecycle) -> Run<()> {

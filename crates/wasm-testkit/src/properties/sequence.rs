@@ -1,6 +1,5 @@
 //! What a sequence consists of, and how a test writes one.
 
-use std::fmt::{self, Debug, Display};
 use std::time::Duration;
 
 use wasm_core::{

@@ -3,6 +3,7 @@
 //! All that the contract allows can come up; what is found shrinks towards the
 //! plainest value.
 
+mod errors;
 mod ids;
 mod permissions;
 mod text;
