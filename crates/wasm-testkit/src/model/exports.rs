@@ -149,8 +149,8 @@ impl Instance {
                 }
                 some(payload)
             }
-            OnMessage::SpinInRealloc => Err(self.spin().await),
-            OnMessage::BadPointerFromRealloc => Err(refused("a pointer out of bounds")),
+            // They have no room for a message: it does not get here.
+            OnMessage::SpinInRealloc | OnMessage::BadPointerFromRealloc => Err(unreachable()),
             OnMessage::GrowAndCountPages => {
                 let pages = self.memory.grow_in_turn();
                 self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
