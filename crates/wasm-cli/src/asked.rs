@@ -40,7 +40,8 @@ pub(crate) struct Answer {
 
 pub(crate) enum Outcome {
     Replied(Result<Option<MessagePayload>, RequestError>),
-    Called(Result<Called, RequestError>),
+    /// Or not in time.
+    Called(Option<Result<Called, RequestError>>),
     /// Or not in time.
     Restarted(Option<Result<(), HostError>>),
 }

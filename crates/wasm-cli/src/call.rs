@@ -16,7 +16,7 @@ use wasm_runtime::{WasmtimeEngine, resources_in};
 
 use self::exports::Exports;
 use self::expression::{Argument, Expression, Planned};
-use self::names::Names;
+use self::names::{Names, SharedNames};
 use crate::flags::Flags;
 use crate::outcome::{Stop, block_on, end, unless_interrupted};
 use crate::output;
@@ -119,44 +119,37 @@ async fn make(
     Ok(())
 }
 
-/// What came of a call that took its turn among messages.
-pub(crate) struct Called {
-    /// Of which instance's component.
-    pub(crate) handle: ComponentHandle,
-    /// With what was kept.
-    pub(crate) names: Names,
-    pub(crate) result: Result<Option<String>, Report>,
-}
+/// What a call comes to that was made: the result in WAVE, unless there is none to show.
+pub(crate) type Called = Result<Option<String>, Report>;
 
 impl Expression {
-    /// Plans the call and makes it.
+    /// Plans the call and makes it, in its turn among those that share the names.
     pub(crate) async fn make(
         self,
         engine: &WasmtimeEngine,
         handle: ComponentHandle,
-        mut names: Names,
+        shared: &SharedNames,
     ) -> Result<Called, WasmError> {
         let exports = Exports::of(engine, &handle)?;
-        let result = match self.plan(&exports, &mut names.types()) {
-            Ok(planned) => planned.make(engine, &handle, &mut names).await?,
-            Err(report) => Err(report),
+        let mut names = shared.take(&handle);
+        let called = match self.plan(&exports, &mut names.types()) {
+            Ok(planned) => planned.make(engine, &handle, &mut names).await,
+            Err(report) => Ok(Err(report)),
         };
-        Ok(Called {
-            handle,
-            names,
-            result,
-        })
+        shared.put(handle, names);
+        called
     }
 }
 
 impl Planned {
-    /// The result in WAVE, unless it is kept or there is none. What is not kept is dropped.
+    /// What is not kept is dropped.
     pub(crate) async fn make(
         self,
         engine: &WasmtimeEngine,
         handle: &ComponentHandle,
         names: &mut Names,
-    ) -> Result<Result<Option<String>, Report>, WasmError> {
+    ) -> Result<Called, WasmError> {
+        let mut given_away = Vec::new();
         let mut arguments = Vec::with_capacity(self.arguments.len());
         for argument in self.arguments {
             arguments.push(match argument {
@@ -169,7 +162,7 @@ impl Planned {
                         return Ok(Err(Report::error(format!("nothing is kept as `{name}`"))));
                     };
                     if is_given_away {
-                        names.forget(&name);
+                        given_away.push(name);
                     }
                     Val::Resource(resource)
                 }
@@ -177,6 +170,9 @@ impl Planned {
         }
         let results = engine.call_export(handle, &self.function, &arguments);
         let results = results.await?;
+        for name in given_away {
+            names.forget(&name);
+        }
         let resources: Vec<_> = results.iter().flat_map(resources_in).collect();
         let is_kept = match (self.keeps, resources.as_slice()) {
             (Some((name, ty)), [resource]) => {
@@ -200,8 +196,9 @@ impl Planned {
                 false
             }
         };
-        // The component model knows at most one.
-        let result = results.first().filter(|_| !is_kept).map(wave).transpose();
+        // The component model knows at most one. Of a resource alone its name says all.
+        let is_shown = |result: &&Val| !is_kept || !matches!(result, Val::Resource(_));
+        let result = results.first().filter(is_shown).map(wave).transpose();
         Ok(result.map_err(|error| {
             Report::error(format!(
                 "the result of `{}` cannot be written in WAVE: {error}",

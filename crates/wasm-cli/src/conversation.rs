@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 
-use wasm_core::text::{Escaped, PathText as _, Quoted};
+use wasm_core::text::{PathText as _, Quoted};
 use wasm_core::units::{format_bytes, format_duration};
-use wasm_core::{ComponentHandle, ComponentId, MessagePayload, MessagingError, WasmError};
+use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
     Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Phase, Reply, RequestError,
 };
@@ -21,7 +21,7 @@ use wasm_runtime::WasmtimeEngine;
 use crate::application::Application;
 use crate::asked::{Answer, Asked, Number, Outcome};
 use crate::call::expression::Expression;
-use crate::call::names::Names;
+use crate::call::names::SharedNames;
 use crate::line::{HELP, Line};
 use crate::message::{Message, TooLong, Typed, unreadable_input};
 use crate::outcome::Stop;
@@ -48,8 +48,6 @@ const KEPT_EVENTS: usize = 1024;
 const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.
 const SHOWN_IDS: usize = 20;
-/// Enough to recognize an export by.
-const SHOWN_NAME_CHARS: usize = 100;
 /// The latest; the table of them is no archive.
 const SHOWN_DEAD_LETTERS: usize = 20;
 /// Of a line besides its message: the longest id, and a word before it.
@@ -66,8 +64,8 @@ pub(crate) struct Conversation {
     interactive: bool,
     /// What the lines asked for.
     asked: Asked,
-    /// Resources that calls were told to keep, with the component that has them.
-    kept: BTreeMap<ComponentId, (ComponentHandle, Names)>,
+    /// Of resources that calls were told to keep.
+    names: BTreeMap<ComponentId, SharedNames>,
     /// Since when what is announced as being compiled is.
     compiling: BTreeMap<ComponentId, Instant>,
     /// What a report has said need not be said by an event.
@@ -94,7 +92,7 @@ impl Conversation {
             verbose,
             interactive,
             asked: Asked::default(),
-            kept: BTreeMap::new(),
+            names: BTreeMap::new(),
             compiling: BTreeMap::new(),
             reported: VecDeque::new(),
             failed: false,
@@ -276,17 +274,14 @@ impl Conversation {
             Ok(expression) => expression,
             Err(report) => return Done::Badly(report),
         };
-        let kept = self.kept.get(to).cloned();
-        let (host, to) = (self.host.clone(), to.clone());
+        let names = self.names.entry(to.clone()).or_default().clone();
+        let (host, to, within) = (self.host.clone(), to.clone(), self.timeout);
+        let name = call.trim().to_owned();
         let called = async move {
-            let name = call_name(&expression);
             let called = host.call(&to, &name, |engine, handle| async move {
-                // What another component of this id returned is gone with it.
-                let names = kept.filter(|(of, _)| *of == handle);
-                let names = names.map(|(_, names)| names).unwrap_or_default();
-                expression.make(&engine, handle, names).await
+                expression.make(&engine, handle, &names).await
             });
-            Outcome::Called(called.await)
+            Outcome::Called(timeout(within, called).await.ok())
         };
         Done::Asked(self.asked.begin(source, line, called))
     }
@@ -315,28 +310,26 @@ impl Conversation {
                 aside(format!("{id} has no reply"));
                 return Ok(());
             }
-            Outcome::Called(Ok(called)) => {
-                self.kept.insert(id.clone(), (called.handle, called.names));
-                match called.result {
-                    Ok(Some(result)) => return Ok(self.print(line_of(id, &result)).await?),
-                    Ok(None) => {
-                        aside(format!("{id} has returned"));
-                        return Ok(());
-                    }
-                    Err(report) => report,
+            Outcome::Called(Some(Ok(called))) => match called {
+                Ok(Some(result)) => return Ok(self.print(line_of(id, &result)).await?),
+                Ok(None) => {
+                    aside(format!("{id} has returned"));
+                    return Ok(());
                 }
-            }
+                Err(report) => report.at(source.file.escaped()),
+            },
+            Outcome::Called(None) => late(id, self.timeout),
             Outcome::Replied(Err(RequestError::Component(error)))
-            | Outcome::Called(Err(RequestError::Component(error))) => {
+            | Outcome::Called(Some(Err(RequestError::Component(error)))) => {
                 let report = source.explain(&error);
                 self.reports(error);
                 report
             }
             Outcome::Replied(Err(RequestError::Messaging(error)))
-            | Outcome::Called(Err(RequestError::Messaging(error))) => {
+            | Outcome::Called(Some(Err(RequestError::Messaging(error)))) => {
                 self.not_answered(id, &error).await
             }
-            Outcome::Replied(Err(error)) | Outcome::Called(Err(error)) => {
+            Outcome::Replied(Err(error)) | Outcome::Called(Some(Err(error))) => {
                 Report::error(error.to_string())
             }
             Outcome::Restarted(Some(Ok(()))) => return Ok(()),
@@ -400,7 +393,7 @@ impl Conversation {
         let limit = source.config.limits.memory_bytes();
         if text.len() as u64 > limit {
             return Err(Report::error(format!(
-                "a message of more than {} is not sent: that is all the memory that {id} may have",
+                "more than {} is not sent to {id}: that is all the memory that it may have",
                 format_bytes(limit)
             )));
         }
@@ -410,11 +403,7 @@ impl Conversation {
     async fn not_answered(&self, to: &ComponentId, error: &MessagingError) -> Report {
         match error {
             MessagingError::TargetNotFound(id) => self.not_loaded(id),
-            MessagingError::CorrelationTimeout(_) => Report::error(format!(
-                "{to} has not answered within {}",
-                format_duration(self.timeout)
-            ))
-            .with_help("--timeout waits longer"),
+            MessagingError::CorrelationTimeout(_) => late(to, self.timeout),
             MessagingError::QueueFull => {
                 let report = Report::error(format!("{to} has no room for another message"));
                 report.with_help("`mailbox` in [supervision] says how many may wait")
@@ -566,6 +555,9 @@ impl Conversation {
         } else if self.verbose || self.is_news(event) {
             aside(event);
         }
+        if let Event::Unloaded { component, .. } = event {
+            self.names.remove(component);
+        }
     }
 
     /// Whether nothing else has told of it or will.
@@ -634,11 +626,6 @@ fn line_of(from: &ComponentId, text: &str) -> String {
     format!("{from}: {}\n", text.replace('\n', "\n    "))
 }
 
-/// What events and dead letters call a call: its export, as it was written.
-fn call_name(expression: &Expression) -> String {
-    Escaped::up_to(SHOWN_NAME_CHARS, expression.export()).to_string()
-}
-
 fn dead_letters(letters: &[DeadLetter]) -> String {
     let older = letters.len().saturating_sub(SHOWN_DEAD_LETTERS);
     let mut text = match older {
@@ -647,7 +634,10 @@ fn dead_letters(letters: &[DeadLetter]) -> String {
     };
     for letter in &letters[older..] {
         let message = &letter.message;
-        let payload = message.payload.as_bytes();
+        let payload = match (&message.message_type, letter.kind) {
+            (Some(name), LetterKind::Call) => name.as_bytes(),
+            _ => message.payload.as_bytes(),
+        };
         let payload = match std::str::from_utf8(payload) {
             Ok(text) => Quoted::prose(text).to_string(),
             Err(_) => format_bytes(payload.len() as u64),
@@ -656,6 +646,12 @@ fn dead_letters(letters: &[DeadLetter]) -> String {
         text += &format!("{kind} from {from} to {to}, {payload}: {}\n", letter.cause);
     }
     text
+}
+
+fn late(id: &ComponentId, waited: Duration) -> Report {
+    let waited = format_duration(waited);
+    Report::error(format!("{id} has not answered within {waited}"))
+        .with_help("--timeout waits longer")
 }
 
 fn not_restarted(source: &Source, waited: Duration) -> Report {

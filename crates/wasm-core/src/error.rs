@@ -346,9 +346,11 @@ impl Display for LastWords<'_> {
         let cut = if shown.len() < words.len() { "…" } else { "" };
         f.write_str("; its last words: \"")?;
         f.write_str(cut)?;
-        for (n, line) in shown.lines().enumerate() {
+        let lines = shown.lines().map(str::trim).filter(|line| !line.is_empty());
+        for (n, line) in lines.enumerate() {
             let parted = if n == 0 { "" } else { " / " };
-            write!(f, "{parted}{}", Escaped::up_to(LAST_WORDS_CHARS, line))?;
+            let line = line.replace('\t', " ").replace('"', "'");
+            write!(f, "{parted}{}", Escaped::up_to(LAST_WORDS_CHARS, &line))?;
         }
         f.write_str("\"")
     }
@@ -834,7 +836,7 @@ mod tests {
         assert_eq!(
             trapped("thread 'main' panicked at src/lib.rs:3:5:\nno \u{1b}[31m\"tea\""),
             "demo/a/main trapped in `f`: `unreachable` was executed; its last words: \
-             \"thread 'main' panicked at src/lib.rs:3:5: / no \\u{1b}[31m\"tea\"\""
+             \"thread 'main' panicked at src/lib.rs:3:5: / no \\u{1b}[31m'tea'\""
         );
         let long = trapped(&"ü".repeat(401));
         assert_eq!(long.matches('ü').count(), 400, "{long}");

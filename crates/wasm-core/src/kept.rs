@@ -77,6 +77,9 @@ impl WasmError {
                 ..
             } => {
                 shorten(import, NAME_BYTES);
+                if let Unmet::OtherVersion { provided } = reason {
+                    shorten(provided, NAME_BYTES);
+                }
                 if let Unmet::OtherType { wanted, provided } = reason {
                     shorten(wanted, TEXT_BYTES);
                     if let Some(provided) = provided {
@@ -100,8 +103,12 @@ impl WasmError {
                 ..
             } => {
                 shorten_name(export);
-                if let Some(words) = last_words {
-                    shorten_name(words);
+                if let Some(words) = last_words
+                    && words.len() > NAME_BYTES
+                {
+                    // The message of a panic is at the end.
+                    let begin = words.ceil_char_boundary(words.len() - NAME_BYTES);
+                    *words = words[begin..].into();
                 }
                 if let Trap::HostPanic(text) | Trap::RefusedByHost(text) | Trap::Other(text) = trap
                 {
@@ -167,6 +174,7 @@ impl WasmError {
                     Unmet::OtherType { wanted, provided } => {
                         wanted.len() + provided.as_ref().map_or(0, String::len)
                     }
+                    Unmet::OtherVersion { provided } => provided.len(),
                     _ => 0,
                 };
                 import.len() + types + cause_bytes(source.as_ref())
@@ -646,6 +654,27 @@ mod tests {
         let kept = error.clone().kept();
         assert_eq!(format!("{kept:?}"), format!("{error:?}"));
         assert_eq!(kept.frames(), &*frames);
+    }
+
+    #[test]
+    fn of_last_words_the_end_is_kept() {
+        let error = WasmError::Trapped {
+            component: id(),
+            export: "f".into(),
+            trap: Trap::Unreachable,
+            frames: Box::default(),
+            fuel_consumed: 0,
+            source: None,
+            last_words: Some(format!("{}the end", "ü".repeat(1_000)).into()),
+        };
+        let WasmError::Trapped { last_words, .. } = error.kept() else {
+            panic!("it is another error");
+        };
+        let words = last_words.unwrap();
+        assert!(
+            words.ends_with("the end") && words.len() <= NAME_BYTES,
+            "{words}"
+        );
     }
 
     #[test]

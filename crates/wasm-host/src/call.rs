@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Debug};
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::task::Poll;
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 use wasm_core::{ComponentHandle, MessagingError, WasmError};
 
 use crate::answer::RequestError;
-use crate::caught::text_of;
+use crate::caught::caught;
 use crate::lock::lock;
 
 type Begin = Box<dyn FnOnce(ComponentHandle) -> CallFuture + Send>;
@@ -36,13 +35,19 @@ impl Call {
         F: Future<Output = Result<R, WasmError>> + Send + 'static,
         R: Send + 'static,
     {
-        let (give, result) = oneshot::channel();
+        let (mut give, result) = oneshot::channel();
         let (answer, ended) = oneshot::channel();
         let begin = |handle| -> CallFuture {
             Box::pin(async move {
-                let result = match unpanicked(async { call(handle).await }).await {
-                    Ok(ended) => Ok(ended?),
-                    Err(panic) => Err(panic),
+                let call = unpanicked(async { call(handle).await });
+                let result = tokio::select! {
+                    biased;
+                    ended = call => match ended {
+                        Ok(ended) => Ok(ended?),
+                        Err(panic) => Err(panic),
+                    },
+                    // Nobody waits for it: it holds up no message.
+                    () = give.closed() => return Ok(()),
                 };
                 // Whoever called may have gone since.
                 let _ = give.send(result);
@@ -103,12 +108,9 @@ impl<R> Answer<R> {
 /// whoever called.
 async fn unpanicked<T>(call: impl Future<Output = T>) -> Result<T, String> {
     let mut call = pin!(call);
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-        match polled {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(text_of(&*panic))),
-        }
+    poll_fn(|cx| match caught(|| call.as_mut().poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
 }

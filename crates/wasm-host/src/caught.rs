@@ -17,7 +17,8 @@ enum State {
 }
 
 /// Whether a panic of this thread would be caught by this crate and told as an error,
-/// with its cause: redb asserts what a damaged file may break.
+/// with its cause: redb asserts what a damaged file may break, and a closure that is given to
+/// [`Host::call`](crate::Host::call) may panic.
 ///
 /// For the panic hook of a program, which runs on the thread that panics, whether or not
 /// the panic is caught, and asks once. Without it, it prints a crash that is none. A
@@ -50,8 +51,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text_of(&*panic))
 }
 
-/// What a panic said.
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+fn text_of(panic: &(dyn Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),

@@ -10,7 +10,9 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use wasm_core::{ComponentHandle, HealthStatus, MessagePayload, RuntimeEngine, WasmError};
+use wasm_core::{
+    ComponentHandle, ComponentState, HealthStatus, MessagePayload, RuntimeEngine, WasmError,
+};
 
 use crate::answer::RequestError;
 use crate::component::Component;
@@ -275,12 +277,15 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         letter.seat = None;
         let (message, span) = (letter.message.clone(), letter.span.clone());
         let handle = &self.handle;
-        let call = letter.call.as_ref();
-        let call = call.and_then(|call| call.begin(handle.clone()));
+        let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
         self.task.handling = Some(letter);
         let engine = &self.task.engine;
         let outcome = if let Some(call) = call {
-            call.instrument(span).await.map(|()| None)
+            let outcome = match call {
+                Some(call) => call.instrument(span).await,
+                None => Ok(()),
+            };
+            return self.called(outcome, began).await;
         } else if is_callback {
             let call = engine.call_handle_callback(handle, message);
             call.instrument(span).await.map(|()| None)
@@ -309,7 +314,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             }
             // It had failed before, in a call that was not a message: this one never
             // reached it.
-            Err(WasmError::ComponentFailed { source, .. }) if letter.call.is_none() => {
+            Err(WasmError::ComponentFailed { source, .. }) => {
                 resident.mailbox.push_front(letter);
                 self.fail(kept(WasmError::clone(&source)));
             }
@@ -330,6 +335,51 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         }
     }
 
+    /// A call of the program has ended. What it ended in may be another component's error, and
+    /// the failure of this one may have been kept from whoever called: the engine knows.
+    async fn called(&mut self, outcome: Result<(), WasmError>, began: Instant) {
+        let failure = self.failure().await;
+        let Some(letter) = self.task.handling.take() else {
+            return;
+        };
+        let resident = Arc::clone(&self.task.resident);
+        resident.handled();
+        match &failure {
+            Some(failure) => self.fail(Arc::clone(failure)),
+            None => self.is_ready(),
+        }
+        match outcome {
+            Ok(()) => {
+                self.handled(&letter, Handling::Answered, began, Reply::Nothing);
+                self.answer(letter, Ok(None));
+            }
+            Err(error) => {
+                let (waited, took) = (began - letter.accepted, began.elapsed());
+                let failed = Handling::Failed;
+                resident.meters.handled(letter.kind, failed, waited, took);
+                let cause = DeadLetterCause::Failed(kept(error));
+                self.task.board.give_up(&resident, letter, cause);
+            }
+        }
+    }
+
+    /// Why the instance is gone, if it is.
+    async fn failure(&self) -> Option<Arc<WasmError>> {
+        let engine = &self.task.engine;
+        match engine.usage(&self.handle).await {
+            Ok(usage) if usage.state != ComponentState::Failed => None,
+            // One that has failed says why without being called.
+            Ok(_) => match engine.health(&self.handle).await {
+                Err(WasmError::ComponentFailed { source, .. }) => {
+                    Some(kept(WasmError::clone(&source)))
+                }
+                Err(error) if error.fails_instance() => Some(kept(error)),
+                _ => None,
+            },
+            Err(error) => matches!(error, WasmError::ComponentNotFound { .. }).then(|| kept(error)),
+        }
+    }
+
     fn is_ready(&self) {
         let ready = |record: &mut Record| record.phase = Phase::Ready;
         self.task.resident.update(ready);
@@ -344,6 +394,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             kind: letter.kind,
+            call: letter.call_name(),
             bytes: letter.message.payload.len(),
             reply,
             waited,

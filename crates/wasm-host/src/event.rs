@@ -2,7 +2,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasm_core::text::Escaped;
+use wasm_core::text::{Escaped, Quoted};
 use wasm_core::units::format_bytes;
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
@@ -34,6 +34,8 @@ pub enum Event {
         to: ComponentId,
         /// What it was.
         kind: LetterKind,
+        /// Of a call, its name.
+        call: Option<Arc<str>>,
         /// Of its payload.
         bytes: usize,
         /// What the component answered it with.
@@ -97,6 +99,8 @@ pub enum Event {
         to: ComponentId,
         /// What it was.
         kind: LetterKind,
+        /// Of a call, its name.
+        call: Option<Arc<str>>,
         /// Of its payload.
         bytes: usize,
         /// Why it was not handled.
@@ -147,13 +151,17 @@ impl Display for Event {
                 from,
                 to,
                 kind,
+                call,
                 bytes,
                 reply,
                 took,
                 ..
             } => {
-                let bytes = format_bytes(*bytes as u64);
-                write!(f, "{from} -> {to}: {kind} of {bytes}, ")?;
+                write!(f, "{from} -> {to}: ")?;
+                match call {
+                    Some(call) => write!(f, "call of {}, ", Quoted::new(call))?,
+                    None => write!(f, "{kind} of {}, ", format_bytes(*bytes as u64))?,
+                }
                 match reply {
                     Reply::Nothing => write!(f, "handled")?,
                     Reply::Bytes(bytes) => {
@@ -196,9 +204,19 @@ impl Display for Event {
                 from,
                 to,
                 kind,
+                call,
                 cause,
                 ..
-            } => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
+            } => match call {
+                Some(call) => {
+                    let call = Quoted::new(call);
+                    write!(
+                        f,
+                        "dead letter: call of {call} from {from} to {to}: {cause}"
+                    )
+                }
+                None => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
+            },
             Self::PermissionsChanged { component } => {
                 write!(f, "the permissions of {component} were changed")
             }
@@ -232,7 +250,12 @@ impl Event {
             Self::Denied {
                 granted, reason, ..
             } => granted.len() * ID_BYTES + reason.len(),
-            Self::DeadLetter { cause, .. } => cause.size_bytes(),
+            Self::Message {
+                call: Some(call), ..
+            } => call.len(),
+            Self::DeadLetter { cause, call, .. } => {
+                cause.size_bytes() + call.as_ref().map_or(0, |call| call.len())
+            }
             _ => 0,
         };
         size_of::<Self>() + 2 * ID_BYTES + below

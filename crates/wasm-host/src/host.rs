@@ -381,10 +381,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// it ends with is counted, told of and supervised like the handling of a message. `name`
     /// is what events and dead letters call it. Permissions do not apply to it.
     ///
-    /// A panic of `call` harms nobody, and is an error to whoever called.
+    /// A panic of `call` harms nobody, and is an error to whoever called. If the component
+    /// has failed by the end of it, it is restarted or not as after a message.
     ///
-    /// It waits as long as the messages before it take; dropping the future withdraws a call
-    /// that has not begun. One that has begun ends as the engine's calls do.
+    /// It waits as long as the messages before it take. As long as `call` has not ended, the
+    /// component handles nothing else, and unloading, replacing and restarting it and
+    /// [`stop`](Self::stop) wait as they do for a message: what `call` waits for besides the
+    /// engine, such as another call of the same component, is its own affair and without a
+    /// limit. Dropping the future withdraws a call that has not begun, and ends `call` at its
+    /// next wait; a call of the engine that it has begun ends as the engine's calls do.
     ///
     /// ```ignore
     /// let price = host
@@ -491,7 +496,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// a second, then lets running calls end, turns what still waits into dead letters
     /// and unloads every component: at the latest a second and the longest `timeout` of
     /// a component after the first poll, and its `shutdown` besides. Afterwards no task
-    /// of the host is left. A host that has stopped is fine; one whose stop was dropped
+    /// of the host is left. What a [`call`](Self::call) of the program waits for is not in
+    /// that time. A host that has stopped is fine; one whose stop was dropped
     /// takes nothing, and is to be stopped again.
     pub async fn stop(&self) {
         let board = &self.inner.board;

@@ -1,6 +1,7 @@
 //! A message on its way, and how much of it counts.
 
 use std::fmt::{self, Display};
+use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -77,6 +78,14 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
+    /// Of a call, its name.
+    pub(crate) fn call_name(&self) -> Option<Arc<str>> {
+        match self.kind {
+            LetterKind::Call => self.message.message_type.clone(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         message_bytes(&self.message) as u64
     }

@@ -320,7 +320,7 @@ impl Switchboard {
     }
 
     /// A message becomes a dead letter; who waits for its answer is told.
-    pub(crate) fn give_up(&self, resident: &Resident, letter: Letter, cause: DeadLetterCause) {
+    pub(crate) fn give_up(&self, resident: &Resident, mut letter: Letter, cause: DeadLetterCause) {
         let error = || match &cause {
             DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
             cause => MessagingError::DeliveryFailed(cause.to_string()).into(),
@@ -329,7 +329,7 @@ impl Switchboard {
         {
             self.settle(request, Err(error()));
         }
-        if let Some(call) = letter.call {
+        if let Some(call) = letter.call.take() {
             call.answer(Err(error()));
         }
         resident.meters.dead_letter(&cause);
@@ -337,6 +337,7 @@ impl Switchboard {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             kind: letter.kind,
+            call: letter.call_name(),
             bytes: letter.message.payload.len(),
             cause: cause.clone(),
         });

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use wasmtime::component::types::Type;
+use wasmtime::component::types::{ComponentFunc, Type};
 use wasmtime::component::{
-    ComponentExportIndex, Instance as Exports, InstancePre, ResourceAny, Val,
+    ComponentExportIndex, Instance as Exports, InstancePre, ResourceAny, ResourceType, Val,
 };
 use wasmtime::{Store, StoreContextMut};
 
@@ -138,6 +138,8 @@ pub(crate) struct Instance<T: 'static> {
     bindings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// Those that [`call_export`](Self::call_export) returned and that are still there.
     resources: Vec<ResourceAny>,
+    /// Of which types those are and were.
+    resource_types: Vec<ResourceType>,
     /// Of the component, shared.
     bytes: Bytes,
     meters: Arc<Meters>,
@@ -177,6 +179,7 @@ impl<T: Send + 'static> Instance<T> {
                     number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
                     bindings: HashMap::new(),
                     resources: Vec::new(),
+                    resource_types: Vec::new(),
                     bytes: bytes.clone(),
                     meters: Arc::clone(meters),
                 });
@@ -223,6 +226,7 @@ impl<T: Send + 'static> Instance<T> {
         };
         let ty = function.ty(&self.store);
         check_arguments(&ty, Of::Instance, args)
+            .and_then(|()| self.check_resources(&ty, args))
             .map_err(|reason| self.invalid_arguments(export, reason))?;
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
@@ -237,8 +241,34 @@ impl<T: Send + 'static> Instance<T> {
                 }
             }
         }
-        self.resources.extend(values.iter().flat_map(resources_in));
+        for resource in values.iter().flat_map(resources_in) {
+            if !self.resource_types.contains(&resource.ty()) {
+                self.resource_types.push(resource.ty());
+            }
+            self.resources.push(resource);
+        }
         Ok(values)
+    }
+
+    /// That those which this instance returned are still there, and that none is used once more
+    /// by a call that gives it away.
+    fn check_resources(&self, ty: &ComponentFunc, args: &[Val]) -> Result<(), String> {
+        let (mut given, mut lent) = (Vec::new(), Vec::new());
+        for ((_, ty), value) in ty.params().zip(args) {
+            let is_lent = matches!(ty, Type::Borrow(_));
+            for resource in resources_in(value) {
+                let is_gone = self.resource_types.contains(&resource.ty())
+                    && !self.resources.contains(&resource);
+                if is_gone {
+                    return Err("is given a resource that was given away or dropped".to_owned());
+                }
+                if given.contains(&resource) || (!is_lent && lent.contains(&resource)) {
+                    return Err("is given a resource twice, and takes it away".to_owned());
+                }
+                if is_lent { &mut lent } else { &mut given }.push(resource);
+            }
+        }
+        Ok(())
     }
 
     /// One that was given back, dropped or is another instance's is gone already. An error is
@@ -251,7 +281,7 @@ impl<T: Send + 'static> Instance<T> {
         let mut pauses = 0;
         let drop = resource.resource_drop_async(&mut self.store);
         let outcome = bounded(budget.deadline, &mut pauses, drop).await;
-        self.finish("(drop)", budget, pauses, outcome)
+        self.finish("[resource-drop]", budget, pauses, outcome)
     }
 
     /// What a call comes to: counted and, if it failed, told.

@@ -48,10 +48,12 @@ impl Exports {
         if let Some(function) = self.0.iter().find(|function| function.name == wanted) {
             return Ok((function, None));
         }
-        if let Some((name, method)) = wanted.split_once('.')
-            && let Some(ty) = types.get(name)
+        let of_name = wanted.split_once('.');
+        let of_name = of_name.and_then(|(name, method)| Some((name, *types.get(name)?, method)));
+        if let Some((name, ty, method)) = of_name
+            && let Some(function) = self.methods(ty).find(|f| f.method_of(ty) == Some(method))
         {
-            return Ok((self.method(name, *ty, method)?, Some(name)));
+            return Ok((function, Some(name)));
         }
         let mut short = self.0.iter().filter(|function| function.is_called(wanted));
         match (short.next(), short.next()) {
@@ -61,19 +63,25 @@ impl Exports {
                 one.name, other.name
             ))
             .with_help("write the full name")),
-            (None, _) => Err(self.not_found(wanted)),
+            (None, _) => Err(match of_name {
+                Some((name, ty, method)) => self.no_method(name, ty, method),
+                None => self.not_found(wanted),
+            }),
         }
     }
 
-    fn method(&self, name: &str, ty: ResourceType, method: &str) -> Result<&Function, Report> {
-        let is_its = |function: &&Function| function.method_of(ty).is_some();
-        let mut methods = self.0.iter().filter(is_its);
-        let found = methods.find(|function| function.method_of(ty) == Some(method));
-        found.ok_or_else(|| {
-            let report = Report::error(format!("`{name}` has no method `{method}`"));
-            list(report, method, self.0.iter().filter(is_its), |function| {
-                function.method_of(ty).unwrap_or_default()
-            })
+    fn methods(&self, ty: ResourceType) -> impl Iterator<Item = &Function> + Clone {
+        let functions = self.0.iter();
+        functions.filter(move |function| function.method_of(ty).is_some())
+    }
+
+    fn no_method(&self, name: &str, ty: ResourceType, method: &str) -> Report {
+        let report = Report::error(format!("`{name}` has no method `{method}`"));
+        if self.methods(ty).next().is_none() {
+            return report.with_note("it has no methods at all");
+        }
+        list(report, method, self.methods(ty), |function| {
+            function.method_of(ty).unwrap_or_default()
         })
     }
 

@@ -10,7 +10,7 @@ use wasmtime::component::{ResourceType, Val};
 
 use super::exports::{Exports, Function};
 use super::names::Types;
-use super::types::{has_no_notation, is_resource, resource_types};
+use super::types::{Resources, has_no_notation, is_resource, resources};
 use crate::report::{Excerpt, Report};
 
 /// `export(arguments)` or `name = export(arguments)`, not yet matched to a component.
@@ -51,6 +51,11 @@ const STAND_IN: &str = "f";
 impl Expression {
     pub(crate) fn parse(text: &str) -> Result<Self, Report> {
         let text = text.trim();
+        if text.is_empty() {
+            return Err(Report::error(
+                "what is to be called is missing, as 'add(1, 2)'",
+            ));
+        }
         let Some(parenthesis) = text.find('(') else {
             return Err(Report::error("an export is called with parentheses")
                 .with_excerpt(Excerpt {
@@ -67,6 +72,17 @@ impl Expression {
             Some((name, export)) => (Some(parse_name(text, name)?), export),
             None => (None, head),
         };
+        if export.trim().is_empty() {
+            return Err(
+                Report::error("the export that is to be called is missing").with_excerpt(Excerpt {
+                    line: text.to_owned(),
+                    number: None,
+                    start: text[..parenthesis].chars().count(),
+                    length: 1,
+                    label: "before this".to_owned(),
+                }),
+            );
+        }
         let arguments = format!("{STAND_IN}{arguments}");
         match UntypedFuncCall::parse(&arguments) {
             Ok(parsed) => Ok(Self {
@@ -81,11 +97,6 @@ impl Expression {
                 Err(point_at(report, text, parenthesis, &error))
             }
         }
-    }
-
-    /// As it was written.
-    pub(crate) fn export(&self) -> &str {
-        &self.export
     }
 
     /// What it stands for in a component; `types` are those of the names that are known by
@@ -120,21 +131,18 @@ impl Expression {
 
     /// Of the one resource that a name is given to.
     fn kept_type(&self, function: &Function) -> Result<ResourceType, Report> {
-        let mut found = Vec::new();
-        let results = function.ty.results();
-        results.for_each(|ty| resource_types(&ty, &mut found));
-        match found.as_slice() {
-            [one] => Ok(*one),
-            _ => Err(Report::error(format!(
-                "`{}` returns {}, and a name is given to one",
-                function.name,
-                match found.len() {
-                    0 => "no resource",
-                    _ => "several resources",
-                }
-            ))
-            .with_note(format!("its type is {}", function.signature()))),
-        }
+        // The component model knows at most one result.
+        let result = function.ty.results().next();
+        let returned = match result.map_or(Resources::None, |ty| resources(&ty)) {
+            Resources::One(one) => return Ok(one),
+            Resources::None => "no resource",
+            Resources::Several => "several resources",
+        };
+        Err(Report::error(format!(
+            "`{}` returns {returned}, and a name is given to one",
+            function.name
+        ))
+        .with_note(format!("its type is {}", function.signature())))
     }
 
     fn arguments(
@@ -172,11 +180,21 @@ impl Expression {
                 Type::Own(of) | Type::Borrow(of) => {
                     let name = &self.arguments.source()[node.span()];
                     if names.get(name) != Some(of) {
-                        return Err(not_named(function, name, names));
+                        return Err(not_named(function, name, *of, names));
+                    }
+                    let is_given_away = matches!(ty, Type::Own(_));
+                    if arguments
+                        .iter()
+                        .any(|other| other.excludes(name, is_given_away))
+                    {
+                        return Err(Report::error(format!(
+                            "`{}` takes `{name}` away, and it is used in the same call once more",
+                            function.name
+                        )));
                     }
                     Argument::Named {
                         name: name.to_owned(),
-                        is_given_away: matches!(ty, Type::Own(_)),
+                        is_given_away,
                     }
                 }
                 ty => {
@@ -204,13 +222,28 @@ impl Argument {
             is_given_away: false,
         }
     }
+
+    /// Whether this is the same resource, and one of the two takes it away.
+    fn excludes(&self, other: &str, is_given_away: bool) -> bool {
+        match self {
+            Self::Named {
+                name,
+                is_given_away: this,
+            } => name == other && (*this || is_given_away),
+            Self::Value(_) => false,
+        }
+    }
 }
+
+/// Words of WAVE, which are values already.
+const WORDS: [&str; 8] = ["true", "false", "inf", "nan", "some", "none", "ok", "err"];
 
 /// A name as WIT writes them.
 fn parse_name(text: &str, name: &str) -> Result<String, Report> {
     let name = name.trim_end();
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(is_part) {
+    let is_word = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    if name.chars().all(is_part) && name.split('-').all(is_word) && !WORDS.contains(&name) {
         return Ok(name.to_owned());
     }
     Err(
@@ -225,16 +258,42 @@ fn parse_name(text: &str, name: &str) -> Result<String, Report> {
     )
 }
 
-fn not_named(function: &Function, name: &str, names: &Types) -> Report {
-    let report = Report::error(format!(
-        "`{}` takes a resource that was kept under a name, and not {name}",
-        function.name
-    ));
-    let known: Vec<&str> = names.keys().map(String::as_str).collect();
-    match known.as_slice() {
+fn not_named(function: &Function, name: &str, of: ResourceType, names: &Types) -> Report {
+    let report = Report::error(match names.contains_key(name) {
+        true => format!(
+            "`{name}` is a resource of another type than `{}` takes",
+            function.name
+        ),
+        false => format!(
+            "`{}` takes a resource that was kept under a name, and not {name}",
+            function.name
+        ),
+    });
+    let fits = names.iter().filter(|(_, ty)| **ty == of);
+    let fits: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
+    match fits.as_slice() {
         [] => report.with_help("'NAME = EXPORT(ARGUMENTS)' keeps the one that is returned"),
-        known => report.with_note(format!("there are {}", known.join(", "))),
+        fits => report.with_note(format!("of its type there are {}", fits.join(", "))),
     }
+}
+
+/// What a parser calls by the names of its tokens, as people write it.
+fn in_signs(text: &str) -> String {
+    const SIGNS: [(&str, &str); 8] = [
+        ("ParenOpen", "`(`"),
+        ("ParenClose", "`)`"),
+        ("BracketOpen", "`[`"),
+        ("BracketClose", "`]`"),
+        ("BraceOpen", "`{`"),
+        ("BraceClose", "`}`"),
+        ("Colon", "`:`"),
+        ("Comma", "`,`"),
+    ];
+    let mut text = text.to_owned();
+    for (name, sign) in SIGNS {
+        text = text.replace(name, sign);
+    }
+    text
 }
 
 /// Marks what is wrong with arguments that begin after `name_bytes` of `text`.
@@ -249,7 +308,7 @@ fn point_at(report: Report, text: &str, name_bytes: usize, error: &ParserError) 
         ParserErrorKind::InvalidType => "a value of another type".to_owned(),
         ParserErrorKind::InvalidValue => "out of range".to_owned(),
         kind => match (error.detail(), error.source()) {
-            (Some(detail), _) => detail.to_owned(),
+            (Some(detail), _) => in_signs(detail),
             (None, Some(source)) => source.to_string(),
             (None, None) => kind.to_string(),
         },

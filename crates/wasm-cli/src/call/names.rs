@@ -1,14 +1,17 @@
 //! Resources that calls were told to keep, by their names.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{ResourceAny, ResourceType};
+
+use wasm_core::ComponentHandle;
 
 /// Whose methods can be called by which name.
 pub(crate) type Types = BTreeMap<String, ResourceType>;
 
 /// What is kept for later calls of one instance.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Names(BTreeMap<String, (ResourceType, ResourceAny)>);
 
 impl Names {
@@ -32,8 +35,26 @@ impl Names {
         before.map(|(_, resource)| resource)
     }
 
-    /// It was given away.
+    /// What was given away is gone.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);
+    }
+}
+
+/// The names that belong to a component, for calls that may be under way at the same time.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct SharedNames(Arc<Mutex<Option<(ComponentHandle, Names)>>>);
+
+impl SharedNames {
+    /// For a call, in its turn. What another component of the same id had returned is gone.
+    pub(super) fn take(&self, handle: &ComponentHandle) -> Names {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let names = taken.filter(|(of, _)| of == handle);
+        names.map(|(_, names)| names).unwrap_or_default()
+    }
+
+    /// For the next one.
+    pub(super) fn put(&self, handle: ComponentHandle, names: Names) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((handle, names));
     }
 }

@@ -22,17 +22,34 @@ pub(super) fn has_no_notation(ty: &Type, resources: bool) -> bool {
     }
 }
 
-/// Of all resources that a value of this type holds at most; those of a list are many.
-pub(super) fn resource_types(ty: &Type, found: &mut Vec<ResourceType>) {
+/// What resources a value can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resources {
+    None,
+    /// At most one, of this type.
+    One(ResourceType),
+    Several,
+}
+
+/// What resources values of this type can hold.
+pub(super) fn resources(ty: &Type) -> Resources {
     match ty {
-        Type::Own(of) | Type::Borrow(of) => found.push(*of),
-        Type::List(list) => {
-            resource_types(&list.ty(), found);
-            resource_types(&list.ty(), found);
+        Type::Own(of) | Type::Borrow(of) => Resources::One(*of),
+        Type::List(list) => match resources(&list.ty()) {
+            Resources::None => Resources::None,
+            _ => Resources::Several,
+        },
+        ty => {
+            let mut found = Resources::None;
+            for part in parts(ty) {
+                found = match (found, resources(&part)) {
+                    (found, Resources::None) => found,
+                    (Resources::None, of) => of,
+                    _ => return Resources::Several,
+                };
+            }
+            found
         }
-        ty => parts(ty)
-            .iter()
-            .for_each(|part| resource_types(part, found)),
     }
 }
 

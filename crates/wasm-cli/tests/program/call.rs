@@ -126,6 +126,8 @@ fn several_calls_share_an_instance_and_its_resources() {
         "call carts.wasm 'a = [constructor]cart(1)' '[method]cart.add(a, 1)' $LIMITS",
         "call carts.wasm 'a = try-cart(4)' 'a = cart(5)' 'a.add(1)' $LIMITS",
         "call carts.wasm cart(1) 'try-cart(2)' 'try-cart(0)' all() $LIMITS",
+        "call carts.wasm 'a = cart(1)' 'b = cart(2)' 'a.join(b)' 'cart = cart.merge(a, a)' $LIMITS",
+        "call carts.wasm 'cart = cart(1)' 'b = cart(2)' 'c = cart.merge(cart, b)' 'c.add(0)' $LIMITS",
     ];
     carts_show("calls-with-resources", &lines);
 }
@@ -143,6 +145,12 @@ fn wrong_names_of_resources_are_said_before_anything_is_called() {
         "call carts.wasm 'a = cart(2)' 'b = checkout(a)' $LIMITS",
         "call carts.wasm 'a = all()' $LIMITS",
         "call carts.wasm 'A = cart(2)' $LIMITS",
+        "call carts.wasm 'some = cart(2)' $LIMITS",
+        "call carts.wasm 'a- = cart(2)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'a.join(a)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'cart.merge(a, a)' $LIMITS",
+        "call carts.wasm '()' $LIMITS",
+        "call carts.wasm 'cart(count: 1)' $LIMITS",
         "call carts.wasm $LIMITS",
     ];
     carts_show("wrong-names-of-resources", &lines);
@@ -153,6 +161,35 @@ fn wrong_names_of_resources_are_said_before_anything_is_called() {
 fn a_name_for_nothing_ends_the_calls() {
     let lines = ["call carts.wasm 'a = try-cart(0)' 'a.add(1)' $LIMITS"];
     carts_show("name-for-nothing", &lines);
+}
+
+/// A type is little to write and may be much to look through.
+#[test]
+fn a_name_for_a_deep_type_takes_no_time() {
+    let folder = Folder::new();
+    for inner in ["u8", "(own $r)"] {
+        let mut types = format!("(type $t0 (list {inner}))");
+        for depth in 1..60 {
+            types += &format!("(type $t{depth} (list $t{}))", depth - 1);
+        }
+        let text = format!(
+            r#"(component
+                (core module $m (memory (export "memory") 1)
+                  (func (export "f") (result i32) (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (type $r' (resource (rep i32)))
+                (export $r "r" (type $r'))
+                {types}
+                (func $f (result $t59)
+                  (canon lift (core func $i "f") (memory $i "memory")))
+                (export "f" (func $f)))"#
+        );
+        folder.write("deep.wasm", wat::parse_str(text).unwrap());
+        let deep = folder.0.path().join("deep.wasm").display().to_string();
+        program(limited(&["call", &deep, "x = f()"]))
+            .expect(2, "")
+            .complains(&["and a name is given to one"]);
+    }
 }
 
 #[test]

@@ -109,6 +109,24 @@ fn a_component_of_any_world_is_called() {
         ]);
 }
 
+/// The component has more time than whoever waits.
+#[test]
+fn a_call_is_waited_for_as_long_as_a_reply() {
+    let folder = Folder::new();
+    folder.component("loops", wasm_fixtures::COUNTER, "");
+    let loops = r#"(component
+        (core module $m (func (export "f") (loop $forever (br $forever))))
+        (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i "f")))
+        (export "f" (func $f)))"#;
+    folder.write("loops/component.wasm", wat::parse_str(loops).unwrap());
+    folder.replace("loops", "fuel = 1_000_000", "fuel = \"unmetered\"");
+    folder
+        .up(&["--timeout", "100ms"], &["call demo/loops/main f()"])
+        .expect(1, "")
+        .complains(&["demo/loops/main has not answered within 100ms", "--timeout"]);
+}
+
 /// Like a message over which it fails.
 #[test]
 fn a_component_that_fails_in_a_call_is_restarted() {
@@ -403,7 +421,7 @@ fn a_message_that_does_not_fit_is_not_sent() {
         .up(&[], &lines)
         .expect(1, "demo/echo/main: x\n")
         .complains(&[
-            "a message of more than 1MiB is not sent",
+            "more than 1MiB is not sent to demo/",
             "a line is longer than any message can be",
             "this was line 2 of standard input",
         ]);

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use wasm_core::{ComponentHandle, ComponentMessage, MessagingError, RuntimeEngine, WasmError};
 use wasm_host::{DeadLetterCause, Event, Host, LetterKind, Phase, Reply, RequestError};
@@ -53,6 +53,11 @@ async fn a_call_is_counted_and_told_like_a_message() {
         [Event::Message { from, to, kind: LetterKind::Call, bytes: 0, reply: Reply::Nothing, .. }]
             if from == host.program_id() && *to == demo("counter")
     ));
+    let said = seen[0].to_string();
+    assert!(
+        said.contains("demo/counter/main: call of \"count\", handled"),
+        "{said}"
+    );
     let status = host.component(&demo("counter")).await.unwrap();
     assert_eq!((status.handled, status.phase), (1, Phase::Ready));
 }
@@ -123,6 +128,44 @@ async fn a_call_that_is_dropped_before_its_turn_is_withdrawn() {
     host.drain(SECOND).await.unwrap();
     assert!(!begun.load(Ordering::Relaxed));
     assert_eq!(causes(&host.dead_letters()), [""; 0]);
+}
+
+/// As where it waits for something else than the engine.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_holds_up_no_message() {
+    let host = load(&[component("echo", ECHO)]).await;
+    let call = |_, _| pending::<Result<(), _>>();
+    let id = demo("echo");
+    let waits = host.call(&id, "waits", call);
+    timeout(SECOND, waits).await.unwrap_err();
+    assert_eq!(told(&host, "echo", "hello").await, "hello");
+    assert_eq!(causes(&host.dead_letters()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_a_call_keeps_to_itself_is_known() {
+    let host = load(&[restarted("trap", TRAP)]).await;
+    let call = |engine, handle| async move { Ok(count(engine, handle).await.is_err()) };
+    assert!(host.call(&demo("trap"), "count", call).await.unwrap());
+    assert!(is(&host, "trap", Phase::Restarting).await);
+    let status = host.component(&demo("trap")).await.unwrap();
+    assert!(status.cause.unwrap().to_string().contains("trapped"));
+    sleep(SECOND).await;
+    assert!(is(&host, "trap", Phase::Ready).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_of_another_component_fails_no_other() {
+    let host = load(&[component("echo", ECHO), component("trap", TRAP)]).await;
+    let trap = host.component(&demo("trap")).await.unwrap().handle.unwrap();
+    let call = |engine, _| count(engine, trap);
+    let failed = host.call(&demo("echo"), "count", call).await.unwrap_err();
+    assert!(
+        failed.to_string().contains("demo/trap/main trapped"),
+        "{failed}"
+    );
+    assert!(is(&host, "echo", Phase::Ready).await);
+    assert_eq!(told(&host, "echo", "hello").await, "hello");
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,10 +17,27 @@ pub(crate) fn name_version(unmet: &mut UnmetImport, interfaces: &[&'static str])
         return;
     };
     let provided = provided(path, interfaces);
-    if let Some(provided) = provided.filter(|provided| *provided != wanted) {
+    if let Some(provided) = provided.filter(|provided| !stands_in(provided, wanted)) {
         unmet.reason = Unmet::OtherVersion {
             provided: provided.to_owned(),
         };
+    }
+}
+
+/// Whether a version has all that the other has: then nothing is missing for its sake.
+fn stands_in(provided: &str, wanted: &str) -> bool {
+    // A pre-release or a build is like no other.
+    let numbers = |version: &str| -> Option<[u64; 3]> {
+        let numbers: Result<Vec<u64>, _> = version.split('.').map(str::parse).collect();
+        numbers.ok()?.try_into().ok()
+    };
+    let build = |version: &str| version.split('+').next().and_then(numbers);
+    match (build(provided), build(wanted)) {
+        (Some(provided), Some(wanted)) => {
+            let major = |[major, minor, _]: [u64; 3]| (major, if major == 0 { minor } else { 0 });
+            major(provided) == major(wanted) && provided >= wanted
+        }
+        _ => provided == wanted,
     }
 }
 

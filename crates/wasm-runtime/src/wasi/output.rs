@@ -44,7 +44,9 @@ impl LastWords {
     pub(crate) fn get(&self) -> Option<Box<str>> {
         let bytes = self.bytes();
         let text = String::from_utf8_lossy(&bytes);
-        let text = text.trim();
+        // What is no text takes more room as text.
+        let begin = text.ceil_char_boundary(text.len().saturating_sub(LAST_WORDS_BYTES));
+        let text = text[begin..].trim();
         (!text.is_empty()).then(|| text.into())
     }
 
@@ -173,5 +175,24 @@ impl AsyncWrite for OutputHandle {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_no_text_the_end_is_kept_too() {
+        let words = LastWords::default();
+        words.write(&[0xff; 960]);
+        words.write(b" the end ");
+        let said = words.get().unwrap();
+        assert!(said.ends_with(" the end"), "{said}");
+        assert!(
+            (1_000..=LAST_WORDS_BYTES).contains(&said.len()),
+            "{}",
+            said.len()
+        );
     }
 }

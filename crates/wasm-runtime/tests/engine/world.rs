@@ -498,6 +498,16 @@ async fn resources_among_values_are_dropped_one_by_one() {
         // What is gone is not dropped once more.
         engine.drop_resource(&plugin, cart).await.unwrap();
     }
+    let gone = cart(&engine, &plugin).await;
+    engine.drop_resource(&plugin, gone).await.unwrap();
+    let args = [Val::Resource(gone)];
+    let total = engine.call_export(&plugin, TOTAL, &args);
+    let error = within(total).await.unwrap_err();
+    assert!(
+        matches!(&error, WasmError::InvalidArguments { reason, .. }
+            if reason == "is given a resource that was given away or dropped"),
+        "{error}"
+    );
     let usage = engine.usage(&plugin).unwrap();
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
 }

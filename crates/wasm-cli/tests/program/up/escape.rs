@@ -49,7 +49,7 @@ impl Folder {
         .unwrap();
     }
 
-    fn replace(&self, manifest: &str, from: &str, to: &str) {
+    pub(super) fn replace(&self, manifest: &str, from: &str, to: &str) {
         let manifest = format!("{manifest}/Component.toml");
         let text = fs::read_to_string(self.path(&manifest)).unwrap();
         assert!(text.contains(from), "{text}");
