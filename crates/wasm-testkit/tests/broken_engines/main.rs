@@ -118,15 +118,15 @@ impl Harness for Subject {
     }
 }
 
-/// What the suite says of an engine, by name of the case.
-fn verdict(make: &Arc<Make>) -> BTreeMap<&'static str, Broken> {
+/// What those cases of the suite say of an engine that are asked, by name of the case.
+fn verdict(make: &Arc<Make>, is_asked: impl Fn(&str) -> bool) -> BTreeMap<&'static str, Broken> {
     let conditions = Conditions {
         time: Time::Paused,
         patience: Duration::from_secs(10),
     };
     let harness = Arc::new(Subject(make.clone()));
     let mut verdict = BTreeMap::new();
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| is_asked(case.name())) {
         let harness = Arc::clone(&harness);
         if let Err(broken) = case.run(conditions, move || Lab::new(harness)) {
             verdict.insert(case.name(), broken);
@@ -136,7 +136,10 @@ fn verdict(make: &Arc<Make>) -> BTreeMap<&'static str, Broken> {
 }
 
 /// Of all of them, in their order.
-fn verdicts(rows: &[Row]) -> Vec<BTreeMap<&'static str, Broken>> {
+fn verdicts(
+    rows: &[Row],
+    is_asked: impl Fn(&Row, &str) -> bool + Copy + Sync,
+) -> Vec<BTreeMap<&'static str, Broken>> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
     let some = || {
@@ -144,7 +147,7 @@ fn verdicts(rows: &[Row]) -> Vec<BTreeMap<&'static str, Broken>> {
         while let place = next.fetch_add(1, Ordering::Relaxed)
             && let Some(row) = rows.get(place)
         {
-            some.push((place, verdict(&row.make)));
+            some.push((place, verdict(&row.make, |case| is_asked(row, case))));
         }
         some
     };
@@ -172,7 +175,7 @@ fn quietly() {
 fn the_model_keeps_the_contract() {
     let mut list = List::default();
     let right = list.wrong("is not wrong", &[], |wrong| wrong);
-    assert_eq!(verdict(&right.make), BTreeMap::new());
+    assert_eq!(verdict(&right.make, |_| true), BTreeMap::new());
 }
 
 #[test]
@@ -184,10 +187,9 @@ fn every_wrong_engine_is_found_out_and_told_which_sentence_it_breaks() {
         .collect();
     let rows = rows();
     let mut missed = Vec::new();
-    let mut untried: BTreeSet<_> = sentences.keys().copied().collect();
-    for (row, verdict) in rows.iter().zip(verdicts(&rows)) {
+    let is_named = |row: &Row, case: &str| row.cases.contains(&case);
+    for (row, verdict) in rows.iter().zip(verdicts(&rows, is_named)) {
         let name = row.name;
-        untried.retain(|case| !verdict.contains_key(case));
         for case in row.cases {
             let text = verdict.get(case).map(ToString::to_string);
             let told = sentences
@@ -202,12 +204,30 @@ fn every_wrong_engine_is_found_out_and_told_which_sentence_it_breaks() {
         if !told.is_some_and(|sentence| sentence.contains(row.sentence)) {
             missed.push(format!("{name}: breaks {:?}, not {told:?}", row.sentence));
         }
-        // What breaks one thing does not break everything.
-        if verdict.len() > sentences.len() / 2 {
-            missed.push(format!("{name}: {} cases failed", verdict.len()));
-        }
     }
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// What breaks one thing does not break everything.
+#[test]
+#[ignore = "all cases of all wrong engines: a minute or two"]
+fn every_case_finds_some_engine_out_and_no_engine_fails_all() {
+    quietly();
+    let mut untried: BTreeSet<_> = cases::<dyn RuntimeEngine>()
+        .iter()
+        .map(|case| case.name())
+        .collect();
+    let most = untried.len() / 2;
+    let rows = rows();
+    for (row, verdict) in rows.iter().zip(verdicts(&rows, |_, _| true)) {
+        untried.retain(|case| !verdict.contains_key(case));
+        assert!(
+            verdict.len() <= most,
+            "{}: {} failed",
+            row.name,
+            verdict.len()
+        );
+    }
     assert_eq!(untried, BTreeSet::new(), "cases that no engine fails");
 }
 
