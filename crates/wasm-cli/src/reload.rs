@@ -320,6 +320,10 @@ impl Work {
         if !loses_them.await.unwrap_or(false) {
             return Ok(());
         }
+        // What it could not be loaded for at all comes first.
+        let engine = self.host.engine();
+        let prepared = engine.prepare_component(&new.id, new.bytes.clone(), &new.config);
+        let _prepared = prepared.await.map_err(|error| new.explain(&error))?;
         let message = format!(
             "{} takes messages, and what would replace it takes none",
             new.id

@@ -29,8 +29,8 @@ impl ComponentManifest {
     /// `file` stands in errors, and its folder is where granted directories are
     /// looked for; the file itself is not opened. `memory_ceiling_bytes` is the
     /// largest memory limit that the operator allows, by default
-    /// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`]; one above
-    /// [`ResourceLimits::MAX_MEMORY_BYTES`] counts as that.
+    /// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`](crate::ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES); one above
+    /// [`ResourceLimits::MAX_MEMORY_BYTES`](crate::ResourceLimits::MAX_MEMORY_BYTES) counts as that.
     ///
     /// # Errors
     /// Every problem in the text. Where the text is not TOML, these are the only

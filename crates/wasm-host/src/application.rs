@@ -68,7 +68,8 @@ impl ApplicationFolder {
     /// Reads the components of all manifests. Blocks while it reads.
     ///
     /// `memory_ceiling_bytes` is the largest memory limit that a manifest may set, by
-    /// default [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`].
+    /// default
+    /// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`](wasm_core::ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES).
     ///
     /// # Errors
     /// Every problem of every manifest; [`ApplicationProblem::Empty`] if there is none.

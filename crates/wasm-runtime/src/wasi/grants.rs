@@ -1,7 +1,6 @@
 //! From the grants of a component to what its instance has of WASI.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use wasm_core::guest::Guest;
+use wasm_core::text::PathText as _;
 use wasm_core::{ComponentId, WasiGrant};
 
 use super::account::HostAccount;
@@ -36,9 +36,16 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
-    /// Folders that were granted, opened when the first instance was made: whatever their
-    /// paths lead to later, a component has the same ones as long as they are there.
-    folders: Mutex<HashMap<PathBuf, Arc<PlacedDir>>>,
+    /// Folders that were granted, by their paths.
+    folders: Mutex<HashMap<PathBuf, Folder>>,
+}
+
+/// A folder that was granted, opened when the first instance was made: whatever its path
+/// leads to later, a component has the same one as long as it is there.
+struct Folder {
+    /// Without links.
+    real: PathBuf,
+    dir: Arc<PlacedDir>,
 }
 
 impl WasiShare {
@@ -53,21 +60,43 @@ impl WasiShare {
 
     fn folder(&self, host: &Path) -> io::Result<Arc<PlacedDir>> {
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was removed can be replaced by another in its place.
-        if folders.get(host).is_some_and(|folder| is_removed(folder)) {
-            folders.remove(host);
+        let known = folders.get(host);
+        if let Some(folder) = known.filter(|folder| !is_removed(&folder.dir)) {
+            return Ok(Arc::clone(&folder.dir));
         }
-        let folder = match folders.entry(host.to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let place = self.descriptors.take().ok_or_else(|| {
-                    io::Error::other("there are too many files open for another (`ulimit -n`)")
-                })?;
-                let dir = open_ambient_dir(host, ambient_authority())?;
-                new.insert(Arc::new(PlacedDir::new(dir, place)))
-            }
+        let place = self.descriptors.take().ok_or_else(|| {
+            io::Error::other("there are too many files open for another (`ulimit -n`)")
+        })?;
+        let dir = open_ambient_dir(host, ambient_authority())?;
+        let real = host.canonicalize()?;
+        // One that was removed can be replaced by another in its place, and by nothing that
+        // lies elsewhere: that nobody has granted.
+        let moved = known.filter(|folder| folder.real != real || !is_at(&dir, &folder.real));
+        if let Some(folder) = moved {
+            return Err(io::Error::other(format!(
+                "it was removed, and what is in its place now is not the folder {} that was \
+                 granted when the component was loaded",
+                folder.real.escaped()
+            )));
+        }
+        let dir = Arc::new(PlacedDir::new(dir, place));
+        let folder = Folder {
+            real,
+            dir: Arc::clone(&dir),
         };
-        Ok(Arc::clone(folder))
+        folders.insert(host.to_owned(), folder);
+        Ok(dir)
+    }
+}
+
+/// Whether an open folder is what lies at this path, and no link does.
+fn is_at(dir: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (dir.metadata(), path.symlink_metadata()) {
+        (Ok(dir), Ok(there)) => {
+            there.is_dir() && (dir.dev(), dir.ino()) == (there.dev(), there.ino())
+        }
+        _ => false,
     }
 }
 

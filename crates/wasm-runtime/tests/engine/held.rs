@@ -736,6 +736,35 @@ async fn a_granted_folder_stays_the_same_as_long_as_its_component_is_loaded() {
     assert!(!other.join("file").exists());
 }
 
+/// What is granted is a place, and what lies there: not what somebody puts a link to.
+#[tokio::test]
+async fn in_place_of_a_granted_folder_that_was_removed_no_other_is_granted() {
+    let engine = engine();
+    let place = tempdir().unwrap();
+    let (data, other) = (place.path().join("data"), place.path().join("other"));
+    for folder in [&data, &other] {
+        fs::create_dir(folder).unwrap();
+    }
+    let grant = dir(&data, DirAccess::Write, Some(1 << 20));
+    let remote = Remote::load(&engine, "removed", [grant]).await;
+    fs::remove_dir(&data).unwrap();
+    for target in [&other, place.path()] {
+        symlink(target, &data).unwrap();
+        let error = engine.restart_component(&remote.handle).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("what is in its place now is not the folder"),
+            "{text}"
+        );
+        fs::remove_file(&data).unwrap();
+    }
+    // One of its own, it may have.
+    fs::create_dir(&data).unwrap();
+    engine.restart_component(&remote.handle).await.unwrap();
+    assert_eq!(remote.open("file", CREATE, WRITE).await, 0);
+    assert!(data.join("file").exists());
+}
+
 #[tokio::test]
 async fn an_unbounded_folder_has_no_quota() {
     let engine = engine();
