@@ -26,6 +26,9 @@ const CALL_FUEL: u64 = 100;
 /// The size of the record in which a message is handed over.
 const MESSAGE_BYTES: u64 = 104;
 
+/// By how much a table grows at a time until that is denied: 1,024 elements.
+const TABLE_GROWTH_BYTES: u64 = 1_024 * TABLE_ELEMENT_BYTES;
+
 impl Instance {
     /// Makes its memories and runs its start functions.
     pub(super) async fn instantiate(&mut self, lifecycle: Lifecycle) -> Run<()> {
@@ -544,7 +547,7 @@ impl Instance {
                 Err(self.spin().await)
             }
             Otherwise::GrowTableUntilDenied => {
-                while self.memory.grow(1_024 * TABLE_ELEMENT_BYTES).is_ok() {
+                while self.memory.grow(TABLE_GROWTH_BYTES).is_ok() {
                     self.consume(ALLOCATION_FUEL)?;
                 }
                 Err(unreachable())
@@ -577,9 +580,9 @@ impl Instance {
     fn say_lines(&mut self, lines: &[String]) -> Run<Answer> {
         let mut text = String::new();
         for line in lines {
-            self.allocate(1, line.len() + 1)?;
-            text.push_str(line);
-            text.push('\n');
+            let line = format!("{line}\n");
+            self.allocate(1, line.len())?;
+            text.push_str(&line);
         }
         some(text)
     }

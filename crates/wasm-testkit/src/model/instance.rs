@@ -97,10 +97,10 @@ impl Instance {
         let budget = self.guest.config().limits.fuel().unwrap_or(u64::MAX);
         let consumed = self.fuel_consumed.saturating_add(fuel);
         self.fuel_consumed = consumed.min(budget);
-        if consumed > budget {
-            return Err(Stop::OutOfFuel);
+        match budget.checked_sub(consumed) {
+            Some(_) => Ok(()),
+            None => Err(Stop::OutOfFuel),
         }
-        Ok(())
     }
 
     /// Consumes a unit of fuel in a nanosecond. What is left of the budget is gone at
@@ -119,10 +119,10 @@ impl Instance {
 
     pub(super) fn recurse(&mut self, depth: u64) -> Run<()> {
         self.consume(depth.min(STACK_DEPTH) * RECURSION_FUEL)?;
-        if depth > STACK_DEPTH {
-            return Err(Stop::Trap(Trap::StackOverflow));
+        match STACK_DEPTH.checked_sub(depth) {
+            Some(_) => Ok(()),
+            None => Err(Stop::Trap(Trap::StackOverflow)),
         }
-        Ok(())
     }
 
     /// Without the memory for it, the guest gives up.

@@ -17,9 +17,8 @@ pub(super) const TABLE_ELEMENT_BYTES: u64 = 8;
 pub(super) struct Memory {
     limit: u64,
     used: u64,
-    /// How many memories there are, of which the first has the heap.
-    memories: u64,
-    first: u64,
+    /// What the heap may take without growing, as if all memories were one.
+    room: u64,
     heap: u64,
     /// Where the heap starts over after each call.
     kept: u64,
@@ -39,8 +38,7 @@ impl Memory {
         Self {
             limit,
             used: 0,
-            memories: 1,
-            first: 0,
+            room: 0,
             heap: HEAP_START,
             kept: HEAP_START,
             denied: None,
@@ -50,12 +48,8 @@ impl Memory {
 
     /// What there is before the first instruction.
     pub(super) fn instantiate(&mut self, lifecycle: &Lifecycle) -> Result<(), Denied> {
-        let initial = lifecycle.initial_memory_bytes;
-        if lifecycle.message == OnMessage::GrowAndCountPages {
-            self.memories = initial / PAGE_BYTES;
-        }
-        self.first = initial / self.memories;
-        self.grow(initial)?;
+        self.room = lifecycle.initial_memory_bytes;
+        self.grow(self.room)?;
         self.grow(table_elements(lifecycle) * TABLE_ELEMENT_BYTES)
     }
 
@@ -67,12 +61,8 @@ impl Memory {
     /// The number of pages in all memories, once each in turn has grown until one
     /// was denied.
     pub(super) fn grow_in_turn(&mut self) -> u64 {
-        let mut grown = 0;
         while self.grow(PAGE_BYTES).is_ok() {
-            if grown % self.memories == 0 {
-                self.first += PAGE_BYTES;
-            }
-            grown += 1;
+            self.room = self.used;
         }
         self.used / PAGE_BYTES
     }
@@ -94,11 +84,9 @@ impl Memory {
     pub(super) fn allocate(&mut self, align: u64, size: u64) -> Result<(), Denied> {
         let end = self.heap.next_multiple_of(align).saturating_add(size);
         let missing = end.div_ceil(PAGE_BYTES).saturating_mul(PAGE_BYTES);
-        let missing = missing.saturating_sub(self.first);
-        if missing > 0 {
-            self.grow(missing)?;
-            self.first += missing;
-        }
+        let missing = missing.saturating_sub(self.room);
+        self.grow(missing)?;
+        self.room += missing;
         self.heap = end;
         Ok(())
     }
