@@ -2,7 +2,7 @@
 # What has to hold before the crates are published; publishes nothing.
 #
 #   scripts/publish.sh            everything below
-#   scripts/publish.sh --offline  only what takes seconds: each crate can be packaged
+#   scripts/publish.sh --quick    only what takes seconds: each crate can be packaged
 #
 # Each crate is packaged and built from its package; and each library compared with the last
 # commit of main, so that no change breaks what depends on it unless its version says so. Takes a
@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [[ ${1:-} == --offline ]]; then
+if [[ ${1:-} == --quick ]]; then
     exec cargo publish --workspace --dry-run --no-verify --allow-dirty
 fi
 cargo publish --workspace --dry-run --allow-dirty
