@@ -19,8 +19,7 @@ use crate::component::Component;
 use crate::dead_letter::DeadLetterCause;
 use crate::error::{HostError, kept};
 use crate::event::{Event, Reply};
-use crate::letter::Letter;
-use crate::letter::LetterKind;
+use crate::letter::{Letter, LetterKind};
 use crate::limits::Reservation;
 use crate::mailbox::Closed;
 use crate::metrics::Handling;
@@ -302,7 +301,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
             Ok(reply) => {
                 self.is_ready();
                 self.handled(&letter, Handling::Answered, began, reply_of(reply.as_ref()));
-                self.answer(letter, Ok(reply));
+                self.answer(&letter, Ok(reply));
             }
             Err(WasmError::GuestError { component, error }) => {
                 self.is_ready();
@@ -310,7 +309,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 let told = Reply::Error(error.clone());
                 self.handled(&letter, Handling::GuestError, began, told);
                 let error = Arc::new(WasmError::GuestError { component, error });
-                self.answer(letter, Err(RequestError::Component(error)));
+                self.answer(&letter, Err(RequestError::Component(error)));
             }
             // It had failed before, in a call that was not a message: this one never
             // reached it.
@@ -319,9 +318,6 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 self.fail(kept(WasmError::clone(&source)));
             }
             Err(error) => {
-                let (waited, took) = (began - letter.accepted, began.elapsed());
-                let failed = Handling::Failed;
-                resident.meters.handled(letter.kind, failed, waited, took);
                 let error = kept(error);
                 let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
                 if error.fails_instance() || is_gone {
@@ -329,8 +325,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
                 } else {
                     self.is_ready();
                 }
-                let cause = DeadLetterCause::Failed(error);
-                self.task.board.give_up(&resident, letter, cause);
+                self.give_up(letter, began, error);
             }
         }
     }
@@ -351,15 +346,11 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         match outcome {
             Ok(()) => {
                 self.handled(&letter, Handling::Answered, began, Reply::Nothing);
-                self.answer(letter, Ok(None));
+                if let Some(call) = letter.call {
+                    call.answer(Ok(()));
+                }
             }
-            Err(error) => {
-                let (waited, took) = (began - letter.accepted, began.elapsed());
-                let failed = Handling::Failed;
-                resident.meters.handled(letter.kind, failed, waited, took);
-                let cause = DeadLetterCause::Failed(kept(error));
-                self.task.board.give_up(&resident, letter, cause);
-            }
+            Err(error) => self.give_up(letter, began, kept(error)),
         }
     }
 
@@ -385,6 +376,17 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         self.task.resident.update(ready);
     }
 
+    /// It was handled, and ended in an error that is no answer.
+    fn give_up(&self, letter: Letter, began: Instant, error: Arc<WasmError>) {
+        let (waited, took) = (began - letter.accepted, began.elapsed());
+        let resident = &self.task.resident;
+        resident
+            .meters
+            .handled(letter.kind, Handling::Failed, waited, took);
+        let cause = DeadLetterCause::Failed(error);
+        self.task.board.give_up(resident, letter, cause);
+    }
+
     fn handled(&self, letter: &Letter, handling: Handling, began: Instant, reply: Reply) {
         let (waited, took) = (began - letter.accepted, began.elapsed());
         let resident = &self.task.resident;
@@ -402,10 +404,7 @@ impl<E: RuntimeEngine + ?Sized> Serving<E> {
         });
     }
 
-    fn answer(&self, letter: Letter, outcome: Result<Option<MessagePayload>, RequestError>) {
-        if let Some(call) = letter.call {
-            return call.answer(outcome.map(|_| ()));
-        }
+    fn answer(&self, letter: &Letter, outcome: Result<Option<MessagePayload>, RequestError>) {
         if let (LetterKind::Request, Some(request)) = (letter.kind, &letter.message.correlation_id)
         {
             self.task.board.settle(request, outcome);

@@ -18,7 +18,7 @@ use wasm_core::{
 
 use crate::call::Caller;
 use crate::compile::cache::{CacheEntry, CompileCache};
-use crate::compile::exports::{Of, check_arguments, find_function, function_names};
+use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
 use crate::compile::versions::name_version;
 use crate::config::{EngineConfig, wasmtime_config};
@@ -394,12 +394,10 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let Some((ty, index)) = find_function(slot.compiled()?.component(), export) else {
             return Err(slot.export_not_found(export));
         };
-        check_arguments(&ty, Of::Component, args).map_err(|reason| {
-            WasmError::InvalidArguments {
-                component: handle.id().clone(),
-                export: export.into(),
-                reason,
-            }
+        check_arguments(&ty, args).map_err(|reason| WasmError::InvalidArguments {
+            component: handle.id().clone(),
+            export: export.into(),
+            reason,
         })?;
         let (export, args) = (export.to_owned(), args.to_vec());
         self.take_turn(slot, move |instance| {

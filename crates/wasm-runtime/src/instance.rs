@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use wasmtime::component::types::{ComponentFunc, Type};
 use wasmtime::component::{
     ComponentExportIndex, Instance as Exports, InstancePre, ResourceAny, ResourceType, Val,
 };
@@ -33,7 +32,7 @@ use self::failure::FailedCall;
 use self::meters::Meters;
 use self::state::{Guest, HostState};
 use self::store::{Budget, begin_call, end_call, new_store};
-use crate::compile::exports::{FOREIGN_RESOURCE, Of, check_arguments, resources_in};
+use crate::compile::exports::{FOREIGN_RESOURCE, Passed, check_arguments, passed, resources_in};
 use crate::error::chain;
 
 /// Instances of all engines of the process.
@@ -225,8 +224,9 @@ impl<T: Send + 'static> Instance<T> {
             return Err(self.export_not_found(export));
         };
         let ty = function.ty(&self.store);
-        check_arguments(&ty, Of::Instance, args)
-            .and_then(|()| self.check_resources(&ty, args))
+        check_arguments(&ty, args).map_err(|reason| self.invalid_arguments(export, reason))?;
+        let passed = passed(&ty, args);
+        self.check_resources(&passed)
             .map_err(|reason| self.invalid_arguments(export, reason))?;
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
@@ -234,12 +234,8 @@ impl<T: Send + 'static> Instance<T> {
         let call = function.call_async(&mut self.store, args, &mut values);
         let outcome = bounded(budget.deadline, &mut pauses, call).await;
         self.finish(export, budget, pauses, outcome)?;
-        for ((_, ty), value) in ty.params().zip(args) {
-            if !matches!(ty, Type::Borrow(_)) {
-                for resource in resources_in(value) {
-                    take(&mut self.resources, resource);
-                }
-            }
+        for given in passed.iter().filter(|passed| !passed.is_lent) {
+            take(&mut self.resources, given.resource);
         }
         for resource in values.iter().flat_map(resources_in) {
             if !self.resource_types.contains(&resource.ty()) {
@@ -250,22 +246,27 @@ impl<T: Send + 'static> Instance<T> {
         Ok(values)
     }
 
-    /// That those which this instance returned are still there, and that none is used once more
-    /// by a call that gives it away.
-    fn check_resources(&self, ty: &ComponentFunc, args: &[Val]) -> Result<(), String> {
-        let (mut given, mut lent) = (Vec::new(), Vec::new());
-        for ((_, ty), value) in ty.params().zip(args) {
-            let is_lent = matches!(ty, Type::Borrow(_));
-            for resource in resources_in(value) {
-                let is_gone = self.resource_types.contains(&resource.ty())
-                    && !self.resources.contains(&resource);
-                if is_gone {
-                    return Err("is given a resource that was given away or dropped".to_owned());
-                }
-                if given.contains(&resource) || (!is_lent && lent.contains(&resource)) {
-                    return Err("is given a resource twice, and takes it away".to_owned());
-                }
-                if is_lent { &mut lent } else { &mut given }.push(resource);
+    /// That all are this instance's and still there, and that none is used once more by a call
+    /// that takes it away.
+    fn check_resources(&self, passed: &[Passed]) -> Result<(), String> {
+        for (n, this) in passed.iter().enumerate() {
+            let (resource, place) = (this.resource, &this.place);
+            if resource.ty() != this.ty {
+                return Err(format!("is given {FOREIGN_RESOURCE}, as {place}"));
+            }
+            let is_known = self.resource_types.contains(&this.ty);
+            if is_known && !self.resources.contains(&resource) {
+                return Err(format!(
+                    "is given a resource that was given away or dropped, as {place}"
+                ));
+            }
+            let mut others = passed[..n]
+                .iter()
+                .filter(|other| other.resource == resource);
+            if others.any(|other| !(other.is_lent && this.is_lent)) {
+                return Err(format!(
+                    "is given a resource twice, and takes it away, as {place}"
+                ));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use wasm_wave::wasm::{DisplayType, WasmValue};
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex, ResourceAny, Val};
+use wasmtime::component::{Component, ComponentExportIndex, ResourceAny, ResourceType, Val};
 
 use wasm_core::text::shortened;
 
@@ -14,21 +14,36 @@ pub(crate) const FOREIGN_RESOURCE: &str = "a resource of another instance, or of
 /// Enough to recognize a type by.
 const SHOWN_TYPE_CHARS: usize = 500;
 
-/// Whose resources a function takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Of {
-    /// Any instance's: the function is known by its component.
-    Component,
-    /// Only those of the instance that the function belongs to.
-    Instance,
+/// A resource among arguments.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) resource: ResourceAny,
+    /// Whose resources the function takes there.
+    pub(crate) ty: ResourceType,
+    /// Whether the caller keeps it.
+    pub(crate) is_lent: bool,
+    /// Which argument, as errors name it.
+    pub(crate) place: String,
+}
+
+/// The resources among arguments that fit the function.
+pub(crate) fn passed(function: &ComponentFunc, args: &[Val]) -> Vec<Passed> {
+    let mut passed = Vec::new();
+    for (place, ((name, ty), value)) in (1_usize..).zip(function.params().zip(args)) {
+        fits(value, &ty, &mut |resource, ty, is_lent| {
+            passed.push(Passed {
+                resource,
+                ty,
+                is_lent,
+                place: format!("argument {place} (`{name}`)"),
+            });
+        });
+    }
+    passed
 }
 
 /// What does not fit, for people.
-pub(crate) fn check_arguments(
-    function: &ComponentFunc,
-    of: Of,
-    args: &[Val],
-) -> Result<(), String> {
+pub(crate) fn check_arguments(function: &ComponentFunc, args: &[Val]) -> Result<(), String> {
     let params = function.params();
     if params.len() != args.len() {
         return Err(format!(
@@ -39,7 +54,7 @@ pub(crate) fn check_arguments(
         ));
     }
     for (place, ((name, ty), value)) in params.zip(args).enumerate() {
-        if !fits(value, &ty, Of::Component) {
+        if !fits(value, &ty, &mut |_, _, _| {}) {
             return Err(format!(
                 "takes {} as argument {} (`{name}`), not {}",
                 shortened(SHOWN_TYPE_CHARS, DisplayType(&ty)),
@@ -47,17 +62,14 @@ pub(crate) fn check_arguments(
                 value.kind()
             ));
         }
-        if of == Of::Instance && !fits(value, &ty, of) {
-            return Err(format!(
-                "is given {FOREIGN_RESOURCE}, as argument {} (`{name}`)",
-                place + 1
-            ));
-        }
     }
     Ok(())
 }
 
-fn fits(value: &Val, ty: &Type, of: Of) -> bool {
+/// What is done with a resource that is found, its type there, and whether it is lent.
+type Visit<'a> = &'a mut dyn FnMut(ResourceAny, ResourceType, bool);
+
+fn fits(value: &Val, ty: &Type, visit: Visit<'_>) -> bool {
     match (value, ty) {
         (Val::Bool(_), Type::Bool)
         | (Val::S8(_), Type::S8)
@@ -72,37 +84,38 @@ fn fits(value: &Val, ty: &Type, of: Of) -> bool {
         | (Val::Float64(_), Type::Float64)
         | (Val::Char(_), Type::Char)
         | (Val::String(_), Type::String) => true,
-        (Val::Resource(resource), Type::Own(ty) | Type::Borrow(ty)) => {
-            of == Of::Component || resource.ty() == *ty
+        (Val::Resource(resource), Type::Own(of) | Type::Borrow(of)) => {
+            visit(*resource, *of, matches!(ty, Type::Borrow(_)));
+            true
         }
-        (Val::List(values), Type::List(list)) => values.iter().all(|v| fits(v, &list.ty(), of)),
+        (Val::List(values), Type::List(list)) => values.iter().all(|v| fits(v, &list.ty(), visit)),
         (Val::Tuple(values), Type::Tuple(tuple)) => {
             values.len() == tuple.types().len()
                 && values
                     .iter()
                     .zip(tuple.types())
-                    .all(|(v, t)| fits(v, &t, of))
+                    .all(|(v, t)| fits(v, &t, visit))
         }
         (Val::Record(values), Type::Record(record)) => {
             values.len() == record.fields().len()
                 && values
                     .iter()
                     .zip(record.fields())
-                    .all(|((name, v), field)| name == field.name && fits(v, &field.ty, of))
+                    .all(|((name, v), field)| name == field.name && fits(v, &field.ty, visit))
         }
         (Val::Variant(case, payload), Type::Variant(variant)) => variant
             .cases()
             .find(|c| c.name == case)
-            .is_some_and(|c| payload_fits(payload.as_deref(), c.ty.as_ref(), of)),
+            .is_some_and(|c| payload_fits(payload.as_deref(), c.ty.as_ref(), visit)),
         (Val::Enum(case), Type::Enum(cases)) => cases.names().any(|name| name == case),
         (Val::Option(payload), Type::Option(option)) => payload
             .as_deref()
-            .is_none_or(|value| fits(value, &option.ty(), of)),
+            .is_none_or(|value| fits(value, &option.ty(), visit)),
         (Val::Result(Ok(payload)), Type::Result(result)) => {
-            payload_fits(payload.as_deref(), result.ok().as_ref(), of)
+            payload_fits(payload.as_deref(), result.ok().as_ref(), visit)
         }
         (Val::Result(Err(payload)), Type::Result(result)) => {
-            payload_fits(payload.as_deref(), result.err().as_ref(), of)
+            payload_fits(payload.as_deref(), result.err().as_ref(), visit)
         }
         (Val::Flags(set), Type::Flags(flags)) => set
             .iter()
@@ -111,9 +124,9 @@ fn fits(value: &Val, ty: &Type, of: Of) -> bool {
     }
 }
 
-fn payload_fits(value: Option<&Val>, ty: Option<&Type>, of: Of) -> bool {
+fn payload_fits(value: Option<&Val>, ty: Option<&Type>, visit: Visit<'_>) -> bool {
     match (value, ty) {
-        (Some(value), Some(ty)) => fits(value, ty, of),
+        (Some(value), Some(ty)) => fits(value, ty, visit),
         (None, None) => true,
         _ => false,
     }
@@ -194,7 +207,7 @@ mod tests {
         let ComponentItem::ComponentFunc(function) = import.ty else {
             panic!("{:?}", import.ty);
         };
-        let said = check_arguments(&function, Of::Component, &[Val::U8(1)]).unwrap_err();
+        let said = check_arguments(&function, &[Val::U8(1)]).unwrap_err();
         let (shown, _) = said.split_once('…').unwrap();
         assert_eq!(shown.chars().count(), "takes ".len() + 500);
     }

@@ -26,7 +26,7 @@ pub(crate) fn name_version(unmet: &mut UnmetImport, interfaces: &[&'static str])
 
 /// Whether a version has all that the other has: then nothing is missing for its sake.
 fn stands_in(provided: &str, wanted: &str) -> bool {
-    // A pre-release or a build is like no other.
+    // A pre-release stands in for itself, and a build for its release.
     let numbers = |version: &str| -> Option<[u64; 3]> {
         let numbers: Result<Vec<u64>, _> = version.split('.').map(str::parse).collect();
         numbers.ok()?.try_into().ok()

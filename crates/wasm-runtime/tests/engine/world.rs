@@ -505,11 +505,62 @@ async fn resources_among_values_are_dropped_one_by_one() {
     let error = within(total).await.unwrap_err();
     assert!(
         matches!(&error, WasmError::InvalidArguments { reason, .. }
-            if reason == "is given a resource that was given away or dropped"),
+            if reason == "is given a resource that was given away or dropped, as argument 1 (`self`)"),
         "{error}"
     );
     let usage = engine.usage(&plugin).unwrap();
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
+}
+
+/// A component that takes and is lent lists of its resources, and never looks at them.
+const SHELF: &str = r#"(component
+    (core module $m
+      (memory (export "memory") 1)
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64))
+      (func (export "take") (param i32 i32))
+      (func (export "pair") (param i32 i32)))
+    (core instance $i (instantiate $m))
+    (type $box' (resource (rep i32)))
+    (export $box "box" (type $box'))
+    (core func $new (canon resource.new $box'))
+    (func (export "make") (param "of" u32) (result (own $box)) (canon lift (core func $new)))
+    (func (export "lend") (param "all" (list (borrow $box)))
+      (canon lift (core func $i "take") (memory $i "memory") (realloc (func $i "realloc"))))
+    (func (export "give") (param "all" (list (own $box)))
+      (canon lift (core func $i "take") (memory $i "memory") (realloc (func $i "realloc"))))
+    (func (export "pair") (param "one" (own $box)) (param "other" (own $box))
+      (canon lift (core func $i "pair"))))"#;
+
+#[tokio::test]
+async fn resources_are_given_away_and_lent_within_values_too() {
+    let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
+    let id = id("demo/shelf/main");
+    let bytes = wat::parse_str(SHELF).unwrap();
+    let shelf = engine
+        .load_component(&id, bytes.into(), config())
+        .await
+        .unwrap();
+    let call = async |export, args: &[Val]| within(engine.call_export(&shelf, export, args)).await;
+    let list = |resource| [Val::List(vec![Val::Resource(resource)])];
+    let made = call("make", &[Val::U32(7)]).await.unwrap();
+    let [thing] = resources_in(&made[0])[..] else {
+        panic!("{made:?}");
+    };
+    // What is lent is still there.
+    for _ in 0..2 {
+        call("lend", &list(thing)).await.unwrap();
+    }
+    let twice = [Val::Resource(thing), Val::Resource(thing)];
+    let refused = call("pair", &twice).await.unwrap_err();
+    assert!(refused.to_string().contains("twice"), "{refused}");
+    let usage = engine.usage(&shelf).unwrap();
+    assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
+    // What was given is gone.
+    call("give", &list(thing)).await.unwrap();
+    for export in ["give", "lend"] {
+        let refused = call(export, &list(thing)).await.unwrap_err();
+        assert!(refused.to_string().contains("was given away"), "{refused}");
+    }
 }
 
 #[tokio::test]
