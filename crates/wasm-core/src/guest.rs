@@ -13,6 +13,7 @@ mod messaging;
 mod storage;
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
@@ -26,7 +27,7 @@ pub use guest_log::{GuestLog, MAX_LINE_BYTES};
 /// A loaded component as its host knows it: the same over all its restarts.
 pub struct Guest {
     handle: ComponentHandle,
-    config: ComponentConfig,
+    config: Arc<ComponentConfig>,
     services: HostServices,
     log: Box<dyn GuestLog>,
     budget: Budget,
@@ -37,13 +38,13 @@ impl Guest {
     /// `log` takes what the component logs and what it was denied.
     pub fn new(
         handle: ComponentHandle,
-        config: ComponentConfig,
+        config: impl Into<Arc<ComponentConfig>>,
         services: HostServices,
         log: impl GuestLog + 'static,
     ) -> Self {
         Self {
             handle,
-            config,
+            config: config.into(),
             services,
             log: Box::new(log),
             budget: Budget::default(),
@@ -63,6 +64,11 @@ impl Guest {
 
     /// What it was loaded with.
     pub fn config(&self) -> &ComponentConfig {
+        &self.config
+    }
+
+    /// The same, for another instance of the component.
+    pub fn shared_config(&self) -> &Arc<ComponentConfig> {
         &self.config
     }
 

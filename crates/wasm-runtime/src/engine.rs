@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use wasm_core::{
     MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
 };
 
-use crate::call::Caller;
 use crate::compile::cache::{CacheEntry, CompileCache};
 use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
@@ -24,17 +23,17 @@ use crate::compile::versions::name_version;
 use crate::config::{EngineConfig, wasmtime_config};
 use crate::error::{cause, chain};
 use crate::instance::state::{Guest, HostState};
-use crate::instance::{Bindings, GuestCall, GuestFuture, Instance, MakeData};
+use crate::instance::{
+    Bindings, GuestCall, GuestFuture, MakeData, ResourceDrop, TypedCall, ValueCall, Work,
+};
 use crate::interface::{HostInterface, granted};
 use crate::lifecycle::abi::{WitMessage, WitWasmError};
-use crate::lifecycle::{self, Lifecycle};
-use crate::lines::{LineBuckets, Lines};
+use crate::lifecycle::{self, LifecycleCall};
+use crate::lines::LineBuckets;
+use crate::registry::Registry;
 use crate::ticker::start_ticker;
-use crate::turn::{InstanceCall, Slot, Turn, async_runtime, detached};
+use crate::turn::{self, Slot, async_runtime};
 use crate::wasi::{self, HostAccount};
-
-/// A call of what a component that takes messages exports.
-type Call<'a, T> = GuestCall<'a, T, Lifecycle>;
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
 /// another.
@@ -58,7 +57,7 @@ pub struct WasmtimeEngine<T: 'static = ()> {
     services: HostServices,
     compiled: CompileCache<T>,
     line_buckets: LineBuckets,
-    slots: RwLock<HashMap<u64, Arc<Slot<T>>>>,
+    slots: Registry<T>,
 }
 
 impl WasmtimeEngine {
@@ -101,7 +100,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             interfaces: Vec::new(),
             make_data: Arc::new(make_data),
             services,
-            slots: RwLock::default(),
+            slots: Registry::new(),
         })
     }
 
@@ -232,12 +231,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
-        let lines = Lines::new(self.line_buckets.of(id));
+        let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let guest = Guest::new(handle.clone(), config, services, account, lines);
+        let guest = Guest::new(handle.clone(), Arc::new(config), services, account, lines);
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(number, Arc::new(slot));
+        self.slots.insert(slot);
         Ok(handle)
     }
 
@@ -247,17 +245,10 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// As documented there.
     pub async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
         async_runtime()?;
-        let removed = {
-            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            match slots.get(&handle.handle_id()) {
-                Some(slot) if slot.guest.handle() == handle => slots.remove(&handle.handle_id()),
-                _ => None,
-            }
-        };
-        let Some(slot) = removed else {
-            return Ok(());
-        };
-        slot.unload().await
+        match self.slots.remove(handle) {
+            Some(slot) => slot.unload().await,
+            None => Ok(()),
+        }
     }
 
     /// See [`RuntimeEngine::call_handle_message`].
@@ -269,15 +260,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
-        let message = WitMessage::from(message);
-        let call = self.call(handle, "handle-message", move |call: Call<'_, T>| {
-            Box::pin(
-                call.bindings
-                    .handle_message
-                    .call_async(call.store, (message,)),
-            )
-        });
-        let (outcome,) = call.await?;
+        let call = LifecycleCall {
+            export: "handle-message",
+            function: |lifecycle| &lifecycle.handle_message,
+            params: (WitMessage::from(message),),
+        };
+        let outcome = self.take_turn(handle, call).await?;
         let reply = outcome.map_err(|error| guest_error(handle, error))?;
         Ok(reply.map(MessagePayload::from))
     }
@@ -291,15 +279,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<(), WasmError> {
-        let message = WitMessage::from(message);
-        let call = self.call(handle, "handle-callback", move |call: Call<'_, T>| {
-            Box::pin(
-                call.bindings
-                    .handle_callback
-                    .call_async(call.store, (message,)),
-            )
-        });
-        let (outcome,) = call.await?;
+        let call = LifecycleCall {
+            export: "handle-callback",
+            function: |lifecycle| &lifecycle.handle_callback,
+            params: (WitMessage::from(message),),
+        };
+        let outcome = self.take_turn(handle, call).await?;
         outcome.map_err(|error| guest_error(handle, error))
     }
 
@@ -308,12 +293,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// # Errors
     /// As documented there.
     pub async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
-        let slot = self.slot(handle)?;
-        detached(handle.id(), async move {
-            let mut turn = Turn::of(slot).await?;
-            turn.restart().await
-        })
-        .await
+        turn::restart(self.slots.find(handle)?).await
     }
 
     /// See [`RuntimeEngine::health`].
@@ -321,11 +301,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// # Errors
     /// As documented there.
     pub async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
-        let call = self.call(handle, "health", |call: Call<'_, T>| {
-            Box::pin(call.bindings.health.call_async(call.store, ()))
-        });
-        let (health,) = call.await?;
-        Ok(health.into())
+        let call = LifecycleCall {
+            export: "health",
+            function: |lifecycle| &lifecycle.health,
+            params: (),
+        };
+        Ok(self.take_turn(handle, call).await?.into())
     }
 
     /// See [`RuntimeEngine::metadata`].
@@ -333,11 +314,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// # Errors
     /// As documented there.
     pub async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
-        let call = self.call(handle, "metadata", |call: Call<'_, T>| {
-            Box::pin(call.bindings.metadata.call_async(call.store, ()))
-        });
-        let (metadata,) = call.await?;
-        Ok(metadata.into())
+        let call = LifecycleCall {
+            export: "metadata",
+            function: |lifecycle| &lifecycle.metadata,
+            params: (),
+        };
+        Ok(self.take_turn(handle, call).await?.into())
     }
 
     /// See [`RuntimeEngine::usage`]; here it needs no waiting.
@@ -345,7 +327,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// # Errors
     /// [`WasmError::ComponentNotFound`].
     pub fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
-        self.slot(handle)?.usage()
+        self.slots.find(handle)?.usage()
     }
 
     /// Full names of the functions that a component exports: `function` or
@@ -354,7 +336,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// # Errors
     /// [`WasmError::ComponentNotFound`].
     pub fn exports(&self, handle: &ComponentHandle) -> Result<Vec<String>, WasmError> {
-        let slot = self.slot(handle)?;
+        let slot = self.slots.find(handle)?;
         Ok(function_names(slot.compiled()?.component(), self.engine()))
     }
 
@@ -367,7 +349,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         export: &str,
     ) -> Result<ComponentFunc, WasmError> {
-        let slot = self.slot(handle)?;
+        let slot = self.slots.find(handle)?;
         let found = find_function(slot.compiled()?.component(), export);
         found
             .map(|(ty, _)| ty)
@@ -390,7 +372,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         export: &str,
         args: &[Val],
     ) -> Result<Vec<Val>, WasmError> {
-        let slot = self.slot(handle)?;
+        let slot = self.slots.find(handle)?;
         let Some((ty, index)) = find_function(slot.compiled()?.component(), export) else {
             return Err(slot.export_not_found(export));
         };
@@ -399,11 +381,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             export: export.into(),
             reason,
         })?;
-        let (export, args) = (export.to_owned(), args.to_vec());
-        self.take_turn(slot, move |instance| {
-            Box::pin(async move { instance.call_export(&export, &index, &args).await })
-        })
-        .await
+        let call = ValueCall {
+            export: export.to_owned(),
+            index,
+            args: args.to_vec(),
+        };
+        take_turn(slot, call).await
     }
 
     /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
@@ -417,11 +400,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         resource: ResourceAny,
     ) -> Result<(), WasmError> {
-        let slot = self.slot(handle)?;
-        self.take_turn(slot, move |instance| {
-            Box::pin(instance.drop_resource(resource))
-        })
-        .await
+        self.take_turn(handle, ResourceDrop(resource)).await
     }
 
     /// Calls typed exports, as a call like any other: under the limits, in order, with the
@@ -447,7 +426,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     pub async fn call<B, R, F>(
         &self,
         handle: &ComponentHandle,
-        name: &str,
+        name: impl Into<Cow<'static, str>>,
         call: F,
     ) -> Result<R, WasmError>
     where
@@ -455,12 +434,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         R: Send + 'static,
         F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
     {
-        let slot = self.slot(handle)?;
-        let name = name.to_owned();
-        self.take_turn(slot, move |instance| {
-            Box::pin(async move { instance.call(&name, call).await })
-        })
-        .await
+        let call = TypedCall::<B, F>::new(name.into(), call);
+        self.take_turn(handle, call).await
     }
 
     async fn compile(
@@ -516,40 +491,25 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         async_runtime().map(drop)
     }
 
-    fn slot(&self, handle: &ComponentHandle) -> Result<Arc<Slot<T>>, WasmError> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .get(&handle.handle_id())
-            .filter(|slot| slot.guest.handle() == handle)
-            .cloned()
-            .ok_or_else(|| WasmError::ComponentNotFound {
-                handle: handle.clone(),
-            })
+    async fn take_turn<W: Work<T>>(
+        &self,
+        handle: &ComponentHandle,
+        work: W,
+    ) -> Result<W::Output, WasmError> {
+        take_turn(self.slots.find(handle)?, work).await
     }
+}
 
-    /// Waits for its turn, which is withdrawn if the caller is gone by then, and makes
-    /// the call.
-    async fn take_turn<R, F>(&self, slot: Arc<Slot<T>>, call: F) -> Result<R, WasmError>
-    where
-        R: Send + 'static,
-        F: FnOnce(&mut Instance<T>) -> InstanceCall<'_, R> + Send + 'static,
-    {
-        let caller = Caller::default();
-        let watch = caller.watch();
-        let component = slot.guest.id().clone();
-        let outcome = detached(&component, async move {
-            let mut turn = Turn::of(slot).await?;
-            if watch.is_gone() {
-                return Err(turn.slot.not_found());
-            }
-            turn.call(call).await
-        })
-        .await;
-        // A task that calls without a break leaves its thread to others now and then;
-        // afterwards, because a call takes its place in the queue at its first poll.
-        consume_budget().await;
-        outcome
-    }
+async fn take_turn<T, W>(slot: Arc<Slot<T>>, work: W) -> Result<W::Output, WasmError>
+where
+    T: Send + 'static,
+    W: Work<T>,
+{
+    let outcome = turn::call(slot, work).await;
+    // A task that calls without a break leaves its thread to others now and then;
+    // afterwards, because a call takes its place in the queue at its first poll.
+    consume_budget().await;
+    outcome
 }
 
 fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {

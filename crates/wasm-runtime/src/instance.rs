@@ -1,7 +1,8 @@
 //! One instance of a component: made, called and given up.
 
-pub(crate) mod bounded;
+mod bounded;
 mod bulk;
+pub(crate) mod deadline;
 mod failure;
 mod frames;
 pub(crate) mod limiter;
@@ -9,11 +10,12 @@ pub(crate) mod meters;
 pub(crate) mod state;
 mod store;
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,12 +30,14 @@ use wasmtime::{Store, StoreContextMut};
 use wasm_core::{Cause, ComponentConfig, ComponentId, WasmError};
 
 use self::bounded::{Interrupted, bounded, panic_message};
-use self::failure::FailedCall;
+use self::deadline::Deadline;
+use self::failure::{EndedCall, FailedCall};
 use self::meters::Meters;
 use self::state::{Guest, HostState};
 use self::store::{Budget, begin_call, end_call, new_store};
 use crate::compile::exports::{FOREIGN_RESOURCE, Passed, check_arguments, passed, resources_in};
 use crate::error::chain;
+use crate::wasi::LastWords;
 
 /// Instances of all engines of the process.
 static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
@@ -66,6 +70,77 @@ pub trait Bindings<T: 'static>: Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn missing(export: &str, error: &wasmtime::Error) -> String {
         format!("{export} ({})", chain(error))
+    }
+}
+
+/// What is done with an instance in a call of it.
+pub(crate) trait Work<T: 'static>: Send + 'static {
+    type Output: Send + 'static;
+
+    fn perform(
+        self,
+        instance: &mut Instance<T>,
+    ) -> impl Future<Output = Result<Self::Output, WasmError>> + Send;
+}
+
+/// A call of typed exports, by the name that errors give it.
+pub(crate) struct TypedCall<B, F> {
+    name: Cow<'static, str>,
+    call: F,
+    bindings: PhantomData<fn() -> B>,
+}
+
+impl<B, F> TypedCall<B, F> {
+    pub(crate) fn new(name: Cow<'static, str>, call: F) -> Self {
+        Self {
+            name,
+            call,
+            bindings: PhantomData,
+        }
+    }
+}
+
+impl<T, B, R, F> Work<T> for TypedCall<B, F>
+where
+    T: Send + 'static,
+    B: Bindings<T>,
+    R: Send + 'static,
+    F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
+{
+    type Output = R;
+
+    async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
+        let begun = instance.begin::<B>(&self.name)?;
+        let outcome = begun.run(self.call).await;
+        instance.finish(&self.name, outcome)
+    }
+}
+
+/// A call of any export with values.
+pub(crate) struct ValueCall {
+    pub(crate) export: String,
+    pub(crate) index: ComponentExportIndex,
+    pub(crate) args: Vec<Val>,
+}
+
+impl<T: Send + 'static> Work<T> for ValueCall {
+    type Output = Vec<Val>;
+
+    async fn perform(self, instance: &mut Instance<T>) -> Result<Vec<Val>, WasmError> {
+        instance
+            .call_export(&self.export, &self.index, &self.args)
+            .await
+    }
+}
+
+/// The end of a resource that a call of an export returned.
+pub(crate) struct ResourceDrop(pub(crate) ResourceAny);
+
+impl<T: Send + 'static> Work<T> for ResourceDrop {
+    type Output = ();
+
+    async fn perform(self, instance: &mut Instance<T>) -> Result<(), WasmError> {
+        instance.drop_resource(self.0).await
     }
 }
 
@@ -133,8 +208,9 @@ pub(crate) struct Instance<T: 'static> {
     store: Store<HostState<T>>,
     exports: Exports,
     number: u64,
-    /// Those that were needed so far, by their types.
-    bindings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    guest: Arc<Guest>,
+    /// Those that were needed so far, one of each type.
+    bindings: Vec<Box<dyn Any + Send + Sync>>,
     /// Those that [`call_export`](Self::call_export) returned and that are still there.
     resources: Vec<ResourceAny>,
     /// Of which types those are and were.
@@ -149,17 +225,17 @@ impl<T: Send + 'static> Instance<T> {
     pub(crate) async fn new(
         pre: &InstancePre<HostState<T>>,
         bytes: &Bytes,
-        guest: &Arc<Guest>,
+        component: &Guest,
         meters: &Arc<Meters>,
         make_data: &MakeData<T>,
     ) -> Result<Self, WasmError> {
-        let data = made_data(guest, make_data)?;
-        let mut store = new_store(pre.engine(), guest, &meters.memory, data)?;
-        guest.calls.begin_instance();
+        let guest = Arc::new(component.sibling());
+        let data = made_data(&guest, make_data)?;
+        let mut store = new_store(pre.engine(), &guest, &meters.memory, data)?;
         let budget = begin_call(&mut store);
         let mut pauses = 0;
         let instantiating = pre.instantiate_async(&mut store);
-        let outcome = bounded(budget.deadline, &mut pauses, instantiating).await;
+        let outcome = bounded(&guest.deadline, &mut pauses, instantiating).await;
         let ended = end_call(&mut store, budget, pauses);
         let failed = FailedCall {
             component: guest.id(),
@@ -167,7 +243,7 @@ impl<T: Send + 'static> Instance<T> {
             export: "instantiate",
             limits: &guest.config().limits,
             ended,
-            last_words: &store.data().wasi.last_words,
+            last_words: last_words(&store),
         };
         let error = match outcome {
             Ok(Ok(exports)) => {
@@ -176,7 +252,8 @@ impl<T: Send + 'static> Instance<T> {
                     store,
                     exports,
                     number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
-                    bindings: HashMap::new(),
+                    guest,
+                    bindings: Vec::new(),
                     resources: Vec::new(),
                     resource_types: Vec::new(),
                     bytes: bytes.clone(),
@@ -191,30 +268,40 @@ impl<T: Send + 'static> Instance<T> {
     }
 
     pub(crate) fn guest(&self) -> &Guest {
-        &self.store.data().guest
+        &self.guest
     }
 
-    /// Calls typed exports. `export` names the call in errors.
-    pub(crate) async fn call<B, R, F>(&mut self, export: &str, call: F) -> Result<R, WasmError>
-    where
-        B: Bindings<T>,
-        F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R>,
-    {
-        let bindings = self.bindings::<B>(export)?;
-        let instance = self.number;
+    /// Gives a call of typed exports its budgets. Whatever it [runs](Begun::run) is to be
+    /// [finished](Self::finish).
+    pub(crate) fn begin<B: Bindings<T>>(
+        &mut self,
+        export: &str,
+    ) -> Result<Begun<'_, T, B>, WasmError> {
+        let place = match self.bindings.iter().position(|known| known.is::<B>()) {
+            Some(place) => place,
+            None => {
+                let bound = B::bind(&mut self.store, &self.exports);
+                let bound =
+                    bound.map_err(|error| self.export_not_found(&B::missing(export, &error)))?;
+                self.bindings.push(Box::new(bound));
+                self.bindings.len() - 1
+            }
+        };
         let budget = begin_call(&mut self.store);
-        let mut pauses = 0;
-        let call = call(GuestCall {
-            store: (&mut self.store).into(),
-            bindings: &*bindings,
-            instance,
-        });
-        let outcome = bounded(budget.deadline, &mut pauses, call).await;
-        self.finish(export, budget, pauses, outcome)
+        let bindings = self.bindings[place].downcast_ref::<B>();
+        Ok(Begun {
+            call: GuestCall {
+                store: (&mut self.store).into(),
+                bindings: bindings.expect("what is in its place is of this type"),
+                instance: self.number,
+            },
+            deadline: &self.guest.deadline,
+            budget,
+        })
     }
 
     /// Calls any export with values.
-    pub(crate) async fn call_export(
+    async fn call_export(
         &mut self,
         export: &str,
         index: &ComponentExportIndex,
@@ -230,10 +317,9 @@ impl<T: Send + 'static> Instance<T> {
             .map_err(|reason| self.invalid_arguments(export, reason))?;
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
-        let mut pauses = 0;
         let call = function.call_async(&mut self.store, args, &mut values);
-        let outcome = bounded(budget.deadline, &mut pauses, call).await;
-        self.finish(export, budget, pauses, outcome)?;
+        let outcome = Outcome::of(&self.guest.deadline, budget, call).await;
+        self.finish(export, outcome)?;
         for given in passed.iter().filter(|passed| !passed.is_lent) {
             take(&mut self.resources, given.resource);
         }
@@ -274,64 +360,56 @@ impl<T: Send + 'static> Instance<T> {
 
     /// One that was given back, dropped or is another instance's is gone already. An error is
     /// the destructor's.
-    pub(crate) async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), WasmError> {
+    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), WasmError> {
         if !take(&mut self.resources, resource) {
             return Ok(());
         }
         let budget = begin_call(&mut self.store);
-        let mut pauses = 0;
         let drop = resource.resource_drop_async(&mut self.store);
-        let outcome = bounded(budget.deadline, &mut pauses, drop).await;
-        self.finish("[resource-drop]", budget, pauses, outcome)
+        let outcome = Outcome::of(&self.guest.deadline, budget, drop).await;
+        self.finish("[resource-drop]", outcome)
     }
 
     /// What a call comes to: counted and, if it failed, told.
-    fn finish<R>(
-        &mut self,
-        export: &str,
-        budget: Budget,
-        pauses: u64,
-        outcome: Result<wasmtime::Result<R>, Interrupted>,
-    ) -> Result<R, WasmError> {
-        let ended = end_call(&mut self.store, budget, pauses);
-        let guest = &self.store.data().guest;
-        let failed = FailedCall {
-            component: guest.id(),
-            bytes: &self.bytes,
-            export,
-            limits: &guest.config().limits,
-            ended,
-            last_words: &self.store.data().wasi.last_words,
-        };
-        let error = match outcome {
+    pub(crate) fn finish<R>(&mut self, export: &str, outcome: Outcome<R>) -> Result<R, WasmError> {
+        let ended = end_call(&mut self.store, outcome.budget, outcome.pauses);
+        match outcome.result {
             Ok(Ok(result)) => {
                 self.meters.fuel(ended.fuel_consumed);
-                return Ok(result);
+                Ok(result)
             }
-            Ok(Err(error)) => match error.downcast_ref::<ForeignResource>() {
+            Ok(Err(error)) => Err(self.failed(export, ended, Ok(error))),
+            Err(interrupted) => Err(self.failed(export, ended, Err(interrupted))),
+        }
+    }
+
+    #[cold]
+    fn failed(
+        &self,
+        export: &str,
+        ended: EndedCall,
+        cause: Result<wasmtime::Error, Interrupted>,
+    ) -> WasmError {
+        let failed = FailedCall {
+            component: self.guest.id(),
+            bytes: &self.bytes,
+            export,
+            limits: &self.guest.config().limits,
+            ended,
+            last_words: last_words(&self.store),
+        };
+        let error = match cause {
+            Ok(error) => match error.downcast_ref::<ForeignResource>() {
                 Some(foreign) => {
                     self.meters.fuel(ended.fuel_consumed);
-                    return Err(self.invalid_arguments(export, foreign.to_string()));
+                    return self.invalid_arguments(export, foreign.to_string());
                 }
                 None => failed.error(error),
             },
             Err(interrupted) => failed.interrupted(interrupted),
         };
         self.meters.failure(&error, ended);
-        Err(error)
-    }
-
-    /// Those of an instance are found once.
-    fn bindings<B: Bindings<T>>(&mut self, export: &str) -> Result<Arc<B>, WasmError> {
-        let key = TypeId::of::<B>();
-        if let Some(known) = self.bindings.get(&key)
-            && let Ok(known) = Arc::clone(known).downcast::<B>()
-        {
-            return Ok(known);
-        }
-        let bound = B::bind(&mut self.store, &self.exports);
-        let bound = bound.map_err(|error| self.export_not_found(&B::missing(export, &error)))?;
-        Ok(self.insert_bindings(bound))
+        error
     }
 
     /// Bindings that were made in another way.
@@ -340,15 +418,8 @@ impl<T: Send + 'static> Instance<T> {
         make: impl FnOnce(&mut Store<HostState<T>>, &Exports) -> wasmtime::Result<B>,
     ) -> wasmtime::Result<()> {
         let bound = make(&mut self.store, &self.exports)?;
-        self.insert_bindings(bound);
+        self.bindings.push(Box::new(bound));
         Ok(())
-    }
-
-    fn insert_bindings<B: Bindings<T>>(&mut self, bound: B) -> Arc<B> {
-        let bound = Arc::new(bound);
-        self.bindings
-            .insert(TypeId::of::<B>(), Arc::clone(&bound) as _);
-        bound
     }
 
     fn invalid_arguments(&self, export: &str, reason: String) -> WasmError {
@@ -365,6 +436,50 @@ impl<T: Send + 'static> Instance<T> {
             export: export.into(),
         }
     }
+}
+
+/// A call that has its budgets and may run.
+pub(crate) struct Begun<'a, T: 'static, B> {
+    call: GuestCall<'a, T, B>,
+    deadline: &'a Deadline,
+    budget: Budget,
+}
+
+impl<'a, T: 'static, B> Begun<'a, T, B> {
+    pub(crate) async fn run<R, F>(self, call: impl FnOnce(GuestCall<'a, T, B>) -> F) -> Outcome<R>
+    where
+        F: Future<Output = wasmtime::Result<R>>,
+    {
+        Outcome::of(self.deadline, self.budget, call(self.call)).await
+    }
+}
+
+/// What became of a call, not looked into yet.
+pub(crate) struct Outcome<R> {
+    result: Result<wasmtime::Result<R>, Interrupted>,
+    /// How often it gave way or had to wait.
+    pauses: u64,
+    budget: Budget,
+}
+
+impl<R> Outcome<R> {
+    async fn of(
+        deadline: &Deadline,
+        budget: Budget,
+        call: impl Future<Output = wasmtime::Result<R>>,
+    ) -> Self {
+        let mut pauses = 0;
+        let result = bounded(deadline, &mut pauses, call).await;
+        Self {
+            result,
+            pauses,
+            budget,
+        }
+    }
+}
+
+fn last_words<T>(store: &Store<HostState<T>>) -> Option<&LastWords> {
+    store.data().wasi.as_deref().map(|wasi| &*wasi.last_words)
 }
 
 /// Whether it was among them.

@@ -41,6 +41,7 @@ mod interface;
 mod lifecycle;
 mod lines;
 mod loader;
+mod registry;
 mod survey;
 mod ticker;
 mod turn;

@@ -5,7 +5,7 @@ pub(crate) mod exports;
 pub(crate) mod host;
 
 use wasmtime::Store;
-use wasmtime::component::Instance as Exports;
+use wasmtime::component::{ComponentNamedList, Instance as Exports, Lift, Lower, TypedFunc};
 
 use wasm_core::{LIFECYCLE_INTERFACE, WasmError};
 
@@ -16,7 +16,7 @@ use self::exports::{
 };
 use crate::error::{cause, chain};
 use crate::instance::state::HostState;
-use crate::instance::{Bindings, GuestCall, Instance};
+use crate::instance::{Bindings, Instance, Work};
 
 /// Names an export of `component-lifecycle` in full, as errors show it.
 fn full_name(function: &str) -> String {
@@ -62,9 +62,33 @@ impl<T: 'static> Bindings<T> for Lifecycle {
     }
 }
 
-type Call<'a, T> = GuestCall<'a, T, Lifecycle>;
+/// A call of a function of the lifecycle.
+pub(crate) struct LifecycleCall<P, R> {
+    pub(crate) export: &'static str,
+    pub(crate) function: fn(&Lifecycle) -> &TypedFunc<P, R>,
+    pub(crate) params: P,
+}
 
-/// Gives a new instance its bindings and initializes it; a component that takes no messages
+impl<T, P, R> Work<T> for LifecycleCall<P, (R,)>
+where
+    T: Send + 'static,
+    P: ComponentNamedList + Lower + Send + Sync + 'static,
+    R: Send + Sync + 'static,
+    (R,): ComponentNamedList + Lift,
+{
+    type Output = R;
+
+    async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
+        let begun = instance.begin::<Lifecycle>(self.export)?;
+        let call =
+            begun.run(|call| (self.function)(call.bindings).call_async(call.store, self.params));
+        let outcome = call.await;
+        let (result,) = instance.finish(self.export, outcome)?;
+        Ok(result)
+    }
+}
+
+/// Gives a new instance its bindings and initializes it. A component that takes no messages
 /// has nothing to initialize.
 pub(crate) async fn initialize<T: Send + 'static>(
     instance: &mut Instance<T>,
@@ -80,11 +104,12 @@ pub(crate) async fn initialize<T: Send + 'static>(
         reason: chain(&error),
         source: Some(cause(error)),
     })?;
-    let config = WitConfig::from(instance.guest().config());
-    let call = instance.call("initialize", |call: Call<'_, T>| {
-        Box::pin(call.bindings.initialize.call_async(call.store, (config,)))
-    });
-    let (outcome,) = call.await?;
+    let call = LifecycleCall {
+        export: "initialize",
+        function: |lifecycle| &lifecycle.initialize,
+        params: (WitConfig::from(instance.guest().config()),),
+    };
+    let outcome = call.perform(instance).await?;
     outcome.map_err(|error| WasmError::InitializationFailed {
         component,
         error: error.into(),
@@ -100,10 +125,12 @@ pub(crate) async fn shut_down<T: Send + 'static>(
         return Ok(());
     }
     instance.guest().calls.begin_shutdown();
-    let call = instance.call("shutdown", |call: Call<'_, T>| {
-        Box::pin(call.bindings.shutdown.call_async(call.store, ()))
-    });
-    let (outcome,) = call.await?;
+    let call = LifecycleCall {
+        export: "shutdown",
+        function: |lifecycle| &lifecycle.shutdown,
+        params: (),
+    };
+    let outcome = call.perform(instance).await?;
     outcome.map_err(|error| WasmError::ShutdownFailed {
         component: instance.guest().id().clone(),
         error: error.into(),

@@ -2,7 +2,7 @@
 //! in one call, and so many in a second, whatever becomes of its instances meanwhile.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -142,6 +142,9 @@ impl LineBuckets {
 pub(crate) struct LineBucket {
     component: ComponentId,
     rate: LogRate,
+    /// Whether lines were dropped that may have to be told of, so that a call of a component
+    /// that keeps to its rate takes no lock and reads no clock.
+    has_dropped: AtomicBool,
     level: Mutex<Level>,
 }
 
@@ -169,6 +172,7 @@ impl LineBucket {
         Self {
             component,
             rate,
+            has_dropped: AtomicBool::new(false),
             level: Mutex::new(Level {
                 lines: f64::from(rate.lines()),
                 bytes: rate.bytes() as f64,
@@ -181,14 +185,23 @@ impl LineBucket {
 
     /// Whether a line of so many bytes may be written.
     fn take(&self, bytes: usize) -> bool {
-        let (is_taken, dropped) = self.level().take(bytes, &self.rate, Instant::now());
+        let mut level = self.level();
+        let (is_taken, dropped) = level.take(bytes, &self.rate, Instant::now());
+        self.has_dropped.store(level.dropped > 0, Ordering::Relaxed);
+        drop(level);
         self.warn(dropped);
         is_taken
     }
 
     /// Tells how many lines were dropped, if that is due.
     fn tell(&self) {
-        let due = self.level().due(Instant::now());
+        if !self.has_dropped.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut level = self.level();
+        let due = level.due(Instant::now());
+        self.has_dropped.store(level.dropped > 0, Ordering::Relaxed);
+        drop(level);
         self.warn(due);
     }
 

@@ -1,42 +1,40 @@
-//! One call of a component at a time: where it lives, whose turn it is, and what becomes of
-//! it when a call does not come back.
+//! Where a component lives, whose turn it is, and what becomes of it when a call does not
+//! come back.
 
 use std::future::Future;
-use std::mem;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
 
-use wasm_core::{ComponentId, ComponentState, ComponentUsage, Trap, WasmError};
+use wasm_core::{ComponentId, ComponentUsage, Trap, WasmError};
 
-use crate::call::Detached;
+use crate::call::{Caller, CallerWatch, Detached};
 use crate::compile::Compiled;
 use crate::compile::cache::CacheEntry;
 use crate::instance::meters::Meters;
 use crate::instance::state::Guest;
-use crate::instance::{Instance, MakeData};
+use crate::instance::{Instance, MakeData, Work};
 use crate::lifecycle;
 
 /// Where a loaded component lives.
 pub(crate) struct Slot<T: 'static> {
-    pub(crate) guest: Arc<Guest>,
+    pub(crate) guest: Guest,
     compiled: Arc<CacheEntry<T>>,
     make_data: MakeData<T>,
     meters: Arc<Meters>,
     unloaded: AtomicBool,
     /// Fair, so that calls take their turns in the order in which they came.
-    occupant: Arc<Mutex<Occupant<T>>>,
+    turns: Semaphore,
+    home: Mutex<Home<T>>,
 }
 
-enum Occupant<T: 'static> {
-    Ready(Box<Instance<T>>),
-    Failed(Arc<WasmError>),
-    /// With a call that has not come back.
-    Away,
+/// The instances of a component that are not in a call.
+struct Home<T: 'static> {
+    idle: Vec<Box<Instance<T>>>,
+    failure: Option<Arc<WasmError>>,
 }
 
 impl<T: Send + 'static> Slot<T> {
@@ -47,24 +45,27 @@ impl<T: Send + 'static> Slot<T> {
         make_data: MakeData<T>,
     ) -> Result<Self, WasmError> {
         let slot = Self {
-            guest: Arc::new(guest),
+            guest,
             compiled,
             make_data,
             meters: Arc::new(Meters::new()),
             unloaded: AtomicBool::new(false),
-            occupant: Arc::new(Mutex::new(Occupant::Away)),
+            turns: Semaphore::new(1),
+            home: Mutex::new(Home {
+                idle: Vec::new(),
+                failure: None,
+            }),
         };
         let instance = slot.start().await?;
-        *slot.occupant.lock().await = Occupant::Ready(Box::new(instance));
-        slot.meters.set_state(ComponentState::Ready);
+        slot.home().idle.push(instance);
         Ok(slot)
     }
 
-    async fn start(&self) -> Result<Instance<T>, WasmError> {
+    async fn start(&self) -> Result<Box<Instance<T>>, WasmError> {
         let compiled = self.compiled()?;
         let (pre, bytes) = (&compiled.pre, &compiled.bytes);
         let instance = Instance::new(pre, bytes, &self.guest, &self.meters, &self.make_data);
-        let mut instance = instance.await?;
+        let mut instance = Box::new(instance.await?);
         lifecycle::initialize(&mut instance, compiled.lifecycle.as_ref()).await?;
         Ok(instance)
     }
@@ -78,9 +79,9 @@ impl<T: Send + 'static> Slot<T> {
         self.unloaded.store(true, Ordering::Release);
         let component = self.guest.id().clone();
         detached(&component, async move {
-            let mut occupant = self.occupant.lock().await;
-            match self.take(&mut occupant) {
-                Ok(mut instance) => self.shut_down(&mut instance).await,
+            let turn = Turn::wait(self).await;
+            match turn.slot.take() {
+                Ok(mut instance) => turn.slot.shut_down(&mut instance).await,
                 Err(_) => Ok(()),
             }
         })
@@ -99,25 +100,30 @@ impl<T: Send + 'static> Slot<T> {
             .ok_or_else(|| abandoned(self.guest.id()))
     }
 
-    /// Empties the slot, so that a call that never comes back leaves no store that
-    /// must not be entered again.
-    fn take(&self, occupant: &mut Occupant<T>) -> Result<Box<Instance<T>>, WasmError> {
-        let cause = match mem::replace(occupant, Occupant::Away) {
-            Occupant::Ready(instance) => return Ok(instance),
-            Occupant::Failed(cause) => cause,
-            Occupant::Away => Arc::new(abandoned(self.guest.id())),
-        };
-        *occupant = Occupant::Failed(Arc::clone(&cause));
+    fn home(&self) -> MutexGuard<'_, Home<T>> {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An instance, which is not at home until it is put back.
+    fn take(&self) -> Result<Box<Instance<T>>, WasmError> {
+        let mut home = self.home();
+        if let Some(instance) = home.idle.pop() {
+            return Ok(instance);
+        }
+        let abandoned = || Arc::new(abandoned(self.guest.id()));
         Err(WasmError::ComponentFailed {
             component: self.guest.id().clone(),
-            source: cause,
+            source: Arc::clone(home.failure.get_or_insert_with(abandoned)),
         })
     }
 
-    fn fail(&self, occupant: &mut Occupant<T>, error: &WasmError) {
-        *occupant = Occupant::Failed(Arc::new(error.clone().kept()));
-        self.meters.memory.set(0);
-        self.meters.set_state(ComponentState::Failed);
+    fn put_back(&self, instance: Box<Instance<T>>) {
+        self.home().idle.push(instance);
+    }
+
+    fn fail(&self, error: &WasmError) {
+        self.home().failure = Some(Arc::new(error.clone().kept()));
+        self.meters.set_failed(true);
     }
 
     pub(crate) fn not_found(&self) -> WasmError {
@@ -135,51 +141,69 @@ impl<T: Send + 'static> Slot<T> {
 }
 
 /// The one call that a component is in.
-pub(crate) struct Turn<T: Send + 'static> {
-    pub(crate) slot: Arc<Slot<T>>,
-    occupant: OwnedMutexGuard<Occupant<T>>,
+struct Turn<T: Send + 'static> {
+    slot: Arc<Slot<T>>,
+    /// Whether an instance is away, in a call or in the making.
+    is_running: bool,
 }
 
-/// A call of an instance, in its turn.
-pub(crate) type InstanceCall<'a, R> =
-    Pin<Box<dyn Future<Output = Result<R, WasmError>> + Send + 'a>>;
-
 impl<T: Send + 'static> Turn<T> {
-    pub(crate) async fn of(slot: Arc<Slot<T>>) -> Result<Self, WasmError> {
-        // Without a look at tokio's budget for one poll: a call takes its place at its
-        // first poll, and one that need not wait is not sent to another thread.
-        let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
-        if slot.unloaded.load(Ordering::Acquire) {
-            return Err(slot.not_found());
-        }
-        Ok(Self { slot, occupant })
+    /// The turn, if nobody has it or waits for it.
+    fn take(slot: &Arc<Slot<T>>) -> Option<Self> {
+        let permit = slot.turns.try_acquire().ok()?;
+        permit.forget();
+        Some(Self::of(Arc::clone(slot)))
     }
 
-    pub(crate) async fn call<R, F>(&mut self, call: F) -> Result<R, WasmError>
-    where
-        F: FnOnce(&mut Instance<T>) -> InstanceCall<'_, R>,
-    {
-        let Self { slot, occupant } = self;
-        let mut instance = slot.take(occupant)?;
-        slot.meters.set_state(ComponentState::Busy);
-        let outcome = call(&mut instance).await;
+    async fn wait(slot: Arc<Slot<T>>) -> Self {
+        // Without a look at tokio's budget for one poll: a call takes its place at its
+        // first poll. The semaphore is never closed.
+        if let Ok(permit) = unconstrained(slot.turns.acquire()).await {
+            permit.forget();
+        }
+        Self::of(slot)
+    }
+
+    fn of(slot: Arc<Slot<T>>) -> Self {
+        Self {
+            slot,
+            is_running: false,
+        }
+    }
+
+    fn is_of_loaded(&self) -> bool {
+        !self.slot.unloaded.load(Ordering::Acquire)
+    }
+
+    async fn call<W: Work<T>>(mut self, work: W) -> Result<W::Output, WasmError> {
+        if !self.is_of_loaded() {
+            return Err(self.slot.not_found());
+        }
+        let mut instance = self.slot.take()?;
+        self.begin();
+        let outcome = work.perform(&mut instance).await;
+        let meters = &self.slot.meters;
         if !is_uncalled(&outcome) {
-            slot.meters.count(&slot.meters.calls);
+            meters.count(&meters.calls);
         }
         match &outcome {
             Err(error) if error.fails_instance() => {
                 drop(instance);
-                slot.fail(occupant, error);
+                self.slot.fail(error);
             }
-            _ => self.put_back(instance),
+            _ => self.slot.put_back(instance),
         }
+        self.end();
         outcome
     }
 
-    pub(crate) async fn restart(&mut self) -> Result<(), WasmError> {
-        let Self { slot, occupant } = self;
-        slot.meters.set_state(ComponentState::Busy);
-        if let Ok(mut instance) = slot.take(occupant)
+    async fn restart(mut self) -> Result<(), WasmError> {
+        if !self.is_of_loaded() {
+            return Err(self.slot.not_found());
+        }
+        self.begin();
+        let slot = Arc::clone(&self.slot);
+        if let Ok(mut instance) = slot.take()
             && let Err(error) = slot.shut_down(&mut instance).await
         {
             let text = format!("shutdown before a restart failed: {error}");
@@ -187,23 +211,89 @@ impl<T: Send + 'static> Turn<T> {
                 tracing::warn!(component = %slot.guest.handle(), "{line}");
             }
         }
-        match slot.start().await {
+        let started = slot.start().await;
+        let outcome = match started {
             Ok(instance) => {
                 slot.meters.count(&slot.meters.restarts);
-                self.put_back(Box::new(instance));
+                slot.put_back(instance);
+                slot.home().failure = None;
+                slot.meters.set_failed(false);
                 Ok(())
             }
             Err(error) => {
-                slot.fail(occupant, &error);
+                slot.fail(&error);
                 Err(error)
             }
-        }
+        };
+        self.end();
+        outcome
     }
 
-    fn put_back(&mut self, instance: Box<Instance<T>>) {
-        *self.occupant = Occupant::Ready(instance);
-        self.slot.meters.set_state(ComponentState::Ready);
+    fn begin(&mut self) {
+        self.is_running = true;
+        self.slot.meters.begin();
     }
+
+    fn end(&mut self) {
+        self.is_running = false;
+        self.slot.meters.end();
+    }
+}
+
+/// Gives the turn to the next. A call that is dropped midway, as by the shutdown of its
+/// runtime, takes its instance with it.
+impl<T: Send + 'static> Drop for Turn<T> {
+    fn drop(&mut self) {
+        if self.is_running {
+            self.slot.fail(&abandoned(self.slot.guest.id()));
+            self.end();
+        }
+        self.slot.turns.add_permits(1);
+    }
+}
+
+/// Makes a call in its turn. One that has to wait for it is withdrawn if its caller is gone
+/// by then.
+pub(crate) async fn call<T, W>(slot: Arc<Slot<T>>, work: W) -> Result<W::Output, WasmError>
+where
+    T: Send + 'static,
+    W: Work<T>,
+{
+    let component = slot.guest.id().clone();
+    match Turn::take(&slot) {
+        Some(turn) => detached(&component, turn.call(work)).await,
+        None => queued(slot, &component, work).await,
+    }
+}
+
+async fn queued<T, W>(
+    slot: Arc<Slot<T>>,
+    component: &ComponentId,
+    work: W,
+) -> Result<W::Output, WasmError>
+where
+    T: Send + 'static,
+    W: Work<T>,
+{
+    let caller = Caller::default();
+    let watch: CallerWatch = caller.watch();
+    detached(component, async move {
+        let turn = Turn::wait(slot).await;
+        if watch.is_gone() {
+            return Err(turn.slot.not_found());
+        }
+        turn.call(work).await
+    })
+    .await
+}
+
+pub(crate) async fn restart<T: Send + 'static>(slot: Arc<Slot<T>>) -> Result<(), WasmError> {
+    let component = slot.guest.id().clone();
+    detached(
+        &component,
+        async move { Turn::wait(slot).await.restart().await },
+    )
+    .await
 }
 
 /// Whether the guest was not called at all.
@@ -221,7 +311,7 @@ pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
 }
 
 /// Makes a call end whatever becomes of its caller, on the runtime where it began.
-pub(crate) async fn detached<R: Send + 'static>(
+async fn detached<R: Send + 'static>(
     component: &ComponentId,
     call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
 ) -> Result<R, WasmError> {
@@ -232,18 +322,6 @@ pub(crate) async fn detached<R: Send + 'static>(
             source: Arc::new(abandoned(component)),
         })
     })
-}
-
-/// A call that is dropped midway, as by the shutdown of its runtime, takes its store
-/// with it.
-impl<T: Send + 'static> Drop for Turn<T> {
-    fn drop(&mut self) {
-        let meters = &self.slot.meters;
-        if meters.state() == ComponentState::Busy {
-            meters.memory.set(0);
-            meters.set_state(ComponentState::Failed);
-        }
-    }
 }
 
 /// What is said of a call that nobody can end any more.

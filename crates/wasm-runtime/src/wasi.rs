@@ -18,8 +18,8 @@ use wasmtime_wasi_http::WasiHttpView;
 
 pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount};
 pub(crate) use descriptors::Descriptors;
-pub(crate) use files::{FilesView, HasFiles};
-pub(crate) use grants::{UnreadableDir, WasiShare, WasiState};
+pub(crate) use files::{Files, FilesView, HasFiles};
+pub(crate) use grants::{UnreadableDir, WasiShare, WasiState, granted_files};
 pub(crate) use output::LastWords;
 pub(crate) use sockets::{HasSockets, SocketPlaces};
 

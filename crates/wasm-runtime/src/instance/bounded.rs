@@ -5,11 +5,13 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep_until;
 
 use wasm_core::CapabilityDenied;
+
+use super::deadline::Deadline;
 
 /// Why a call has no result of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ const GRACE: Duration = Duration::from_millis(5);
 /// call that ends at once does not pay for it. `pauses` counts how often the call gave
 /// way or had to wait.
 pub(crate) async fn bounded<T>(
-    deadline: Instant,
+    deadline: &Deadline,
     pauses: &mut u64,
     call: impl Future<Output = T>,
 ) -> Result<T, Interrupted> {
@@ -50,7 +52,7 @@ pub(crate) async fn bounded<T>(
             Ok(Poll::Pending) => {
                 *pauses += 1;
                 if timer.is_none() {
-                    timer.set(Some(sleep_until((deadline + GRACE).into())));
+                    timer.set(Some(sleep_until((deadline.at() + GRACE).into())));
                 }
                 match timer.as_mut().as_pin_mut() {
                     Some(timer) => timer.poll(cx).map(|()| Err(Interrupted::Deadline)),
@@ -80,16 +82,19 @@ mod tests {
 
     use super::*;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
+    fn soon() -> Deadline {
+        Deadline::new(Duration::from_millis(20))
     }
 
     #[tokio::test]
     async fn a_call_that_ends_gives_its_result() {
         let mut pauses = 0;
-        assert_eq!(bounded(Instant::now(), &mut 0, ready(1)).await, Ok(1));
         assert_eq!(
-            bounded(soon(), &mut pauses, async {
+            bounded(&Deadline::new(Duration::ZERO), &mut 0, ready(1)).await,
+            Ok(1)
+        );
+        assert_eq!(
+            bounded(&soon(), &mut pauses, async {
                 yield_now().await;
                 2
             })
@@ -102,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_waits_is_stopped() {
         assert_eq!(
-            bounded(soon(), &mut 0, pending::<()>()).await,
+            bounded(&soon(), &mut 0, pending::<()>()).await,
             Err(Interrupted::Deadline)
         );
         let busy = async {
@@ -111,18 +116,18 @@ mod tests {
             }
         };
         assert_eq!(
-            bounded::<()>(soon(), &mut 0, busy).await,
+            bounded::<()>(&soon(), &mut 0, busy).await,
             Err(Interrupted::Deadline)
         );
     }
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_message() {
-        let text = bounded::<()>(soon(), &mut 0, async { panic!("plain") }).await;
+        let text = bounded::<()>(&soon(), &mut 0, async { panic!("plain") }).await;
         assert_eq!(text, Err(Interrupted::Panic("plain".into())));
-        let formatted = bounded::<()>(soon(), &mut 0, async { panic!("with {}", 1) }).await;
+        let formatted = bounded::<()>(&soon(), &mut 0, async { panic!("with {}", 1) }).await;
         assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
-        let other = bounded::<()>(soon(), &mut 0, async { std::panic::panic_any(7) }).await;
+        let other = bounded::<()>(&soon(), &mut 0, async { std::panic::panic_any(7) }).await;
         assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
     }
 }

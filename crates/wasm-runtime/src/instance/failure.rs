@@ -23,7 +23,8 @@ pub(crate) struct FailedCall<'a> {
     pub(crate) export: &'a str,
     pub(crate) limits: &'a ResourceLimits,
     pub(crate) ended: EndedCall,
-    pub(crate) last_words: &'a LastWords,
+    /// If it has written any.
+    pub(crate) last_words: Option<&'a LastWords>,
 }
 
 /// What is known of a call that has ended.
@@ -132,7 +133,7 @@ impl FailedCall<'_> {
             fuel_consumed: self.fuel_consumed(&trap, &frames),
             // Other traps, nobody saw coming.
             last_words: match trap {
-                Trap::Unreachable | Trap::Other(_) => self.last_words.get(),
+                Trap::Unreachable | Trap::Other(_) => self.last_words.and_then(LastWords::get),
                 _ => None,
             },
             trap,

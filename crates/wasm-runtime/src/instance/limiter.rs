@@ -16,7 +16,7 @@ pub(crate) const MAX_HANDLES: usize = 4096;
 /// runtimes keep some dozens.
 pub(crate) const MAX_HOST_RESOURCES: usize = 256;
 
-/// Memory of a component, readable while it runs.
+/// Memory of all instances of a component, readable while they run.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryMeter {
     now: AtomicU64,
@@ -32,9 +32,13 @@ impl MemoryMeter {
         self.peak.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set(&self, bytes: u64) {
-        self.now.store(bytes, Ordering::Relaxed);
-        self.peak.fetch_max(bytes, Ordering::Relaxed);
+    fn add(&self, bytes: u64) {
+        let before = self.now.fetch_add(bytes, Ordering::Relaxed);
+        self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.now.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +56,6 @@ pub(crate) struct WasmResourceLimiter {
 
 impl WasmResourceLimiter {
     pub(crate) fn new(limit: u64, meter: Arc<MemoryMeter>) -> Self {
-        meter.set(0);
         Self {
             limit,
             used: 0,
@@ -75,7 +78,8 @@ impl WasmResourceLimiter {
             return false;
         }
         self.granted = bytes;
-        self.set_used(wanted);
+        self.used = wanted;
+        self.meter.add(bytes);
         true
     }
 
@@ -83,12 +87,15 @@ impl WasmResourceLimiter {
     /// what was granted is taken back, and only once.
     fn growth_failed(&mut self) {
         let granted = std::mem::take(&mut self.granted);
-        self.set_used(self.used - granted);
+        self.used -= granted;
+        self.meter.subtract(granted);
     }
+}
 
-    fn set_used(&mut self, bytes: u64) {
-        self.used = bytes;
-        self.meter.set(bytes);
+/// What the instance had is the component's no more.
+impl Drop for WasmResourceLimiter {
+    fn drop(&mut self) {
+        self.meter.subtract(self.used);
     }
 }
 
@@ -181,6 +188,19 @@ mod tests {
         assert!(!limiter.memory_growing(400, 2000, None).unwrap());
         limiter.memory_grow_failed(failure()).unwrap();
         assert_eq!(meter.now(), 400);
+    }
+
+    #[test]
+    fn instances_add_up_and_give_back_what_they_had() {
+        let (mut one, meter) = limiter(1000);
+        let mut other = WasmResourceLimiter::new(1000, Arc::clone(&meter));
+        assert!(one.memory_growing(0, 700, None).unwrap());
+        assert!(other.memory_growing(0, 600, None).unwrap());
+        assert_eq!((meter.now(), meter.peak()), (1300, 1300));
+        drop(one);
+        assert_eq!((meter.now(), meter.peak()), (600, 1300));
+        drop(other);
+        assert_eq!((meter.now(), meter.peak()), (0, 1300));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is counted of a component.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use wasm_core::{ComponentState, ComponentUsage, WasmError};
 
@@ -11,7 +11,9 @@ use super::limiter::MemoryMeter;
 /// What is counted of a component, over all its instances; readable at any time.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    state: AtomicU8,
+    /// Calls that are running, and restarts.
+    running: AtomicU32,
+    is_failed: AtomicBool,
     pub(crate) memory: Arc<MemoryMeter>,
     last_call_fuel: AtomicU64,
     total_fuel: AtomicU64,
@@ -21,16 +23,11 @@ pub(crate) struct Meters {
     pub(crate) restarts: AtomicU64,
 }
 
-const STATES: [ComponentState; 3] = [
-    ComponentState::Ready,
-    ComponentState::Busy,
-    ComponentState::Failed,
-];
-
 impl Meters {
     pub(crate) fn new() -> Self {
         Self {
-            state: AtomicU8::new(1),
+            running: AtomicU32::new(0),
+            is_failed: AtomicBool::new(false),
             memory: Arc::default(),
             last_call_fuel: AtomicU64::new(0),
             total_fuel: AtomicU64::new(0),
@@ -41,13 +38,26 @@ impl Meters {
         }
     }
 
-    pub(crate) fn state(&self) -> ComponentState {
-        STATES[usize::from(self.state.load(Ordering::Relaxed))]
+    fn state(&self) -> ComponentState {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            ComponentState::Busy
+        } else if self.is_failed.load(Ordering::Relaxed) {
+            ComponentState::Failed
+        } else {
+            ComponentState::Ready
+        }
     }
 
-    pub(crate) fn set_state(&self, state: ComponentState) {
-        let index = STATES.iter().position(|s| *s == state).unwrap_or(0);
-        self.state.store(index as u8, Ordering::Relaxed);
+    pub(crate) fn begin(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_failed(&self, is_failed: bool) {
+        self.is_failed.store(is_failed, Ordering::Relaxed);
     }
 
     pub(crate) fn count(&self, counter: &AtomicU64) {

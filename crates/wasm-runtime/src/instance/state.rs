@@ -10,34 +10,62 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use wasm_core::{ComponentConfig, ComponentHandle, ComponentId, HostServices};
 
+use super::deadline::Deadline;
 use super::limiter::WasmResourceLimiter;
-use crate::lines::Lines;
+use crate::lines::{LineBucket, Lines};
 use crate::wasi::{
-    Descriptors, FilesView, HasAccount, HasFiles, HasSockets, HostAccount, SocketPlaces, WasiShare,
-    WasiState,
+    Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HostAccount, SocketPlaces,
+    WasiShare, WasiState,
 };
 
-/// Whom a store belongs to: what stays the same over a restart, and what host
-/// functions may hold on to while they wait.
+/// Whom a store belongs to, and what host functions may hold on to while they wait.
 pub(crate) struct Guest {
     pub(crate) calls: wasm_core::guest::Guest,
     pub(crate) lines: Arc<Lines>,
-    pub(crate) wasi: WasiShare,
+    pub(crate) wasi: Arc<WasiShare>,
+    /// Of the call that is running.
+    pub(crate) deadline: Deadline,
+    line_bucket: Arc<LineBucket>,
 }
 
 impl Guest {
     pub(crate) fn new(
         handle: ComponentHandle,
-        config: ComponentConfig,
+        config: Arc<ComponentConfig>,
         services: HostServices,
         account: HostAccount,
-        lines: Lines,
+        line_bucket: Arc<LineBucket>,
     ) -> Self {
-        let lines = Arc::new(lines);
+        let wasi = Arc::new(WasiShare::new(handle.id(), account));
+        Self::of_instance(handle, config, services, wasi, line_bucket)
+    }
+
+    /// The same component, for another instance of it: what is counted for each call is the
+    /// instance's own.
+    pub(super) fn sibling(&self) -> Self {
+        Self::of_instance(
+            self.handle().clone(),
+            Arc::clone(self.calls.shared_config()),
+            self.calls.services().clone(),
+            Arc::clone(&self.wasi),
+            Arc::clone(&self.line_bucket),
+        )
+    }
+
+    fn of_instance(
+        handle: ComponentHandle,
+        config: Arc<ComponentConfig>,
+        services: HostServices,
+        wasi: Arc<WasiShare>,
+        line_bucket: Arc<LineBucket>,
+    ) -> Self {
+        let lines = Arc::new(Lines::new(Arc::clone(&line_bucket)));
         Self {
-            wasi: WasiShare::new(handle.id(), account),
+            deadline: Deadline::new(config.limits.timeout()),
             calls: wasm_core::guest::Guest::new(handle, config, services, Arc::clone(&lines)),
             lines,
+            wasi,
+            line_bucket,
         }
     }
 
@@ -59,9 +87,10 @@ impl Guest {
 pub struct HostState<T: 'static = ()> {
     pub(crate) guest: Arc<Guest>,
     pub(super) limiter: WasmResourceLimiter,
-    pub(super) deadline: Instant,
     pub(super) pace: Pace,
-    pub(super) wasi: WasiState,
+    pub(super) files: Files,
+    /// Made when the guest first needs it, which most never do.
+    pub(super) wasi: Option<Box<WasiState>>,
     pub(super) table: ResourceTable,
     pub(super) data: T,
 }
@@ -104,7 +133,14 @@ impl<T> HostState<T> {
     /// Time left to the running call. A host function that waits longer is
     /// cancelled, by dropping its future, together with the call.
     pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        let end = self.guest.deadline.at();
+        end.saturating_duration_since(Instant::now())
+    }
+
+    fn wasi(&mut self) -> (&mut WasiState, &mut ResourceTable) {
+        let guest = &self.guest;
+        let make = || Box::new(WasiState::new(&guest.calls, &guest.lines));
+        (self.wasi.get_or_insert_with(make), &mut self.table)
     }
 
     /// All that a host function of the embedder works with.
@@ -137,7 +173,7 @@ pub struct HostView<'a, T> {
 impl<T: Send + 'static> HasFiles for HostState<T> {
     fn files(&mut self) -> FilesView<'_> {
         FilesView {
-            files: &mut self.wasi.files,
+            files: &mut self.files,
             table: &mut self.table,
         }
     }
@@ -151,7 +187,10 @@ impl<T: Send + 'static> HasAccount for HostState<T> {
 
 impl<T: Send + 'static> HasSockets for HostState<T> {
     fn places(&mut self) -> (&Descriptors, &mut SocketPlaces) {
-        (&self.guest.wasi.descriptors, &mut self.wasi.sockets)
+        let guest = &self.guest;
+        let make = || Box::new(WasiState::new(&guest.calls, &guest.lines));
+        let wasi = self.wasi.get_or_insert_with(make);
+        (&guest.wasi.descriptors, &mut wasi.sockets)
     }
 }
 
@@ -165,19 +204,21 @@ impl<T> Debug for HostState<T> {
 
 impl<T: Send + 'static> WasiView for HostState<T> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (wasi, table) = self.wasi();
         WasiCtxView {
-            ctx: &mut self.wasi.context,
-            table: &mut self.table,
+            ctx: &mut wasi.context,
+            table,
         }
     }
 }
 
 impl<T: Send + 'static> WasiHttpView for HostState<T> {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (wasi, table) = self.wasi();
         WasiHttpCtxView {
-            ctx: &mut self.wasi.http,
-            table: &mut self.table,
-            hooks: &mut self.wasi.http_hooks,
+            ctx: &mut wasi.http,
+            table,
+            hooks: &mut wasi.http_hooks,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::bulk::most_in_bounds;
 use super::failure::EndedCall;
 use super::limiter::{MAX_HANDLES, MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter};
 use super::state::{Guest, HostState, Pace};
-use crate::wasi::{UnreadableDir, WasiState};
+use crate::wasi::{UnreadableDir, granted_files};
 
 /// Fuel after which the count in the store is brought up to date: what a guest
 /// consumed in a loop is otherwise unknown when its deadline ends the loop. About a
@@ -28,8 +28,8 @@ pub(super) fn new_store<T: Send + 'static>(
     memory: &Arc<MemoryMeter>,
     data: T,
 ) -> Result<Store<HostState<T>>, WasmError> {
-    let wasi = WasiState::new(&guest.calls, &guest.lines, &guest.wasi);
-    let wasi = wasi.map_err(
+    let files = granted_files(&guest.calls, &guest.wasi);
+    let files = files.map_err(
         |UnreadableDir { path, error }| WasmError::InstantiationFailed {
             component: guest.id().clone(),
             reason: format!(
@@ -46,9 +46,9 @@ pub(super) fn new_store<T: Send + 'static>(
     let state = HostState {
         guest: Arc::clone(guest),
         limiter: WasmResourceLimiter::new(limits.memory_bytes(), Arc::clone(memory)),
-        deadline: Instant::now(),
         pace: Pace::default(),
-        wasi,
+        files,
+        wasi: None,
         table,
         data,
     };
@@ -68,7 +68,7 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
     // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
     // and starves the executor.
     store.epoch_deadline_callback(|mut store| {
-        if Instant::now() >= store.data().deadline {
+        if Instant::now() >= store.data().guest.deadline.at_epoch() {
             return Ok(UpdateDeadline::Interrupt);
         }
         let fuel_left = store.get_fuel()?;
@@ -86,7 +86,6 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     fuel: u64,
-    pub(super) deadline: Instant,
 }
 
 /// Gives the call its full budgets.
@@ -99,19 +98,18 @@ pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget 
     // A whole tick at the least, so that few calls that end in microseconds give way.
     store.set_epoch_deadline(2);
     let state = store.data_mut();
-    state.deadline = Instant::now() + state.config().limits.timeout();
+    state.guest.deadline.begin();
     state.pace = Pace {
         epoch_yields: 0,
         fuel_left: fuel,
     };
     state.guest.calls.begin_call();
     state.guest.lines.reset();
-    state.wasi.last_words.forget();
-    state.limiter.take_denied();
-    Budget {
-        fuel,
-        deadline: state.deadline,
+    if let Some(wasi) = &state.wasi {
+        wasi.last_words.forget();
     }
+    state.limiter.take_denied();
+    Budget { fuel }
 }
 
 /// What is known of a call that has ended.
@@ -123,7 +121,9 @@ pub(super) fn end_call<T: 'static>(
     let consumed = |left: u64| budget.fuel - left.min(budget.fuel);
     let fuel_consumed = consumed(store.get_fuel().unwrap_or(0));
     let state = store.data_mut();
-    state.wasi.end_lines();
+    if let Some(wasi) = &state.wasi {
+        wasi.end_lines();
+    }
     // Whenever it did not give way because of the epoch, it may have done so because of
     // its fuel.
     let fuel_yields = pauses.saturating_sub(state.pace.epoch_yields);

@@ -110,7 +110,6 @@ fn is_removed(folder: &File) -> bool {
 /// What an instance has of WASI.
 pub(crate) struct WasiState {
     pub(crate) context: WasiCtx,
-    pub(crate) files: Files,
     pub(crate) sockets: SocketPlaces,
     pub(crate) http: WasiHttpCtx,
     pub(crate) http_hooks: NoHttp,
@@ -124,17 +123,35 @@ pub(crate) struct UnreadableDir {
     pub(crate) error: io::Error,
 }
 
+/// The folders that an instance was granted, opened.
+pub(crate) fn granted_files(guest: &Guest, share: &WasiShare) -> Result<Files, UnreadableDir> {
+    let mut files = Files::new(share.account, &share.operations, &share.descriptors);
+    let component = guest.id();
+    for grant in &guest.config().permissions.wasi {
+        if let WasiGrant::Dir {
+            guest,
+            host,
+            access,
+            quota,
+        } = grant
+        {
+            share
+                .folder(host)
+                .and_then(|dir| files.grant(component, guest, dir, *access, *quota))
+                .map_err(|error| UnreadableDir {
+                    path: host.clone(),
+                    error,
+                })?;
+        }
+    }
+    Ok(files)
+}
+
 impl WasiState {
-    pub(crate) fn new(
-        guest: &Guest,
-        lines: &Arc<Lines>,
-        share: &WasiShare,
-    ) -> Result<Self, UnreadableDir> {
+    pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>) -> Self {
         let (config, services) = (guest.config(), guest.services());
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
-        let mut files = Files::new(share.account, &share.operations, &share.descriptors);
-        let component = guest.id();
         let mut builder = WasiCtxBuilder::new();
         builder
             .max_random_size(MAX_RANDOM_BYTES)
@@ -167,22 +184,9 @@ impl WasiState {
                 WasiGrant::Env => {
                     builder.envs(&config.env);
                 }
-                WasiGrant::Dir {
-                    guest,
-                    host,
-                    access,
-                    quota,
-                } => {
-                    share
-                        .folder(host)
-                        .and_then(|dir| files.grant(component, guest, dir, *access, *quota))
-                        .map_err(|error| UnreadableDir {
-                            path: host.clone(),
-                            error,
-                        })?;
-                }
                 WasiGrant::Connect(address) => addresses.push(*address),
-                // A grant that this engine does not know grants nothing.
+                // Folders are among the files; a grant that this engine does not know grants
+                // nothing.
                 _ => {}
             }
         }
@@ -202,15 +206,14 @@ impl WasiState {
                     Box::pin(async move { granted })
                 });
         }
-        Ok(Self {
+        Self {
             context: builder.build(),
-            files,
             sockets: SocketPlaces::new(),
             http: NoHttp::context(),
             http_hooks: NoHttp,
             outputs,
             last_words,
-        })
+        }
     }
 
     /// Writes what was printed and has no line end yet, as at the end of a call.
