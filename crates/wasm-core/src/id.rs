@@ -108,7 +108,7 @@ impl Debug for ComponentId {
 
 impl PartialEq for ComponentId {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
     }
 }
 

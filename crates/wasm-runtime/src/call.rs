@@ -1,5 +1,6 @@
 //! Calls that are not lost when their callers go away.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -12,31 +13,28 @@ use tokio::task::{JoinError, JoinHandle};
 /// the future, or keeps it without polling it, holds nobody up.
 ///
 /// A call that ends at its first poll is never handed to the runtime.
-pub(crate) struct Detached<F: Future> {
-    call: Option<Pin<Box<F>>>,
-    task: Option<JoinHandle<F::Output>>,
+pub(crate) struct Detached<R> {
+    call: Option<BoxedCall<R>>,
+    task: Option<JoinHandle<R>>,
     runtime: Handle,
 }
 
-impl<F> Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    pub(crate) fn new(runtime: Handle, call: F) -> Self {
+/// A call in one place of the heap, from where it can be handed to the runtime.
+pub(crate) type BoxedCall<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+
+impl<R: Send + 'static> Detached<R> {
+    pub(crate) fn new(runtime: Handle, call: BoxedCall<R>) -> Self {
         Self {
-            call: Some(Box::pin(call)),
+            call: Some(call),
             task: None,
             runtime,
         }
     }
 }
 
-impl<F> Future for Detached<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
+impl<R: Send + 'static> Future for Detached<R> {
     /// The error is that of a runtime that was shut down.
-    type Output = Result<F::Output, JoinError>;
+    type Output = Result<R, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(mut call) = self.call.take() {
@@ -52,9 +50,10 @@ where
     }
 }
 
-/// Lets a call that waits for its turn know whether anyone still wants it.
+/// Lets a call that waits for its turn know whether anyone still wants it. One that need not
+/// wait never asks.
 #[derive(Debug, Default)]
-pub(crate) struct Caller(Arc<()>);
+pub(crate) struct Caller(OnceCell<Arc<()>>);
 
 /// The other end of a [`Caller`].
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub(crate) struct CallerWatch(Weak<()>);
 
 impl Caller {
     pub(crate) fn watch(&self) -> CallerWatch {
-        CallerWatch(Arc::downgrade(&self.0))
+        CallerWatch(Arc::downgrade(self.0.get_or_init(Arc::default)))
     }
 }
 
@@ -85,10 +84,13 @@ mod tests {
     async fn a_dropped_call_goes_on() {
         let (go, gate) = oneshot::channel();
         let (done, result) = oneshot::channel();
-        let mut call = Detached::new(Handle::current(), async move {
-            gate.await.unwrap();
-            done.send(7).unwrap();
-        });
+        let mut call = Detached::new(
+            Handle::current(),
+            Box::pin(async move {
+                gate.await.unwrap();
+                done.send(7).unwrap();
+            }),
+        );
         poll_fn(|cx| {
             assert!(Pin::new(&mut call).poll(cx).is_pending());
             Poll::Ready(())
@@ -102,11 +104,14 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_is_not_polled_goes_on() {
         let (done, result) = oneshot::channel();
-        let mut call = Detached::new(Handle::current(), async move {
-            yield_now().await;
-            done.send(7).unwrap();
-            8
-        });
+        let mut call = Detached::new(
+            Handle::current(),
+            Box::pin(async move {
+                yield_now().await;
+                done.send(7).unwrap();
+                8
+            }),
+        );
         poll_fn(|cx| {
             assert!(Pin::new(&mut call).poll(cx).is_pending());
             Poll::Ready(())
@@ -118,7 +123,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_ends_at_once_gives_its_result() {
-        assert_eq!(Detached::new(Handle::current(), ready(1)).await.unwrap(), 1);
+        let call = Detached::new(Handle::current(), Box::pin(ready(1)));
+        assert_eq!(call.await.unwrap(), 1);
     }
 
     #[test]

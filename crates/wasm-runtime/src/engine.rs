@@ -27,7 +27,7 @@ use crate::instance::{
     Bindings, GuestCall, GuestFuture, MakeData, ResourceDrop, TypedCall, ValueCall, Work,
 };
 use crate::interface::{HostInterface, granted};
-use crate::lifecycle::abi::{WitMessage, WitWasmError};
+use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
@@ -263,7 +263,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let call = LifecycleCall {
             export: "handle-message",
             function: |lifecycle| &lifecycle.handle_message,
-            params: (WitMessage::from(message),),
+            params: (Box::new(message.into()),),
         };
         let outcome = self.take_turn(handle, call).await?;
         let reply = outcome.map_err(|error| guest_error(handle, error))?;
@@ -282,7 +282,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let call = LifecycleCall {
             export: "handle-callback",
             function: |lifecycle| &lifecycle.handle_callback,
-            params: (WitMessage::from(message),),
+            params: (Box::new(message.into()),),
         };
         let outcome = self.take_turn(handle, call).await?;
         outcome.map_err(|error| guest_error(handle, error))

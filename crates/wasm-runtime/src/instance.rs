@@ -17,7 +17,7 @@ use std::fmt::{self, Display};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -235,7 +235,7 @@ impl<T: Send + 'static> Instance<T> {
         let budget = begin_call(&mut store);
         let mut pauses = 0;
         let instantiating = pre.instantiate_async(&mut store);
-        let outcome = bounded(&guest.deadline, &mut pauses, instantiating).await;
+        let outcome = bounded(&guest.deadline, &mut pauses, pin!(instantiating)).await;
         let ended = end_call(&mut store, budget, pauses);
         let failed = FailedCall {
             component: guest.id(),
@@ -318,7 +318,7 @@ impl<T: Send + 'static> Instance<T> {
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
         let call = function.call_async(&mut self.store, args, &mut values);
-        let outcome = Outcome::of(&self.guest.deadline, budget, call).await;
+        let outcome = Outcome::of(&self.guest.deadline, budget, pin!(call)).await;
         self.finish(export, outcome)?;
         for given in passed.iter().filter(|passed| !passed.is_lent) {
             take(&mut self.resources, given.resource);
@@ -366,7 +366,7 @@ impl<T: Send + 'static> Instance<T> {
         }
         let budget = begin_call(&mut self.store);
         let drop = resource.resource_drop_async(&mut self.store);
-        let outcome = Outcome::of(&self.guest.deadline, budget, drop).await;
+        let outcome = Outcome::of(&self.guest.deadline, budget, pin!(drop)).await;
         self.finish("[resource-drop]", outcome)
     }
 
@@ -450,7 +450,7 @@ impl<'a, T: 'static, B> Begun<'a, T, B> {
     where
         F: Future<Output = wasmtime::Result<R>>,
     {
-        Outcome::of(self.deadline, self.budget, call(self.call)).await
+        Outcome::of(self.deadline, self.budget, pin!(call(self.call))).await
     }
 }
 
@@ -466,7 +466,7 @@ impl<R> Outcome<R> {
     async fn of(
         deadline: &Deadline,
         budget: Budget,
-        call: impl Future<Output = wasmtime::Result<R>>,
+        call: Pin<&mut impl Future<Output = wasmtime::Result<R>>>,
     ) -> Self {
         let mut pauses = 0;
         let result = bounded(deadline, &mut pauses, call).await;

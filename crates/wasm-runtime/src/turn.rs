@@ -1,7 +1,6 @@
 //! Where a component lives, whose turn it is, and what becomes of it when a call does not
 //! come back.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +10,7 @@ use tokio::task::coop::unconstrained;
 
 use wasm_core::{ComponentId, ComponentUsage, Trap, WasmError};
 
-use crate::call::{Caller, CallerWatch, Detached};
+use crate::call::{BoxedCall, Caller, Detached};
 use crate::compile::Compiled;
 use crate::compile::cache::CacheEntry;
 use crate::instance::meters::Meters;
@@ -78,14 +77,14 @@ impl<T: Send + 'static> Slot<T> {
     pub(crate) async fn unload(self: Arc<Self>) -> Result<(), WasmError> {
         self.unloaded.store(true, Ordering::Release);
         let component = self.guest.id().clone();
-        detached(&component, async move {
+        let last = async move {
             let turn = Turn::wait(self).await;
             match turn.slot.take() {
                 Ok(mut instance) => turn.slot.shut_down(&mut instance).await,
                 Err(_) => Ok(()),
             }
-        })
-        .await
+        };
+        detached(&component, Box::pin(last)).await
     }
 
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {
@@ -260,40 +259,37 @@ where
     W: Work<T>,
 {
     let component = slot.guest.id().clone();
-    match Turn::take(&slot) {
-        Some(turn) => detached(&component, turn.call(work)).await,
-        None => queued(slot, &component, work).await,
-    }
+    let caller = Caller::default();
+    detached(&component, boxed_call(slot, work, &caller)).await
 }
 
-async fn queued<T, W>(
+/// Everything that a call needs is in one place from here on, and moved no more.
+fn boxed_call<T, W>(
     slot: Arc<Slot<T>>,
-    component: &ComponentId,
     work: W,
-) -> Result<W::Output, WasmError>
+    caller: &Caller,
+) -> BoxedCall<Result<W::Output, WasmError>>
 where
     T: Send + 'static,
     W: Work<T>,
 {
-    let caller = Caller::default();
-    let watch: CallerWatch = caller.watch();
-    detached(component, async move {
+    if let Some(turn) = Turn::take(&slot) {
+        return Box::pin(turn.call(work));
+    }
+    let watch = caller.watch();
+    Box::pin(async move {
         let turn = Turn::wait(slot).await;
         if watch.is_gone() {
             return Err(turn.slot.not_found());
         }
         turn.call(work).await
     })
-    .await
 }
 
 pub(crate) async fn restart<T: Send + 'static>(slot: Arc<Slot<T>>) -> Result<(), WasmError> {
     let component = slot.guest.id().clone();
-    detached(
-        &component,
-        async move { Turn::wait(slot).await.restart().await },
-    )
-    .await
+    let restart = async move { Turn::wait(slot).await.restart().await };
+    detached(&component, Box::pin(restart)).await
 }
 
 /// Whether the guest was not called at all.
@@ -313,7 +309,7 @@ pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
 /// Makes a call end whatever becomes of its caller, on the runtime where it began.
 async fn detached<R: Send + 'static>(
     component: &ComponentId,
-    call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
+    call: BoxedCall<Result<R, WasmError>>,
 ) -> Result<R, WasmError> {
     let ended = Detached::new(async_runtime()?, call).await;
     ended.unwrap_or_else(|_| {

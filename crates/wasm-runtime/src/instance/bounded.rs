@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -37,9 +37,8 @@ const GRACE: Duration = Duration::from_millis(5);
 pub(crate) async fn bounded<T>(
     deadline: &Deadline,
     pauses: &mut u64,
-    call: impl Future<Output = T>,
+    mut call: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Interrupted> {
-    let mut call = pin!(call);
     let mut timer = pin!(None);
     poll_fn(move |cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
@@ -90,14 +89,18 @@ mod tests {
     async fn a_call_that_ends_gives_its_result() {
         let mut pauses = 0;
         assert_eq!(
-            bounded(&Deadline::new(Duration::ZERO), &mut 0, ready(1)).await,
+            bounded(&Deadline::new(Duration::ZERO), &mut 0, pin!(ready(1))).await,
             Ok(1)
         );
         assert_eq!(
-            bounded(&soon(), &mut pauses, async {
-                yield_now().await;
-                2
-            })
+            bounded(
+                &soon(),
+                &mut pauses,
+                pin!(async {
+                    yield_now().await;
+                    2
+                })
+            )
             .await,
             Ok(2)
         );
@@ -107,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_waits_is_stopped() {
         assert_eq!(
-            bounded(&soon(), &mut 0, pending::<()>()).await,
+            bounded(&soon(), &mut 0, pin!(pending::<()>())).await,
             Err(Interrupted::Deadline)
         );
         let busy = async {
@@ -116,18 +119,18 @@ mod tests {
             }
         };
         assert_eq!(
-            bounded::<()>(&soon(), &mut 0, busy).await,
+            bounded::<()>(&soon(), &mut 0, pin!(busy)).await,
             Err(Interrupted::Deadline)
         );
     }
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_message() {
-        let text = bounded::<()>(&soon(), &mut 0, async { panic!("plain") }).await;
+        let text = bounded::<()>(&soon(), &mut 0, pin!(async { panic!("plain") })).await;
         assert_eq!(text, Err(Interrupted::Panic("plain".into())));
-        let formatted = bounded::<()>(&soon(), &mut 0, async { panic!("with {}", 1) }).await;
+        let formatted = bounded::<()>(&soon(), &mut 0, pin!(async { panic!("with {}", 1) })).await;
         assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
-        let other = bounded::<()>(&soon(), &mut 0, async { std::panic::panic_any(7) }).await;
+        let other = bounded::<()>(&soon(), &mut 0, pin!(async { std::panic::panic_any(7) })).await;
         assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
     }
 }

@@ -13,8 +13,9 @@ use super::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadat
 use crate::error::{cause, chain};
 
 pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
-pub(crate) type HandleFunc = TypedFunc<(WitMessage,), (Result<Option<Bytes>, WitWasmError>,)>;
-pub(crate) type CallbackFunc = TypedFunc<(WitMessage,), (Result<(), WitWasmError>,)>;
+/// The message is in a box, because wasmtime moves what it is given several times.
+pub(crate) type HandleFunc = TypedFunc<(Box<WitMessage>,), (Result<Option<Bytes>, WitWasmError>,)>;
+pub(crate) type CallbackFunc = TypedFunc<(Box<WitMessage>,), (Result<(), WitWasmError>,)>;
 pub(crate) type MetadataFunc = TypedFunc<(), (WitMetadata,)>;
 pub(crate) type HealthFunc = TypedFunc<(), (WitHealth,)>;
 pub(crate) type ShutdownFunc = TypedFunc<(), (Result<(), WitComponentError>,)>;
