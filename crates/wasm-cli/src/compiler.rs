@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 
 use wasm_core::units::{parse_bytes, parse_duration};
-use wasm_runtime::{Compiler, CompilerLimits, CompilerProcess, EngineConfig, compile_for_parent};
+use wasm_runtime::{
+    Allocation, Compiler, CompilerLimits, CompilerProcess, EngineConfig, compile_for_parent,
+};
 
 use crate::report::Report;
 
@@ -71,8 +73,14 @@ pub(crate) struct CompilerFlags {
 }
 
 impl CompilerFlags {
-    pub(crate) fn engine_config(&self, memory_ceiling: u64) -> Result<EngineConfig, Report> {
+    /// For an engine with room for so many instances at a time.
+    pub(crate) fn engine_config(
+        &self,
+        memory_ceiling: u64,
+        instances: u32,
+    ) -> Result<EngineConfig, Report> {
         Ok(EngineConfig::default()
+            .with_allocation(Allocation::Pooled { instances })
             .with_memory_ceiling_bytes(memory_ceiling)
             .with_max_host_bytes(self.max_host_memory)
             .with_compiler(self.compiler()?))
@@ -109,7 +117,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_an_engine() {
         let flags = Program::try_parse_from(["x"]).unwrap().flags;
-        let config = flags.engine_config(4 << 20).unwrap();
+        let config = flags.engine_config(4 << 20, 10).unwrap();
         let Compiler::Process(process) = config.compiler() else {
             panic!("{config:?}");
         };

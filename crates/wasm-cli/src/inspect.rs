@@ -91,7 +91,7 @@ impl Inspect {
         let anatomy = anatomy_of(&file, &bytes)?;
         let config = self
             .compiler
-            .engine_config(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES)?;
+            .engine_config(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES, 1)?;
         let engine = WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))?;
         let audit = engine

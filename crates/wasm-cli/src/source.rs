@@ -26,6 +26,10 @@ use crate::flags::{Allow, Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";
+
+/// One component has one instance, and another when it is restarted.
+const INSTANCES: u32 = 4;
+
 /// Enough to see where a guest was, also in a recursion that never ends.
 const SHOWN_FRAMES: usize = 16;
 
@@ -241,7 +245,7 @@ impl Source {
     /// An engine that may give the component its limits.
     pub(crate) fn engine(&self) -> Result<WasmtimeEngine, Report> {
         let ceiling = self.flags.memory_ceiling;
-        let config = self.flags.compiler.engine_config(ceiling)?;
+        let config = self.flags.compiler.engine_config(ceiling, INSTANCES)?;
         let config = config.with_max_held_bytes(self.flags.max_held);
         WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))

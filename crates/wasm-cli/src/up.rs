@@ -286,7 +286,8 @@ impl Up {
             builder = builder.with_storage(storage);
         }
         let ceiling = self.limits.memory_ceiling;
-        let config = self.limits.compiler.engine_config(ceiling)?;
+        let instances = self.limits.max_components.min(MAX_INSTANCES) as u32 + SPARE_INSTANCES;
+        let config = self.limits.compiler.engine_config(ceiling, instances)?;
         let config = config.with_max_held_bytes(self.limits.max_held);
         let rate = LogRate::new(self.limits.log_lines, self.limits.log_bytes);
         let config = config.with_log_rate(rate);
@@ -322,6 +323,12 @@ impl Up {
         conversation.settle().await
     }
 }
+
+/// More have no mappings of memory left by default (`vm.max_map_count`), at four each.
+const MAX_INSTANCES: u64 = 16_000;
+
+/// For versions that take over while those before them are still there.
+const SPARE_INSTANCES: u32 = 16;
 
 const GIVEN_BY_DATA: &str = "the file was given by --data";
 

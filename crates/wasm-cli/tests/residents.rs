@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasm_core::{ComponentConfig, ComponentId, ResourceLimits};
 use wasm_fixtures::COUNTER;
 use wasm_host::{Component, HostBuilder, HostLimits};
-use wasm_runtime::{EngineConfig, WasmtimeEngine};
+use wasm_runtime::{Allocation, EngineConfig, WasmtimeEngine};
 
 const COMPONENTS: u64 = 10_000;
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -17,9 +17,11 @@ async fn ten_thousand_components_are_told_and_stopped() {
     let of_all = HostLimits::default()
         .with_components(COMPONENTS)
         .with_memory_bytes(COMPONENTS * limits.memory_bytes());
+    let instances = u32::try_from(COMPONENTS).unwrap();
+    let config = EngineConfig::default().with_allocation(Allocation::Pooled { instances });
     let host = HostBuilder::new()
         .with_limits(of_all)
-        .start(|services| WasmtimeEngine::new(EngineConfig::default(), services).map(Arc::new))
+        .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
         .unwrap();
     let ids: Vec<ComponentId> = (0..COMPONENTS)
         .map(|n| ComponentId::new("demo", "counter", &n.to_string()).unwrap())

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, Lower, TypedFunc};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Engine, Store};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, HostServices,
@@ -86,11 +86,7 @@ struct Bare {
 
 impl Bare {
     fn new() -> Self {
-        let mut config = Config::new();
-        config
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .concurrency_support(false);
+        let config = EngineConfig::default().wasmtime_config();
         let engine = Engine::new(&config).expect("valid settings");
         let linker = Linker::new(&engine);
         Self { engine, linker }

@@ -74,7 +74,7 @@ fn component_of(
     let host_limit = config.max_host_bytes();
     let compilation = config
         .compiler()
-        .compile(engine, bytes, host_limit)
+        .compile(engine, config.code(), bytes, host_limit)
         .map_err(|failure| uncompiled(id, failure))?;
     let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
     if host_bytes > host_limit {

@@ -19,6 +19,7 @@ use wasmtime::{Engine, Error, OutOfMemory};
 use wasm_core::Defect;
 
 use crate::compiler::artifact::Artifact;
+use crate::config::CodeSettings;
 use crate::error::chain;
 use crate::survey::{self, Rejection};
 
@@ -213,6 +214,7 @@ impl Compiler {
     pub(crate) fn compile(
         &self,
         engine: &Engine,
+        code: CodeSettings,
         bytes: &[u8],
         max_artifact_bytes: u64,
     ) -> Result<Compilation, Failure> {
@@ -225,7 +227,7 @@ impl Compiler {
                     metadata_bytes,
                 })
             }
-            Self::Process(process) => process.compile(bytes, max_artifact_bytes),
+            Self::Process(process) => process.compile(bytes, code, max_artifact_bytes),
         }
     }
 }

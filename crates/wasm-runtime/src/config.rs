@@ -1,9 +1,14 @@
-use std::num::NonZeroUsize;
+mod allocation;
+mod code;
 
 use wasmtime::Config;
 
 use wasm_core::ResourceLimits;
 
+use self::allocation::pool;
+pub use self::allocation::{Allocation, Profile};
+pub(crate) use self::code::CodeSettings;
+use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
 use crate::compiler::Compiler;
 
 /// How an engine is set up; the same for all components it runs.
@@ -15,10 +20,13 @@ pub struct EngineConfig {
     max_held_bytes: u64,
     compiler: Compiler,
     log_rate: LogRate,
+    allocation: Allocation,
+    profile: Profile,
 }
 
 impl Default for EngineConfig {
-    /// A memory ceiling of 4 MiB; components of up to 32 MiB, half as much again as one that
+    /// Room for 1,000 instances, reserved in advance, with a profile for speed; a memory
+    /// ceiling of 4 MiB; components of up to 32 MiB, half as much again as one that
     /// carries a whole Python interpreter; 256 MiB of host memory for each, three times
     /// what that keeps, and 2 MiB for what each instance makes the host hold, such as 120
     /// streams with full buffers; compiled in this process; 1,000 lines and 256 KiB of log a
@@ -31,11 +39,27 @@ impl Default for EngineConfig {
             max_held_bytes: 2 << 20,
             compiler: Compiler::default(),
             log_rate: LogRate::default(),
+            allocation: Allocation::default(),
+            profile: Profile::default(),
         }
     }
 }
 
 impl EngineConfig {
+    /// Where instances have their memory.
+    #[must_use]
+    pub fn with_allocation(mut self, allocation: Allocation) -> Self {
+        self.allocation = allocation;
+        self
+    }
+
+    /// Whether components compute quickly or many of them fit.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
     /// The largest memory limit with which a component may be loaded, in bytes.
     #[must_use]
     pub fn with_memory_ceiling_bytes(mut self, bytes: u64) -> Self {
@@ -112,6 +136,43 @@ impl EngineConfig {
         &self.compiler
     }
 
+    /// See [`with_allocation`](Self::with_allocation).
+    pub fn allocation(&self) -> Allocation {
+        self.allocation
+    }
+
+    /// See [`with_profile`](Self::with_profile).
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The settings of wasmtime that an engine of this configuration has, for whoever
+    /// compiles for it or measures beside it.
+    pub fn wasmtime_config(&self) -> Config {
+        let mut config = self.code().wasmtime_config();
+        if let Allocation::Pooled { instances } = self.allocation {
+            config.allocation_strategy(pool(instances, self.reservation_bytes()));
+        }
+        config
+    }
+
+    /// What compiled code depends on.
+    pub(crate) fn code(&self) -> CodeSettings {
+        CodeSettings {
+            reservation_bytes: self.reservation_bytes(),
+        }
+    }
+
+    fn reservation_bytes(&self) -> u64 {
+        match self.profile {
+            Profile::Speed => WHOLE_MEMORY_BYTES,
+            Profile::Density => {
+                let ceiling = self.memory_ceiling_bytes.min(WHOLE_MEMORY_BYTES);
+                ceiling.next_multiple_of(WASM_PAGE_BYTES)
+            }
+        }
+    }
+
     /// What each component may write to its log and its standard streams in a second.
     pub fn log_rate(&self) -> LogRate {
         self.log_rate
@@ -154,28 +215,4 @@ impl Default for LogRate {
     fn default() -> Self {
         Self::new(LINES_PER_SECOND, LINE_BYTES_PER_SECOND)
     }
-}
-
-/// Deep enough for the interpreters that come as components.
-const GUEST_STACK_BYTES: usize = 512 << 10;
-
-/// The guest's stack and 1.5 MiB for the host functions that it calls.
-const FIBER_STACK_BYTES: usize = 2 << 20;
-
-/// Frames of a call stack that an error keeps.
-const MAX_FRAMES: usize = 32;
-
-/// The same in a compiler of its own, or its code would not be taken back.
-pub(crate) fn wasmtime_config() -> Config {
-    let mut config = Config::new();
-    config
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        // Components here are synchronous; with it on, a call costs more than twice
-        // as much.
-        .concurrency_support(false)
-        .max_wasm_stack(GUEST_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES));
-    config
 }

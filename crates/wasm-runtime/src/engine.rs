@@ -10,17 +10,19 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, ResourceAny, Val};
 
+use wasm_core::units::format_count;
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
     ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, KeptMemory,
-    MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
+    MessagePayload, Permissions, Preparation, Resource, RuntimeEngine, Unmet, UnmetImport,
+    WasmError,
 };
 
 use crate::compile::cache::{CacheEntry, CompileCache};
 use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
 use crate::compile::versions::name_version;
-use crate::config::{EngineConfig, wasmtime_config};
+use crate::config::{Allocation, EngineConfig, Profile};
 use crate::error::{cause, chain};
 use crate::instance::state::{Guest, HostState};
 use crate::instance::{
@@ -31,6 +33,7 @@ use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
+use crate::survey;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
 use crate::wasi::{self, HostAccount};
@@ -85,8 +88,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         services: HostServices,
         make_data: impl Fn(&ComponentId, &ComponentConfig) -> Result<T, Cause> + Send + Sync + 'static,
     ) -> Result<Self, WasmError> {
-        let engine = Engine::new(&wasmtime_config())
-            .map_err(|error| initialization("wasmtime refused its configuration", error))?;
+        let engine =
+            Engine::new(&config.wasmtime_config()).map_err(|error| refused(&config, error))?;
         start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)
@@ -451,6 +454,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             source,
         })?;
         self.check_bytes(id, &bytes)?;
+        self.check_memories(id, &bytes, config)?;
         let compiled = self.compiled.compiled(id, bytes, &self.linker).await;
         let entry = compiled.map_err(|error| self.with_version(error))?;
         if let Some(compiled) = entry.get() {
@@ -460,6 +464,35 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             }
         }
         Ok(entry)
+    }
+
+    /// Memories that begin larger than all that is reserved for one could not even be linked.
+    fn check_memories(
+        &self,
+        id: &ComponentId,
+        bytes: &[u8],
+        config: &ComponentConfig,
+    ) -> Result<(), WasmError> {
+        if self.config.profile() == Profile::Speed {
+            return Ok(());
+        }
+        match survey::count(bytes) {
+            Ok(counted) if counted.needs.memory_bytes > self.config.memory_ceiling_bytes() => {
+                Err(WasmError::ResourceLimitExceeded {
+                    component: id.clone(),
+                    export: "instantiate".into(),
+                    resource: Resource::Memory,
+                    limit: config.limits.memory_bytes(),
+                    requested: Some(counted.needs.memory_bytes),
+                    charged_ahead: false,
+                    fuel_consumed: 0,
+                    frames: Box::default(),
+                    source: None,
+                })
+            }
+            // What cannot be counted cannot be compiled either, and is refused there.
+            _ => Ok(()),
+        }
     }
 
     /// Of an import that is missing, the version that there is.
@@ -516,6 +549,21 @@ fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {
     WasmError::GuestError {
         component: handle.id().clone(),
         error: error.into(),
+    }
+}
+
+/// Reserving the pool is what most probably fails.
+fn refused(config: &EngineConfig, error: wasmtime::Error) -> WasmError {
+    match config.allocation() {
+        Allocation::Pooled { instances } => {
+            let what = format!(
+                "the pool of {} instances could not be reserved (`with_allocation` and \
+                 `with_profile` in EngineConfig; `ulimit -v`)",
+                format_count(u64::from(instances))
+            );
+            initialization(&what, error)
+        }
+        Allocation::OnDemand => initialization("wasmtime refused its configuration", error),
     }
 }
 

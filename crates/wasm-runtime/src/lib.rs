@@ -51,7 +51,7 @@ pub use compile::exports::resources_in;
 pub use compile::imports::ImportAudit;
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
-pub use config::{EngineConfig, LogRate};
+pub use config::{Allocation, EngineConfig, LogRate, Profile};
 pub use engine::WasmtimeEngine;
 pub use instance::state::{HostState, HostView};
 pub use instance::{Bindings, GuestCall, GuestFuture, GuestResource};

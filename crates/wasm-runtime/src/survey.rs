@@ -18,7 +18,9 @@ use wasmparser::{Parser, ValidPayload, Validator, WasmFeatures};
 pub use self::count::ComponentNeeds;
 pub(crate) use self::count::count;
 use self::limits::HANDED;
-pub(crate) use self::limits::{CORE_INSTANCES, MEMORIES, Rejection, TABLES, excess};
+pub(crate) use self::limits::{
+    CORE_INSTANCES, MEMORIES, Rejection, TABLE_ELEMENTS, TABLES, excess,
+};
 use self::validated::Inspection;
 
 /// What wasmtime does not support, it has to say itself.

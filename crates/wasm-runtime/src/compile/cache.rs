@@ -236,7 +236,6 @@ mod tests {
     use wasmtime::Engine;
 
     use super::*;
-    use crate::config::wasmtime_config;
 
     struct Setting {
         cache: CompileCache<()>,
@@ -248,7 +247,9 @@ mod tests {
         fn new() -> Self {
             Self {
                 cache: CompileCache::new(EngineConfig::default()),
-                linker: Arc::new(Linker::new(&Engine::new(&wasmtime_config()).unwrap())),
+                linker: Arc::new(Linker::new(
+                    &Engine::new(&EngineConfig::default().wasmtime_config()).unwrap(),
+                )),
                 bytes: Bytes::from_static(HELLO.wasm),
             }
         }

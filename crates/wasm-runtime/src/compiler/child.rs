@@ -12,7 +12,6 @@ use wasm_core::Defect;
 
 use crate::compiler::settings::Settings;
 use crate::compiler::{Failure, compile};
-use crate::config::wasmtime_config;
 use crate::error::chain;
 use crate::survey;
 
@@ -96,7 +95,7 @@ pub fn compile_for_parent(arguments: impl IntoIterator<Item = OsString>) -> Exit
         return ExitCode::FAILURE;
     };
     confine(&settings);
-    match serve() {
+    match serve(&settings) {
         Ok(report) => {
             say(&report);
             if let Report::Compiled { .. } = report {
@@ -108,11 +107,11 @@ pub fn compile_for_parent(arguments: impl IntoIterator<Item = OsString>) -> Exit
     ExitCode::FAILURE
 }
 
-fn serve() -> Result<Report, String> {
+fn serve(settings: &Settings) -> Result<Report, String> {
     let stopped = |error: io::Error| error.to_string();
     let mut bytes = Vec::new();
     io::stdin().read_to_end(&mut bytes).map_err(stopped)?;
-    let engine = Engine::new(&wasmtime_config()).map_err(|error| chain(&error))?;
+    let engine = Engine::new(&settings.code.wasmtime_config()).map_err(|error| chain(&error))?;
     let (code, metadata_bytes) = match compile(&engine, &bytes) {
         Ok(compiled) => compiled,
         Err(Failure::Component(defect)) => return Ok(Report::Defect(defect)),

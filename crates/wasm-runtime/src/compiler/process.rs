@@ -16,6 +16,7 @@ use crate::compiler::artifact::Artifact;
 use crate::compiler::child::Report;
 use crate::compiler::settings::Settings;
 use crate::compiler::{Compilation, CompilerProcess, Failure};
+use crate::config::CodeSettings;
 
 /// What is read of what a compiler says: its report is one line, a panic some more.
 const MAX_SAID_BYTES: u64 = 64 << 10;
@@ -32,6 +33,7 @@ impl CompilerProcess {
     pub(super) fn compile(
         &self,
         bytes: &[u8],
+        code: CodeSettings,
         max_artifact_bytes: u64,
     ) -> Result<Compilation, Failure> {
         let settings = Settings {
@@ -39,6 +41,7 @@ impl CompilerProcess {
             cpu_seconds: whole_seconds(self.limits.cpu),
             max_artifact_bytes,
             parent: std::process::id(),
+            code,
         };
         let not_started = |error: io::Error| {
             Failure::Compiler(format!(

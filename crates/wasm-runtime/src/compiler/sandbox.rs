@@ -233,6 +233,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::config::EngineConfig;
 
     /// Set for the process that is confined.
     const CONFINED: &str = "AIRSSYS_WASM_TEST_CONFINED";
@@ -244,6 +245,7 @@ mod tests {
             cpu_seconds: 10,
             max_artifact_bytes: 1 << 20,
             parent: std::os::unix::process::parent_id(),
+            code: EngineConfig::default().code(),
         };
         // As if it had been inherited.
         let mut inherited = File::open("/etc/passwd").unwrap();

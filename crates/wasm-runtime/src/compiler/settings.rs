@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::config::CodeSettings;
+
 /// What the engine tells a compiler on its command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -10,15 +12,17 @@ pub(crate) struct Settings {
     pub(crate) max_artifact_bytes: u64,
     /// The engine's process.
     pub(crate) parent: u32,
+    pub(crate) code: CodeSettings,
 }
 
 impl Settings {
-    pub(crate) fn to_arguments(self) -> [String; 4] {
+    pub(crate) fn to_arguments(self) -> [String; 5] {
         [
             self.memory_bytes.to_string(),
             self.cpu_seconds.to_string(),
             self.max_artifact_bytes.to_string(),
             self.parent.to_string(),
+            self.code.reservation_bytes.to_string(),
         ]
     }
 
@@ -32,6 +36,9 @@ impl Settings {
             cpu_seconds: numbers.next()??,
             max_artifact_bytes: numbers.next()??,
             parent: u32::try_from(numbers.next()??).ok()?,
+            code: CodeSettings {
+                reservation_bytes: numbers.next()??,
+            },
         };
         numbers.next().is_none().then_some(settings)
     }

@@ -2,11 +2,14 @@
 //! messages.
 
 use std::sync::Arc;
+use std::{fs, io};
 
-use wasmtime::{Error, Trap as WasmtimeTrap};
+use rustix::io::Errno;
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap as WasmtimeTrap};
 use wasmtime_wasi::I32Exit;
 
 use wasm_core::text::shortened;
+use wasm_core::units::format_count;
 use wasm_core::{Cause, ComponentId, Resource, ResourceLimits, Trap, WasmError, WasmFrame};
 
 use super::bounded::Interrupted;
@@ -14,6 +17,43 @@ use super::bulk::{charges_length, out_of_bounds};
 use super::frames::frames;
 use crate::error::{MAX_SAID_BYTES, cause, chain};
 use crate::wasi::{HeldTooMuch, LastWords};
+
+/// What of the host's there is no more of, and what raises it.
+fn exhausted(error: &Error) -> Option<String> {
+    if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return Some(format!(
+            "the engine's pool has no room for another instance: {limit} (`instances` of \
+             `with_allocation` in EngineConfig)"
+        ));
+    }
+    let mut layers = error.chain();
+    let is_unmapped = layers.any(|layer| {
+        let error = layer.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
+            || layer
+                .downcast_ref::<Errno>()
+                .is_some_and(|errno| *errno == Errno::NOMEM)
+    });
+    let most: usize = fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let now = fs::read_to_string("/proc/self/maps").ok()?.lines().count();
+    // An instance needs several at once.
+    let is_full = is_unmapped && now + MAPPINGS_OF_AN_INSTANCE > most;
+    is_full.then(|| {
+        format!(
+            "the process has {} of the {} memory mappings that it may have \
+             (`sysctl vm.max_map_count`)",
+            format_count(now as u64),
+            format_count(most as u64)
+        )
+    })
+}
+
+/// Memory, guard, table and stack, and as much again.
+const MAPPINGS_OF_AN_INSTANCE: usize = 16;
 
 /// What was going on when a call did not end well.
 pub(crate) struct FailedCall<'a> {
@@ -89,9 +129,13 @@ impl FailedCall<'_> {
         if let Some(requested) = self.ended.denied {
             return self.out_of_memory(requested, Box::default(), error);
         }
+        let reason = match exhausted(&error) {
+            Some(exhausted) => exhausted,
+            None => chain(&error),
+        };
         WasmError::InstantiationFailed {
             component: self.component.clone(),
-            reason: chain(&error),
+            reason,
             source: Some(cause(error)),
         }
     }

@@ -81,7 +81,7 @@ pub(super) const ELEMENT_SEGMENTS: Limit = Limit::of("element segments", 1 << 10
 pub(super) const ELEMENTS: Limit = Limit::of("elements in segments", 1 << 16);
 
 /// SpiderMonkey has 8,000. wasmtime lays out tables in advance, gaps and all.
-pub(super) const TABLE_ELEMENTS: Limit = Limit::of("elements in tables", 1 << 22);
+pub(crate) const TABLE_ELEMENTS: Limit = Limit::of("elements in tables", 1 << 22);
 
 /// Go has 43,000.
 pub(super) const DATA_SEGMENTS: Limit = Limit::of("data segments", 1 << 17);
