@@ -2,6 +2,7 @@
 //! of a component without running any of it.
 
 pub(crate) mod cache;
+pub(crate) mod disk;
 pub(crate) mod exports;
 pub(crate) mod imports;
 pub(crate) mod versions;
@@ -14,7 +15,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use wasm_core::{Cause, ComponentId, Defect, KeptMemory, WasmError};
 
-use crate::compiler::Failure;
+use crate::compiler::{Compilation, Failure};
 use crate::config::EngineConfig;
 use crate::error::{cause, chain};
 use crate::instance::state::HostState;
@@ -36,14 +37,16 @@ pub(crate) struct Compiled<T: 'static> {
 static NEXT_COMPILED: AtomicU64 = AtomicU64::new(1);
 
 impl<T: Send + 'static> Compiled<T> {
-    /// Compiling takes the CPU for milliseconds to seconds: not for an async thread.
+    /// Loads and links code, which takes the CPU for up to milliseconds: not for an async
+    /// thread.
     fn new(
         id: &ComponentId,
         bytes: &Bytes,
+        compilation: &Compilation,
         linker: &Linker<HostState<T>>,
         config: &EngineConfig,
     ) -> Result<Self, WasmError> {
-        let (component, host_bytes) = component_of(id, bytes, linker.engine(), config)
+        let (component, host_bytes) = load(id, bytes, compilation, linker.engine(), config)
             .map_err(|error| imports::explain(id, bytes, error))?;
         let pre = imports::link(id, &component, linker)?;
         let lifecycle = LifecycleExports::find(id, &component, &pre)?;
@@ -71,11 +74,36 @@ fn component_of(
     engine: &Engine,
     config: &EngineConfig,
 ) -> Result<(Component, u64), WasmError> {
+    load(
+        id,
+        bytes,
+        &compile(id, bytes, engine, config)?,
+        engine,
+        config,
+    )
+}
+
+/// Takes the CPU for milliseconds to seconds: not for an async thread.
+fn compile(
+    id: &ComponentId,
+    bytes: &[u8],
+    engine: &Engine,
+    config: &EngineConfig,
+) -> Result<Compilation, WasmError> {
+    let compiler = config.compiler();
+    compiler
+        .compile(engine, config.code(), bytes, config.max_host_bytes())
+        .map_err(|failure| uncompiled(id, failure))
+}
+
+fn load(
+    id: &ComponentId,
+    bytes: &[u8],
+    compilation: &Compilation,
+    engine: &Engine,
+    config: &EngineConfig,
+) -> Result<(Component, u64), WasmError> {
     let host_limit = config.max_host_bytes();
-    let compilation = config
-        .compiler()
-        .compile(engine, config.code(), bytes, host_limit)
-        .map_err(|failure| uncompiled(id, failure))?;
     let host_bytes = compilation.host_bytes().saturating_add(bytes.len() as u64);
     if host_bytes > host_limit {
         let defect = Defect::HostMemory {

@@ -31,7 +31,7 @@ use crate::survey::{self, Rejection};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Compiler {
-    /// In the engine's process, one component at a time. A component that would take
+    /// In the engine's process, as many components at a time as there are processors. A component that would take
     /// much more than others of its size is refused by counting what it has, which
     /// leaves it seconds of a processor and hundreds of megabytes.
     #[default]
@@ -202,9 +202,8 @@ impl Compiler {
     /// How many components may be compiled at a time.
     pub(crate) fn processes(&self) -> usize {
         match self {
-            // One compilation takes all processors already; more at a time would only
-            // take more memory.
-            Self::InProcess => 1,
+            // A large component takes all of them by itself, small ones one each.
+            Self::InProcess => thread::available_parallelism().map_or(1, usize::from),
             Self::Process(process) => process.processes,
         }
     }
@@ -294,6 +293,6 @@ mod tests {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let process = CompilerProcess::new("compiler");
         assert_eq!(process.processes, processors.max(4));
-        assert_eq!(Compiler::InProcess.processes(), 1);
+        assert_eq!(Compiler::InProcess.processes(), processors);
     }
 }

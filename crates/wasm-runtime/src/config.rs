@@ -1,6 +1,8 @@
 mod allocation;
 mod code;
 
+use std::path::PathBuf;
+
 use wasmtime::Config;
 
 use wasm_core::ResourceLimits;
@@ -10,6 +12,16 @@ pub use self::allocation::{Allocation, Profile};
 pub(crate) use self::code::CodeSettings;
 use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
 use crate::compiler::Compiler;
+
+/// Twenty interpreters of Python.
+const CACHE_BYTES: u64 = 1 << 30;
+
+/// Where compiled code is kept, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheConfig {
+    pub(crate) folder: PathBuf,
+    pub(crate) max_bytes: u64,
+}
 
 /// How an engine is set up; the same for all components it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +34,7 @@ pub struct EngineConfig {
     log_rate: LogRate,
     allocation: Allocation,
     profile: Profile,
+    cache: Option<CacheConfig>,
 }
 
 impl Default for EngineConfig {
@@ -41,6 +54,7 @@ impl Default for EngineConfig {
             log_rate: LogRate::default(),
             allocation: Allocation::default(),
             profile: Profile::default(),
+            cache: None,
         }
     }
 }
@@ -50,6 +64,33 @@ impl EngineConfig {
     #[must_use]
     pub fn with_allocation(mut self, allocation: Allocation) -> Self {
         self.allocation = allocation;
+        self
+    }
+
+    /// Keeps compiled code in this folder, which is made if there is none, for all engines of
+    /// this user that run the same release with the same settings: what is found there is not
+    /// compiled again. By default nothing is kept.
+    ///
+    /// The folder must be this user's alone (mode 0700). Entries are used only if they are as
+    /// an engine wrote them, which a key in the folder tells. If the folder cannot be used, or
+    /// an entry not be written, a warning says so once and components are compiled.
+    #[must_use]
+    pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        self.cache = Some(CacheConfig {
+            folder,
+            max_bytes: CACHE_BYTES,
+        });
+        self
+    }
+
+    /// How much the [cache](Self::with_cache) may take on disk, in bytes; 1 GiB by default.
+    /// What was used least recently is removed first.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: u64) -> Self {
+        if let Some(cache) = &mut self.cache {
+            cache.max_bytes = bytes;
+        }
         self
     }
 
@@ -144,6 +185,11 @@ impl EngineConfig {
     /// See [`with_profile`](Self::with_profile).
     pub fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// See [`with_cache`](Self::with_cache).
+    pub(crate) fn cache(&self) -> Option<&CacheConfig> {
+        self.cache.as_ref()
     }
 
     /// The settings of wasmtime that an engine of this configuration has, for whoever

@@ -47,6 +47,7 @@ mod ticker;
 mod turn;
 mod wasi;
 
+pub use compile::disk::CacheUsage;
 pub use compile::exports::resources_in;
 pub use compile::imports::ImportAudit;
 pub use compiler::child::compile_for_parent;

@@ -1,41 +1,59 @@
 //! What is compiled already, and the turns of what is to be.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, oneshot};
 use wasmtime::component::Linker;
 
 use wasm_core::{Cause, ComponentId, WasmError};
 
+use super::disk::{DiskCache, Source};
 use super::imports::{self, ImportAudit};
-use super::{Compiled, component_of, not_compiled};
-use crate::call::Caller;
+use super::{Compiled, compile, component_of, not_compiled};
+use crate::call::{Caller, CallerWatch};
 use crate::config::EngineConfig;
 use crate::instance::state::HostState;
 
-/// Compiles the same bytes once for as long as they are loaded or prepared.
-///
-/// The bytes themselves are compared, because a digest short enough to be quick could be
-/// made to collide by the author of a component; while nobody waits for the lock.
+/// Compiles the same bytes once: for as long as they are loaded or prepared, and where the
+/// engine has a cache on disk, for good.
 pub(crate) struct CompileCache<T: 'static> {
     entries: Arc<CacheEntries<T>>,
+    compiling: Arc<Compiling>,
+}
+
+/// What compiling needs besides the component.
+struct Compiling {
     config: EngineConfig,
-    /// As many as may be compiled at a time.
-    permits: Arc<Semaphore>,
+    disk: Option<DiskCache>,
+    /// MiB of memory that compilations may take together.
+    memory: Arc<Semaphore>,
 }
 
 struct CacheEntries<T: 'static> {
-    by_hash: Mutex<HashMap<u64, Vec<Weak<CacheEntry<T>>>>>,
-    hasher: RandomState,
+    known: Mutex<Known<T>>,
 }
 
-/// What more bytes than this take to hash and to compare, other tasks should not wait for:
-/// a millisecond on a slow machine.
-const QUICKLY_COMPARED_BYTES: usize = 1 << 20;
+/// Entries by the digest of their bytes, which nobody can make two components have, and by
+/// where their bytes are: bytes that lie where those of an entry do are the same, and need no
+/// digest.
+struct Known<T: 'static> {
+    by_digest: HashMap<blake3::Hash, Weak<CacheEntry<T>>>,
+    by_place: HashMap<Place, Weak<CacheEntry<T>>>,
+}
+
+/// Address and length.
+type Place = (usize, usize);
+
+fn place(bytes: &Bytes) -> Place {
+    (bytes.as_ptr() as usize, bytes.len())
+}
+
+/// What more bytes than this take to digest, other tasks should not wait for: a millisecond
+/// on a slow machine.
+const QUICKLY_DIGESTED_BYTES: usize = 1 << 20;
 
 fn unfinished(id: &ComponentId, error: Cause) -> WasmError {
     let reason = format!("the compiler did not finish: {error}");
@@ -44,7 +62,7 @@ fn unfinished(id: &ComponentId, error: Cause) -> WasmError {
 
 /// Holding it keeps the compiled component in the cache.
 pub(crate) struct CacheEntry<T: 'static> {
-    hash: u64,
+    digest: blake3::Hash,
     bytes: Bytes,
     compiled: OnceLock<Compiled<T>>,
     /// Held while the bytes are compiled, so that others wait for that.
@@ -62,28 +80,37 @@ impl<T: 'static> CacheEntry<T> {
 /// Lets go of the bytes of what is neither loaded nor prepared any more.
 impl<T: 'static> Drop for CacheEntry<T> {
     fn drop(&mut self) {
-        if let Some(entries) = self.entries.upgrade() {
-            let mut by_hash = entries.lock();
-            if let Some(alike) = by_hash.get_mut(&self.hash) {
-                alike.retain(|entry| entry.strong_count() > 0);
-                if alike.is_empty() {
-                    by_hash.remove(&self.hash);
-                }
-            }
+        let Some(entries) = self.entries.upgrade() else {
+            return;
+        };
+        let mut known = entries.lock();
+        // Another entry of the same bytes may have taken its place.
+        let is_gone =
+            |entry: Option<&Weak<_>>| entry.is_some_and(|entry| entry.strong_count() == 0);
+        if is_gone(known.by_digest.get(&self.digest)) {
+            known.by_digest.remove(&self.digest);
+        }
+        let place = place(&self.bytes);
+        if is_gone(known.by_place.get(&place)) {
+            known.by_place.remove(&place);
         }
     }
 }
 
 impl<T: Send + 'static> CompileCache<T> {
     pub(crate) fn new(config: EngineConfig) -> Self {
-        let permits = Semaphore::new(config.compiler().processes());
         Self {
             entries: Arc::new(CacheEntries {
-                by_hash: Mutex::default(),
-                hasher: RandomState::new(),
+                known: Mutex::new(Known {
+                    by_digest: HashMap::new(),
+                    by_place: HashMap::new(),
+                }),
             }),
-            config,
-            permits: Arc::new(permits),
+            compiling: Arc::new(Compiling {
+                disk: config.cache().and_then(DiskCache::open),
+                memory: Arc::new(Semaphore::new(all_memory(&config) as usize)),
+                config,
+            }),
         }
     }
 
@@ -96,40 +123,28 @@ impl<T: Send + 'static> CompileCache<T> {
         bytes: Bytes,
         linker: &Arc<Linker<HostState<T>>>,
     ) -> Result<Arc<CacheEntry<T>>, WasmError> {
-        let entry = if bytes.len() > QUICKLY_COMPARED_BYTES {
+        let entry = if let Some(known) = self.entries.in_place(&bytes) {
+            known
+        } else if bytes.len() > QUICKLY_DIGESTED_BYTES {
             let (entries, bytes) = (Arc::clone(&self.entries), bytes.clone());
             on_thread(id, move || entries.entry(bytes)).await?
         } else {
-            self.entries.entry(bytes.clone())
+            self.entries.entry(bytes)
         };
         if entry.get().is_some() {
             return Ok(entry);
         }
         let caller = Caller::default();
-        let watch = caller.watch();
-        let (permits, config) = (Arc::clone(&self.permits), self.config.clone());
-        let (owned_id, linker, filled) = (id.clone(), Arc::clone(linker), Arc::clone(&entry));
+        let filling = Filling {
+            id: id.clone(),
+            entry: Arc::clone(&entry),
+            linker: Arc::clone(linker),
+            compiling: Arc::clone(&self.compiling),
+        };
         // A task of its own, because a load that is kept without being polled would
         // keep the compiler from everyone else once its turn came.
-        let task_id = id.clone();
-        let compilation = tokio::spawn(async move {
-            let turn = Arc::clone(&filled.compiling).lock_owned().await;
-            let permit = permits.acquire_owned().await;
-            if filled.get().is_some() || watch.is_gone() {
-                return Ok(());
-            }
-            let compile = move || {
-                // Until the processors and the memory are free again, whatever became
-                // of who waits for it and of the runtime on which it does.
-                let _held = (turn, permit);
-                let compiled = Compiled::new(&owned_id, &bytes, &linker, &config)?;
-                // Nobody else had the turn.
-                drop(filled.compiled.set(compiled));
-                Ok(())
-            };
-            on_thread(&task_id, compile).await?
-        });
-        compilation
+        let filled = tokio::spawn(filling.fill(caller.watch()));
+        filled
             .await
             .unwrap_or_else(|error| Err(unfinished(id, Arc::new(error))))?;
         Ok(entry)
@@ -143,11 +158,13 @@ impl<T: Send + 'static> CompileCache<T> {
         bytes: Bytes,
         linker: &Arc<Linker<HostState<T>>>,
     ) -> Result<(ImportAudit, Vec<Box<str>>), WasmError> {
-        let _permit = self.permits.acquire().await;
-        let (owned_id, config, linker) = (id.clone(), self.config.clone(), Arc::clone(linker));
+        let needed = needed_memory(&self.compiling.config, bytes.len());
+        let _permit = self.compiling.memory.acquire_many(needed).await;
+        let (owned_id, linker) = (id.clone(), Arc::clone(linker));
+        let compiling = Arc::clone(&self.compiling);
         let audit = move || {
             let bytes = imports::imports_only(&bytes);
-            match component_of(&owned_id, bytes, linker.engine(), &config) {
+            match component_of(&owned_id, bytes, linker.engine(), &compiling.config) {
                 Ok((component, _)) => {
                     let names = imports::names(&component);
                     Ok((imports::audit(&component, &linker), names))
@@ -162,46 +179,174 @@ impl<T: Send + 'static> CompileCache<T> {
     }
 
     pub(crate) fn clear(&self) {
-        self.entries.lock().clear();
+        let mut known = self.entries.lock();
+        known.by_digest.clear();
+        known.by_place.clear();
+    }
+}
+
+/// An entry that is to be filled.
+struct Filling<T: 'static> {
+    id: ComponentId,
+    entry: Arc<CacheEntry<T>>,
+    linker: Arc<Linker<HostState<T>>>,
+    compiling: Arc<Compiling>,
+}
+
+impl<T: Send + 'static> Filling<T> {
+    async fn fill(self, watch: CallerWatch) -> Result<(), WasmError> {
+        let turn = Arc::clone(&self.entry.compiling).lock_owned().await;
+        if self.entry.get().is_some() || watch.is_gone() {
+            return Ok(());
+        }
+        let id = self.id.clone();
+        if self.compiling.disk.is_some() {
+            let (filling, turn) = on_thread(&id, move || self.from_disk(turn)).await?;
+            if filling.entry.get().is_some() {
+                return Ok(());
+            }
+            return filling.compile_in_turn(turn, watch).await;
+        }
+        self.compile_in_turn(turn, watch).await
+    }
+
+    /// What is on disk waits for no other compilation.
+    fn from_disk(self, turn: OwnedMutexGuard<()>) -> (Self, OwnedMutexGuard<()>) {
+        if let Some(disk) = &self.compiling.disk {
+            self.read(disk, self.source());
+        }
+        (self, turn)
+    }
+
+    async fn compile_in_turn(
+        self,
+        turn: OwnedMutexGuard<()>,
+        watch: CallerWatch,
+    ) -> Result<(), WasmError> {
+        let needed = needed_memory(&self.compiling.config, self.entry.bytes.len());
+        let memory = Arc::clone(&self.compiling.memory);
+        let permit = memory.acquire_many_owned(needed).await;
+        if watch.is_gone() {
+            return Ok(());
+        }
+        let id = self.id.clone();
+        let compile = move || {
+            // Until the processors and the memory are free again, whatever became
+            // of who waits for it and of the runtime on which it does.
+            let _held = (turn, permit);
+            self.compile()
+        };
+        on_thread(&id, compile).await?
+    }
+
+    fn compile(&self) -> Result<(), WasmError> {
+        let (engine, config) = (self.linker.engine(), &self.compiling.config);
+        let compile = || compile(&self.id, &self.entry.bytes, engine, config);
+        let Some(disk) = &self.compiling.disk else {
+            return self.set(Compiled::new(
+                &self.id,
+                &self.entry.bytes,
+                &explained(&self.id, &self.entry.bytes, compile())?,
+                &self.linker,
+                config,
+            )?);
+        };
+        let source = self.source();
+        let _lock = disk.lock(source);
+        if self.read(disk, source) {
+            return Ok(());
+        }
+        let compilation = explained(&self.id, &self.entry.bytes, compile())?;
+        disk.write(source, &compilation);
+        self.set(Compiled::new(
+            &self.id,
+            &self.entry.bytes,
+            &compilation,
+            &self.linker,
+            config,
+        )?)
+    }
+
+    fn source(&self) -> Source {
+        Source::new(&self.entry.digest, self.linker.engine())
+    }
+
+    /// Whether it was on disk. What is there but cannot be loaded or linked is compiled anew,
+    /// which says why.
+    fn read(&self, disk: &DiskCache, source: Source) -> bool {
+        let config = &self.compiling.config;
+        let (bytes, linker) = (&self.entry.bytes, &self.linker);
+        let compiled = disk
+            .read(source)
+            .and_then(|known| Compiled::new(&self.id, bytes, &known, linker, config).ok());
+        compiled.is_some_and(|compiled| self.set(compiled).is_ok())
+    }
+
+    fn set(&self, compiled: Compiled<T>) -> Result<(), WasmError> {
+        // Nobody else has the turn.
+        drop(self.entry.compiled.set(compiled));
+        Ok(())
     }
 }
 
 impl<T: 'static> CacheEntries<T> {
-    /// The entry of these bytes, which is made if there is none.
-    fn entry(self: &Arc<Self>, bytes: Bytes) -> Arc<CacheEntry<T>> {
-        let hash = self.hasher.hash_one(&bytes);
-        let mut others: Vec<Arc<CacheEntry<T>>> = Vec::new();
-        loop {
-            let mut by_hash = self.lock();
-            let alike = by_hash.entry(hash).or_default();
-            let is_other = |entry: &Arc<_>| others.iter().any(|other| Arc::ptr_eq(entry, other));
-            let candidates: Vec<_> = alike
-                .iter()
-                .filter_map(Weak::upgrade)
-                .filter(|entry| !is_other(entry))
-                .collect();
-            if candidates.is_empty() {
-                let entry = Arc::new(CacheEntry {
-                    hash,
-                    bytes,
-                    compiled: OnceLock::new(),
-                    compiling: Arc::default(),
-                    entries: Arc::downgrade(self),
-                });
-                alike.push(Arc::downgrade(&entry));
-                return entry;
-            }
-            drop(by_hash);
-            others.extend(candidates);
-            if let Some(entry) = others.iter().find(|entry| entry.bytes == bytes) {
-                return Arc::clone(entry);
-            }
-        }
+    /// The entry that has these very bytes.
+    fn in_place(&self, bytes: &Bytes) -> Option<Arc<CacheEntry<T>>> {
+        // The bytes of an entry are there as long as it is.
+        self.lock().by_place.get(&place(bytes))?.upgrade()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Weak<CacheEntry<T>>>>> {
-        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The entry of these bytes, which is made if there is none.
+    fn entry(self: &Arc<Self>, bytes: Bytes) -> Arc<CacheEntry<T>> {
+        let digest = blake3::hash(&bytes);
+        let mut known = self.lock();
+        if let Some(entry) = known.by_digest.get(&digest).and_then(Weak::upgrade) {
+            return entry;
+        }
+        let place = place(&bytes);
+        let entry = Arc::new(CacheEntry {
+            digest,
+            bytes,
+            compiled: OnceLock::new(),
+            compiling: Arc::default(),
+            entries: Arc::downgrade(self),
+        });
+        known.by_digest.insert(digest, Arc::downgrade(&entry));
+        known.by_place.insert(place, Arc::downgrade(&entry));
+        entry
     }
+
+    fn lock(&self) -> MutexGuard<'_, Known<T>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the linker's own errors do not say of a component that could not be compiled.
+fn explained<R>(
+    id: &ComponentId,
+    bytes: &[u8],
+    compiled: Result<R, WasmError>,
+) -> Result<R, WasmError> {
+    compiled.map_err(|error| imports::explain(id, bytes, error))
+}
+
+/// What compiling takes of memory for each byte of a component: JavaScript's interpreter 37,
+/// Python's 22.
+const MEMORY_GROWTH: usize = 40;
+
+/// What as many compilations as may run at a time may take together, in MiB: half a GiB each,
+/// which is what one of the largest takes.
+fn all_memory(config: &EngineConfig) -> u32 {
+    let compilations = u32::try_from(config.compiler().processes()).unwrap_or(1 << 20);
+    compilations.min(1 << 20) * MEMORY_EACH
+}
+
+const MEMORY_EACH: u32 = 512;
+
+/// What compiling a component of so many bytes takes of that: at least one share.
+fn needed_memory(config: &EngineConfig, bytes: usize) -> u32 {
+    let needed = u32::try_from((bytes * MEMORY_GROWTH) >> 20).unwrap_or(u32::MAX);
+    needed.max(MEMORY_EACH).min(all_memory(config))
 }
 
 /// Does what takes the processor for long on a thread of its own: those that a runtime has
@@ -260,9 +405,17 @@ mod tests {
             self.cache.compiled(&id, bytes, linker).await.unwrap()
         }
 
+        fn all(&self) -> usize {
+            all_memory(&EngineConfig::default()) as usize
+        }
+
+        fn free(&self) -> usize {
+            self.cache.compiling.memory.available_permits()
+        }
+
         fn entry(&self) -> Arc<CacheEntry<()>> {
-            let entries = self.cache.entries.lock();
-            entries.values().flatten().find_map(Weak::upgrade).unwrap()
+            let known = self.cache.entries.lock();
+            known.by_digest.values().find_map(Weak::upgrade).unwrap()
         }
     }
 
@@ -274,7 +427,7 @@ mod tests {
             let first = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx)));
             assert!(first.await.is_pending());
             let entry = setting.entry();
-            while entry.get().is_none() && setting.cache.permits.available_permits() == 1 {
+            while entry.get().is_none() && setting.free() == setting.all() {
                 sleep(Duration::from_millis(1)).await;
             }
             entry
@@ -296,13 +449,19 @@ mod tests {
         ));
         drop(prepared);
         assert!(entry.upgrade().is_none(), "what nobody holds is let go of");
-        assert_eq!(setting.cache.entries.lock().len(), 0);
+        assert_eq!(setting.cache.entries.lock().by_digest.len(), 0);
+        assert_eq!(setting.cache.entries.lock().by_place.len(), 0);
     }
 
     #[tokio::test]
     async fn compilations_wait_for_each_other() {
         let setting = Setting::new();
-        let other = setting.cache.permits.acquire().await.unwrap();
+        let others = setting
+            .cache
+            .compiling
+            .memory
+            .acquire_many(setting.all() as u32);
+        let other = others.await.unwrap();
         let mut waiting = std::pin::pin!(setting.compiled());
         tokio::select! {
             biased;

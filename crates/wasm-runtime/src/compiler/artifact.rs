@@ -1,5 +1,9 @@
 //! What a compiler hands over, and how it becomes code that runs.
 
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::PathBuf;
+
 use object::{Object, ObjectSection};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -12,7 +16,17 @@ enum Content {
     /// A file in memory that nobody can change any more, which is mapped rather than read,
     /// so that only what is used of it is in memory.
     #[cfg(target_os = "linux")]
-    Sealed(std::fs::File, u64),
+    Sealed(File, u64),
+    /// A file that `compile::disk` has found to be as it was written.
+    Cached {
+        file: File,
+        #[cfg_attr(
+            target_os = "linux",
+            expect(dead_code, reason = "the open file is found")
+        )]
+        path: PathBuf,
+        bytes: u64,
+    },
 }
 
 impl Artifact {
@@ -21,8 +35,26 @@ impl Artifact {
     }
 
     #[cfg(target_os = "linux")]
-    pub(crate) fn sealed(file: std::fs::File, bytes: u64) -> Self {
+    pub(crate) fn sealed(file: File, bytes: u64) -> Self {
         Self(Content::Sealed(file, bytes))
+    }
+
+    pub(crate) fn cached(file: File, path: PathBuf, bytes: u64) -> Self {
+        Self(Content::Cached { file, path, bytes })
+    }
+
+    /// Writes all of it to a file that is empty.
+    pub(crate) fn write_to(&self, file: &mut File) -> io::Result<()> {
+        let copy = |mut from: &File, file: &mut File| {
+            from.rewind()?;
+            io::copy(&mut from, file).map(drop)
+        };
+        match &self.0 {
+            Content::Memory(code) => file.write_all(code),
+            #[cfg(target_os = "linux")]
+            Content::Sealed(from, _) => copy(from, file),
+            Content::Cached { file: from, .. } => copy(from, file),
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -30,6 +62,7 @@ impl Artifact {
             Content::Memory(code) => code.len() as u64,
             #[cfg(target_os = "linux")]
             Content::Sealed(_, bytes) => *bytes,
+            Content::Cached { bytes, .. } => *bytes,
         }
     }
 
@@ -43,24 +76,29 @@ impl Artifact {
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let load = || match &self.0 {
             // SAFETY: wasmtime runs what it is given here, so the bytes must come from
-            // `Engine::precompile_component` and be as it made them. They do: artifacts are
-            // made in two places only. One is a vector that `compiler::compile` returned in
+            // `Engine::precompile_component` and be as it made them. They do: artifacts come
+            // from three places only. One is a vector that `compiler::compile` returned in
             // this process. The other is a file in memory that was created empty by
             // `compiler::process`, written by the one process that it started from a program
             // that the embedder named, and sealed against every change once that process had
             // ended well. That process reads a component as its only input, runs none of it
             // and can write nowhere else. A flaw in the compiler that a component can use to
             // take over the compiler would have reached this process too if it had compiled
-            // by itself; it is no worse off. Release and configuration are compared by
-            // wasmtime.
+            // by itself; it is no worse off. The third is a file that an engine of this user
+            // wrote when it had one of the other two: `compile::disk` has compared a digest of
+            // all of it, under a key that no other user can read, and it is replaced as a
+            // whole but never changed. Release and configuration are compared by wasmtime.
             Content::Memory(code) => unsafe { Component::deserialize(engine, code) },
             #[cfg(target_os = "linux")]
             // SAFETY: as above.
-            Content::Sealed(file, _) => unsafe {
+            Content::Sealed(file, _) | Content::Cached { file, .. } => unsafe {
                 use std::os::fd::AsRawFd;
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 Component::deserialize_file(engine, path)
             },
+            #[cfg(not(target_os = "linux"))]
+            // SAFETY: as above.
+            Content::Cached { path, .. } => unsafe { Component::deserialize_file(engine, path) },
         };
         load()
     }

@@ -1,0 +1,640 @@
+//! Compiled code on disk, so that nothing is compiled twice.
+//!
+//! Loading native code is running it, so nothing is loaded that this user's engine did not
+//! write: folder and key belong to this user alone, and beside each entry is a keyed digest of
+//! all that is in it and of what it was compiled from. An entry that is not as it was written
+//! is made anew.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
+
+use blake3::{Hash, Hasher};
+use wasmtime::Engine;
+
+use wasm_core::text::PathText as _;
+use wasm_core::units::format_bytes;
+
+use crate::compiler::Compilation;
+use crate::compiler::artifact::Artifact;
+use crate::config::CacheConfig;
+
+/// The file with the key.
+const KEY: &str = "key";
+
+const KEY_BYTES: usize = 32;
+
+/// Entries are named by the digest of what they were compiled from, in hexadecimal digits.
+const NAME_BYTES: usize = 64;
+
+/// Beside each entry: the size of its metadata, and the keyed digest of all that it is.
+const SEAL: &str = "seal";
+
+const SEAL_BYTES: usize = 8 + 32;
+
+/// What is being written; nobody reads it, and what is left of a process that died is removed.
+const UNFINISHED: &str = "tmp-";
+
+/// Longer than anybody writes.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Files that processes lock while they compile, so that others wait instead of compiling the
+/// same: each entry has one of these, which stay.
+const LOCKS: &str = "lock-";
+
+/// A folder of compiled code.
+pub(crate) struct DiskCache {
+    folder: PathBuf,
+    max_bytes: u64,
+    key: [u8; KEY_BYTES],
+}
+
+/// What a component is compiled to depends on this and on nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source(Hash);
+
+impl Source {
+    /// Of a component with this digest, by this engine.
+    pub(crate) fn new(component: &Hash, engine: &Engine) -> Self {
+        let mut hasher = SourceHasher(Hasher::new());
+        // What is checked before compiling is a matter of this crate's release.
+        hasher.0.update(env!("CARGO_PKG_VERSION").as_bytes());
+        hasher.0.update(component.as_bytes());
+        std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
+        Self(hasher.0.finalize())
+    }
+}
+
+/// Takes in what wasmtime's settings feed to a hasher, none of it lost.
+struct SourceHasher(Hasher);
+
+impl std::hash::Hasher for SourceHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// Held while an entry is made that others wait for.
+pub(crate) struct EntryLock(#[expect(dead_code, reason = "closing it unlocks it")] Option<File>);
+
+impl DiskCache {
+    /// Makes folder and key if there are none. `None` where they cannot be used, which is told
+    /// once.
+    pub(crate) fn open(config: &CacheConfig) -> Option<Self> {
+        match Self::try_open(config) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                warn(&config.folder, &error);
+                None
+            }
+        }
+    }
+
+    fn try_open(config: &CacheConfig) -> io::Result<Self> {
+        let folder = config.folder.clone();
+        make_folder(&folder)?;
+        check_owned(&fs::symlink_metadata(&folder)?, "it", true)?;
+        let key = read_key(&folder)?;
+        Ok(Self {
+            folder,
+            max_bytes: config.max_bytes,
+            key,
+        })
+    }
+
+    /// Waits for whoever makes the same entry. Without a lock where there can be none: then it
+    /// is made more than once.
+    pub(crate) fn lock(&self, source: Source) -> EntryLock {
+        let name = format!("{LOCKS}{:02x}", source.0.as_bytes()[0]);
+        let file = private()
+            .create(true)
+            .write(true)
+            .open(self.folder.join(name));
+        EntryLock(file.ok().filter(|file| file.lock().is_ok()))
+    }
+
+    /// What was compiled from this earlier, if it is all there.
+    pub(crate) fn read(&self, source: Source) -> Option<Compilation> {
+        let path = self.entry(source);
+        let file = File::options().read(true).write(true).open(&path).ok()?;
+        match self.authentic(source, &path, &file) {
+            Ok(compilation) => {
+                // The least recently used are removed first.
+                let _ = file.set_modified(SystemTime::now());
+                Some(compilation)
+            }
+            // Another process may be replacing it just now: nothing to tell anybody.
+            Err(error) => {
+                tracing::debug!("{} is compiled anew: {error}", path.escaped());
+                None
+            }
+        }
+    }
+
+    fn authentic(&self, source: Source, path: &Path, file: &File) -> io::Result<Compilation> {
+        let metadata = file.metadata()?;
+        check_owned(&metadata, "it", false)?;
+        let mut seal = [0; SEAL_BYTES];
+        File::open(path.with_extension(SEAL))?.read_exact(&mut seal)?;
+        let expected = self.seal(source, first_number(&seal), path, file)?;
+        // Digests are compared in constant time.
+        if Hash::from_slice(&seal[8..]).ok() != Some(expected) {
+            return Err(io::Error::other("it is not as it was written"));
+        }
+        Ok(Compilation {
+            artifact: Artifact::cached(file.try_clone()?, path.to_owned(), metadata.len()),
+            metadata_bytes: first_number(&seal),
+        })
+    }
+
+    /// The keyed digest of an entry, computed on all processors if it is large.
+    fn seal(
+        &self,
+        source: Source,
+        metadata_bytes: u64,
+        path: &Path,
+        file: &File,
+    ) -> io::Result<Hash> {
+        let mut hasher = Hasher::new_keyed(&self.key);
+        hasher.update(source.0.as_bytes());
+        hasher.update(&metadata_bytes.to_le_bytes());
+        hasher.update_mmap_rayon(open_path(path, file))?;
+        Ok(hasher.finalize())
+    }
+
+    /// Keeps what was compiled. What cannot be kept is told once.
+    pub(crate) fn write(&self, source: Source, compilation: &Compilation) {
+        let unfinished = self.folder.join(format!("{UNFINISHED}{:032x}", random()));
+        if let Err(error) = self.write_entry(source, compilation, &unfinished) {
+            let _ = fs::remove_file(&unfinished);
+            let _ = fs::remove_file(unfinished.with_extension(SEAL));
+            warn(&self.folder, &error);
+        }
+        self.shrink();
+    }
+
+    fn write_entry(
+        &self,
+        source: Source,
+        compilation: &Compilation,
+        unfinished: &Path,
+    ) -> io::Result<()> {
+        check_file_size(compilation.artifact.bytes())?;
+        let mut file = private()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(unfinished)?;
+        compilation.artifact.write_to(&mut file)?;
+        let digest = self.seal(source, compilation.metadata_bytes, unfinished, &file)?;
+        let sealed = unfinished.with_extension(SEAL);
+        let mut seal = private().create_new(true).write(true).open(&sealed)?;
+        seal.write_all(&compilation.metadata_bytes.to_le_bytes())?;
+        seal.write_all(digest.as_bytes())?;
+        let entry = self.entry(source);
+        fs::rename(unfinished, &entry)?;
+        fs::rename(sealed, entry.with_extension(SEAL))
+    }
+
+    /// Removes the least recently used until all fit, and what nobody finished.
+    fn shrink(&self) {
+        let Ok(files) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        let mut entries = Vec::new();
+        for file in files.flatten() {
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let name = file.file_name();
+            if is_entry(&name) {
+                entries.push((used, metadata.len(), file.path()));
+            } else if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+                && used.elapsed().is_ok_and(|age| age > ABANDONED_AFTER)
+            {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+        entries.sort();
+        let mut all: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in entries {
+            if all <= self.max_bytes {
+                break;
+            }
+            if remove_entry(&path).is_ok() {
+                all -= bytes;
+            }
+        }
+    }
+
+    fn entry(&self, source: Source) -> PathBuf {
+        self.folder.join(source.0.to_hex().as_str())
+    }
+}
+
+/// What a cache of compiled code has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUsage {
+    /// Compiled components.
+    pub entries: u64,
+    /// What they take on disk, in bytes.
+    pub bytes: u64,
+}
+
+impl CacheUsage {
+    /// Counts the entries of a cache's folder. One that is not there has none.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let mut usage = Self::default();
+        for (_, bytes) in entries(folder)? {
+            usage.entries += 1;
+            usage.bytes += bytes;
+        }
+        Ok(usage)
+    }
+
+    /// Removes all entries of a cache's folder, and tells what they were. Whatever else is in
+    /// the folder stays, and engines that use it go on.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or an entry not be removed.
+    pub fn clear(folder: &Path) -> io::Result<Self> {
+        let mut removed = Self::default();
+        for (path, bytes) in entries(folder)? {
+            match remove_entry(&path) {
+                Ok(()) => {
+                    removed.entries += 1;
+                    removed.bytes += bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let files = match fs::read_dir(folder) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let entries = files.flatten().filter(|file| is_entry(&file.file_name()));
+    let with_size = entries.map(|file| {
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        (file.path(), bytes)
+    });
+    Ok(with_size.collect())
+}
+
+fn is_entry(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.len() == NAME_BYTES && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn remove_entry(path: &Path) -> io::Result<()> {
+    // One without its seal is none.
+    let _ = fs::remove_file(path.with_extension(SEAL));
+    fs::remove_file(path)
+}
+
+fn first_number(seal: &[u8; SEAL_BYTES]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *seal;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// A path to a file that is open: on Linux whatever has its name by now.
+fn open_path(path: &Path, file: &File) -> PathBuf {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let _ = path;
+        PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        path.to_owned()
+    }
+}
+
+/// A file larger than this process may write would end it.
+#[cfg(unix)]
+fn check_file_size(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit};
+    match getrlimit(Resource::Fsize).current {
+        Some(most) if bytes > most => Err(io::Error::other(format!(
+            "an entry of {} is larger than this process may write (`ulimit -f`)",
+            format_bytes(bytes)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_file_size(_: u64) -> io::Result<()> {
+    Ok(())
+}
+
+fn read_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY);
+    if !path.try_exists()? {
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let unfinished = folder.join(format!("{UNFINISHED}{:032x}", random()));
+        let mut file = private().create_new(true).write(true).open(&unfinished)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        // Another process may have been first, whose key stays.
+        let linked = fs::hard_link(&unfinished, &path);
+        fs::remove_file(&unfinished)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    let mut file = File::open(&path)?;
+    check_owned(&file.metadata()?, "its key", true)?;
+    let mut key = [0; KEY_BYTES];
+    file.read_exact(&mut key)?;
+    Ok(key)
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Names that are taken are refused when the file is made.
+    let _ = getrandom::fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+#[cfg(unix)]
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+#[cfg(not(unix))]
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+/// For files that only this user may read.
+fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// That it is this user's, and that nobody else can change it, or even read it.
+#[cfg(unix)]
+fn check_owned(metadata: &fs::Metadata, what: &str, is_secret: bool) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    if metadata.is_symlink() {
+        return Err(io::Error::other(format!("{what} is a link")));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{what} belongs to another user")));
+    }
+    let others = if is_secret { 0o077 } else { 0o022 };
+    if metadata.mode() & others != 0 {
+        return Err(io::Error::other(format!(
+            "others may read or write {what} (`chmod go= …`)"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owned(_: &fs::Metadata, _: &str, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// Once in a process, because it would be said of each component.
+fn warn(folder: &Path, error: &io::Error) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            "compiled code is not kept in {}: {error}; everything works, and is compiled each \
+             time",
+            folder.escaped()
+        );
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_fixtures::HELLO;
+
+    use super::*;
+    use crate::config::EngineConfig;
+
+    struct Setting {
+        folder: tempfile::TempDir,
+        engine: Engine,
+        source: Source,
+        compilation: Compilation,
+    }
+
+    impl Setting {
+        fn new() -> Self {
+            let engine = Engine::new(&EngineConfig::default().wasmtime_config()).unwrap();
+            let code = engine.precompile_component(HELLO.wasm).unwrap();
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                source: Source::new(&blake3::hash(HELLO.wasm), &engine),
+                engine,
+                compilation: Compilation {
+                    artifact: Artifact::in_memory(code),
+                    metadata_bytes: 7,
+                },
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("code")
+        }
+
+        fn open(&self, max_bytes: u64) -> io::Result<DiskCache> {
+            DiskCache::try_open(&CacheConfig {
+                folder: self.path(),
+                max_bytes,
+            })
+        }
+
+        fn cache(&self) -> DiskCache {
+            self.open(1 << 30).unwrap()
+        }
+
+        fn other_source(&self, n: u8) -> Source {
+            Source::new(&blake3::hash(&[n]), &self.engine)
+        }
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_runs() {
+        let setting = Setting::new();
+        assert!(setting.cache().read(setting.source).is_none());
+        setting.cache().write(setting.source, &setting.compilation);
+        let read = setting.cache().read(setting.source).unwrap();
+        assert_eq!(read.metadata_bytes, 7);
+        assert_eq!(read.artifact.bytes(), setting.compilation.artifact.bytes());
+        read.artifact.load(&setting.engine).unwrap();
+        let usage = CacheUsage::of(&setting.path()).unwrap();
+        assert_eq!((usage.entries, usage.bytes), (1, read.artifact.bytes()));
+        assert_eq!(CacheUsage::clear(&setting.path()).unwrap(), usage);
+        assert!(setting.cache().read(setting.source).is_none());
+        assert_eq!(
+            CacheUsage::of(&setting.path()).unwrap(),
+            CacheUsage::default()
+        );
+    }
+
+    #[test]
+    fn nothing_is_read_of_which_a_bit_was_changed() {
+        let setting = Setting::new();
+        let cache = setting.cache();
+        cache.write(setting.source, &setting.compilation);
+        let entry = cache.entry(setting.source);
+        let seal = entry.with_extension(SEAL);
+        for (path, step) in [(&seal, 1), (&entry, 13)] {
+            let length = fs::metadata(path).unwrap().len() as usize;
+            assert!(length >= SEAL_BYTES);
+            for at in (0..length).step_by(step) {
+                flip(path, at);
+                assert!(cache.read(setting.source).is_none(), "{path:?}, byte {at}");
+                flip(path, at);
+            }
+        }
+        assert!(cache.read(setting.source).is_some());
+        let whole = fs::read(&entry).unwrap();
+        for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+            fs::write(&entry, &whole[..length]).unwrap();
+            assert!(cache.read(setting.source).is_none(), "{length} bytes");
+        }
+        fs::write(&entry, [&whole[..], b"x"].concat()).unwrap();
+        assert!(cache.read(setting.source).is_none());
+        fs::write(&entry, &whole).unwrap();
+        assert!(cache.read(setting.source).is_some());
+        fs::remove_file(&seal).unwrap();
+        assert!(cache.read(setting.source).is_none());
+    }
+
+    #[test]
+    fn an_entry_is_good_for_its_own_source_and_key_only() {
+        let setting = Setting::new();
+        let cache = setting.cache();
+        cache.write(setting.source, &setting.compilation);
+        let (entry, other) = (cache.entry(setting.source), setting.other_source(1));
+        for extension in ["", SEAL] {
+            fs::copy(
+                entry.with_extension(extension),
+                cache.entry(other).with_extension(extension),
+            )
+            .unwrap();
+        }
+        assert!(cache.read(other).is_none());
+        fs::write(setting.path().join(KEY), [3; KEY_BYTES]).unwrap();
+        assert!(setting.cache().read(setting.source).is_none());
+        fs::write(setting.path().join(KEY), [3; KEY_BYTES - 1]).unwrap();
+        assert!(setting.open(1 << 30).is_err());
+    }
+
+    #[test]
+    fn settings_of_an_engine_are_told_apart() {
+        let setting = Setting::new();
+        let dense = EngineConfig::default().with_profile(crate::Profile::Density);
+        let dense = Engine::new(&dense.wasmtime_config()).unwrap();
+        let digest = blake3::hash(HELLO.wasm);
+        assert_eq!(Source::new(&digest, &setting.engine), setting.source);
+        assert_ne!(Source::new(&digest, &dense), setting.source);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_may_use_is_not_used() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let setting = Setting::new();
+        drop(setting.cache());
+        for mode in [0o755, 0o770, 0o702] {
+            fs::set_permissions(setting.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = setting.open(1 << 30).err().unwrap();
+            assert!(
+                error.to_string().contains("others may read or write it"),
+                "{error}"
+            );
+        }
+        fs::set_permissions(setting.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let key = setting.path().join(KEY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = setting.open(1 << 30).err().unwrap();
+        assert!(error.to_string().contains("its key"), "{error}");
+        let link = CacheConfig {
+            folder: setting.folder.path().join("link"),
+            max_bytes: 1 << 30,
+        };
+        symlink(setting.path(), &link.folder).unwrap();
+        let error = DiskCache::try_open(&link).err().unwrap();
+        assert!(error.to_string().contains("it is a link"), "{error}");
+    }
+
+    #[test]
+    fn the_least_recently_used_make_room() {
+        let setting = Setting::new();
+        let each = setting.compilation.artifact.bytes();
+        let cache = setting.open(2 * each).unwrap();
+        let sources = [1, 2, 3].map(|n| setting.other_source(n));
+        let hours_ago = |n: u64| SystemTime::now() - Duration::from_secs(3600 * n);
+        for (source, hours) in [(sources[0], 3), (sources[1], 2)] {
+            cache.write(source, &setting.compilation);
+            let entry = File::options()
+                .write(true)
+                .open(cache.entry(source))
+                .unwrap();
+            entry.set_modified(hours_ago(hours)).unwrap();
+        }
+        // Used just now, so the other one goes.
+        assert!(cache.read(sources[0]).is_some());
+        let abandoned = setting.path().join("tmp-1");
+        fs::write(&abandoned, "x").unwrap();
+        let file = File::options().write(true).open(&abandoned).unwrap();
+        file.set_modified(hours_ago(2)).unwrap();
+        cache.write(sources[2], &setting.compilation);
+        let there = sources.map(|source| cache.read(source).is_some());
+        assert_eq!(there, [true, false, true]);
+        assert!(!abandoned.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind() {
+        let setting = Setting::new();
+        let cache = setting.cache();
+        // A folder in the place of the entry.
+        fs::create_dir_all(cache.entry(setting.source).join("x")).unwrap();
+        cache.write(setting.source, &setting.compilation);
+        let left: Vec<_> = fs::read_dir(setting.path()).unwrap().flatten().collect();
+        let names: Vec<_> = left.iter().map(|file| file.file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+}
