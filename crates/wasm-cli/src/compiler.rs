@@ -1,6 +1,7 @@
 //! How components are compiled: by this program once more, in a process for each.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use wasm_runtime::{
     Allocation, Compiler, CompilerLimits, CompilerProcess, EngineConfig, compile_for_parent,
 };
 
+use crate::cache;
 use crate::report::Report;
 
 /// The first argument of a process that compiles. Nobody types it.
@@ -61,6 +63,10 @@ pub(crate) struct CompilerFlags {
     #[arg(long, hide_short_help = true)]
     compile_in_process: bool,
 
+    /// Keep nothing that was compiled, and use nothing that was kept
+    #[arg(long, hide_short_help = true)]
+    no_cache: bool,
+
     /// Host memory that one component may keep while it is loaded: code, types, names
     #[arg(
         long,
@@ -79,11 +85,24 @@ impl CompilerFlags {
         memory_ceiling: u64,
         instances: u32,
     ) -> Result<EngineConfig, Report> {
-        Ok(EngineConfig::default()
+        let config = EngineConfig::default()
             .with_allocation(Allocation::Pooled { instances })
             .with_memory_ceiling_bytes(memory_ceiling)
             .with_max_host_bytes(self.max_host_memory)
-            .with_compiler(self.compiler()?))
+            .with_compiler(self.compiler()?);
+        Ok(match self.cache() {
+            Some(folder) => config.with_cache(folder),
+            None => config,
+        })
+    }
+
+    /// Whether what is compiled is kept.
+    pub(crate) fn keeps_compiled(&self) -> bool {
+        self.cache().is_some()
+    }
+
+    fn cache(&self) -> Option<PathBuf> {
+        if self.no_cache { None } else { cache::folder() }
     }
 
     fn compiler(&self) -> Result<Compiler, Report> {

@@ -6,8 +6,10 @@
 mod anatomy;
 mod application;
 mod asked;
+mod cache;
 mod call;
 mod check;
+mod compile;
 mod compiler;
 mod conversation;
 mod flags;
@@ -37,8 +39,10 @@ use clap::{Parser, Subcommand};
 
 use wasm_host::is_panic_caught;
 
+use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
+use crate::compile::Compile;
 use crate::inspect::Inspect;
 use crate::outcome::Stop;
 use crate::output::Finish;
@@ -73,6 +77,8 @@ enum Command {
     Call(Call),
     Inspect(Inspect),
     Check(Check),
+    Compile(Compile),
+    Cache(Cache),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -109,6 +115,8 @@ fn main() -> ExitCode {
         Command::Call(call) => call.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),
+        Command::Compile(compile) => compile.execute(),
+        Command::Cache(cache) => cache.execute(),
     };
     outcome.unwrap_or_else(Stop::into_exit_code)
 }

@@ -236,7 +236,15 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let account = HostAccount::new(self.config.max_held_bytes());
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let guest = Guest::new(handle.clone(), Arc::new(config), services, account, lines);
+        let cache = self.config.cache().map(|cache| cache.folder.as_path());
+        let guest = Guest::new(
+            handle.clone(),
+            Arc::new(config),
+            services,
+            account,
+            cache,
+            lines,
+        );
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
         self.slots.insert(slot);
         Ok(handle)

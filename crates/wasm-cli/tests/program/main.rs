@@ -95,7 +95,12 @@ fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
         .env_remove("COLUMNS")
-        .env_remove("RUST_BACKTRACE");
+        .env_remove("RUST_BACKTRACE")
+        // What one test has compiled, none has to compile again.
+        .env(
+            "AIRSSYS_WASM_CACHE",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled"),
+        );
     command
 }
 
@@ -226,7 +231,7 @@ impl Folder {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["run", "up", "call", "inspect", "check"] {
+    for command in ["run", "up", "call", "inspect", "check", "compile", "cache"] {
         let lines = [format!("{command} -h"), format!("{command} --help")];
         terminal(&repository(), &format!("help-{command}"), &lines);
 

@@ -414,7 +414,7 @@ fn check_owned(metadata: &fs::Metadata, what: &str, is_secret: bool) -> io::Resu
     let others = if is_secret { 0o077 } else { 0o022 };
     if metadata.mode() & others != 0 {
         return Err(io::Error::other(format!(
-            "others may read or write {what} (`chmod go= …`)"
+            "others may read or write {what} (`chmod go=` keeps them out)"
         )));
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What the host knows of a running instance: the data of its store.
 
 use std::fmt::{self, Debug};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,9 +35,10 @@ impl Guest {
         config: Arc<ComponentConfig>,
         services: HostServices,
         account: HostAccount,
+        cache: Option<&Path>,
         line_bucket: Arc<LineBucket>,
     ) -> Self {
-        let wasi = Arc::new(WasiShare::new(handle.id(), account));
+        let wasi = Arc::new(WasiShare::new(handle.id(), account, cache));
         Self::of_instance(handle, config, services, wasi, line_bucket)
     }
 

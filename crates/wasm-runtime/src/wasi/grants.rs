@@ -36,6 +36,8 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
+    /// The cache of compiled code, which no component may come near.
+    cache: Option<PathBuf>,
     /// Folders that were granted, by their paths.
     folders: Mutex<HashMap<PathBuf, Folder>>,
 }
@@ -49,11 +51,12 @@ struct Folder {
 }
 
 impl WasiShare {
-    pub(crate) fn new(component: &ComponentId, account: HostAccount) -> Self {
+    pub(crate) fn new(component: &ComponentId, account: HostAccount, cache: Option<&Path>) -> Self {
         Self {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
+            cache: cache.map(Path::to_owned),
             folders: Mutex::default(),
         }
     }
@@ -69,6 +72,16 @@ impl WasiShare {
         })?;
         let dir = open_ambient_dir(host, ambient_authority())?;
         let real = host.canonicalize()?;
+        if let Some(cache) = &self.cache
+            && overlaps(&dir, &real, cache)
+        {
+            return Err(io::Error::other(format!(
+                "it has to do with the cache of compiled code in {}, whose key would let the \
+                 component run what it likes; keep the cache elsewhere (AIRSSYS_WASM_CACHE, \
+                 `with_cache` in EngineConfig)",
+                cache.escaped()
+            )));
+        }
         // One that was removed can be replaced by another in its place, and by nothing that
         // lies elsewhere: that nobody has granted.
         let moved = known.filter(|folder| folder.real != real || !is_at(&dir, &folder.real));
@@ -87,6 +100,17 @@ impl WasiShare {
         folders.insert(host.to_owned(), folder);
         Ok(dir)
     }
+}
+
+/// Whether an open folder is another one, or lies in it, or has it anywhere in it.
+fn overlaps(dir: &File, real: &Path, other: &Path) -> bool {
+    // One that is not there yet is not in use.
+    let Ok(other) = other.canonicalize() else {
+        return false;
+    };
+    // By what they are: a folder can have several places.
+    let is_within = other.ancestors().any(|above| is_at(dir, above));
+    is_within || real.starts_with(&other)
 }
 
 /// Whether an open folder is what lies at this path, and no link does.

@@ -6,7 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abuse;
+mod allocation;
 mod bombs;
+mod cache;
 mod cancellation;
 mod compiler;
 mod complexity;

@@ -1,0 +1,146 @@
+//! Compiled code that is kept on disk.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use wasm_core::{DirAccess, HostServices, Permissions, WasiGrant, WasmError};
+use wasm_fixtures::{ECHO, HELLO};
+use wasm_runtime::{CacheUsage, Compiler, CompilerProcess, EngineConfig, Profile, WasmtimeEngine};
+
+use crate::support::{config, load, message, try_load};
+
+const ENGINES: usize = 20;
+
+/// A compiler that leaves a file for each component that it compiles.
+fn counted_compiler(house: &TempDir) -> Compiler {
+    use std::os::unix::fs::PermissionsExt;
+    let script = house.path().join("compiler");
+    let counted = house.path().join("counted");
+    fs::create_dir(&counted).unwrap();
+    let text = format!(
+        "#!/bin/sh\nmktemp {}/XXXXXX >/dev/null\nexec {} \"$@\"\n",
+        counted.display(),
+        env!("CARGO_BIN_EXE_airssys-wasm-compiler")
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    Compiler::Process(CompilerProcess::new(script))
+}
+
+fn count(house: &TempDir) -> usize {
+    fs::read_dir(house.path().join("counted")).unwrap().count()
+}
+
+fn cached(folder: &Path) -> EngineConfig {
+    EngineConfig::default().with_cache(folder)
+}
+
+fn engine(config: EngineConfig) -> WasmtimeEngine {
+    WasmtimeEngine::new(config, HostServices::default()).unwrap()
+}
+
+async fn answers(engine: &WasmtimeEngine) {
+    let echo = load(engine, ECHO, config()).await;
+    let reply = engine
+        .call_handle_message(&echo, message(&echo, "hello"))
+        .await;
+    assert_eq!(reply.unwrap(), Some("hello".into()));
+}
+
+#[test]
+fn engines_that_start_at_once_compile_once() {
+    let house = tempfile::tempdir().unwrap();
+    let config = cached(&house.path().join("code")).with_compiler(counted_compiler(&house));
+    thread::scope(|scope| {
+        for _ in 0..ENGINES {
+            scope.spawn(|| {
+                let runtime = Runtime::new().unwrap();
+                runtime.block_on(async { answers(&engine(config.clone())).await });
+            });
+        }
+    });
+    assert_eq!(count(&house), 1);
+    let usage = CacheUsage::of(&house.path().join("code")).unwrap();
+    assert_eq!(usage.entries, 1);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_of_other_bytes_or_other_settings_no_use() {
+    let house = tempfile::tempdir().unwrap();
+    let config_of_engine =
+        cached(&house.path().join("code")).with_compiler(counted_compiler(&house));
+    answers(&engine(config_of_engine.clone())).await;
+    load(&engine(config_of_engine.clone()), HELLO, config()).await;
+    assert_eq!(count(&house), 2);
+    answers(&engine(
+        config_of_engine.clone().with_profile(Profile::Density),
+    ))
+    .await;
+    assert_eq!(count(&house), 3);
+    answers(&engine(config_of_engine)).await;
+    assert_eq!(count(&house), 3);
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_compiled_anew_and_replaced() {
+    let house = tempfile::tempdir().unwrap();
+    let code = house.path().join("code");
+    let config = cached(&code).with_compiler(counted_compiler(&house));
+    answers(&engine(config.clone())).await;
+    for file in fs::read_dir(&code).unwrap().flatten() {
+        // Entry and seal, but not the key.
+        if file.file_name() != "key" {
+            fs::write(file.path(), b"damaged").unwrap();
+        }
+    }
+    answers(&engine(config.clone())).await;
+    assert_eq!(count(&house), 2);
+    answers(&engine(config)).await;
+    assert_eq!(count(&house), 2);
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_used_keeps_nothing_from_running() {
+    let house = tempfile::tempdir().unwrap();
+    let file = house.path().join("file");
+    fs::write(&file, "no folder").unwrap();
+    answers(&engine(cached(&file))).await;
+    answers(&engine(cached(&file.join("below")))).await;
+    answers(&engine(cached(Path::new("/proc/nowhere")))).await;
+}
+
+#[tokio::test]
+async fn no_component_comes_near_the_cache() {
+    let house = tempfile::tempdir().unwrap();
+    let code = house.path().join("above/code");
+    let engine = engine(cached(&code));
+    load(&engine, ECHO, config()).await;
+    fs::create_dir(code.join("below")).unwrap();
+    std::os::unix::fs::symlink(&code, house.path().join("link")).unwrap();
+    for (host, access) in [
+        (code.clone(), DirAccess::Read),
+        (code.join("below"), DirAccess::Write),
+        (house.path().join("above"), DirAccess::Read),
+        (house.path().join("link"), DirAccess::Write),
+        ("/".into(), DirAccess::Read),
+    ] {
+        let mut permissions = Permissions::default();
+        permissions.wasi = vec![WasiGrant::Dir {
+            guest: "data".to_owned(),
+            host: host.clone(),
+            access,
+            quota: None,
+        }];
+        let loaded = try_load(&engine, ECHO, config().with_permissions(permissions)).await;
+        match loaded {
+            Err(WasmError::InstantiationFailed { reason, .. }) => {
+                assert!(reason.contains("the cache of compiled code in"), "{reason}");
+            }
+            other => panic!("{host:?}: {other:?}"),
+        }
+    }
+}
