@@ -36,10 +36,11 @@ Examples:
   airssys-wasm cache --clear";
 
 const DETAILS: &str = "\
-What a component was compiled to is kept for the next time: in the user's folder
-of caches, or in the one that the variable AIRSSYS_WASM_CACHE names, and nowhere
-if that is empty. Entries are sealed with a key that only this user can read; one
-that was changed is compiled anew. At most 1 GiB is kept; the oldest goes first.";
+What a component was compiled to is kept for the next time: in the user's
+folder of caches, or in the one that the variable AIRSSYS_WASM_CACHE names,
+and nowhere if that is empty. Entries are sealed with a key that only this
+user can read; one that was changed is compiled anew. At most 1 GiB is kept;
+the least recently used goes first.";
 
 /// Show how much compiled code is kept, or remove it
 #[derive(Debug, Args)]
