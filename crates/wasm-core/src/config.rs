@@ -12,6 +12,40 @@ pub struct ComponentConfig {
     pub config_data: Option<MessagePayload>,
     /// What it may do.
     pub permissions: Permissions,
+    /// How long an instance is there.
+    pub instances: InstancePolicy,
+    concurrency: u32,
+}
+
+/// How long an instance of a component is there.
+///
+/// An engine that has resident instances only, one for each component, refuses to load with
+/// anything else, with [`WasmError::Unsupported`](crate::WasmError::Unsupported).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum InstancePolicy {
+    /// From loading to unloading, so that it keeps what it has in memory from one call to the
+    /// next. After a failure calls fail until it is restarted.
+    #[default]
+    Resident,
+    /// For one call, before which it is initialized and after which it is shut down: no call
+    /// sees what another has left in memory, and one that fails harms no other. The first
+    /// instance is made when the component is loaded, so that what keeps it from starting is
+    /// known then.
+    PerMessage,
+}
+
+impl InstancePolicy {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Resident, Self::PerMessage];
+
+    /// As a manifest names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::PerMessage => "per-message",
+        }
+    }
 }
 
 impl ComponentConfig {
@@ -22,7 +56,41 @@ impl ComponentConfig {
             env: Vec::new(),
             config_data: None,
             permissions: Permissions::default(),
+            instances: InstancePolicy::default(),
+            concurrency: 1,
         }
+    }
+
+    /// The most calls of one component that may run at a time.
+    pub const MAX_CONCURRENCY: u32 = 1024;
+
+    /// Sets [`instances`](Self::instances).
+    #[must_use]
+    pub fn with_instances(mut self, policy: InstancePolicy) -> Self {
+        self.instances = policy;
+        self
+    }
+
+    /// Lets so many calls run at a time, each in an instance of its own with limits of its
+    /// own: at least 1, which is the default, and at most
+    /// [`MAX_CONCURRENCY`](Self::MAX_CONCURRENCY). With more than one, instances are made as
+    /// they are needed, share no memory, and one that fails is replaced; messages are then
+    /// begun in the order in which they came, and end in any.
+    #[must_use]
+    pub fn with_concurrency(mut self, calls: u32) -> Self {
+        self.concurrency = calls.clamp(1, Self::MAX_CONCURRENCY);
+        self
+    }
+
+    /// See [`with_concurrency`](Self::with_concurrency).
+    pub fn concurrency(&self) -> u32 {
+        self.concurrency
+    }
+
+    /// The memory of all instances that there may be at a time, in bytes.
+    pub fn most_memory_bytes(&self) -> u64 {
+        let instances = u64::from(self.concurrency);
+        self.limits.memory_bytes().saturating_mul(instances)
     }
 
     /// Adds a variable to [`env`](Self::env).
@@ -61,6 +129,18 @@ mod tests {
         assert_eq!(config.env, []);
         assert_eq!(config.config_data, None);
         assert_eq!(config.permissions, Permissions::default());
+        assert_eq!(config.instances, InstancePolicy::Resident);
+        assert_eq!(config.concurrency(), 1);
+        assert_eq!(config.most_memory_bytes(), 1 << 20);
+    }
+
+    #[test]
+    fn there_are_one_to_a_thousand_calls_at_a_time() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let concurrency = |calls| ComponentConfig::new(limits).with_concurrency(calls);
+        assert_eq!(concurrency(0).concurrency(), 1);
+        assert_eq!(concurrency(100).most_memory_bytes(), 100 << 20);
+        assert_eq!(concurrency(u32::MAX).concurrency(), 1024);
     }
 
     #[test]

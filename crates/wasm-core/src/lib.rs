@@ -57,7 +57,7 @@ mod wit;
 
 pub use binary::Defect;
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use config::ComponentConfig;
+pub use config::{ComponentConfig, InstancePolicy};
 pub use directory::{ComponentDirectory, ComponentInfo};
 pub use engine::RuntimeEngine;
 pub use error::{Cause, GuestError, LifecycleError, Resource, Trap, WasmError, WasmFrame};

@@ -65,8 +65,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        ComponentConfig, DirAccess, LogLevel, MessagePayload, Permissions, ResourceLimits,
-        RestartPolicy, Supervision, WasiGrant,
+        ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
+        ResourceLimits, RestartPolicy, Supervision, WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -208,6 +208,8 @@ mailbox = 512                  # messages waiting at most
                 ],
                 imports: Vec::new(),
             },
+            instances: InstancePolicy::Resident,
+            concurrency: 1,
             supervision: Supervision {
                 restart: RestartPolicy::OnFailure,
                 max_restarts: 4,

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
 
-use wasm_core::{ComponentId, ComponentUsage, Trap, WasmError};
+use wasm_core::{ComponentId, ComponentUsage, InstancePolicy, Trap, WasmError};
 
 use crate::call::{BoxedCall, Caller, Detached};
 use crate::compile::Compiled;
@@ -25,7 +25,8 @@ pub(crate) struct Slot<T: 'static> {
     make_data: MakeData<T>,
     meters: Arc<Meters>,
     unloaded: AtomicBool,
-    /// Fair, so that calls take their turns in the order in which they came.
+    /// As many as there may be instances. Fair, so that calls take their turns in the order in
+    /// which they came.
     turns: Semaphore,
     home: Mutex<Home<T>>,
 }
@@ -44,12 +45,12 @@ impl<T: Send + 'static> Slot<T> {
         make_data: MakeData<T>,
     ) -> Result<Self, WasmError> {
         let slot = Self {
+            turns: Semaphore::new(guest.config().concurrency() as usize),
             guest,
             compiled,
             make_data,
             meters: Arc::new(Meters::new()),
             unloaded: AtomicBool::new(false),
-            turns: Semaphore::new(1),
             home: Mutex::new(Home {
                 idle: Vec::new(),
                 failure: None,
@@ -78,13 +79,26 @@ impl<T: Send + 'static> Slot<T> {
         self.unloaded.store(true, Ordering::Release);
         let component = self.guest.id().clone();
         let last = async move {
-            let turn = Turn::wait(self).await;
-            match turn.slot.take() {
-                Ok(mut instance) => turn.slot.shut_down(&mut instance).await,
-                Err(_) => Ok(()),
-            }
+            let turn = Turn::wait_for_all(self).await;
+            turn.slot.shut_all_down().await
         };
         detached(&component, Box::pin(last)).await
+    }
+
+    /// Shuts all instances down of which none is in a call. The error is the first of them.
+    async fn shut_all_down(&self) -> Result<(), WasmError> {
+        let mut outcome = Ok(());
+        while let Ok(Some(mut instance)) = self.take() {
+            outcome = outcome.and(self.shut_down(&mut instance).await);
+        }
+        outcome
+    }
+
+    /// Whether a call that finds no instance has one made, and an instance that fails harms
+    /// its own call only.
+    fn is_renewed(&self) -> bool {
+        let config = self.guest.config();
+        config.instances == InstancePolicy::PerMessage || config.concurrency() > 1
     }
 
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {
@@ -103,11 +117,14 @@ impl<T: Send + 'static> Slot<T> {
         self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An instance, which is not at home until it is put back.
-    fn take(&self) -> Result<Box<Instance<T>>, WasmError> {
+    /// An instance, which is not at home until it is put back; `None` if one is to be made.
+    fn take(&self) -> Result<Option<Box<Instance<T>>>, WasmError> {
         let mut home = self.home();
         if let Some(instance) = home.idle.pop() {
-            return Ok(instance);
+            return Ok(Some(instance));
+        }
+        if home.failure.is_none() && self.is_renewed() {
+            return Ok(None);
         }
         let abandoned = || Arc::new(abandoned(self.guest.id()));
         Err(WasmError::ComponentFailed {
@@ -125,6 +142,14 @@ impl<T: Send + 'static> Slot<T> {
         self.meters.set_failed(true);
     }
 
+    /// Tells the operator what nobody is told by an error.
+    fn warn(&self, what: &str, error: &WasmError) {
+        let text = format!("{what} failed: {error}");
+        if let Some(line) = self.guest.lines.admit_uncounted(text) {
+            tracing::warn!(component = %self.guest.handle(), "{line}");
+        }
+    }
+
     pub(crate) fn not_found(&self) -> WasmError {
         WasmError::ComponentNotFound {
             handle: self.guest.handle().clone(),
@@ -139,9 +164,12 @@ impl<T: Send + 'static> Slot<T> {
     }
 }
 
-/// The one call that a component is in.
+/// The right to be in a call of a component: the only one, or one of as many as there may be
+/// instances.
 struct Turn<T: Send + 'static> {
     slot: Arc<Slot<T>>,
+    /// How many of the slot's turns these are: one, or all of them.
+    count: u32,
     /// Whether an instance is away, in a call or in the making.
     is_running: bool,
 }
@@ -151,21 +179,32 @@ impl<T: Send + 'static> Turn<T> {
     fn take(slot: &Arc<Slot<T>>) -> Option<Self> {
         let permit = slot.turns.try_acquire().ok()?;
         permit.forget();
-        Some(Self::of(Arc::clone(slot)))
+        Some(Self::of(Arc::clone(slot), 1))
     }
 
     async fn wait(slot: Arc<Slot<T>>) -> Self {
-        // Without a look at tokio's budget for one poll: a call takes its place at its
-        // first poll. The semaphore is never closed.
-        if let Ok(permit) = unconstrained(slot.turns.acquire()).await {
-            permit.forget();
-        }
-        Self::of(slot)
+        Self::wait_for(slot, 1).await
     }
 
-    fn of(slot: Arc<Slot<T>>) -> Self {
+    /// Nobody else is in a call then.
+    async fn wait_for_all(slot: Arc<Slot<T>>) -> Self {
+        let all = slot.guest.config().concurrency();
+        Self::wait_for(slot, all).await
+    }
+
+    async fn wait_for(slot: Arc<Slot<T>>, count: u32) -> Self {
+        // Without a look at tokio's budget for one poll: a call takes its place at its
+        // first poll. The semaphore is never closed.
+        if let Ok(permit) = unconstrained(slot.turns.acquire_many(count)).await {
+            permit.forget();
+        }
+        Self::of(slot, count)
+    }
+
+    fn of(slot: Arc<Slot<T>>, count: u32) -> Self {
         Self {
             slot,
+            count,
             is_running: false,
         }
     }
@@ -178,19 +217,36 @@ impl<T: Send + 'static> Turn<T> {
         if !self.is_of_loaded() {
             return Err(self.slot.not_found());
         }
-        let mut instance = self.slot.take()?;
+        let taken = self.slot.take()?;
         self.begin();
+        let mut instance = match taken {
+            Some(instance) => instance,
+            None => match Box::pin(self.slot.start()).await {
+                Ok(instance) => instance,
+                Err(error) => {
+                    self.end();
+                    return Err(error);
+                }
+            },
+        };
         let outcome = work.perform(&mut instance).await;
-        let meters = &self.slot.meters;
+        let slot = &self.slot;
         if !is_uncalled(&outcome) {
-            meters.count(&meters.calls);
+            slot.meters.count(&slot.meters.calls);
         }
         match &outcome {
             Err(error) if error.fails_instance() => {
                 drop(instance);
-                self.slot.fail(error);
+                if !slot.is_renewed() {
+                    slot.fail(error);
+                }
             }
-            _ => self.slot.put_back(instance),
+            _ if slot.guest.config().instances == InstancePolicy::PerMessage => {
+                if let Err(error) = Box::pin(slot.shut_down(&mut instance)).await {
+                    slot.warn("shutdown after a call", &error);
+                }
+            }
+            _ => slot.put_back(instance),
         }
         self.end();
         outcome
@@ -202,13 +258,8 @@ impl<T: Send + 'static> Turn<T> {
         }
         self.begin();
         let slot = Arc::clone(&self.slot);
-        if let Ok(mut instance) = slot.take()
-            && let Err(error) = slot.shut_down(&mut instance).await
-        {
-            let text = format!("shutdown before a restart failed: {error}");
-            if let Some(line) = slot.guest.lines.admit_uncounted(text) {
-                tracing::warn!(component = %slot.guest.handle(), "{line}");
-            }
+        if let Err(error) = slot.shut_all_down().await {
+            slot.warn("shutdown before a restart", &error);
         }
         let started = slot.start().await;
         let outcome = match started {
@@ -244,10 +295,12 @@ impl<T: Send + 'static> Turn<T> {
 impl<T: Send + 'static> Drop for Turn<T> {
     fn drop(&mut self) {
         if self.is_running {
-            self.slot.fail(&abandoned(self.slot.guest.id()));
+            if !self.slot.is_renewed() {
+                self.slot.fail(&abandoned(self.slot.guest.id()));
+            }
             self.end();
         }
-        self.slot.turns.add_permits(1);
+        self.slot.turns.add_permits(self.count as usize);
     }
 }
 
@@ -288,7 +341,7 @@ where
 
 pub(crate) async fn restart<T: Send + 'static>(slot: Arc<Slot<T>>) -> Result<(), WasmError> {
     let component = slot.guest.id().clone();
-    let restart = async move { Turn::wait(slot).await.restart().await };
+    let restart = async move { Turn::wait_for_all(slot).await.restart().await };
     detached(&component, Box::pin(restart)).await
 }
 

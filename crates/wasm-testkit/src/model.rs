@@ -23,7 +23,7 @@ use tokio::task::coop::{consume_budget, unconstrained};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices,
+    ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices, InstancePolicy,
     LIFECYCLE_INTERFACE, MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine,
     Trap, Unmet, WasmError,
 };
@@ -223,6 +223,13 @@ impl ModelEngine {
             component: id.clone(),
             source,
         })?;
+        if config.instances != InstancePolicy::Resident || config.concurrency() > 1 {
+            return Err(WasmError::Unsupported {
+                what: "instances other than one resident one (`instance` and `concurrency` in \
+                       [resources])"
+                    .to_owned(),
+            });
+        }
         let bytes = match self.own.contains_key(id) {
             true => ECHO.wasm,
             false => bytes,

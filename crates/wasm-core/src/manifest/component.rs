@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use crate::{ComponentConfig, ComponentId, Permissions, ResourceLimits, Supervision};
+use crate::{
+    ComponentConfig, ComponentId, InstancePolicy, Permissions, ResourceLimits, Supervision,
+};
 
 /// What a `Component.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct ComponentManifest {
     pub license: Option<String>,
     /// What it may use.
     pub limits: ResourceLimits,
+    /// How long an instance is there.
+    pub instances: InstancePolicy,
+    /// Calls that may run at a time, each in an instance of its own.
+    pub concurrency: u32,
     /// Handed to `initialize`, in the order of the file. Names are not empty and
     /// have no `=`; neither names nor values have a NUL character.
     pub env: Vec<(String, String)>,
@@ -62,6 +68,8 @@ impl ComponentManifest {
             authors: Vec::new(),
             license: None,
             limits,
+            instances: InstancePolicy::default(),
+            concurrency: 1,
             env: Vec::new(),
             config: ConfigSource::None,
             permissions: Permissions::default(),
@@ -74,8 +82,10 @@ impl ComponentManifest {
     /// `file_content` is that of [`ConfigSource::File`], which the caller has read;
     /// it is ignored for a manifest that names no file.
     pub fn config(&self, file_content: Option<Bytes>) -> ComponentConfig {
-        let mut config =
-            ComponentConfig::new(self.limits).with_permissions(self.permissions.clone());
+        let mut config = ComponentConfig::new(self.limits)
+            .with_instances(self.instances)
+            .with_concurrency(self.concurrency)
+            .with_permissions(self.permissions.clone());
         config.env.clone_from(&self.env);
         config.config_data = match &self.config {
             ConfigSource::None => None,

@@ -12,8 +12,9 @@ use super::value::{choice, duration, one_of, relative_path, size, string, whole_
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    ComponentId, ComponentPattern, DirAccess, ImportPattern, InvalidComponentId, LogLevel,
-    Permissions, ResourceLimits, RestartPolicy, Supervision, WasiGrant,
+    ComponentConfig, ComponentId, ComponentPattern, DirAccess, ImportPattern, InstancePolicy,
+    InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy, Supervision,
+    WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -67,6 +68,10 @@ impl Reader<'_> {
         let config = self.config(root);
         let permissions = self.permissions(root);
         let supervision = self.supervision(root);
+        let (instances, concurrency) = match &resources {
+            Some(section) => self.instances(section),
+            None => (InstancePolicy::default(), 1),
+        };
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -102,12 +107,23 @@ impl Reader<'_> {
             description,
             authors,
             license,
+            instances,
+            concurrency,
             env,
             config,
             permissions,
             supervision,
             ..ComponentManifest::new(id?, wasm?, limits?)
         })
+    }
+
+    fn instances(&mut self, section: &Section<'_, '_>) -> (InstancePolicy, u32) {
+        let policies = InstancePolicy::ALL.map(|policy| (policy.as_str(), policy));
+        let instances = self.optional(section, "instance", &one_of(&policies), |value| {
+            choice(value, &policies)
+        });
+        let concurrency = self.count(section, "concurrency", 1..=ComponentConfig::MAX_CONCURRENCY);
+        (instances.unwrap_or_default(), concurrency.unwrap_or(1))
     }
 
     fn limits(&mut self, section: &Section<'_, '_>, ceiling: u64) -> Option<ResourceLimits> {

@@ -16,7 +16,10 @@ const SECTIONS: [(&str, &[&str]); 6] = [
         "component",
         &["id", "wasm", "version", "description", "authors", "license"],
     ),
-    ("resources", &["memory", "fuel", "timeout"]),
+    (
+        "resources",
+        &["memory", "fuel", "timeout", "instance", "concurrency"],
+    ),
     ("env", &[]),
     ("config", &["file", "text"]),
     (

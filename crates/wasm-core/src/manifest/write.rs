@@ -3,7 +3,9 @@ use std::path::Path;
 
 use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
-use crate::{ComponentPattern, DirAccess, ImportPattern, Permissions, Supervision, WasiGrant};
+use crate::{
+    ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions, Supervision, WasiGrant,
+};
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
 /// what is absent or as by default.
@@ -35,6 +37,12 @@ impl Display for ComponentManifest {
         }
         let timeout = format_duration(self.limits.timeout());
         writeln!(f, "timeout = {}", Text(&timeout))?;
+        if self.instances != InstancePolicy::default() {
+            writeln!(f, "instance = {}", Text(self.instances.as_str()))?;
+        }
+        if self.concurrency != 1 {
+            writeln!(f, "concurrency = {}", format_count(self.concurrency.into()))?;
+        }
 
         if !self.env.is_empty() {
             writeln!(f, "\n[env]")?;
@@ -259,6 +267,8 @@ timeout = "1500ms"
                 quota: None,
             },
         ];
+        manifest.instances = InstancePolicy::PerMessage;
+        manifest.concurrency = 1000;
         manifest.supervision.restart = RestartPolicy::OnFailure;
         manifest.supervision.max_restarts = u32::MAX;
         manifest.supervision.within = Duration::from_secs(86_400);

@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod loader;
 mod loading;
+mod policies;
 mod support;
 mod wasi;
 mod world;

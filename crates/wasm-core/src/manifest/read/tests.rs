@@ -132,6 +132,13 @@ fuel = "none"
 fuel = false
 fuel = 11111111111111111111111111111111111111111111111111
 "#;
+    let instances = r#"
+timeout = "1s" ⏎ instance = "sometimes"
+timeout = "1s" ⏎ instance = 1
+timeout = "1s" ⏎ concurrency = 0
+timeout = "1s" ⏎ concurrency = 1025
+timeout = "1s" ⏎ concurrency = "many"
+"#;
     let timeout = r#"
 # no timeout
 timeout = "0s"
@@ -148,6 +155,7 @@ storage = "1MiB"
         mistaken("memory = \"2MiB\"", memory),
         mistaken("fuel = 10_000_000", fuel),
         mistaken("timeout = \"250ms\"", timeout),
+        mistaken("timeout = \"250ms\"", instances),
         mistakes(&format!("{MINIMAL}@"), unknown),
     ];
     snapshot("manifest-resources", said.concat());
