@@ -1,146 +1,24 @@
 //! The engine beside bare wasmtime, doing the same in the same run.
 //!
-//! `bare` is wasmtime with the engine's own settings (fuel and epochs compiled in,
-//! async) and none of the protections around a call: no fuel refilled, no deadline,
-//! no registry, no turn-taking, no memory limit, no WASI.
+//! `bare` is wasmtime with the engine's own settings and none of the protections around a
+//! call.
+
+mod bare;
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
-use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, Lower, TypedFunc};
-use wasmtime::{Engine, Store};
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, HostServices,
-    LIFECYCLE_INTERFACE, ResourceLimits,
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, HostServices, ResourceLimits,
 };
 use wasm_fixtures::ECHO;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
-#[derive(Clone, ComponentType, Lower)]
-#[component(record)]
-struct Id {
-    namespace: Arc<str>,
-    name: Arc<str>,
-    instance: Arc<str>,
-}
-
-#[derive(Clone, ComponentType, Lower)]
-#[component(record)]
-struct Timestamp {
-    seconds: u64,
-    nanoseconds: u32,
-}
-
-#[derive(Clone, ComponentType, Lower)]
-#[component(record)]
-struct Metadata {
-    #[component(name = "correlation-id")]
-    correlation_id: Option<Arc<str>>,
-    #[component(name = "reply-to")]
-    reply_to: Option<Id>,
-    timestamp: Timestamp,
-    #[component(name = "content-type")]
-    content_type: Option<Arc<str>>,
-}
-
-#[derive(Clone, ComponentType, Lower)]
-#[component(record)]
-struct Message {
-    sender: Id,
-    payload: Bytes,
-    metadata: Metadata,
-}
-
-#[derive(ComponentType, Lift)]
-#[component(variant)]
-#[expect(dead_code, reason = "only its shape matters")]
-enum WasmError {
-    #[component(name = "component-not-found")]
-    ComponentNotFound(String),
-    #[component(name = "instantiation-failed")]
-    InstantiationFailed(String),
-    #[component(name = "export-not-found")]
-    ExportNotFound(String),
-    #[component(name = "timeout")]
-    Timeout,
-    #[component(name = "resource-limit-exceeded")]
-    ResourceLimitExceeded(String),
-    #[component(name = "invalid-component")]
-    InvalidComponent(String),
-    #[component(name = "runtime-error")]
-    RuntimeError(String),
-}
-
-type HandleMessage = TypedFunc<(Message,), (Result<Option<Bytes>, WasmError>,)>;
-
-/// wasmtime, and nothing around it.
-struct Bare {
-    engine: Engine,
-    linker: Linker<()>,
-}
-
-impl Bare {
-    fn new() -> Self {
-        let config = EngineConfig::default().wasmtime_config();
-        let engine = Engine::new(&config).expect("valid settings");
-        let linker = Linker::new(&engine);
-        Self { engine, linker }
-    }
-
-    fn compile(&self) -> InstancePre<()> {
-        let component = Component::from_binary(&self.engine, ECHO.wasm).expect("valid fixture");
-        self.linker.instantiate_pre(&component).expect("no imports")
-    }
-
-    async fn instantiate(&self, pre: &InstancePre<()>) -> (Store<()>, HandleMessage) {
-        let mut store = Store::new(&self.engine, ());
-        store.set_fuel(u64::MAX).expect("fuel is on");
-        store.set_epoch_deadline(u64::MAX / 2);
-        let instance = pre.instantiate_async(&mut store).await.expect("starts");
-        let component = pre.component();
-        let interface = component
-            .get_export_index(None, LIFECYCLE_INTERFACE)
-            .expect("exported");
-        let function = component
-            .get_export_index(Some(&interface), "handle-message")
-            .expect("exported");
-        let function = instance
-            .get_typed_func(&mut store, function)
-            .expect("typed as in the contract");
-        (store, function)
-    }
-}
-
-fn bare_message(payload: Bytes) -> Message {
-    Message {
-        sender: Id {
-            namespace: "bench".into(),
-            name: "sender".into(),
-            instance: "main".into(),
-        },
-        payload,
-        metadata: Metadata {
-            correlation_id: None,
-            reply_to: None,
-            timestamp: Timestamp {
-                seconds: 0,
-                nanoseconds: 0,
-            },
-            content_type: None,
-        },
-    }
-}
-
-async fn bare_call(store: &mut Store<()>, function: &HandleMessage, message: &Message) -> usize {
-    let called = function.call_async(store, (message.clone(),)).await;
-    let (reply,) = called.expect("echo does not trap");
-    reply.ok().flatten().expect("echo answers").len()
-}
+use crate::bare::{Bare, bare_call, bare_message};
 
 fn id(name: &str) -> ComponentId {
     ComponentId::new("bench", name, "main").expect("valid id")
@@ -193,7 +71,7 @@ fn cold(c: &mut Criterion) {
     let message = bare_message(Bytes::from_static(b"hello"));
     group.bench_function("bare", |b| {
         b.iter_batched(
-            Bare::new,
+            || Bare::new(&EngineConfig::default()),
             |bare| {
                 runtime.block_on(async {
                     let pre = bare.compile();
@@ -208,8 +86,7 @@ fn cold(c: &mut Criterion) {
     group.finish();
 }
 
-/// A fresh instance of a component that is compiled already, `initialize` included
-/// for the engine.
+/// A fresh instance of a component that is compiled already, initialized and shut down.
 fn instantiate(c: &mut Criterion) {
     let runtime = Runtime::new().expect("starts");
     let mut group = c.benchmark_group("instantiate");
@@ -223,10 +100,10 @@ fn instantiate(c: &mut Criterion) {
             });
         });
     });
-    let bare = Bare::new();
+    let bare = Bare::new(&EngineConfig::default());
     let pre = bare.compile();
     group.bench_function("bare", |b| {
-        b.iter(|| runtime.block_on(async { drop(bare.instantiate(&pre).await) }));
+        b.iter(|| runtime.block_on(bare.live(&pre, None)));
     });
     group.finish();
 }
@@ -254,7 +131,7 @@ fn first_call(c: &mut Criterion) {
             })
         });
     });
-    let bare = Bare::new();
+    let bare = Bare::new(&EngineConfig::default());
     let pre = bare.compile();
     let message = bare_message(Bytes::from_static(b"hello"));
     group.bench_function("bare", |b| {
@@ -280,7 +157,7 @@ fn later_calls(c: &mut Criterion) {
     let mut group = c.benchmark_group("call");
     let engine = engine();
     let handle = runtime.block_on(load(&engine));
-    let bare = Bare::new();
+    let bare = Bare::new(&EngineConfig::default());
     let (mut store, function) = runtime.block_on(bare.instantiate(&bare.compile()));
     for size in [0, 64, 64 << 10] {
         let payload = Bytes::from(vec![7; size]);

@@ -1,0 +1,362 @@
+//! The engine beside bare wasmtime, taking turns in one run, so that whatever else the machine
+//! does falls on both: medians of many rounds and the ratio of each.
+//!
+//! `cargo bench --workspace --bench ratios` prints a table. Each figure is of one operation.
+
+mod bare;
+
+use std::fs;
+use std::hint::black_box;
+use std::process::exit;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use wasmtime::Store;
+use wasmtime::component::{Component, Instance, Linker, TypedFunc};
+
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, HostServices, InstancePolicy,
+    ResourceLimits, RuntimeEngine,
+};
+use wasm_fixtures::{ECHO, HELLO};
+use wasm_runtime::{
+    Allocation, Bindings, EngineConfig, GuestCall, HostState, Profile, WasmtimeEngine,
+};
+
+use crate::bare::{Bare, bare_call, bare_message};
+
+/// Rounds of each side; odd, so that there is a median.
+const ROUNDS: usize = 41;
+
+/// About how long a round takes.
+const ROUND: Duration = Duration::from_millis(20);
+
+fn id(name: &str) -> ComponentId {
+    ComponentId::new("bench", name, "main").expect("valid id")
+}
+
+fn config() -> ComponentConfig {
+    let limits = ResourceLimits::new(2 << 20, Duration::from_secs(1), Some(1 << 40));
+    ComponentConfig::new(limits.expect("in range"))
+}
+
+fn engine(config: EngineConfig) -> WasmtimeEngine {
+    WasmtimeEngine::new(config, HostServices::default()).expect("starts")
+}
+
+/// Runs both by turns and prints a row of the table.
+fn compare(
+    runtime: &Runtime,
+    what: &str,
+    mut ours: impl AsyncFnMut(),
+    mut bare: impl AsyncFnMut(),
+) {
+    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
+    runtime.block_on(async {
+        let count = iterations(&mut ours).await.min(iterations(&mut bare).await);
+        for _ in 0..ROUNDS {
+            our_times.push(time(count, &mut ours).await);
+            bare_times.push(time(count, &mut bare).await);
+        }
+    });
+    let (ours, bare) = (median(&mut our_times), median(&mut bare_times));
+    row(what, ours, bare);
+}
+
+fn row(what: &str, ours: f64, bare: f64) {
+    println!(
+        "| {what} | {} | {} | {:.2} |",
+        shown(ours),
+        shown(bare),
+        ours / bare
+    );
+}
+
+fn shown(nanos: f64) -> String {
+    match nanos {
+        n if n < 1e3 => format!("{n:.0} ns"),
+        n if n < 1e6 => format!("{:.2} µs", n / 1e3),
+        n => format!("{:.2} ms", n / 1e6),
+    }
+}
+
+async fn iterations(call: &mut impl AsyncFnMut()) -> u32 {
+    let mut count = 1;
+    loop {
+        let nanos = time(count, call).await * f64::from(count);
+        if nanos >= ROUND.as_nanos() as f64 {
+            return count;
+        }
+        count *= 2;
+    }
+}
+
+/// Nanoseconds of one of so many calls.
+async fn time(count: u32, call: &mut impl AsyncFnMut()) -> f64 {
+    let began = Instant::now();
+    for _ in 0..count {
+        call().await;
+    }
+    began.elapsed().as_nanos() as f64 / f64::from(count)
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+async fn load(engine: &WasmtimeEngine, bytes: &Bytes, config: ComponentConfig) -> ComponentHandle {
+    let loaded = engine
+        .load_component(&id("echo"), bytes.clone(), config)
+        .await;
+    loaded.expect("loads")
+}
+
+fn calls(runtime: &Runtime) {
+    let engine = engine(EngineConfig::default());
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let handle = runtime.block_on(load(&engine, &bytes, config()));
+    let bare = Bare::new(&EngineConfig::default());
+    let (mut store, function) = runtime.block_on(bare.instantiate(&bare.compile()));
+    for (size, name) in [
+        (0, "0 B"),
+        (64, "64 B"),
+        (4 << 10, "4 KiB"),
+        (64 << 10, "64 KiB"),
+    ] {
+        let payload = Bytes::from(vec![7; size]);
+        let ours = ComponentMessage::new(id("sender"), id("echo"), payload.clone());
+        let bare_message = bare_message(payload);
+        compare(
+            runtime,
+            &format!("a call with {name}"),
+            async || {
+                let reply = engine.call_handle_message(&handle, ours.clone()).await;
+                black_box(reply.expect("echo answers"));
+            },
+            async || {
+                black_box(bare_call(&mut store, &function, &bare_message).await);
+            },
+        );
+        if size == 64 {
+            let engine: &dyn RuntimeEngine = &engine;
+            compare(
+                runtime,
+                "the same through `dyn RuntimeEngine`",
+                async || {
+                    let reply = engine.call_handle_message(&handle, ours.clone()).await;
+                    black_box(reply.expect("echo answers"));
+                },
+                async || {
+                    black_box(bare_call(&mut store, &function, &bare_message).await);
+                },
+            );
+        }
+    }
+}
+
+/// The exports of a world that has one function.
+struct Hello(TypedFunc<(), (u32,)>);
+
+impl Bindings<()> for Hello {
+    fn bind(store: &mut Store<HostState<()>>, instance: &Instance) -> wasmtime::Result<Self> {
+        instance.get_typed_func(store, "hello").map(Self)
+    }
+}
+
+fn typed_calls(runtime: &Runtime) {
+    let engine = engine(EngineConfig::default());
+    let handle = runtime.block_on(load(&engine, &Bytes::from_static(HELLO.wasm), config()));
+    let bare = Bare::new(&EngineConfig::default());
+    let component = Component::from_binary(&bare.engine, HELLO.wasm).expect("valid fixture");
+    let mut store = Store::new(&bare.engine, ());
+    store.set_fuel(u64::MAX).expect("fuel is on");
+    store.set_epoch_deadline(u64::MAX / 2);
+    let instance = Linker::new(&bare.engine);
+    let instance = runtime.block_on(instance.instantiate_async(&mut store, &component));
+    let instance = instance.expect("starts");
+    let function = instance.get_typed_func::<(), (u32,)>(&mut store, "hello");
+    let function = function.expect("typed");
+    compare(
+        runtime,
+        "a typed call of another world, without arguments",
+        async || {
+            let call = engine.call(&handle, "hello", |call: GuestCall<'_, (), Hello>| {
+                Box::pin(call.bindings.0.call_async(call.store, ()))
+            });
+            black_box(call.await.expect("answers"));
+        },
+        async || {
+            black_box(function.call_async(&mut store, ()).await.expect("answers"));
+        },
+    );
+}
+
+fn instances(runtime: &Runtime, profile: Profile, name: &str) {
+    let config_of_engine = EngineConfig::default().with_profile(profile);
+    let engine = engine(config_of_engine.clone());
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let kept = runtime.block_on(load(&engine, &bytes, config()));
+    let bare = Bare::new(&config_of_engine);
+    let pre = bare.compile();
+    let payload = Bytes::from(vec![7; 64]);
+    let ours = ComponentMessage::new(id("sender"), id("echo"), payload.clone());
+    let message = bare_message(payload);
+    compare(
+        runtime,
+        &format!("a fresh instance, loaded and unloaded{name}"),
+        async || {
+            let handle = load(&engine, &bytes, config()).await;
+            engine.unload_component(&handle).await.expect("shuts down");
+        },
+        async || bare.live(&pre, None).await,
+    );
+    compare(
+        runtime,
+        &format!("a restart{name}"),
+        async || engine.restart_component(&kept).await.expect("starts"),
+        async || bare.live(&pre, None).await,
+    );
+    let per_message = config().with_instances(InstancePolicy::PerMessage);
+    let per_message = runtime.block_on(load(&engine, &bytes, per_message));
+    compare(
+        runtime,
+        &format!("a call in an instance of its own{name}"),
+        async || {
+            let reply = engine.call_handle_message(&per_message, ours.clone()).await;
+            black_box(reply.expect("echo answers"));
+        },
+        async || bare.live(&pre, Some(&message)).await,
+    );
+}
+
+/// One call each, round robin, and what each takes of memory.
+fn residents(runtime: &Runtime, count: u32, profile: Profile, name: &str) {
+    let instances = Allocation::Pooled { instances: count };
+    let config_of_engine = EngineConfig::default()
+        .with_allocation(instances)
+        .with_profile(profile);
+    let payload = Bytes::from(vec![7; 64]);
+    let message = ComponentMessage::new(id("sender"), id("echo"), payload.clone());
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let engine = engine(config_of_engine.clone());
+    // What the first one makes is shared.
+    let mut handles = vec![runtime.block_on(load(&engine, &bytes, config()))];
+    let before = resident_bytes();
+    runtime.block_on(async {
+        for _ in 1..count {
+            handles.push(load(&engine, &bytes, config()).await);
+        }
+    });
+    let each = resident_bytes().saturating_sub(before) as f64 / f64::from(count - 1);
+    eprintln!("{count} residents{name}: {:.1} KiB each", each / 1024.0);
+
+    let bare = Bare::new(&config_of_engine);
+    let pre = bare.compile();
+    let mut stores = Vec::new();
+    runtime.block_on(async {
+        for _ in 0..count {
+            stores.push(bare.instantiate(&pre).await);
+        }
+    });
+    let bare_message = bare_message(payload);
+    let (mut next, mut next_bare) = (0, 0);
+    compare(
+        runtime,
+        &format!("one call each of {count} residents{name}"),
+        async || {
+            next = (next + 1) % handles.len();
+            let reply = engine
+                .call_handle_message(&handles[next], message.clone())
+                .await;
+            black_box(reply.expect("echo answers"));
+        },
+        async || {
+            next_bare = (next_bare + 1) % stores.len();
+            let (store, function) = &mut stores[next_bare];
+            black_box(bare_call(store, function, &bare_message).await);
+        },
+    );
+}
+
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = status
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_u64) * 4096
+}
+
+/// Calls a second of two threads together, beside those of one.
+fn threads() {
+    const COMPONENTS: usize = 1000;
+    let engine = engine(EngineConfig::default());
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let runtime = runtime();
+    let handles: Vec<_> = runtime.block_on(async {
+        let mut handles = Vec::new();
+        for _ in 0..COMPONENTS {
+            handles.push(load(&engine, &bytes, config()).await);
+        }
+        handles
+    });
+    let message = ComponentMessage::new(id("sender"), id("echo"), vec![7; 64]);
+    let work = |handles: &[ComponentHandle]| {
+        Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("starts")
+            .block_on(async {
+                let began = Instant::now();
+                let mut calls = 0_u32;
+                while began.elapsed() < ROUND {
+                    for handle in handles {
+                        let reply = engine.call_handle_message(handle, message.clone()).await;
+                        black_box(reply.expect("echo answers"));
+                        calls += 1;
+                    }
+                }
+                f64::from(calls) / began.elapsed().as_secs_f64()
+            })
+    };
+    let (first, second) = handles.split_at(COMPONENTS / 2);
+    let (mut ones, mut twos) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ones.push(work(&handles));
+        twos.push(thread::scope(|scope| {
+            let other = scope.spawn(|| work(second));
+            work(first) + other.join().expect("no panic")
+        }));
+    }
+    let (one, two) = (median(&mut ones), median(&mut twos));
+    println!(
+        "| calls a second of 1,000 components, two threads beside one | {two:.0} | {one:.0} | {:.2} |",
+        two / one
+    );
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("starts")
+}
+
+fn main() {
+    // As `cargo test --benches` starts it.
+    if std::env::args().any(|argument| argument == "--test") {
+        exit(0);
+    }
+    let runtime = runtime();
+    println!("| what | engine | bare wasmtime | ratio |\n|---|---|---|---|");
+    calls(&runtime);
+    typed_calls(&runtime);
+    instances(&runtime, Profile::Speed, "");
+    instances(&runtime, Profile::Density, ", dense");
+    residents(&runtime, 7_000, Profile::Speed, "");
+    residents(&runtime, 7_000, Profile::Density, ", dense");
+    threads();
+}
