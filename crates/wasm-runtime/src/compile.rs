@@ -13,13 +13,14 @@ use bytes::Bytes;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use wasm_core::{Cause, ComponentId, Defect, KeptMemory, WasmError};
+use wasm_core::{Cause, ComponentId, Defect, KeptMemory, Resource, WasmError};
 
 use crate::compiler::{Compilation, Failure};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Profile};
 use crate::error::{cause, chain};
 use crate::instance::state::HostState;
 use crate::lifecycle::exports::LifecycleExports;
+use crate::survey;
 
 /// A component that is compiled, linked and known to fit the contract.
 pub(crate) struct Compiled<T: 'static> {
@@ -112,11 +113,37 @@ fn load(
         };
         return Err(WasmError::invalid_component(id, defect));
     }
+    check_memories(id, bytes, config)?;
     let component = compilation.artifact.load(engine).map_err(|error| {
         let reason = format!("what the compiler made cannot be loaded: {}", chain(&error));
         not_compiled(id, reason, Some(cause(error)))
     })?;
     Ok((component, host_bytes))
+}
+
+/// Memories that begin larger than all that is reserved for one could not be linked, and
+/// wasmtime would not say so in words for people.
+fn check_memories(id: &ComponentId, bytes: &[u8], config: &EngineConfig) -> Result<(), WasmError> {
+    let ceiling = config.memory_ceiling_bytes();
+    if config.profile() == Profile::Speed {
+        return Ok(());
+    }
+    match survey::count(bytes) {
+        Ok(counted) if counted.needs.memory_bytes > ceiling => {
+            Err(WasmError::ResourceLimitExceeded {
+                component: id.clone(),
+                export: "instantiate".into(),
+                resource: Resource::Memory,
+                limit: ceiling,
+                requested: Some(counted.needs.memory_bytes),
+                charged_ahead: false,
+                fuel_consumed: 0,
+                frames: Box::default(),
+                source: None,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn uncompiled(id: &ComponentId, failure: Failure) -> WasmError {

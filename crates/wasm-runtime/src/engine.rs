@@ -14,15 +14,14 @@ use wasm_core::units::format_count;
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
     ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, KeptMemory,
-    MessagePayload, Permissions, Preparation, Resource, RuntimeEngine, Unmet, UnmetImport,
-    WasmError,
+    MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
 };
 
 use crate::compile::cache::{CacheEntry, CompileCache};
 use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
 use crate::compile::versions::name_version;
-use crate::config::{Allocation, EngineConfig, Profile};
+use crate::config::{Allocation, EngineConfig};
 use crate::error::{cause, chain};
 use crate::instance::state::{Guest, HostState};
 use crate::instance::{
@@ -33,7 +32,6 @@ use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
-use crate::survey;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
 use crate::wasi::{self, HostAccount};
@@ -397,7 +395,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             index,
             args: args.to_vec(),
         };
-        take_turn(slot, call).await
+        take_turn(handle, slot, call).await
     }
 
     /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
@@ -462,9 +460,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             source,
         })?;
         self.check_bytes(id, &bytes)?;
-        self.check_memories(id, &bytes, config)?;
         let compiled = self.compiled.compiled(id, bytes, &self.linker).await;
-        let entry = compiled.map_err(|error| self.with_version(error))?;
+        let entry = compiled.map_err(|error| match error {
+            // Found by what it is compiled for, before it is loaded for anybody.
+            WasmError::ResourceLimitExceeded { .. } => with_limit(error, config),
+            error => self.with_version(error),
+        })?;
         if let Some(compiled) = entry.get() {
             let unmet = self.not_granted(&compiled.imports, &config.permissions);
             if let Some(error) = not_met(id, unmet, None) {
@@ -472,35 +473,6 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             }
         }
         Ok(entry)
-    }
-
-    /// Memories that begin larger than all that is reserved for one could not even be linked.
-    fn check_memories(
-        &self,
-        id: &ComponentId,
-        bytes: &[u8],
-        config: &ComponentConfig,
-    ) -> Result<(), WasmError> {
-        if self.config.profile() == Profile::Speed {
-            return Ok(());
-        }
-        match survey::count(bytes) {
-            Ok(counted) if counted.needs.memory_bytes > self.config.memory_ceiling_bytes() => {
-                Err(WasmError::ResourceLimitExceeded {
-                    component: id.clone(),
-                    export: "instantiate".into(),
-                    resource: Resource::Memory,
-                    limit: config.limits.memory_bytes(),
-                    requested: Some(counted.needs.memory_bytes),
-                    charged_ahead: false,
-                    fuel_consumed: 0,
-                    frames: Box::default(),
-                    source: None,
-                })
-            }
-            // What cannot be counted cannot be compiled either, and is refused there.
-            _ => Ok(()),
-        }
     }
 
     /// Of an import that is missing, the version that there is.
@@ -537,20 +509,32 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         work: W,
     ) -> Result<W::Output, WasmError> {
-        take_turn(self.slots.find(handle)?, work).await
+        take_turn(handle, self.slots.find(handle)?, work).await
     }
 }
 
-async fn take_turn<T, W>(slot: Arc<Slot<T>>, work: W) -> Result<W::Output, WasmError>
+async fn take_turn<T, W>(
+    handle: &ComponentHandle,
+    slot: Arc<Slot<T>>,
+    work: W,
+) -> Result<W::Output, WasmError>
 where
     T: Send + 'static,
     W: Work<T>,
 {
-    let outcome = turn::call(slot, work).await;
+    let outcome = turn::call(handle, slot, work).await;
     // A task that calls without a break leaves its thread to others now and then;
     // afterwards, because a call takes its place in the queue at its first poll.
     consume_budget().await;
     outcome
+}
+
+/// What a component that was not loaded was limited to.
+fn with_limit(mut error: WasmError, config: &ComponentConfig) -> WasmError {
+    if let WasmError::ResourceLimitExceeded { limit, .. } = &mut error {
+        *limit = config.limits.memory_bytes();
+    }
+    error
 }
 
 fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {

@@ -1,14 +1,17 @@
 //! Where a component lives, whose turn it is, and what becomes of it when a call does not
 //! come back.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::coop::unconstrained;
 
-use wasm_core::{ComponentId, ComponentUsage, InstancePolicy, Trap, WasmError};
+use wasm_core::{
+    ComponentHandle, ComponentId, ComponentState, ComponentUsage, InstancePolicy, Trap, WasmError,
+};
 
 use crate::call::{BoxedCall, Caller, Detached};
 use crate::compile::Compiled;
@@ -25,16 +28,28 @@ pub(crate) struct Slot<T: 'static> {
     make_data: MakeData<T>,
     meters: Arc<Meters>,
     unloaded: AtomicBool,
-    /// As many as there may be instances. Fair, so that calls take their turns in the order in
-    /// which they came.
-    turns: Semaphore,
     home: Mutex<Home<T>>,
 }
 
-/// The instances of a component that are not in a call.
+/// The instances of a component that are in no call, and who may be in one: all that a call
+/// needs to know before and after it, behind one lock.
 struct Home<T: 'static> {
     idle: Vec<Box<Instance<T>>>,
     failure: Option<Arc<WasmError>>,
+    /// Turns that nobody has: at first as many as there may be instances.
+    free: u32,
+    /// Those who came first are first.
+    waiting: VecDeque<Waiting<T>>,
+    /// Calls and restarts that are running.
+    running: u32,
+    /// Calls that have ended.
+    calls: u64,
+}
+
+/// Who waits for so many turns, to whom they are sent.
+struct Waiting<T: 'static> {
+    count: u32,
+    turns: oneshot::Sender<Turn<T>>,
 }
 
 impl<T: Send + 'static> Slot<T> {
@@ -45,16 +60,19 @@ impl<T: Send + 'static> Slot<T> {
         make_data: MakeData<T>,
     ) -> Result<Self, WasmError> {
         let slot = Self {
-            turns: Semaphore::new(guest.config().concurrency() as usize),
-            guest,
-            compiled,
-            make_data,
-            meters: Arc::new(Meters::new()),
-            unloaded: AtomicBool::new(false),
             home: Mutex::new(Home {
                 idle: Vec::new(),
                 failure: None,
+                free: guest.config().concurrency(),
+                waiting: VecDeque::new(),
+                running: 0,
+                calls: 0,
             }),
+            guest,
+            compiled,
+            make_data,
+            meters: Arc::default(),
+            unloaded: AtomicBool::new(false),
         };
         let instance = slot.start().await?;
         slot.home().idle.push(instance);
@@ -79,10 +97,11 @@ impl<T: Send + 'static> Slot<T> {
         self.unloaded.store(true, Ordering::Release);
         let component = self.guest.id().clone();
         let last = async move {
-            let turn = Turn::wait_for_all(self).await;
+            let mut turn = Turn::all(self).await?;
+            turn.go_home();
             turn.slot.shut_all_down().await
         };
-        detached(&component, Box::pin(last)).await
+        detached(async_runtime()?, &component, Box::pin(last)).await
     }
 
     /// Shuts all instances down of which none is in a call. The error is the first of them.
@@ -93,7 +112,9 @@ impl<T: Send + 'static> Slot<T> {
         }
         outcome
     }
+}
 
+impl<T: 'static> Slot<T> {
     /// Whether a call that finds no instance has one made, and an instance that fails harms
     /// its own call only.
     fn is_renewed(&self) -> bool {
@@ -102,7 +123,18 @@ impl<T: Send + 'static> Slot<T> {
     }
 
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {
-        let mut usage = self.meters.usage();
+        let mut usage = {
+            let home = self.home();
+            let state = match (home.running, &home.failure) {
+                (0, None) => ComponentState::Ready,
+                (0, Some(_)) => ComponentState::Failed,
+                _ => ComponentState::Busy,
+            };
+            let mut usage = ComponentUsage::new(state);
+            usage.calls = home.calls;
+            usage
+        };
+        self.meters.add_to(&mut usage);
         usage.kept = self.compiled()?.kept;
         Ok(usage)
     }
@@ -117,7 +149,7 @@ impl<T: Send + 'static> Slot<T> {
         self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An instance, which is not at home until it is put back; `None` if one is to be made.
+    /// An instance that is at home no more; `None` if one is to be made.
     fn take(&self) -> Result<Option<Box<Instance<T>>>, WasmError> {
         let mut home = self.home();
         if let Some(instance) = home.idle.pop() {
@@ -133,13 +165,8 @@ impl<T: Send + 'static> Slot<T> {
         })
     }
 
-    fn put_back(&self, instance: Box<Instance<T>>) {
-        self.home().idle.push(instance);
-    }
-
     fn fail(&self, error: &WasmError) {
         self.home().failure = Some(Arc::new(error.clone().kept()));
-        self.meters.set_failed(true);
     }
 
     /// Tells the operator what nobody is told by an error.
@@ -166,93 +193,141 @@ impl<T: Send + 'static> Slot<T> {
 
 /// The right to be in a call of a component: the only one, or one of as many as there may be
 /// instances.
-struct Turn<T: Send + 'static> {
+struct Turn<T: 'static> {
     slot: Arc<Slot<T>>,
-    /// How many of the slot's turns these are: one, or all of them.
+    /// How many of the slot's turns these are: one, or all of them; none once they were given
+    /// back.
     count: u32,
-    /// Whether an instance is away, in a call or in the making.
+    /// That was at home when the turn was taken.
+    instance: Option<Box<Instance<T>>>,
+    /// Whether a call or a restart has begun.
     is_running: bool,
 }
 
-impl<T: Send + 'static> Turn<T> {
-    /// The turn, if nobody has it or waits for it.
-    fn take(slot: &Arc<Slot<T>>) -> Option<Self> {
-        let permit = slot.turns.try_acquire().ok()?;
-        permit.forget();
-        Some(Self::of(Arc::clone(slot), 1))
-    }
-
-    async fn wait(slot: Arc<Slot<T>>) -> Self {
-        Self::wait_for(slot, 1).await
-    }
-
-    /// Nobody else is in a call then.
-    async fn wait_for_all(slot: Arc<Slot<T>>) -> Self {
-        let all = slot.guest.config().concurrency();
-        Self::wait_for(slot, all).await
-    }
-
-    async fn wait_for(slot: Arc<Slot<T>>, count: u32) -> Self {
-        // Without a look at tokio's budget for one poll: a call takes its place at its
-        // first poll. The semaphore is never closed.
-        if let Ok(permit) = unconstrained(slot.turns.acquire_many(count)).await {
-            permit.forget();
+impl<T: 'static> Turn<T> {
+    /// So many turns, or the place in the queue of who waits for them.
+    fn take(slot: Arc<Slot<T>>, count: u32) -> Result<Self, oneshot::Receiver<Self>> {
+        let mut home = slot.home();
+        if !home.waiting.is_empty() || home.free < count {
+            let (turns, turn) = oneshot::channel();
+            home.waiting.push_back(Waiting { count, turns });
+            return Err(turn);
         }
-        Self::of(slot, count)
-    }
-
-    fn of(slot: Arc<Slot<T>>, count: u32) -> Self {
-        Self {
+        home.free -= count;
+        let instance = home.idle.pop();
+        let is_running = instance.is_some();
+        home.running += u32::from(is_running);
+        drop(home);
+        Ok(Self {
             slot,
             count,
-            is_running: false,
+            instance,
+            is_running,
+        })
+    }
+
+    /// All turns, so that nobody else is in a call.
+    async fn all(slot: Arc<Slot<T>>) -> Result<Self, WasmError> {
+        let (component, count) = (slot.guest.id().clone(), slot.guest.config().concurrency());
+        match Self::take(slot, count) {
+            Ok(turn) => Ok(turn),
+            Err(turn) => Self::wait(turn, &component).await,
         }
+    }
+
+    async fn wait(
+        turn: oneshot::Receiver<Self>,
+        component: &ComponentId,
+    ) -> Result<Self, WasmError> {
+        // Without a look at tokio's budget for one poll: who has waited long enough goes on.
+        // Turns are sent as long as the slot is there.
+        unconstrained(turn).await.map_err(|_| abandoned(component))
     }
 
     fn is_of_loaded(&self) -> bool {
         !self.slot.unloaded.load(Ordering::Acquire)
     }
 
+    /// Lets the instance go home with which no call was begun.
+    fn go_home(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            let mut home = self.slot.home();
+            home.idle.push(instance);
+            home.running -= 1;
+            self.is_running = false;
+        }
+    }
+
+    fn begin(&mut self) {
+        self.is_running = true;
+        self.slot.home().running += 1;
+    }
+
+    /// Gives everything back at once.
+    fn end(&mut self, instance: Option<Box<Instance<T>>>, is_call: bool) {
+        let mut home = self.slot.home();
+        home.idle.extend(instance);
+        home.running -= 1;
+        home.calls += u64::from(is_call);
+        self.is_running = false;
+        home.free += self.count;
+        self.count = 0;
+        if !home.waiting.is_empty() {
+            drop(home);
+            pass_on(&self.slot);
+        }
+    }
+}
+
+impl<T: Send + 'static> Turn<T> {
     async fn call<W: Work<T>>(mut self, work: W) -> Result<W::Output, WasmError> {
         if !self.is_of_loaded() {
             return Err(self.slot.not_found());
         }
-        let taken = self.slot.take()?;
-        self.begin();
-        let mut instance = match taken {
+        let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => match Box::pin(self.slot.start()).await {
-                Ok(instance) => instance,
-                Err(error) => {
-                    self.end();
-                    return Err(error);
-                }
-            },
+            None => Box::pin(self.instance()).await?,
         };
         let outcome = work.perform(&mut instance).await;
         let slot = &self.slot;
-        if !is_uncalled(&outcome) {
-            slot.meters.count(&slot.meters.calls);
-        }
-        match &outcome {
+        let at_home = match &outcome {
             Err(error) if error.fails_instance() => {
                 drop(instance);
                 if !slot.is_renewed() {
                     slot.fail(error);
                 }
+                None
             }
             _ if slot.guest.config().instances == InstancePolicy::PerMessage => {
                 if let Err(error) = Box::pin(slot.shut_down(&mut instance)).await {
                     slot.warn("shutdown after a call", &error);
                 }
+                None
             }
-            _ => slot.put_back(instance),
-        }
-        self.end();
+            _ => Some(instance),
+        };
+        self.end(at_home, !is_uncalled(&outcome));
         outcome
     }
 
+    /// The instance that came home meanwhile, or a new one.
+    async fn instance(&mut self) -> Result<Box<Instance<T>>, WasmError> {
+        let taken = self.slot.take()?;
+        self.begin();
+        match taken {
+            Some(instance) => Ok(instance),
+            None => {
+                let started = self.slot.start().await;
+                if started.is_err() {
+                    self.end(None, false);
+                }
+                started
+            }
+        }
+    }
+
     async fn restart(mut self) -> Result<(), WasmError> {
+        self.go_home();
         if !self.is_of_loaded() {
             return Err(self.slot.not_found());
         }
@@ -261,64 +336,85 @@ impl<T: Send + 'static> Turn<T> {
         if let Err(error) = slot.shut_all_down().await {
             slot.warn("shutdown before a restart", &error);
         }
-        let started = slot.start().await;
-        let outcome = match started {
+        match slot.start().await {
             Ok(instance) => {
-                slot.meters.count(&slot.meters.restarts);
-                slot.put_back(instance);
+                slot.meters.restarted();
                 slot.home().failure = None;
-                slot.meters.set_failed(false);
+                self.end(Some(instance), false);
                 Ok(())
             }
             Err(error) => {
                 slot.fail(&error);
+                self.end(None, false);
                 Err(error)
             }
-        };
-        self.end();
-        outcome
-    }
-
-    fn begin(&mut self) {
-        self.is_running = true;
-        self.slot.meters.begin();
-    }
-
-    fn end(&mut self) {
-        self.is_running = false;
-        self.slot.meters.end();
+        }
     }
 }
 
 /// Gives the turn to the next. A call that is dropped midway, as by the shutdown of its
 /// runtime, takes its instance with it.
-impl<T: Send + 'static> Drop for Turn<T> {
+impl<T: 'static> Drop for Turn<T> {
     fn drop(&mut self) {
+        self.go_home();
         if self.is_running {
             if !self.slot.is_renewed() {
                 self.slot.fail(&abandoned(self.slot.guest.id()));
             }
-            self.end();
+            self.end(None, false);
+        } else if self.count > 0 {
+            self.slot.home().free += self.count;
+            self.count = 0;
+            pass_on(&self.slot);
         }
-        self.slot.turns.add_permits(self.count as usize);
+    }
+}
+
+/// Sends turns that are free to those who wait for them, in their order, and to nobody who
+/// does so no more.
+fn pass_on<T: 'static>(slot: &Arc<Slot<T>>) {
+    loop {
+        let mut home = slot.home();
+        let free = home.free;
+        let Some(next) = home.waiting.pop_front_if(|next| next.count <= free) else {
+            return;
+        };
+        home.free -= next.count;
+        drop(home);
+        let turn = Turn {
+            slot: Arc::clone(slot),
+            count: next.count,
+            instance: None,
+            is_running: false,
+        };
+        if let Err(mut unwanted) = next.turns.send(turn) {
+            slot.home().free += unwanted.count;
+            unwanted.count = 0;
+        }
     }
 }
 
 /// Makes a call in its turn. One that has to wait for it is withdrawn if its caller is gone
 /// by then.
-pub(crate) async fn call<T, W>(slot: Arc<Slot<T>>, work: W) -> Result<W::Output, WasmError>
+pub(crate) async fn call<T, W>(
+    handle: &ComponentHandle,
+    slot: Arc<Slot<T>>,
+    work: W,
+) -> Result<W::Output, WasmError>
 where
     T: Send + 'static,
     W: Work<T>,
 {
-    let component = slot.guest.id().clone();
+    let runtime = async_runtime()?;
     let caller = Caller::default();
-    detached(&component, boxed_call(slot, work, &caller)).await
+    let call = boxed_call(slot, handle.id(), work, &caller);
+    detached(runtime, handle.id(), call).await
 }
 
 /// Everything that a call needs is in one place from here on, and moved no more.
 fn boxed_call<T, W>(
     slot: Arc<Slot<T>>,
+    component: &ComponentId,
     work: W,
     caller: &Caller,
 ) -> BoxedCall<Result<W::Output, WasmError>>
@@ -326,23 +422,25 @@ where
     T: Send + 'static,
     W: Work<T>,
 {
-    if let Some(turn) = Turn::take(&slot) {
-        return Box::pin(turn.call(work));
-    }
-    let watch = caller.watch();
-    Box::pin(async move {
-        let turn = Turn::wait(slot).await;
-        if watch.is_gone() {
-            return Err(turn.slot.not_found());
+    match Turn::take(slot, 1) {
+        Ok(turn) => Box::pin(turn.call(work)),
+        Err(turn) => {
+            let (component, watch) = (component.clone(), caller.watch());
+            Box::pin(async move {
+                let turn = Turn::wait(turn, &component).await?;
+                if watch.is_gone() {
+                    return Err(turn.slot.not_found());
+                }
+                turn.call(work).await
+            })
         }
-        turn.call(work).await
-    })
+    }
 }
 
 pub(crate) async fn restart<T: Send + 'static>(slot: Arc<Slot<T>>) -> Result<(), WasmError> {
     let component = slot.guest.id().clone();
-    let restart = async move { Turn::wait_for_all(slot).await.restart().await };
-    detached(&component, Box::pin(restart)).await
+    let restart = async move { Turn::all(slot).await?.restart().await };
+    detached(async_runtime()?, &component, Box::pin(restart)).await
 }
 
 /// Whether the guest was not called at all.
@@ -361,10 +459,11 @@ pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
 
 /// Makes a call end whatever becomes of its caller, on the runtime where it began.
 async fn detached<R: Send + 'static>(
+    runtime: Handle,
     component: &ComponentId,
     call: BoxedCall<Result<R, WasmError>>,
 ) -> Result<R, WasmError> {
-    let ended = Detached::new(async_runtime()?, call).await;
+    let ended = Detached::new(runtime, call).await;
     ended.unwrap_or_else(|_| {
         Err(WasmError::ComponentFailed {
             component: component.clone(),

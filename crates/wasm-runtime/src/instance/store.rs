@@ -64,6 +64,8 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
     // A guest can hand over no more than it can hold itself.
     store.set_hostcall_fuel(usize::try_from(limits.memory_bytes()).unwrap_or(usize::MAX));
     store.set_max_component_handles(MAX_HANDLES);
+    // Fails only on an engine that counts no fuel.
+    let _ = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
     // Each tick of the epoch a running guest gives way to other tasks, until its
     // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
     // and starves the executor.
@@ -92,9 +94,8 @@ pub(super) struct Budget {
 pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget {
     // Unmetered execution is counted all the same.
     let fuel = store.data().config().limits.fuel().unwrap_or(u64::MAX);
-    // These fail only on an engine that counts no fuel.
+    // Fails only on an engine that counts no fuel.
     let _ = store.set_fuel(fuel);
-    let _ = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
     // A whole tick at the least, so that few calls that end in microseconds give way.
     store.set_epoch_deadline(2);
     let state = store.data_mut();

@@ -119,17 +119,18 @@ async fn as_many_calls_run_at_a_time_as_are_allowed() {
 async fn restart_and_unload_wait_for_all_calls() {
     let engine = Arc::new(engine());
     let sleeper = load(&engine, SLEEPER, config().with_concurrency(3)).await;
+    let all = 3 * engine.usage(&sleeper).unwrap().memory_bytes;
     let calls: Vec<_> = (0..3)
         .map(|_| {
             let (engine, sleeper) = (Arc::clone(&engine), sleeper.clone());
             tokio::spawn(async move {
-                let message = message(&sleeper, "50");
+                let message = message(&sleeper, "500");
                 engine.call_handle_message(&sleeper, message).await
             })
         })
         .collect();
     within(async {
-        while engine.usage(&sleeper).unwrap().state != ComponentState::Busy {
+        while engine.usage(&sleeper).unwrap().memory_bytes < all {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
