@@ -356,7 +356,7 @@ fn main() {
     typed_calls(&runtime);
     instances(&runtime, Profile::Speed, "");
     instances(&runtime, Profile::Density, ", dense");
-    residents(&runtime, 7_000, Profile::Speed, "");
-    residents(&runtime, 7_000, Profile::Density, ", dense");
+    residents(&runtime, 5_000, Profile::Speed, "");
+    residents(&runtime, 5_000, Profile::Density, ", dense");
     threads();
 }

@@ -112,7 +112,14 @@ impl GuestLog for Lines {
 #[derive(Debug)]
 pub(crate) struct LineBuckets {
     rate: LogRate,
-    buckets: Mutex<HashMap<ComponentId, Weak<LineBucket>>>,
+    buckets: Mutex<Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    by_component: HashMap<ComponentId, Weak<LineBucket>>,
+    /// As many were there when those of nobody were last removed.
+    swept: usize,
 }
 
 impl LineBuckets {
@@ -125,13 +132,20 @@ impl LineBuckets {
 
     pub(crate) fn of(&self, component: &ComponentId) -> Arc<LineBucket> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = buckets.get(component).and_then(Weak::upgrade) {
+        let known = buckets.by_component.get(component);
+        if let Some(bucket) = known.and_then(Weak::upgrade) {
             return bucket;
         }
-        // As many are looked at as components are loaded, which costs far more.
-        buckets.retain(|_, bucket| bucket.strong_count() > 0);
+        // Whenever there are twice as many, so that one more costs the same however many there
+        // are.
+        if buckets.by_component.len() >= 2 * buckets.swept + 16 {
+            let is_used = |_: &ComponentId, bucket: &mut Weak<_>| bucket.strong_count() > 0;
+            buckets.by_component.retain(is_used);
+            buckets.swept = buckets.by_component.len();
+        }
         let bucket = Arc::new(LineBucket::new(component.clone(), self.rate));
-        buckets.insert(component.clone(), Arc::downgrade(&bucket));
+        let known = Arc::downgrade(&bucket);
+        buckets.by_component.insert(component.clone(), known);
         bucket
     }
 }
