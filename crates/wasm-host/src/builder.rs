@@ -8,7 +8,7 @@ use wasm_core::{
 
 use crate::host::Host;
 use crate::limits::HostLimits;
-use crate::switchboard::Switchboard;
+use crate::post::router::Switchboard;
 
 type Wrap = Box<dyn FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send>;
 

@@ -1,3 +1,11 @@
+//! A component of a host: what it is loaded with, and below, what becomes of it.
+
+pub(crate) mod resident;
+pub(crate) mod restarts;
+pub(crate) mod status;
+pub(crate) mod swap;
+pub(crate) mod task;
+
 use bytes::Bytes;
 
 use wasm_core::{ComponentConfig, ComponentId, Supervision};

@@ -13,19 +13,19 @@ use wasm_core::{
     WasmError,
 };
 
-use crate::answer::RequestError;
-use crate::call::Call;
 use crate::component::Component;
-use crate::dead_letter::DeadLetter;
-use crate::delivery::Delivery;
+use crate::component::resident::{Command, Leaving, Resident};
+use crate::component::status::ComponentStatus;
+use crate::component::task::Delivery;
 use crate::error::HostError;
-use crate::event::Event;
-use crate::events::Events;
 use crate::limits::Budget;
-use crate::request::Requester;
-use crate::resident::{Command, Leaving, Resident};
-use crate::status::ComponentStatus;
-use crate::switchboard::Switchboard;
+use crate::post::answer::RequestError;
+use crate::post::call::Call;
+use crate::post::requests::Requester;
+use crate::post::router::Switchboard;
+use crate::watch::dead_letter::DeadLetter;
+use crate::watch::event::Event;
+use crate::watch::events::Events;
 
 /// How long a host that stops goes on delivering what waits; a call that has begun by
 /// then has its own time besides.

@@ -50,34 +50,18 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod answer;
 mod application;
 mod builder;
-mod call;
 mod caught;
 mod component;
-mod dead_letter;
-mod delivery;
 mod error;
-mod event;
-mod event_log;
-mod events;
 mod host;
-mod letter;
 mod limits;
 mod lock;
-mod mailbox;
-mod metrics;
-mod request;
-mod resident;
-mod status;
+mod post;
 mod storage;
-mod supervisor;
-mod swap;
-mod switchboard;
-mod traffic;
+mod watch;
 
-pub use answer::{ERROR_TYPE, RequestError};
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
@@ -86,12 +70,13 @@ pub use application::{
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;
 pub use component::Component;
-pub use dead_letter::{DeadLetter, DeadLetterCause};
+pub use component::status::{ComponentStatus, Phase};
 pub use error::HostError;
-pub use event::{Event, Reply};
-pub use events::Events;
 pub use host::Host;
-pub use letter::LetterKind;
 pub use limits::{BudgetExceeded, HostLimits};
-pub use status::{ComponentStatus, Phase};
+pub use post::answer::{ERROR_TYPE, RequestError};
+pub use post::letter::LetterKind;
 pub use storage::{RedbStorage, StorageOpenError};
+pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
+pub use watch::event::{Event, Reply};
+pub use watch::events::Events;

@@ -18,20 +18,20 @@ use wasm_core::{
     MessagingError, Permissions, SecurityValidator, Timestamp, WasmError,
 };
 
-use crate::answer::{Outcome, RequestError, as_callback};
-use crate::call::Call;
-use crate::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
+use crate::component::resident::{Origin, Resident};
 use crate::error::{HostError, kept};
-use crate::event::Event;
-use crate::event_log::EventLog;
-use crate::events::{Events, KEPT_EVENTS};
-use crate::letter::{Letter, LetterKind, message_bytes};
 use crate::limits::HostLimits;
 use crate::lock::{read, write};
-use crate::mailbox::{Closed, Refusal};
-use crate::request::{Open, Requester, Requests};
-use crate::resident::{Origin, Resident};
-use crate::traffic::{InFlight, Traffic};
+use crate::post::answer::{Outcome, RequestError, as_callback};
+use crate::post::call::Call;
+use crate::post::letter::{Letter, LetterKind, message_bytes};
+use crate::post::mailbox::{Closed, Refusal};
+use crate::post::requests::{Open, Requester, Requests};
+use crate::post::traffic::{InFlight, Traffic};
+use crate::watch::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
+use crate::watch::event::Event;
+use crate::watch::event_log::EventLog;
+use crate::watch::events::{Events, KEPT_EVENTS};
 
 /// An answer is delivered however much waits elsewhere if it is no larger than an error
 /// may be, which would take its place.

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
 
-use crate::letter::{LetterKind, message_bytes};
 use crate::lock::lock;
-use crate::traffic::ENVELOPE_BYTES;
+use crate::post::letter::{LetterKind, message_bytes};
+use crate::post::traffic::ENVELOPE_BYTES;
 
 /// A message that was accepted and could not be handled.
 #[derive(Debug, Clone)]

@@ -15,13 +15,13 @@ use wasm_core::{
 };
 
 use crate::component::Component;
+use crate::component::status::Phase;
+use crate::component::swap::Swaps;
 use crate::error::HostError;
 use crate::limits::HostLimits;
 use crate::lock::{lock, read, write};
-use crate::mailbox::Mailbox;
-use crate::metrics::Meters;
-use crate::status::Phase;
-use crate::swap::Swaps;
+use crate::post::mailbox::Mailbox;
+use crate::watch::metrics::Meters;
 
 /// What a delivery task is told between two messages. One that nobody waits for any more
 /// when its turn comes is not done.

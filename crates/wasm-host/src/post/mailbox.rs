@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 use wasm_core::MessagingError;
 
-use crate::answer::{ERROR_TYPE, RequestError, as_callback};
-use crate::letter::{Letter, LetterKind, message_bytes};
 use crate::lock::lock;
-use crate::traffic::ENVELOPE_BYTES;
+use crate::post::answer::{ERROR_TYPE, RequestError, as_callback};
+use crate::post::letter::{Letter, LetterKind, message_bytes};
+use crate::post::traffic::ENVELOPE_BYTES;
 
 /// What a mailbox may always hold, however much waits elsewhere: nobody's crowd keeps a
 /// message from those who have few.

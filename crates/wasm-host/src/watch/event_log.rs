@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::event::Event;
 use crate::lock::lock;
+use crate::watch::event::Event;
 
 /// Where a host tells what happens. Dropping it ends its readers' waiting.
 #[derive(Debug)]

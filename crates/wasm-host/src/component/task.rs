@@ -14,20 +14,20 @@ use wasm_core::{
     ComponentHandle, ComponentState, HealthStatus, MessagePayload, RuntimeEngine, WasmError,
 };
 
-use crate::answer::RequestError;
 use crate::component::Component;
-use crate::dead_letter::DeadLetterCause;
+use crate::component::resident::{Command, Leaving, Orders, Record, Resident};
+use crate::component::restarts::Restarts;
+use crate::component::status::Phase;
+use crate::component::swap::{Prepared, Swap};
 use crate::error::{HostError, kept};
-use crate::event::{Event, Reply};
-use crate::letter::{Letter, LetterKind};
 use crate::limits::Reservation;
-use crate::mailbox::Closed;
-use crate::metrics::Handling;
-use crate::resident::{Command, Leaving, Orders, Record, Resident};
-use crate::status::Phase;
-use crate::supervisor::Restarts;
-use crate::swap::{Prepared, Swap};
-use crate::switchboard::Switchboard;
+use crate::post::answer::RequestError;
+use crate::post::letter::{Letter, LetterKind};
+use crate::post::mailbox::Closed;
+use crate::post::router::Switchboard;
+use crate::watch::dead_letter::DeadLetterCause;
+use crate::watch::event::{Event, Reply};
+use crate::watch::metrics::Handling;
 
 pub(crate) struct Delivery<E: ?Sized> {
     pub(crate) engine: Arc<E>,

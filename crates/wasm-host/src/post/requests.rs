@@ -10,9 +10,9 @@ use tracing::Span;
 
 use wasm_core::{ComponentId, CorrelationId, MessagingError};
 
-use crate::answer::Outcome;
+use crate::component::resident::Resident;
 use crate::lock::lock;
-use crate::resident::Resident;
+use crate::post::answer::Outcome;
 
 /// Nobody waits longer for an answer; more would only keep a place occupied.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

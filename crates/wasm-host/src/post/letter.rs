@@ -9,8 +9,8 @@ use tracing::Span;
 
 use wasm_core::ComponentMessage;
 
-use crate::call::Call;
-use crate::traffic::InFlight;
+use crate::post::call::Call;
+use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
 const CORRELATION_ID_BYTES: usize = 32;

@@ -6,8 +6,8 @@ use wasm_core::text::{Escaped, Quoted};
 use wasm_core::units::format_bytes;
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
-use crate::dead_letter::DeadLetterCause;
-use crate::letter::LetterKind;
+use crate::post::letter::LetterKind;
+use crate::watch::dead_letter::DeadLetterCause;
 
 /// Something that happened in a host. Printed, it is one line for an operator.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use wasm_core::ComponentId;
 
-use crate::dead_letter::DeadLetterCause;
-use crate::letter::LetterKind;
+use crate::post::letter::LetterKind;
+use crate::watch::dead_letter::DeadLetterCause;
 
 /// Those of one component. What happens for each message is looked up once.
 #[derive(Debug)]
