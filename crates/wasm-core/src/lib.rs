@@ -76,6 +76,6 @@ pub use router::{MessageRouter, MessagingError, NoOtherComponents};
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
-pub use supervision::{RestartPolicy, Supervision};
+pub use supervision::{RestartPolicy, StartPolicy, Supervision};
 pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus, KeptMemory};
 pub use wit::{LIFECYCLE_INTERFACE, WIT};
