@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use wasm_core::{ComponentId, WasmError};
+use wasm_core::{ComponentId, Permissions, WasmError};
 
 use crate::limits::BudgetExceeded;
 
@@ -27,6 +27,18 @@ pub enum HostError {
         /// Which budget, and what mends it.
         source: BudgetExceeded,
     },
+    /// Permissions that were to be set grant more than the component was loaded with.
+    #[error(
+        "{component} was not loaded with `{excess}`: what it was granted can be taken back and \
+         given back, and it is replaced by one with a wider manifest to be granted more \
+         (Host::swap)"
+    )]
+    Widened {
+        /// Whose permissions they were to be.
+        component: ComponentId,
+        /// The first thing that it was not granted, as a manifest says it.
+        excess: String,
+    },
     /// The engine or the loader could not.
     #[error(transparent)]
     Engine(Arc<WasmError>),
@@ -50,6 +62,23 @@ pub enum HostError {
     /// The host has stopped or is about to.
     #[error("the host has stopped")]
     Stopped,
+}
+
+impl HostError {
+    /// Fails when `permissions` grant something that `granted` does not.
+    pub(crate) fn check_narrower(
+        component: &ComponentId,
+        permissions: &Permissions,
+        granted: &Permissions,
+    ) -> Result<(), Self> {
+        match permissions.excess(granted) {
+            Some(excess) => Err(Self::Widened {
+                component: component.clone(),
+                excess,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl From<WasmError> for HostError {

@@ -78,5 +78,5 @@ pub use post::answer::{ERROR_TYPE, RequestError};
 pub use post::letter::LetterKind;
 pub use storage::{RedbStorage, StorageOpenError};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
-pub use watch::event::{Event, Reply};
+pub use watch::event::{Event, Reply, WithdrawnBecause};
 pub use watch::events::Events;

@@ -2,8 +2,12 @@
 
 pub(crate) mod answer;
 pub(crate) mod call;
+pub(crate) mod correlation;
 pub(crate) mod letter;
 pub(crate) mod mailbox;
-pub(crate) mod requests;
+pub(crate) mod office;
+pub(crate) mod reply;
 pub(crate) mod router;
+pub(crate) mod seats;
 pub(crate) mod traffic;
+pub(crate) mod way;

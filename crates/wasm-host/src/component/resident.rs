@@ -1,37 +1,37 @@
-//! A component of a host, as everyone but its delivery task sees it.
+//! A component that has a task, as everyone but that task sees it.
 
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
-use tracing::Span;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
-    Supervision, WasmError,
+    WasmError,
 };
 
-use crate::component::Component;
+use crate::component::denials::Denials;
+use crate::component::dormant::{Counts, Dormant};
+use crate::component::port::Port;
+use crate::component::recipe::Recipe;
+use crate::component::restarts::Restarts;
 use crate::component::status::Phase;
 use crate::component::swap::Swaps;
 use crate::error::HostError;
-use crate::limits::HostLimits;
-use crate::lock::{lock, read, write};
+use crate::lock::lock;
 use crate::post::mailbox::Mailbox;
+use crate::post::office::Office;
 use crate::watch::metrics::Meters;
 
-/// What a delivery task is told between two messages. One that nobody waits for any more
-/// when its turn comes is not done.
+/// What a task is told between two messages. One that nobody waits for any more when its
+/// turn comes is not done.
 #[derive(Debug)]
 pub(crate) enum Command {
     Restart(oneshot::Sender<Result<(), HostError>>),
     Health(oneshot::Sender<Result<HealthStatus, HostError>>),
 }
 
-/// What ends a delivery task, before all commands that still wait.
+/// What ends a task, before all commands that still wait.
 #[derive(Debug)]
 pub(crate) enum Leaving {
     Unloaded(oneshot::Sender<Result<(), HostError>>),
@@ -50,73 +50,50 @@ pub(crate) struct Orders {
     pub(crate) leaving: mpsc::UnboundedReceiver<Leaving>,
 }
 
+/// What a task begins with.
 #[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) resident: Arc<Resident>,
+    pub(crate) orders: Orders,
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) restarts: Restarts,
+}
+
 pub(crate) struct Resident {
     pub(crate) id: ComponentId,
-    pub(crate) mailbox: Mailbox,
+    pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
     pub(crate) swaps: Swaps,
-    pub(crate) meters: Meters,
+    pub(crate) denials: Denials,
+    /// Wakes the task, which looks for what is due.
+    pub(crate) nudge: Notify,
+    /// Whether it is to sleep if it has nothing to do.
+    pub(crate) drowsy: Drowsiness,
+    office: Arc<Office>,
+    meters: OnceLock<Meters>,
     instances: Mutex<Instances>,
-    permissions: RwLock<Permissions>,
     record: Mutex<Record>,
-    denials: Mutex<Denials>,
-    open_requests: usize,
 }
 
-/// Different denials told of a component within a second: enough to see what it is
-/// about, too few to drive other events out of their readers' sight.
-const DENIALS_PER_SECOND: usize = 16;
-
-/// Counts the instances of all components, so that what belongs to one is never taken
-/// for another's, be it of a component that was loaded again.
-static INCARNATIONS: AtomicU64 = AtomicU64::new(1);
-
-/// Which instance a host call comes from, and on whose behalf.
-#[derive(Debug, Default)]
+/// The instances of a component.
+#[derive(Debug)]
 struct Instances {
-    serving: Option<Serving>,
-    /// Being made: its number in the engine is not known yet, if it will have one.
-    starting: Option<Starting>,
+    serving: Option<Arc<Port>>,
+    /// Being made.
+    starting: Option<Arc<Port>>,
+    /// The engine's number of the latest one that served; it is none of a new one.
+    former: Option<u64>,
+    /// What the component was loaded with.
+    loaded_with: Arc<Permissions>,
+    in_force: Arc<Permissions>,
     /// How often permissions were replaced.
     permissions_set: u64,
 }
 
-#[derive(Debug)]
-struct Serving {
-    handle_id: u64,
-    incarnation: u64,
-    seats: Arc<Semaphore>,
-    hops: u32,
-    span: Span,
-}
-
-#[derive(Debug)]
-struct Starting {
-    incarnation: u64,
-    seats: Arc<Semaphore>,
-    permissions: Arc<Permissions>,
-}
-
+/// Since when a component that may sleep has had nothing to do.
 #[derive(Debug, Default)]
-struct Denials {
-    /// When the second ends in which no more than so many are told.
-    until: Option<Instant>,
-    told: Vec<Capability>,
-    left_out: u64,
-}
-
-/// Where a host call comes from.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub(crate) incarnation: u64,
-    /// One for each request that may be open.
-    pub(crate) seats: Arc<Semaphore>,
-    /// Of the message that is being handled.
-    pub(crate) hops: u32,
-    pub(crate) span: Span,
-}
+pub(crate) struct Drowsiness(AtomicU64);
 
 /// What is told about the component.
 #[derive(Debug, Clone)]
@@ -125,148 +102,161 @@ pub(crate) struct Record {
     pub(crate) phase: Phase,
     pub(crate) version: Option<String>,
     pub(crate) health: HealthStatus,
-    pub(crate) handled: u64,
-    pub(crate) failures: u64,
-    pub(crate) swaps: u64,
+    pub(crate) counts: Counts,
     /// Of the latest failure.
     pub(crate) cause: Option<Arc<WasmError>>,
 }
 
 impl Resident {
-    pub(crate) fn new(component: &Component, limits: &HostLimits) -> (Arc<Self>, Orders) {
-        let Supervision { mailbox, .. } = component.supervision;
+    /// What the task of a component begins with that had none.
+    pub(crate) fn wake(dormant: Dormant, office: &Arc<Office>) -> Assignment {
         let (command, commands) = mpsc::channel(WAITING_COMMANDS);
         let (leave, leaving) = mpsc::unbounded_channel();
+        let permissions = dormant.permissions();
+        let recipe = dormant.recipe;
+        let mailbox = Mailbox::new(recipe.supervision.mailbox, office.limits.mailbox_bytes);
         let resident = Self {
-            id: component.id.clone(),
-            mailbox: Mailbox::new(mailbox, limits.mailbox_bytes),
+            id: dormant.id,
+            mailbox: Arc::new(mailbox),
             commands: command,
             leaving: leave,
             swaps: Swaps::default(),
-            meters: Meters::new(&component.id),
-            instances: Mutex::default(),
-            permissions: RwLock::new(component.config.permissions.clone()),
-            denials: Mutex::default(),
-            open_requests: limits.open_requests.min(Semaphore::MAX_PERMITS),
+            denials: Denials::default(),
+            nudge: Notify::new(),
+            drowsy: Drowsiness::default(),
+            office: Arc::clone(office),
+            meters: OnceLock::new(),
+            instances: Mutex::new(Instances {
+                serving: None,
+                starting: None,
+                former: None,
+                loaded_with: Arc::clone(&recipe.permissions),
+                in_force: permissions,
+                permissions_set: 0,
+            }),
             record: Mutex::new(Record {
                 handle: None,
                 phase: Phase::Starting,
-                version: component.version.clone(),
-                health: HealthStatus::Unknown,
-                handled: 0,
-                failures: 0,
-                swaps: 0,
-                cause: None,
+                version: recipe.version.clone(),
+                health: dormant.health,
+                counts: dormant.counts,
+                cause: dormant.cause,
             }),
         };
-        (Arc::new(resident), Orders { commands, leaving })
-    }
-
-    /// From now on, host calls of an instance that does not serve are those of a new
-    /// one that is being made.
-    pub(crate) fn starts(&self) {
-        let mut instances = lock(&self.instances);
-        instances.starting = Some(self.starting(self.permissions()));
-    }
-
-    /// The same of a new version, with permissions of its own unless others have been
-    /// set since they had been set so often.
-    pub(crate) fn starts_as(&self, permissions: &Permissions, permissions_set: u64) {
-        let mut instances = lock(&self.instances);
-        let permissions = match instances.permissions_set == permissions_set {
-            true => permissions.clone(),
-            false => self.permissions(),
-        };
-        instances.starting = Some(self.starting(permissions));
-    }
-
-    fn starting(&self, permissions: Permissions) -> Starting {
-        Starting {
-            incarnation: INCARNATIONS.fetch_add(1, Ordering::Relaxed),
-            seats: Arc::new(Semaphore::new(self.open_requests)),
-            permissions: Arc::new(permissions),
+        Assignment {
+            resident: Arc::new(resident),
+            orders: Orders { commands, leaving },
+            recipe,
+            restarts: dormant.restarts.map_or_else(Restarts::default, |it| *it),
         }
     }
 
-    /// The instance that was being made did not come to be; which it was.
-    pub(crate) fn did_not_start(&self) -> Option<u64> {
-        let starting = lock(&self.instances).starting.take();
-        starting.map(|starting| starting.incarnation)
+    /// What is left of it once it sleeps.
+    pub(crate) fn dormant(&self, recipe: &Arc<Recipe>, restarts: Restarts) -> Dormant {
+        let Record {
+            health,
+            counts,
+            cause,
+            ..
+        } = self.record();
+        let in_force = self.permissions();
+        Dormant {
+            id: self.id.clone(),
+            permissions: (!Arc::ptr_eq(&in_force, &recipe.permissions)).then_some(in_force),
+            recipe: Arc::clone(recipe),
+            counts,
+            health,
+            cause,
+            restarts: restarts.count_some().then(|| Box::new(restarts)),
+        }
+    }
+
+    /// Those of a component that never has anything to do are never made.
+    pub(crate) fn meters(&self) -> &Meters {
+        self.meters.get_or_init(|| Meters::new(&self.id))
+    }
+
+    /// From now on, host calls of an instance that does not serve are those of a new
+    /// one that is being made. Its number is known if it takes the place of another.
+    pub(crate) fn begin_instance(&self, number: Option<u64>) {
+        let mut instances = lock(&self.instances);
+        let permissions = Arc::clone(&instances.in_force);
+        instances.starting = Some(self.port(number, permissions));
+    }
+
+    /// The same of a new version, with permissions of its own, up to those that have been set
+    /// since they had been set so often.
+    pub(crate) fn begin_version(&self, recipe: &Recipe, permissions_set: u64) {
+        let mut instances = lock(&self.instances);
+        let loaded_with = Arc::clone(&recipe.permissions);
+        let permissions = match instances.permissions_set == permissions_set {
+            true => loaded_with,
+            false => {
+                let set = Permissions::clone(&instances.in_force);
+                Arc::new(set.narrowed_to(&loaded_with))
+            }
+        };
+        instances.starting = Some(self.port(None, permissions));
+    }
+
+    fn port(&self, number: Option<u64>, permissions: Arc<Permissions>) -> Arc<Port> {
+        Port::new(&self.id, number, permissions, &self.mailbox, &self.office)
+    }
+
+    /// The instance that was being made did not come to be.
+    pub(crate) fn drop_starting(&self) -> Option<Arc<Port>> {
+        lock(&self.instances).starting.take()
     }
 
     /// The instance that was being made serves under this number of the engine, with the
     /// permissions that it has by now.
-    pub(crate) fn serves(&self, handle_id: u64) {
+    pub(crate) fn begin_serving(&self, number: u64, recipe: &Recipe) {
         let mut instances = lock(&self.instances);
-        let Some(starting) = instances.starting.take() else {
+        let Some(port) = instances.starting.take() else {
             return;
         };
-        *write(&self.permissions) = Permissions::clone(&starting.permissions);
-        instances.serving = Some(Serving {
-            handle_id,
-            incarnation: starting.incarnation,
-            seats: starting.seats,
-            hops: 0,
-            span: Span::none(),
-        });
+        port.set_number(number);
+        instances.former = Some(number);
+        instances.loaded_with = Arc::clone(&recipe.permissions);
+        instances.in_force = port.permissions();
+        instances.serving = Some(port);
     }
 
-    /// There is no instance any more; which it was.
-    pub(crate) fn is_gone(&self) -> Option<u64> {
-        let serving = lock(&self.instances).serving.take();
-        serving.map(|serving| serving.incarnation)
+    /// There is no instance any more.
+    pub(crate) fn drop_serving(&self) -> Option<Arc<Port>> {
+        lock(&self.instances).serving.take()
     }
 
-    pub(crate) fn serving(&self) -> Option<u64> {
+    pub(crate) fn serving(&self) -> Option<Arc<Port>> {
+        lock(&self.instances).serving.clone()
+    }
+
+    /// The instance that calls its host under this number of the engine; `None` for one that
+    /// is not this host's.
+    pub(crate) fn port_of(&self, handle: &ComponentHandle) -> Option<Arc<Port>> {
         let instances = lock(&self.instances);
-        instances
-            .serving
-            .as_ref()
-            .map(|serving| serving.incarnation)
-    }
-
-    /// What is handled until [`handled`](Self::handled).
-    pub(crate) fn handles(&self, hops: u32, span: Span) {
-        if let Some(serving) = &mut lock(&self.instances).serving {
-            (serving.hops, serving.span) = (hops, span);
+        let number = handle.handle_id();
+        let serving = instances.serving.as_ref();
+        if let Some(port) = serving.filter(|port| port.is_number(number)) {
+            return Some(Arc::clone(port));
         }
+        let starting = instances.starting.as_ref()?;
+        let may_be = starting.has_number() || instances.former != Some(number);
+        (may_be && starting.is_number(number)).then(|| Arc::clone(starting))
     }
 
-    /// From now on, host calls are not about a message.
-    pub(crate) fn handled(&self) {
-        self.handles(0, Span::none());
-    }
-
-    /// `None` for an instance that is not this host's.
-    pub(crate) fn origin(&self, handle: &ComponentHandle) -> Option<Origin> {
-        let instances = lock(&self.instances);
-        if let Some(serving) = &instances.serving
-            && serving.handle_id == handle.handle_id()
-        {
-            return Some(Origin {
-                incarnation: serving.incarnation,
-                seats: Arc::clone(&serving.seats),
-                hops: serving.hops,
-                span: serving.span.clone(),
-            });
-        }
-        instances.starting.as_ref().map(|starting| Origin {
-            incarnation: starting.incarnation,
-            seats: Arc::clone(&starting.seats),
-            hops: 0,
-            span: Span::none(),
-        })
-    }
-
-    /// Replaces what the component may do; it never gets more than it was loaded with.
-    /// That holds for an instance that is being made, too.
-    pub(crate) fn set_permissions(&self, permissions: Permissions) {
+    /// Replaces what the component may do, which is never more than it was loaded with. That
+    /// holds for an instance that is being made, too.
+    pub(crate) fn set_permissions(&self, permissions: Permissions) -> Result<(), HostError> {
         let mut instances = lock(&self.instances);
-        if let Some(starting) = &mut instances.starting {
-            starting.permissions = Arc::new(permissions.clone());
+        HostError::check_narrower(&self.id, &permissions, &instances.loaded_with)?;
+        let permissions = Arc::new(permissions.narrowed_to(&instances.loaded_with));
+        for port in instances.starting.iter().chain(&instances.serving) {
+            port.set_permissions(Arc::clone(&permissions));
         }
-        *write(&self.permissions) = permissions;
+        instances.in_force = permissions;
         instances.permissions_set += 1;
+        Ok(())
     }
 
     /// How often they were replaced.
@@ -274,8 +264,8 @@ impl Resident {
         lock(&self.instances).permissions_set
     }
 
-    pub(crate) fn permissions(&self) -> Permissions {
-        read(&self.permissions).clone()
+    pub(crate) fn permissions(&self) -> Arc<Permissions> {
+        Arc::clone(&lock(&self.instances).in_force)
     }
 
     pub(crate) fn validate(
@@ -283,51 +273,26 @@ impl Resident {
         handle: &ComponentHandle,
         capability: &Capability,
     ) -> Result<(), CapabilityDenied> {
-        let starting = {
-            let instances = lock(&self.instances);
-            let serves = instances.serving.as_ref();
-            let starting = instances.starting.as_ref();
-            match serves.is_some_and(|serving| serving.handle_id == handle.handle_id()) {
-                true => None,
-                false => starting.map(|starting| Arc::clone(&starting.permissions)),
-            }
-        };
-        let allowed = match starting {
-            Some(permissions) => permissions.allows(capability),
-            None => read(&self.permissions).allows(capability),
-        };
-        if allowed {
-            return Ok(());
+        match self.port_of(handle) {
+            Some(port) => port.check(capability),
+            None => Err(CapabilityDenied {
+                capability: capability.clone(),
+                reason: format!("{handle} is not a component of this host"),
+            }),
         }
-        Err(CapabilityDenied {
-            capability: capability.clone(),
-            reason: format!("`{}` was revoked", capability.manifest_key()),
-        })
     }
 
-    /// Whether to tell of this denial: once in a second, and not of too many. The others
-    /// are counted, and told of when the second is over.
-    pub(crate) fn may_tell_denial(&self, capability: &Capability) -> bool {
-        let mut denials = lock(&self.denials);
-        let until = Instant::now() + Duration::from_secs(1);
-        denials.until.get_or_insert(until);
-        let is_told = denials.told.contains(capability);
-        if is_told || denials.told.len() == DENIALS_PER_SECOND {
-            denials.left_out += 1;
+    /// Takes nothing more, so that the component can sleep; whether nothing is there to be
+    /// done.
+    pub(crate) fn retire(&self) -> bool {
+        if !self.swaps.close_if_idle() {
             return false;
         }
-        denials.told.push(capability.clone());
-        true
-    }
-
-    /// When the second is over.
-    pub(crate) fn denials_due(&self) -> Option<Instant> {
-        lock(&self.denials).until
-    }
-
-    /// How many were left out; the next second begins with the next denial.
-    pub(crate) fn take_denials(&self) -> u64 {
-        mem::take(&mut *lock(&self.denials)).left_out
+        let is_retired = self.mailbox.close_if_empty();
+        if !is_retired {
+            self.swaps.reopen();
+        }
+        is_retired
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -339,21 +304,63 @@ impl Resident {
     }
 }
 
+impl Record {
+    /// What it handled has ended; where it has failed over it, that is known already.
+    pub(crate) fn end_handling(&mut self) {
+        if self.phase == Phase::Busy {
+            self.phase = Phase::Ready;
+        }
+    }
+}
+
+impl Drowsiness {
+    /// It has nothing to do since this moment, in milliseconds from some beginning on.
+    pub(crate) fn begin(&self, millis: u64) {
+        self.0.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// It has something to do.
+    pub(crate) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Since when; `None` while it has something to do.
+    pub(crate) fn since(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+impl std::fmt::Debug for Resident {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resident")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use wasm_core::{ComponentConfig, ResourceLimits};
+    use std::time::Duration;
+
+    use wasm_core::{ComponentConfig, ResourceLimits, SystemClock};
 
     use super::*;
+    use crate::component::Component;
+    use crate::component::recipe::Recipes;
+    use crate::limits::HostLimits;
 
     #[test]
     fn so_many_commands_wait() {
         let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
         let id = ComponentId::new("demo", "a", "main").unwrap();
+        let office = Office::new(id.clone(), HostLimits::default(), Arc::new(SystemClock));
         let component = Component::new(id, "", ComponentConfig::new(limits));
-        let (resident, _orders) = Resident::new(&component, &HostLimits::default());
+        let (id, recipe) = Recipes::default().share(component);
+        let assignment = Resident::wake(Dormant::new(id, recipe), &Arc::new(office));
         for waiting in 0..100 {
             let (answer, _) = oneshot::channel();
-            let given = resident.commands.try_send(Command::Restart(answer));
+            let commands = &assignment.resident.commands;
+            let given = commands.try_send(Command::Restart(answer));
             assert_eq!(given.is_ok(), waiting < 16, "{waiting}");
         }
     }

@@ -3,13 +3,14 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Span;
 
 use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
+use crate::post::reply::Reply;
+use crate::post::seats::Seat;
 use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
@@ -70,9 +71,11 @@ pub(crate) struct Letter {
     pub(crate) accepted: Instant,
     /// Counted for as long as the letter is somewhere.
     pub(crate) in_flight: InFlight,
+    /// What a request is answered through.
+    pub(crate) reply: Option<Reply>,
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
-    pub(crate) seat: Option<OwnedSemaphorePermit>,
+    pub(crate) seat: Option<Seat>,
     /// What is done in place of delivering the message, for a call.
     pub(crate) call: Option<Call>,
 }
@@ -83,6 +86,30 @@ impl Letter {
         match self.kind {
             LetterKind::Call => self.message.message_type.clone(),
             _ => None,
+        }
+    }
+
+    /// Whether there is a reason to deliver it: of a request or a call, that somebody waits
+    /// for what comes of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.reply.as_ref().is_none_or(Reply::is_wanted)
+            && self.call.as_ref().is_none_or(Call::is_wanted)
+    }
+
+    /// Until when somebody waits for the answer to a request, if somebody still does.
+    pub(crate) fn wanted_until(&self) -> Option<Instant> {
+        let reply = self.reply.as_ref().filter(|reply| reply.is_wanted());
+        reply.map(Reply::deadline)
+    }
+
+    /// Tells whoever made a request that its time is up.
+    pub(crate) fn time_out(&self) {
+        if let Some((reply, request)) = self
+            .reply
+            .as_ref()
+            .zip(self.message.correlation_id.as_ref())
+        {
+            reply.time_out(request);
         }
     }
 

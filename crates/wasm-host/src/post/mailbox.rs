@@ -1,10 +1,11 @@
 //! What waits for a component.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use wasm_core::MessagingError;
 
@@ -29,9 +30,20 @@ pub(crate) struct Mailbox {
     arrived: Notify,
 }
 
+/// Where a letter lies in its mailbox; later ones have higher places.
+pub(crate) type Place = u64;
+
+/// Of the first letter of all, so that there is room before it for what is put back.
+const FIRST_PLACE: Place = 1 << 32;
+
 #[derive(Debug)]
 struct State {
-    letters: VecDeque<Letter>,
+    /// In the order of their places; of those that were withdrawn, the places are left.
+    letters: VecDeque<(Place, Option<Letter>)>,
+    next: Place,
+    withdrawn: usize,
+    /// Until when somebody waits for the answers to the requests among them.
+    deadlines: BTreeSet<(Instant, Place)>,
     /// Without callbacks.
     messages: u32,
     max_messages: u32,
@@ -45,6 +57,8 @@ pub(crate) enum Closed {
     Unloaded,
     Quarantined,
     Stopped,
+    /// Its component sleeps, and will have another mailbox when it wakes.
+    Asleep,
 }
 
 /// Why a letter was not taken.
@@ -61,6 +75,9 @@ impl Mailbox {
             max_bytes,
             state: Mutex::new(State {
                 letters: VecDeque::new(),
+                next: FIRST_PLACE,
+                withdrawn: 0,
+                deadlines: BTreeSet::new(),
                 messages: 0,
                 max_messages,
                 bytes: 0,
@@ -70,28 +87,22 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn push(&self, letter: Letter) -> Result<(), Refusal> {
+    /// Where the letter lies, or why it comes back.
+    pub(crate) fn push(&self, letter: Letter) -> Result<Place, Box<(Letter, Refusal)>> {
         let mut state = lock(&self.state);
-        if let Some(closed) = state.closed {
-            return Err(Refusal::Closed(closed));
+        if let Some(refusal) = state.refusal(&letter, self.max_bytes) {
+            return Err(Box::new((letter, refusal)));
         }
-        if state.messages >= state.max_messages {
-            return Err(Refusal::TooManyMessages);
-        }
-        let bytes = state.bytes.saturating_add(letter.bytes());
-        if bytes > self.max_bytes {
-            return Err(Refusal::TooManyBytes);
-        }
-        state.push(letter);
+        let place = state.push(letter);
         drop(state);
         self.arrived.notify_one();
-        Ok(())
+        Ok(place)
     }
 
     /// Whether this message fits into what the mailbox may hold in any case.
     pub(crate) fn has_room_of_its_own(&self, message_bytes: usize) -> bool {
         let state = lock(&self.state);
-        let envelopes = (state.letters.len() as u64 + 1) * ENVELOPE_BYTES;
+        let envelopes = (state.len() as u64 + 1) * ENVELOPE_BYTES;
         let messages = state.bytes + message_bytes as u64;
         envelopes + messages <= OWN_BYTES
     }
@@ -124,8 +135,34 @@ impl Mailbox {
     /// Puts back what was taken last and not delivered.
     pub(crate) fn push_front(&self, letter: Letter) {
         let mut state = lock(&self.state);
-        state.add(&letter);
-        state.letters.push_front(letter);
+        let next = state.letters.front().map_or(state.next, |first| first.0);
+        state.add(next - 1, &letter);
+        state.letters.push_front((next - 1, Some(letter)));
+    }
+
+    /// Takes a letter out that was not delivered yet, if it is there.
+    pub(crate) fn withdraw(&self, place: Place) -> Option<Letter> {
+        lock(&self.state).withdraw(place)
+    }
+
+    /// Takes out the requests for whose answers nobody waits any longer.
+    pub(crate) fn withdraw_late(&self) -> Vec<Letter> {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        let mut late = Vec::new();
+        while let Some((deadline, place)) = state.deadlines.first().copied()
+            && deadline <= now
+        {
+            state.deadlines.pop_first();
+            late.extend(state.withdraw(place));
+        }
+        late
+    }
+
+    /// Until when somebody waits for the answer to the first request that is late.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        state.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// The next letter, once there is one. May be cancelled by dropping the future.
@@ -139,12 +176,41 @@ impl Mailbox {
         }
     }
 
-    /// From now on nothing is taken; what waits comes back.
-    pub(crate) fn close(&self, why: Closed) -> VecDeque<Letter> {
+    /// Ends when a letter comes, and leaves it there.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// From now on nothing is taken; what waits comes back. One whose component sleeps stays
+    /// as it is.
+    pub(crate) fn close(&self, why: Closed) -> impl Iterator<Item = Letter> + use<> {
         let mut state = lock(&self.state);
-        state.closed = Some(why);
-        (state.messages, state.bytes) = (0, 0);
-        mem::take(&mut state.letters)
+        if state.closed != Some(Closed::Asleep) {
+            state.closed = Some(why);
+        }
+        let letters = state.take_all();
+        letters.into_iter().filter_map(|(_, letter)| letter)
+    }
+
+    /// Everything that waits.
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = Letter> + use<> {
+        let letters = lock(&self.state).take_all();
+        letters.into_iter().filter_map(|(_, letter)| letter)
+    }
+
+    /// Takes nothing more because its component sleeps, unless something waits; whether that
+    /// is so.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.len() > 0 || state.closed.is_some() {
+            return false;
+        }
+        state.closed = Some(Closed::Asleep);
+        true
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        lock(&self.state).closed == Some(Closed::Asleep)
     }
 
     /// Opens it again, or just bounds it anew.
@@ -155,29 +221,160 @@ impl Mailbox {
     }
 
     pub(crate) fn len(&self) -> usize {
-        lock(&self.state).letters.len()
+        lock(&self.state).len()
     }
 }
 
 impl State {
-    fn push(&mut self, letter: Letter) {
-        self.add(&letter);
-        self.letters.push_back(letter);
+    fn len(&self) -> usize {
+        self.letters.len() - self.withdrawn
     }
 
-    fn add(&mut self, letter: &Letter) {
+    fn refusal(&self, letter: &Letter, max_bytes: u64) -> Option<Refusal> {
+        if let Some(closed) = self.closed {
+            return Some(Refusal::Closed(closed));
+        }
+        if self.messages >= self.max_messages {
+            return Some(Refusal::TooManyMessages);
+        }
+        let bytes = self.bytes.saturating_add(letter.bytes());
+        (bytes > max_bytes).then_some(Refusal::TooManyBytes)
+    }
+
+    fn push(&mut self, letter: Letter) -> Place {
+        let place = self.next;
+        self.add(place, &letter);
+        self.next += 1;
+        self.letters.push_back((place, Some(letter)));
+        place
+    }
+
+    fn add(&mut self, place: Place, letter: &Letter) {
+        if let Some(reply) = &letter.reply {
+            self.deadlines.insert((reply.deadline(), place));
+        }
         self.messages += u32::from(letter.kind != LetterKind::Callback);
         self.bytes += letter.bytes();
     }
 
-    fn pop(&mut self) -> Option<Letter> {
-        let letter = self.letters.pop_front()?;
+    fn subtract(&mut self, place: Place, letter: &Letter) {
+        if let Some(reply) = &letter.reply {
+            self.deadlines.remove(&(reply.deadline(), place));
+        }
         self.messages -= u32::from(letter.kind != LetterKind::Callback);
         self.bytes -= letter.bytes();
-        // A crowd that came once does not need its room for ever.
-        if self.letters.is_empty() && self.letters.capacity() > KEPT_CAPACITY {
-            self.letters = VecDeque::new();
+    }
+
+    fn pop(&mut self) -> Option<Letter> {
+        loop {
+            let Some((place, letter)) = self.letters.pop_front() else {
+                // A crowd that came once does not need its room for ever.
+                if self.letters.capacity() > KEPT_CAPACITY {
+                    self.letters = VecDeque::new();
+                }
+                return None;
+            };
+            match letter {
+                Some(letter) => {
+                    self.subtract(place, &letter);
+                    return Some(letter);
+                }
+                None => self.withdrawn -= 1,
+            }
         }
+    }
+
+    fn withdraw(&mut self, place: Place) -> Option<Letter> {
+        let index = self.letters.binary_search_by_key(&place, |it| it.0).ok()?;
+        let letter = self.letters[index].1.take()?;
+        self.withdrawn += 1;
+        self.subtract(place, &letter);
+        self.tidy();
         Some(letter)
+    }
+
+    fn take_all(&mut self) -> VecDeque<(Place, Option<Letter>)> {
+        (self.messages, self.bytes, self.withdrawn) = (0, 0, 0);
+        self.deadlines.clear();
+        mem::take(&mut self.letters)
+    }
+
+    /// Places of what was withdrawn never are the most of all.
+    fn tidy(&mut self) {
+        if self.withdrawn > self.letters.len() / 2 {
+            self.letters.retain(|(_, letter)| letter.is_some());
+            self.withdrawn = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Span;
+
+    use wasm_core::{ComponentId, ComponentMessage};
+
+    use super::*;
+    use crate::post::traffic::Traffic;
+
+    fn letter(text: &str) -> Letter {
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        let message = ComponentMessage::new(id.clone(), id, text.to_owned());
+        Letter {
+            in_flight: Traffic::new(u64::MAX).admit_always(0),
+            message,
+            kind: LetterKind::Message,
+            incarnation: None,
+            hops: 0,
+            span: Span::none(),
+            accepted: Instant::now(),
+            reply: None,
+            seat: None,
+            call: None,
+        }
+    }
+
+    fn text(letter: &Letter) -> &str {
+        std::str::from_utf8(letter.message.payload.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_withdrawn_makes_room_and_the_rest_keeps_its_order() {
+        let mailbox = Mailbox::new(4, 100);
+        let places: Vec<_> = ["a", "b", "c", "d"]
+            .map(|text| mailbox.push(letter(text)).unwrap())
+            .into();
+        let full = mailbox.push(letter("e")).unwrap_err();
+        assert_eq!(full.1, Refusal::TooManyMessages);
+        assert_eq!(text(&mailbox.withdraw(places[1]).unwrap()), "b");
+        assert!(mailbox.withdraw(places[1]).is_none());
+        mailbox.push(letter("e")).unwrap();
+        let first = mailbox.next().await;
+        assert_eq!(text(&first), "a");
+        assert!(mailbox.withdraw(places[0]).is_none());
+        mailbox.push_front(first);
+        assert_eq!(text(&mailbox.withdraw(places[0]).unwrap()), "a");
+        assert_eq!(text(&mailbox.withdraw(places[2]).unwrap()), "c");
+        assert_eq!(mailbox.len(), 2);
+        for expected in ["d", "e"] {
+            assert_eq!(text(&mailbox.next().await), expected);
+        }
+        assert!(mailbox.close_if_empty());
+    }
+
+    #[test]
+    fn what_is_withdrawn_leaves_little_behind() {
+        let mailbox = Mailbox::new(4, 100);
+        let first = mailbox.push(letter("a")).unwrap();
+        for _ in 0..1_000 {
+            let place = mailbox.push(letter("b")).unwrap();
+            mailbox.withdraw(place).unwrap();
+            assert!(lock(&mailbox.state).letters.len() <= 4);
+        }
+        assert!(!mailbox.close_if_empty());
+        mailbox.withdraw(first).unwrap();
+        assert!(mailbox.close_if_empty() && mailbox.is_asleep());
+        assert_eq!(mailbox.close(Closed::Stopped).count(), 0);
+        assert!(mailbox.is_asleep());
     }
 }

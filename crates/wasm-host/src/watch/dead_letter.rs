@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
 
+use crate::limits::BudgetExceeded;
 use crate::lock::lock;
-use crate::post::letter::{LetterKind, message_bytes};
+use crate::post::letter::{Letter, LetterKind, message_bytes};
 use crate::post::traffic::ENVELOPE_BYTES;
 
 /// A message that was accepted and could not be handled.
@@ -26,16 +27,11 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    pub(crate) fn new(
-        message: ComponentMessage,
-        kind: LetterKind,
-        cause: DeadLetterCause,
-        timestamp: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(letter: Letter, cause: DeadLetterCause, timestamp: Timestamp) -> Self {
         Self {
-            payload_bytes: message.payload.len(),
-            message,
-            kind,
+            payload_bytes: letter.message.payload.len(),
+            message: letter.message,
+            kind: letter.kind,
             cause,
             timestamp,
         }
@@ -53,6 +49,8 @@ pub enum DeadLetterCause {
     Quarantined(Arc<WasmError>),
     /// Its recipient could not be loaded, with this error.
     NotLoaded(Arc<WasmError>),
+    /// Its recipient slept, and there was no room for its instance within 10 seconds.
+    NoRoom(BudgetExceeded),
     /// Its recipient was unloaded before its turn came.
     Unloaded,
     /// The instance that made the request is gone.
@@ -72,7 +70,11 @@ impl DeadLetterCause {
             Self::Failed(error) | Self::Quarantined(error) | Self::NotLoaded(error) => {
                 error.size_bytes()
             }
-            Self::Unloaded | Self::RequesterGone | Self::Stopped | Self::Abandoned => 0,
+            Self::NoRoom(_)
+            | Self::Unloaded
+            | Self::RequesterGone
+            | Self::Stopped
+            | Self::Abandoned => 0,
         }
     }
 
@@ -82,6 +84,7 @@ impl DeadLetterCause {
             Self::Failed(_) => "failed",
             Self::Quarantined(_) => "quarantined",
             Self::NotLoaded(_) => "not-loaded",
+            Self::NoRoom(_) => "no-room",
             Self::Unloaded => "unloaded",
             Self::RequesterGone => "requester-gone",
             Self::Stopped => "stopped",
@@ -96,6 +99,9 @@ impl Display for DeadLetterCause {
             Self::Failed(error) => write!(f, "{error}"),
             Self::Quarantined(error) => write!(f, "its recipient is quarantined: {error}"),
             Self::NotLoaded(error) => write!(f, "its recipient was not loaded: {error}"),
+            Self::NoRoom(exceeded) => {
+                write!(f, "its recipient slept and could not be woken: {exceeded}")
+            }
             Self::Unloaded => f.write_str("its recipient was unloaded"),
             Self::RequesterGone => f.write_str("the instance that made the request is gone"),
             Self::Stopped => f.write_str("the host stopped"),
@@ -172,12 +178,13 @@ mod tests {
 
     fn letter(text: &'static str) -> DeadLetter {
         let id = ComponentId::new("demo", "a", "main").unwrap();
-        DeadLetter::new(
-            ComponentMessage::new(id.clone(), id, text),
-            LetterKind::Message,
-            DeadLetterCause::Stopped,
-            Timestamp::default(),
-        )
+        DeadLetter {
+            message: ComponentMessage::new(id.clone(), id, text),
+            payload_bytes: text.len(),
+            kind: LetterKind::Message,
+            cause: DeadLetterCause::Stopped,
+            timestamp: Timestamp::default(),
+        }
     }
 
     fn texts(letters: &[DeadLetter]) -> Vec<&[u8]> {

@@ -78,6 +78,25 @@ pub enum Event {
         /// Which.
         component: ComponentId,
     },
+    /// It had nothing to do for as long as its manifest says, and its instance was shut down.
+    Slept {
+        /// Which.
+        component: ComponentId,
+        /// What its `shutdown` ended with, if not well.
+        error: Option<Arc<WasmError>>,
+    },
+    /// There was a message for it, or an operator asked for it, and it has an instance again.
+    Woke {
+        /// Which.
+        component: ComponentId,
+    },
+    /// It has said so often in a row that it is unhealthy that it is restarted.
+    Unhealthy {
+        /// Which.
+        component: ComponentId,
+        /// How often it said so.
+        answers: u32,
+    },
     /// It was replaced by another version.
     Swapped {
         /// Which.
@@ -106,6 +125,20 @@ pub enum Event {
         /// Why it was not handled.
         cause: DeadLetterCause,
     },
+    /// A request was not handled, because nobody waited for its answer any more when its turn
+    /// had not come yet.
+    Withdrawn {
+        /// Who made it.
+        from: ComponentId,
+        /// Whom it was for.
+        to: ComponentId,
+        /// Of its payload.
+        bytes: usize,
+        /// Why nobody waited.
+        because: WithdrawnBecause,
+        /// From when it was accepted.
+        waited: Duration,
+    },
     /// What a component may do was changed.
     PermissionsChanged {
         /// Which.
@@ -129,6 +162,26 @@ pub enum Event {
     /// The reader was too slow, and this many events were not kept for it: there are at
     /// most 1,024, of at most [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
     Missed(u64),
+}
+
+/// Why nobody waits for the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WithdrawnBecause {
+    /// Its time was up.
+    TimedOut,
+    /// Who made it has given it up or is gone.
+    GivenUp,
+}
+
+impl WithdrawnBecause {
+    /// As a word, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed-out",
+            Self::GivenUp => "given-up",
+        }
+    }
 }
 
 /// What a component answered a message with.
@@ -193,6 +246,15 @@ impl Display for Event {
             }
             Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
             Self::Restarted { component } => write!(f, "{component} was restarted"),
+            Self::Slept { component, error } => match error {
+                Some(error) => write!(f, "{component} sleeps; {error}"),
+                None => write!(f, "{component} sleeps"),
+            },
+            Self::Woke { component } => write!(f, "{component} woke"),
+            Self::Unhealthy { component, answers } => write!(
+                f,
+                "{component} said {answers} times in a row that it is unhealthy, and is restarted"
+            ),
             Self::Swapped { component } => write!(f, "{component} was replaced"),
             Self::Quarantined { component, .. } => {
                 write!(
@@ -217,6 +279,15 @@ impl Display for Event {
                 }
                 None => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
             },
+            Self::Withdrawn {
+                from, to, because, ..
+            } => {
+                let because = match because {
+                    WithdrawnBecause::TimedOut => "its time was up",
+                    WithdrawnBecause::GivenUp => "it was given up",
+                };
+                write!(f, "request from {from} to {to} was not handled: {because}")
+            }
             Self::PermissionsChanged { component } => {
                 write!(f, "the permissions of {component} were changed")
             }
@@ -240,6 +311,9 @@ impl Event {
             Self::NotLoaded { error, .. }
             | Self::Failed { error, .. }
             | Self::Quarantined { error, .. }
+            | Self::Slept {
+                error: Some(error), ..
+            }
             | Self::Unloaded {
                 error: Some(error), ..
             } => error.size_bytes(),

@@ -109,6 +109,7 @@ impl<'a> Judge<'a> {
     /// Each was handled once or is a dead letter.
     fn letters(&mut self) {
         let book = self.book;
+        let unwanted = self.unwanted();
         for (letter, sent) in &book.letters {
             let count = self.deliveries(*letter);
             let dead = self.dead.get(letter).map_or(&[][..], Vec::as_slice);
@@ -120,7 +121,12 @@ impl<'a> Judge<'a> {
                 count.handled,
                 dead.len()
             );
+            let is_withdrawn = total == 0 && unwanted.contains_key(letter);
+            if is_withdrawn {
+                self.count(format!("withdrawn: {:?}", unwanted[letter]));
+            }
             let is_right = match sent.accepted {
+                Accepted::Yes if is_withdrawn => true,
                 Accepted::Yes if self.law.stopped => total == 1,
                 Accepted::Yes | Accepted::Maybe => total <= 1,
                 Accepted::No => total + count.calls == 0,
@@ -149,6 +155,44 @@ impl<'a> Judge<'a> {
                 self.count(format!("handled: {}", sent.kind));
             }
         }
+    }
+
+    /// Requests that nobody waited for at last, and why.
+    fn unwanted(&self) -> HashMap<Moment, Unwanted> {
+        let mut unwanted = HashMap::new();
+        for awaited in &self.book.answers {
+            let outcome = awaited.outcome.as_ref().map(|(_, outcome)| outcome);
+            let why = match outcome {
+                None if awaited.given_up => Unwanted::GivenUp,
+                Some(Err(RequestError::Messaging(MessagingError::CorrelationTimeout(_)))) => {
+                    Unwanted::TimedOut
+                }
+                _ => continue,
+            };
+            unwanted.insert(awaited.letter, why);
+        }
+        for id in &self.book.asked {
+            let asked = &self.book.requests[id];
+            let ended = asked
+                .life
+                .is_none_or(|life| self.book.lives[life].ended.is_some());
+            let called_back = self.callbacks.get(id).into_iter().flatten();
+            let dead = self.dead_callbacks.get(id).into_iter().flatten();
+            let mut told = called_back
+                .map(|call| &call.message)
+                .chain(dead.map(|dead| &dead.message));
+            let why = if asked.cancelled.is_some() {
+                Unwanted::GivenUp
+            } else if told.any(|told| told.payload.as_bytes() == b"correlation-timeout") {
+                Unwanted::TimedOut
+            } else if ended {
+                Unwanted::AskerGone
+            } else {
+                continue;
+            };
+            unwanted.insert(asked.letter, why);
+        }
+        unwanted
     }
 
     fn deliveries(&self, letter: Moment) -> Count {
@@ -377,6 +421,14 @@ fn given_up(awaited: &Awaited) -> &'static str {
         true => ", given up",
         false => "",
     }
+}
+
+/// Why nobody waits for the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwanted {
+    TimedOut,
+    GivenUp,
+    AskerGone,
 }
 
 struct Count {

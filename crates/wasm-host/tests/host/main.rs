@@ -8,6 +8,7 @@ mod lifecycle;
 mod loops;
 mod messaging;
 mod permissions;
+mod sleep;
 mod supervision;
 mod support;
 mod swap;
