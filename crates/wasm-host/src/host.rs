@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use wasm_core::{
@@ -27,9 +28,11 @@ use crate::post::call::Call;
 use crate::post::mailbox::Closed;
 use crate::post::office::Office;
 use crate::post::router::Router;
+use crate::post::timers::{self, Timers};
 use crate::watch::dead_letter::DeadLetter;
 use crate::watch::event::Event;
 use crate::watch::events::Events;
+use crate::watch::metrics;
 
 /// How long a host that stops goes on delivering what waits; a call that has begun by
 /// then has its own time besides.
@@ -57,6 +60,9 @@ struct Inner<E: RuntimeEngine + ?Sized> {
     budget: Arc<Budget>,
     sleepers: Arc<Sleepers>,
     recipes: Recipes,
+    timers: Arc<Timers>,
+    /// Delivers timers that are due.
+    clerk: JoinHandle<()>,
     /// Runs everything of the host, whoever asks for it.
     runtime: Handle,
 }
@@ -77,6 +83,7 @@ impl<E: RuntimeEngine + ?Sized> Clone for Host<E> {
 
 impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
     fn drop(&mut self) {
+        self.clerk.abort();
         self.registry.stop();
         self.registry.close();
         for resident in self.registry.residents() {
@@ -90,10 +97,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     pub(crate) fn start(
         engine: Arc<E>,
         router: Arc<Router>,
+        timers: Arc<Timers>,
         services: HostServices,
         loader: Option<Arc<dyn ComponentLoader>>,
     ) -> Self {
         let office = Arc::clone(&router.office);
+        let runtime = Handle::current();
+        let clerk = {
+            let router = Arc::clone(&router);
+            let deliver = move |message, ticket| router.send_from_timer(message, ticket);
+            runtime.spawn(Arc::clone(&timers).run(deliver))
+        };
         let inner = Arc::new(Inner {
             engine,
             registry: Arc::clone(&router.registry),
@@ -104,7 +118,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             office,
             sleepers: Arc::new(Sleepers::new()),
             recipes: Recipes::default(),
-            runtime: Handle::current(),
+            timers,
+            clerk,
+            runtime,
         });
         // The engine holds the router, which holds the registry: it must not hold the host.
         let host = Arc::downgrade(&inner);
@@ -189,7 +205,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// What is returned only waits for the loading, which goes on without it.
     fn begin_load(&self, component: Component) -> Result<Loading, HostError> {
         let inner = &self.inner;
-        if component.id == inner.office.program {
+        if component.id == inner.office.program || component.id == timers::owner() {
             return Err(HostError::Reserved(component.id));
         }
         if inner.registry.contains(&component.id) {
@@ -551,7 +567,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         self.inner.office.events()
     }
 
-    /// The latest messages that could not be handled, oldest first.
+    /// The latest messages that could not be handled, oldest first. Where there are more than
+    /// [`HostLimits`](crate::HostLimits) keeps, the oldest of the recipient that has the most
+    /// goes.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.inner.office.dead_letters.list()
     }
@@ -559,6 +577,37 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// The same, and forgets them.
     pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
         self.inner.office.dead_letters.take()
+    }
+
+    /// Delivers a dead letter once more, as a message in the name of its sender: who waited
+    /// for an answer waits no longer. If it fails again, it is a dead letter of another number
+    /// that was redelivered once, and is not delivered a third time.
+    ///
+    /// # Errors
+    /// [`HostError::NoDeadLetter`]; [`HostError::NotRedeliverable`] for a callback, a call, one
+    /// that is kept without its payload or was redelivered before;
+    /// [`HostError::NotRedelivered`] when it is not accepted, and then it stays a dead letter.
+    pub fn redeliver(&self, number: u64) -> Result<(), HostError> {
+        let office = &self.inner.office;
+        let taken = office.dead_letters.take_if(number, |dead| {
+            let dead = dead.ok_or(HostError::NoDeadLetter(number))?;
+            match dead.obstacle() {
+                Some(reason) => Err(HostError::NotRedeliverable { number, reason }),
+                None => Ok(()),
+            }
+        });
+        let dead = taken?.ok_or(HostError::NoDeadLetter(number))?;
+        if let Err(source) = self.inner.router.redeliver(&dead) {
+            office.dead_letters.put_back(dead);
+            return Err(HostError::NotRedelivered { number, source });
+        }
+        metrics::redelivered(&dead.message.recipient);
+        office.tell(|| Event::Redelivered {
+            number,
+            from: dead.message.sender.clone(),
+            to: dead.message.recipient.clone(),
+        });
+        Ok(())
     }
 
     /// Waits until no message waits and none is being handled. Messages are still
@@ -601,6 +650,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             // What a shutdown ends in is told as an event.
             let _ = left.await;
         }
+        inner.clerk.abort();
+        // What cannot be removed is a dead letter of the next host.
+        let _ = inner.timers.remove_over().await;
         // Not by whoever is the first to stop, who may not stay until the end.
         inner.office.tell_stopped();
     }

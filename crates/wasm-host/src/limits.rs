@@ -28,7 +28,7 @@ pub struct HostLimits {
     pub hops: u32,
     /// Requests of one component whose callbacks it has not been handed yet.
     pub open_requests: usize,
-    /// Dead letters that are kept; the oldest go first.
+    /// Dead letters that are kept; the oldest of the recipient that has the most go first.
     pub dead_letters: usize,
     /// Payloads, message types and errors of dead letters, in bytes, with 256 for the
     /// envelope of each. An error takes up to [16 KiB](wasm_core::WasmError::MAX_KEPT_BYTES).

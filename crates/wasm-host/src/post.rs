@@ -9,5 +9,7 @@ pub(crate) mod office;
 pub(crate) mod reply;
 pub(crate) mod router;
 pub(crate) mod seats;
+pub(crate) mod ticket;
+pub(crate) mod timers;
 pub(crate) mod traffic;
 pub(crate) mod way;

@@ -39,6 +39,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         if !letter.is_wanted() {
             return self.shared.office.withdraw_unwanted(&letter);
         }
+        if let Some(ticket) = &letter.ticket
+            && !self.attend(ticket.begin()).await
+        {
+            // It was cancelled, or comes again.
+            return;
+        }
         let began = Instant::now();
         port.begin_handling(letter.hops, letter.span.clone());
         self.resident.update(|record| record.phase = Phase::Busy);

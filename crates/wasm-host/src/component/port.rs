@@ -255,8 +255,10 @@ impl Port {
         // A callback continues what the request began.
         let way = Way {
             hops: open.hops.saturating_add(1),
+            redeliveries: 0,
             span: span(&callback, LetterKind::Callback, &open.span),
             reply: None,
+            ticket: None,
             call: None,
         };
         let letter = Letter {

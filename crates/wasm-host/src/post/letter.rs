@@ -11,6 +11,7 @@ use wasm_core::ComponentMessage;
 use crate::post::call::Call;
 use crate::post::reply::Reply;
 use crate::post::seats::Seat;
+use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
@@ -35,6 +36,8 @@ pub enum LetterKind {
     Request,
     /// The answer to a request.
     Callback,
+    /// A message of a component to itself that a timer sends.
+    Timer,
     /// A call of exports by the program, see [`Host::call`](crate::Host::call): its message
     /// has the name of the call as type, and no payload.
     Call,
@@ -46,6 +49,7 @@ impl LetterKind {
             Self::Message => "message",
             Self::Request => "request",
             Self::Callback => "callback",
+            Self::Timer => "timer",
             Self::Call => "call",
         }
     }
@@ -66,6 +70,8 @@ pub(crate) struct Letter {
     pub(crate) incarnation: Option<u64>,
     /// How many components sent it on.
     pub(crate) hops: u32,
+    /// How often it was a dead letter and is delivered again.
+    pub(crate) redeliveries: u32,
     /// From acceptance to the end of the call.
     pub(crate) span: Span,
     pub(crate) accepted: Instant,
@@ -76,6 +82,8 @@ pub(crate) struct Letter {
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
     pub(crate) seat: Option<Seat>,
+    /// Of a timer.
+    pub(crate) ticket: Option<Ticket>,
     /// What is done in place of delivering the message, for a call.
     pub(crate) call: Option<Call>,
 }

@@ -326,10 +326,12 @@ mod tests {
             kind: LetterKind::Message,
             incarnation: None,
             hops: 0,
+            redeliveries: 0,
             span: Span::none(),
             accepted: Instant::now(),
             reply: None,
             seat: None,
+            ticket: None,
             call: None,
         }
     }

@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wasm_core::{Clock, ComponentId, MessagingError, Timestamp, WasmError};
+use wasm_core::{Clock, ComponentId, ComponentMessage, MessagingError, Timestamp, WasmError};
 
 use crate::error::{HostError, kept};
 use crate::limits::HostLimits;
 use crate::post::answer::RequestError;
-use crate::post::letter::Letter;
+use crate::post::letter::{Letter, LetterKind};
 use crate::post::traffic::Traffic;
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
 use crate::watch::event::{Event, WithdrawnBecause};
@@ -100,7 +100,11 @@ impl Office {
     }
 
     /// A message becomes a dead letter; who waits for its answer is told.
+    /// A timer that was not begun is none, but comes again.
     pub(crate) fn give_up(&self, mut letter: Letter, cause: DeadLetterCause) {
+        if letter.ticket.as_ref().is_some_and(|it| !it.has_begun()) {
+            return;
+        }
         let error = || match &cause {
             DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
             cause => MessagingError::DeliveryFailed(cause.to_string()).into(),
@@ -111,17 +115,29 @@ impl Office {
         if let Some(call) = letter.call.take() {
             call.answer(Err(error()));
         }
-        metrics::dead_letter(&letter.message.recipient, &cause);
-        self.tell(|| Event::DeadLetter {
-            from: letter.message.sender.clone(),
-            to: letter.message.recipient.clone(),
-            kind: letter.kind,
-            call: letter.call_name(),
-            bytes: letter.message.payload.len(),
-            cause: cause.clone(),
+        let redeliveries = letter.redeliveries;
+        self.add_dead(DeadLetter {
+            redeliveries,
+            ..DeadLetter::new(letter.message, letter.kind, cause, self.now())
         });
-        self.dead_letters
-            .add(DeadLetter::new(letter, cause, self.now()));
+    }
+
+    /// A message becomes a dead letter that was on its way in an earlier process.
+    pub(crate) fn bury(&self, message: ComponentMessage, kind: LetterKind, cause: DeadLetterCause) {
+        self.add_dead(DeadLetter::new(message, kind, cause, self.now()));
+    }
+
+    fn add_dead(&self, dead: DeadLetter) {
+        metrics::dead_letter(&dead.message.recipient, &dead.cause);
+        self.tell(|| Event::DeadLetter {
+            from: dead.message.sender.clone(),
+            to: dead.message.recipient.clone(),
+            kind: dead.kind,
+            call: dead.call_name(),
+            bytes: dead.payload_bytes,
+            cause: dead.cause.clone(),
+        });
+        self.dead_letters.add(dead);
     }
 
     /// Tells of the denials that were not told one by one.

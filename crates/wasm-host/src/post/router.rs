@@ -23,8 +23,10 @@ use crate::post::letter::{LetterKind, message_bytes};
 use crate::post::mailbox::{Closed, Mailbox, Place, Refusal};
 use crate::post::office::Office;
 use crate::post::reply::{Caller, Reply};
+use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 use crate::post::way::{Way, span};
+use crate::watch::dead_letter::DeadLetter;
 use crate::watch::event::{Event, WithdrawnBecause};
 use crate::watch::metrics;
 
@@ -113,6 +115,32 @@ impl Router {
             office: Arc::clone(&self.office),
             is_open: true,
         })
+    }
+
+    /// Accepts a message that was a dead letter, as one that nobody waits for; its sender is
+    /// who it was.
+    pub(crate) fn redeliver(&self, dead: &DeadLetter) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        let mut message = dead.message.clone();
+        message.correlation_id = None;
+        let way = Way {
+            redeliveries: dead.redeliveries + 1,
+            ..Way::begin(&message, LetterKind::Message)
+        };
+        self.accept(message, LetterKind::Message, way).map(drop)
+    }
+
+    /// Accepts the message of a timer that is due.
+    pub(crate) fn send_from_timer(
+        &self,
+        message: ComponentMessage,
+        ticket: Ticket,
+    ) -> Result<(), MessagingError> {
+        let way = Way {
+            ticket: Some(ticket),
+            ..Way::begin(&message, LetterKind::Timer)
+        };
+        self.accept(message, LetterKind::Timer, way).map(drop)
     }
 
     /// Accepts a call of the program.
@@ -210,8 +238,10 @@ impl Router {
         }
         Ok(Way {
             hops: handling.hops + 1,
+            redeliveries: 0,
             span: span(message, kind, &handling.span),
             reply: None,
+            ticket: None,
             call: None,
         })
     }

@@ -8,13 +8,16 @@ use wasm_core::ComponentMessage;
 use crate::post::call::Call;
 use crate::post::letter::{Letter, LetterKind};
 use crate::post::reply::Reply;
+use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) hops: u32,
+    pub(crate) redeliveries: u32,
     pub(crate) span: Span,
     pub(crate) reply: Option<Reply>,
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) call: Option<Call>,
 }
 
@@ -23,8 +26,10 @@ impl Way {
     pub(crate) fn begin(message: &ComponentMessage, kind: LetterKind) -> Self {
         Self {
             hops: 0,
+            redeliveries: 0,
             span: span(message, kind, &Span::current()),
             reply: None,
+            ticket: None,
             call: None,
         }
     }
@@ -40,11 +45,13 @@ impl Way {
             kind,
             incarnation: None,
             hops: self.hops,
+            redeliveries: self.redeliveries,
             span: self.span,
             accepted: Instant::now(),
             in_flight,
             reply: self.reply,
             seat: None,
+            ticket: self.ticket,
             call: self.call,
         }
     }

@@ -1,18 +1,22 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
+use std::mem;
 use std::sync::{Arc, Mutex};
 
-use wasm_core::{ComponentMessage, MessagePayload, Timestamp, WasmError};
+use wasm_core::{ComponentId, ComponentMessage, MessagePayload, Timestamp, WasmError};
 
 use crate::limits::BudgetExceeded;
 use crate::lock::lock;
-use crate::post::letter::{Letter, LetterKind, message_bytes};
+use crate::post::letter::{LetterKind, message_bytes};
 use crate::post::traffic::ENVELOPE_BYTES;
 
 /// A message that was accepted and could not be handled.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeadLetter {
+    /// Which of the host's it is: they are counted from 1, and no number is given twice. Zero
+    /// for one that is kept nowhere.
+    pub number: u64,
     /// As it was to be delivered; without its payload and type if it is larger than
     /// [`HostLimits::dead_letter_bytes`](crate::HostLimits::dead_letter_bytes).
     pub message: ComponentMessage,
@@ -24,16 +28,52 @@ pub struct DeadLetter {
     pub cause: DeadLetterCause,
     /// When it was given up, by the host's clock.
     pub timestamp: Timestamp,
+    /// How often it had been a dead letter before and was
+    /// [delivered again](crate::Host::redeliver).
+    pub redeliveries: u32,
 }
 
 impl DeadLetter {
-    pub(crate) fn new(letter: Letter, cause: DeadLetterCause, timestamp: Timestamp) -> Self {
+    pub(crate) fn new(
+        message: ComponentMessage,
+        kind: LetterKind,
+        cause: DeadLetterCause,
+        timestamp: Timestamp,
+    ) -> Self {
         Self {
-            payload_bytes: letter.message.payload.len(),
-            message: letter.message,
-            kind: letter.kind,
+            number: 0,
+            redeliveries: 0,
+            payload_bytes: message.payload.len(),
+            message,
+            kind,
             cause,
             timestamp,
+        }
+    }
+}
+
+impl DeadLetter {
+    /// Of a call, its name.
+    pub(crate) fn call_name(&self) -> Option<Arc<str>> {
+        match self.kind {
+            LetterKind::Call => self.message.message_type.clone(),
+            _ => None,
+        }
+    }
+
+    /// Why it cannot be delivered again, if it cannot.
+    pub(crate) fn obstacle(&self) -> Option<&'static str> {
+        match self.kind {
+            LetterKind::Callback => Some("it is an answer, for which nobody waits any more"),
+            LetterKind::Call => Some("it was a call of the program, which can call again"),
+            LetterKind::Message | LetterKind::Request | LetterKind::Timer
+                if self.redeliveries > 0 =>
+            {
+                Some("it was delivered again before")
+            }
+            LetterKind::Message | LetterKind::Request | LetterKind::Timer => (self.payload_bytes
+                > self.message.payload.len())
+            .then_some("it was too large to be kept with its payload"),
         }
     }
 }
@@ -57,6 +97,9 @@ pub enum DeadLetterCause {
     RequesterGone,
     /// The host stopped before its turn came.
     Stopped,
+    /// The process ended while a timer was handled, or before it was written down that it was:
+    /// it may have been handled, and is not handled again.
+    Interrupted,
     /// The recipient's task ended while it was handled or waited: the engine panicked, or
     /// the async runtime is gone.
     Abandoned,
@@ -74,6 +117,7 @@ impl DeadLetterCause {
             | Self::Unloaded
             | Self::RequesterGone
             | Self::Stopped
+            | Self::Interrupted
             | Self::Abandoned => 0,
         }
     }
@@ -88,6 +132,7 @@ impl DeadLetterCause {
             Self::Unloaded => "unloaded",
             Self::RequesterGone => "requester-gone",
             Self::Stopped => "stopped",
+            Self::Interrupted => "interrupted",
             Self::Abandoned => "abandoned",
         }
     }
@@ -105,12 +150,17 @@ impl Display for DeadLetterCause {
             Self::Unloaded => f.write_str("its recipient was unloaded"),
             Self::RequesterGone => f.write_str("the instance that made the request is gone"),
             Self::Stopped => f.write_str("the host stopped"),
+            Self::Interrupted => {
+                f.write_str("the process ended while it was handled, or just afterwards")
+            }
             Self::Abandoned => f.write_str("the task of its recipient has ended"),
         }
     }
 }
 
-/// The latest of them.
+/// Those that are kept, within bounds of their number and size. Where there are too many, the
+/// oldest goes of the recipient that has the most, so that nobody's push out those of the
+/// others.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     max_letters: usize,
@@ -120,7 +170,20 @@ pub(crate) struct DeadLetters {
 
 #[derive(Debug, Default)]
 struct Kept {
-    letters: VecDeque<DeadLetter>,
+    /// By their numbers, the oldest first.
+    letters: BTreeMap<u64, DeadLetter>,
+    bytes: u64,
+    latest: u64,
+    shares: HashMap<ComponentId, Share>,
+    /// The recipients, by how many letters each has, and by how many bytes.
+    by_letters: BTreeSet<(usize, ComponentId)>,
+    by_bytes: BTreeSet<(u64, ComponentId)>,
+}
+
+/// The letters of one recipient.
+#[derive(Debug, Default)]
+struct Share {
+    numbers: BTreeSet<u64>,
     bytes: u64,
 }
 
@@ -148,30 +211,102 @@ impl DeadLetters {
             return;
         }
         let mut kept = lock(&self.kept);
-        kept.bytes += bytes_of(&letter);
-        kept.letters.push_back(letter);
-        while kept.letters.len() > self.max_letters || kept.bytes > self.max_bytes {
-            let Some(oldest) = kept.letters.pop_front() else {
-                return;
-            };
-            kept.bytes -= bytes_of(&oldest);
-        }
+        kept.latest += 1;
+        letter.number = kept.latest;
+        kept.insert(letter);
+        kept.fit(self.max_letters, self.max_bytes);
     }
 
     pub(crate) fn list(&self) -> Vec<DeadLetter> {
-        lock(&self.kept).letters.iter().cloned().collect()
+        lock(&self.kept).letters.values().cloned().collect()
     }
 
     pub(crate) fn take(&self) -> Vec<DeadLetter> {
         let mut kept = lock(&self.kept);
-        kept.bytes = 0;
-        kept.letters.drain(..).collect()
+        let latest = kept.latest;
+        let taken = mem::take(&mut *kept);
+        kept.latest = latest;
+        taken.letters.into_values().collect()
+    }
+
+    /// Takes one out if `may` says so; the letter, or what `may` says instead.
+    pub(crate) fn take_if<X>(
+        &self,
+        number: u64,
+        may: impl FnOnce(Option<&DeadLetter>) -> Result<(), X>,
+    ) -> Result<Option<DeadLetter>, X> {
+        let mut kept = lock(&self.kept);
+        may(kept.letters.get(&number))?;
+        Ok(kept.remove(number))
+    }
+
+    /// Puts one back under the number that it had.
+    pub(crate) fn put_back(&self, letter: DeadLetter) {
+        let mut kept = lock(&self.kept);
+        kept.insert(letter);
+        kept.fit(self.max_letters, self.max_bytes);
+    }
+}
+
+impl Kept {
+    fn insert(&mut self, letter: DeadLetter) {
+        self.bytes += bytes_of(&letter);
+        self.change_share(&letter, true);
+        self.letters.insert(letter.number, letter);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<DeadLetter> {
+        let letter = self.letters.remove(&number)?;
+        self.bytes -= bytes_of(&letter);
+        self.change_share(&letter, false);
+        Some(letter)
+    }
+
+    /// Removes letters until the others fit.
+    fn fit(&mut self, max_letters: usize, max_bytes: u64) {
+        loop {
+            let most = if self.letters.len() > max_letters {
+                self.by_letters.last().map(|(_, id)| id.clone())
+            } else if self.bytes > max_bytes {
+                self.by_bytes.last().map(|(_, id)| id.clone())
+            } else {
+                return;
+            };
+            let Some(oldest) = most.and_then(|id| self.oldest_of(&id)) else {
+                return;
+            };
+            self.remove(oldest);
+        }
+    }
+
+    fn oldest_of(&self, id: &ComponentId) -> Option<u64> {
+        self.shares.get(id)?.numbers.first().copied()
+    }
+
+    fn change_share(&mut self, letter: &DeadLetter, is_added: bool) {
+        let id = &letter.message.recipient;
+        let share = self.shares.entry(id.clone()).or_default();
+        self.by_letters.remove(&(share.numbers.len(), id.clone()));
+        self.by_bytes.remove(&(share.bytes, id.clone()));
+        if is_added {
+            share.numbers.insert(letter.number);
+            share.bytes += bytes_of(letter);
+        } else {
+            share.numbers.remove(&letter.number);
+            share.bytes -= bytes_of(letter);
+        }
+        if share.numbers.is_empty() {
+            self.shares.remove(id);
+        } else {
+            self.by_letters.insert((share.numbers.len(), id.clone()));
+            self.by_bytes.insert((share.bytes, id.clone()));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use wasm_core::{ComponentId, Trap, WasmFrame};
+    use wasm_core::{Trap, WasmFrame};
 
     use super::*;
     use crate::error::kept;
@@ -179,6 +314,8 @@ mod tests {
     fn letter(text: &'static str) -> DeadLetter {
         let id = ComponentId::new("demo", "a", "main").unwrap();
         DeadLetter {
+            number: 0,
+            redeliveries: 0,
             message: ComponentMessage::new(id.clone(), id, text),
             payload_bytes: text.len(),
             kind: LetterKind::Message,
@@ -226,6 +363,45 @@ mod tests {
         assert_eq!(texts(&dead.list()), [b"123456".as_slice(), b""]);
         assert_eq!(dead.take()[0].payload_bytes, 6);
         assert_eq!(dead.take().len(), 0);
+    }
+
+    #[test]
+    fn nobodys_letters_push_out_those_of_others() {
+        let to = |name: &str, text: &'static str| {
+            let mut letter = letter(text);
+            letter.message.recipient = ComponentId::new("demo", name, "main").unwrap();
+            letter
+        };
+        let few = DeadLetters::new(6, u64::MAX);
+        few.add(to("quiet", "1"));
+        few.add(to("calm", "2"));
+        for _ in 0..100 {
+            few.add(to("loud", "x"));
+        }
+        assert_eq!(texts(&few.list())[..3], [b"1".as_slice(), b"2", b"x"]);
+        assert_eq!(few.list().len(), 6);
+        // A second one that is loud shares the room with the first.
+        for _ in 0..100 {
+            few.add(to("noisy", "y"));
+        }
+        let kept = few.take();
+        assert_eq!(texts(&kept).concat(), b"12xxyy");
+        let numbers: Vec<_> = kept.iter().map(|it| it.number).collect();
+        assert_eq!(numbers, [1, 2, 101, 102, 201, 202]);
+        let small = DeadLetters::new(999, 4 * ENVELOPE_BYTES + 400);
+        small.add(to("quiet", "1"));
+        for _ in 0..100 {
+            small.add(to("loud", Box::leak("x".repeat(300).into_boxed_str())));
+        }
+        let kept = small.list();
+        assert_eq!(kept.len(), 3);
+        assert_eq!(texts(&kept)[0], b"1");
+        small.add(to("quiet", "2"));
+        let numbers: Vec<_> = small.list().iter().map(|it| it.number).collect();
+        assert_eq!(numbers, [1, 101, 102]);
+        assert_eq!(small.take().len(), 3);
+        let kept = lock(&small.kept);
+        assert_eq!((kept.bytes, kept.shares.len()), (0, 0));
     }
 
     #[test]

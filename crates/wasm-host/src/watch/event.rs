@@ -139,6 +139,15 @@ pub enum Event {
         /// From when it was accepted.
         waited: Duration,
     },
+    /// A dead letter is delivered once more.
+    Redelivered {
+        /// The number that it had.
+        number: u64,
+        /// Who sent it.
+        from: ComponentId,
+        /// Whom it is for.
+        to: ComponentId,
+    },
     /// What a component may do was changed.
     PermissionsChanged {
         /// Which.
@@ -287,6 +296,12 @@ impl Display for Event {
                     WithdrawnBecause::GivenUp => "it was given up",
                 };
                 write!(f, "request from {from} to {to} was not handled: {because}")
+            }
+            Self::Redelivered { number, from, to } => {
+                write!(
+                    f,
+                    "dead letter {number} from {from} to {to} is delivered again"
+                )
             }
             Self::PermissionsChanged { component } => {
                 write!(f, "the permissions of {component} were changed")

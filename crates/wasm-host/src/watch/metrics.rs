@@ -14,9 +14,9 @@ use crate::watch::event::WithdrawnBecause;
 /// Those of one component. What happens for each message is looked up once.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    handled: [Counter; 4],
-    guest_errors: [Counter; 4],
-    failed: [Counter; 4],
+    handled: [Counter; 5],
+    guest_errors: [Counter; 5],
+    failed: [Counter; 5],
     call_seconds: Histogram,
     wait_seconds: Histogram,
     failures: Counter,
@@ -32,10 +32,11 @@ pub(crate) enum Handling {
     Failed,
 }
 
-const KINDS: [LetterKind; 4] = [
+const KINDS: [LetterKind; 5] = [
     LetterKind::Message,
     LetterKind::Request,
     LetterKind::Callback,
+    LetterKind::Timer,
     LetterKind::Call,
 ];
 
@@ -100,6 +101,12 @@ pub(crate) fn withdrawn(component: &ComponentId, because: WithdrawnBecause) {
     let component = component.as_str().to_owned();
     counter!("wasm_withdrawn_total", "component" => component, "because" => because.as_str())
         .increment(1);
+}
+
+/// A dead letter was delivered again.
+pub(crate) fn redelivered(component: &ComponentId) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_redelivered_total", "component" => component).increment(1);
 }
 
 /// Why a message was not accepted; its sender is only told that a queue is full.

@@ -12,4 +12,5 @@ mod sleep;
 mod supervision;
 mod support;
 mod swap;
+mod timers;
 mod watching;

@@ -17,7 +17,7 @@ use wasm_testkit::wasm_fixtures::{
 
 use crate::support::{
     SECOND, TIMEOUT, ask, causes, component, demo, host, host_with, is, last_callback, load,
-    restarted, told,
+    restarted, told, until,
 };
 
 #[tokio::test(start_paused = true)]
@@ -482,4 +482,59 @@ async fn a_host_is_shared_by_its_clones() {
         Arc::strong_count(one.engine()),
         Arc::strong_count(two.engine())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_delivered_once_more() {
+    let host = load(&[restarted("trap", TRAP), component("asker", CALLBACK)]).await;
+    let mut events = host.events();
+    ask(&host, "trap", "poison").await.unwrap_err();
+    let [dead] = &host.dead_letters()[..] else {
+        panic!("{:?}", host.dead_letters());
+    };
+    assert_eq!((dead.number, dead.redeliveries), (1, 0));
+    host.redeliver(1).unwrap();
+    host.drain(SECOND).await.unwrap();
+    // It is as poisonous as before.
+    let [dead] = &host.dead_letters()[..] else {
+        panic!("{:?}", host.dead_letters());
+    };
+    assert_eq!((dead.number, dead.redeliveries), (2, 1));
+    assert_eq!(dead.kind, LetterKind::Message);
+    assert_eq!(dead.message.payload.as_bytes(), b"poison");
+    assert_eq!(
+        host.redeliver(2).unwrap_err().to_string(),
+        "dead letter 2 cannot be delivered again: it was delivered again before"
+    );
+    let gone = host.redeliver(1).unwrap_err();
+    assert!(matches!(gone, HostError::NoDeadLetter(1)), "{gone}");
+    let is_redelivered = |e: &Event| matches!(e, Event::Redelivered { .. });
+    let seen = until(&mut events, is_redelivered).await;
+    assert_eq!(
+        seen.last().unwrap().to_string(),
+        "dead letter 1 from host/program/main to demo/trap/main is delivered again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_not_accepted_stays_one() {
+    let host = load(&[component("trap", TRAP)]).await;
+    host.send(&demo("trap"), "poison").unwrap();
+    host.send(&demo("trap"), "ok").unwrap();
+    host.drain(SECOND).await.unwrap();
+    // Behind the one that failed it.
+    let number = host.dead_letters()[0].number;
+    assert_eq!(
+        host.redeliver(number).unwrap_err().to_string(),
+        format!(
+            "dead letter {number} is not accepted: delivery failed: demo/trap/main is \
+             quarantined: it has failed and is not restarted"
+        )
+    );
+    assert_eq!(host.dead_letters()[0].number, number);
+    host.restart(&demo("trap")).await.unwrap();
+    host.redeliver(number).unwrap();
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(causes(&host.dead_letters()), ["failed"]);
+    assert_eq!(host.component(&demo("trap")).await.unwrap().handled, 1);
 }
