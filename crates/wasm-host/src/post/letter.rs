@@ -104,9 +104,10 @@ impl Letter {
             && self.call.as_ref().is_none_or(Call::is_wanted)
     }
 
-    /// Until when somebody waits for the answer to a request, if somebody still does.
+    /// When whoever waits for the answer to a request is to be told that the time is up, if
+    /// somebody still waits.
     pub(crate) fn wanted_until(&self) -> Option<Instant> {
-        let reply = self.reply.as_ref().filter(|reply| reply.is_wanted());
+        let reply = self.reply.as_ref().filter(|reply| reply.is_waited_for());
         reply.map(Reply::deadline)
     }
 

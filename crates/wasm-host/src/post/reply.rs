@@ -51,7 +51,12 @@ impl Reply {
 
     /// Whether somebody waits, and still has time to.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.is_late() && self.asker.as_ref().is_some_and(|asker| asker.is_waiting())
+        !self.is_late() && self.is_waited_for()
+    }
+
+    /// Whether somebody waits, whether or not the time is up.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.asker.as_ref().is_some_and(|asker| asker.is_waiting())
     }
 
     /// Until when somebody waits for it.
