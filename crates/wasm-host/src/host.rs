@@ -88,7 +88,7 @@ impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
         self.registry.close();
         for resident in self.registry.residents() {
             // One that is gone has nothing to abandon.
-            let _ = resident.leaving.send(Leaving::Abandoned);
+            let _ = resident.leave(Leaving::Abandoned);
         }
     }
 }
@@ -285,7 +285,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
                 return Ok(());
             };
             let (reply, left) = oneshot::channel();
-            if resident.leaving.send(Leaving::Unloaded(reply)).is_ok()
+            if resident.leave(Leaving::Unloaded(reply))
                 && let Ok(outcome) = left.await
             {
                 return outcome;
@@ -326,7 +326,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             drop(roused);
             let swapped = match begun {
                 Ok(swapped) => {
-                    resident.nudge.notify_one();
+                    resident.mailbox.ring();
                     swapped.await.map_err(|_| self.gone(&resident))
                 }
                 Err(error) => Err(error),
@@ -412,12 +412,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             let (reply, answer) = oneshot::channel();
             let roused = self.changeable(id)?;
             let resident = Arc::clone(&roused.resident);
-            let sent = resident.commands.send(command(reply)).await;
+            let is_sent = resident.command(command(reply)).await;
             // One that slept begins now that there is something to do.
             drop(roused);
-            if sent.is_ok()
-                && let Ok(outcome) = answer.await
-            {
+            if is_sent && let Ok(outcome) = answer.await {
                 return Ok(outcome);
             }
             if !resident.mailbox.is_asleep() {
@@ -642,7 +640,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let mut leaving = Vec::new();
         for resident in inner.registry.residents() {
             let (reply, left) = oneshot::channel();
-            if resident.leaving.send(Leaving::Stopped(reply)).is_ok() {
+            if resident.leave(Leaving::Stopped(reply)) {
                 leaving.push(left);
             }
         }

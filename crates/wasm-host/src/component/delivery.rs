@@ -25,7 +25,7 @@ enum Outcome {
 
 impl<E: RuntimeEngine + ?Sized> Task<E> {
     pub(crate) async fn deliver(&mut self, mut letter: Letter) {
-        let (Some(port), Some(handle)) = (self.resident.serving(), self.handle.clone()) else {
+        let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
             // Nothing is delivered without an instance.
             return self.resident.mailbox.push_front(letter);
         };

@@ -82,7 +82,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             return;
         };
         let number = handle.handle_id();
-        self.resident.begin_serving(number, &self.recipe);
+        self.port = self.resident.begin_serving(number, &self.recipe);
         self.resident.update(|record| {
             record.handle = Some(handle);
             record.phase = Phase::Ready;
@@ -92,7 +92,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         self.unhealthy_answers = 0;
         self.state = State::Serving;
         if self.recipe.supervision.idle.is_some()
-            && let Some(port) = self.resident.serving()
+            && let Some(port) = &self.port
         {
             let sleepers = &self.shared.sleepers;
             sleepers.add(&self.resident, port.incarnation);
@@ -100,7 +100,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     }
 
     /// There is no instance any more.
-    pub(crate) fn end_instance(&self) {
+    pub(crate) fn end_instance(&mut self) {
+        self.port = None;
         if let Some(port) = self.resident.drop_serving() {
             self.shared.sleepers.remove(port.incarnation);
             port.close();

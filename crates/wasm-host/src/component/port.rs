@@ -112,9 +112,9 @@ impl Port {
     }
 
     /// Whether host calls under this number of the engine are those of this instance. The
-    /// number of one that is being made is not known until the first of them, or until it
-    /// is there.
-    pub(crate) fn is_number(&self, number: u64) -> bool {
+    /// number of one that is being made is not known until the first of them, which claims it,
+    /// or until it is there.
+    pub(crate) fn claim(&self, number: u64) -> bool {
         *lock(&self.number).get_or_insert(number) == number
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
@@ -62,12 +62,10 @@ pub(crate) struct Assignment {
 pub(crate) struct Resident {
     pub(crate) id: ComponentId,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
+    commands: mpsc::Sender<Command>,
+    leaving: mpsc::UnboundedSender<Leaving>,
     pub(crate) swaps: Swaps,
     pub(crate) denials: Denials,
-    /// Wakes the task, which looks for what is due.
-    pub(crate) nudge: Notify,
     /// Whether it is to sleep if it has nothing to do.
     pub(crate) drowsy: Drowsiness,
     office: Arc<Office>,
@@ -122,7 +120,6 @@ impl Resident {
             leaving: leave,
             swaps: Swaps::default(),
             denials: Denials::default(),
-            nudge: Notify::new(),
             drowsy: Drowsiness::default(),
             office: Arc::clone(office),
             meters: OnceLock::new(),
@@ -171,6 +168,20 @@ impl Resident {
         }
     }
 
+    /// Tells the task something; whether it will hear of it.
+    pub(crate) async fn command(&self, command: Command) -> bool {
+        let is_sent = self.commands.send(command).await.is_ok();
+        self.mailbox.ring();
+        is_sent
+    }
+
+    /// Tells the task to end; whether it will hear of it.
+    pub(crate) fn leave(&self, leaving: Leaving) -> bool {
+        let is_sent = self.leaving.send(leaving).is_ok();
+        self.mailbox.ring();
+        is_sent
+    }
+
     /// Those of a component that never has anything to do are never made.
     pub(crate) fn meters(&self) -> &Meters {
         self.meters.get_or_init(|| Meters::new(&self.id))
@@ -210,25 +221,20 @@ impl Resident {
 
     /// The instance that was being made serves under this number of the engine, with the
     /// permissions that it has by now.
-    pub(crate) fn begin_serving(&self, number: u64, recipe: &Recipe) {
+    pub(crate) fn begin_serving(&self, number: u64, recipe: &Recipe) -> Option<Arc<Port>> {
         let mut instances = lock(&self.instances);
-        let Some(port) = instances.starting.take() else {
-            return;
-        };
+        let port = instances.starting.take()?;
         port.set_number(number);
         instances.former = Some(number);
         instances.loaded_with = Arc::clone(&recipe.permissions);
         instances.in_force = port.permissions();
-        instances.serving = Some(port);
+        instances.serving = Some(Arc::clone(&port));
+        Some(port)
     }
 
     /// There is no instance any more.
     pub(crate) fn drop_serving(&self) -> Option<Arc<Port>> {
         lock(&self.instances).serving.take()
-    }
-
-    pub(crate) fn serving(&self) -> Option<Arc<Port>> {
-        lock(&self.instances).serving.clone()
     }
 
     /// The instance that calls its host under this number of the engine; `None` for one that
@@ -237,12 +243,12 @@ impl Resident {
         let instances = lock(&self.instances);
         let number = handle.handle_id();
         let serving = instances.serving.as_ref();
-        if let Some(port) = serving.filter(|port| port.is_number(number)) {
+        if let Some(port) = serving.filter(|port| port.claim(number)) {
             return Some(Arc::clone(port));
         }
         let starting = instances.starting.as_ref()?;
         let may_be = starting.has_number() || instances.former != Some(number);
-        (may_be && starting.is_number(number)).then(|| Arc::clone(starting))
+        (may_be && starting.claim(number)).then(|| Arc::clone(starting))
     }
 
     /// Replaces what the component may do, which is never more than it was loaded with. That

@@ -57,7 +57,7 @@ impl Sleepers {
         for (_, resident) in idle.iter().take(idle.len().div_ceil(PART)) {
             // Whoever needs room next looks for others.
             resident.drowsy.end();
-            resident.nudge.notify_one();
+            resident.mailbox.ring();
         }
     }
 }

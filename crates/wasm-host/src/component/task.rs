@@ -15,6 +15,7 @@ use wasm_core::{ComponentHandle, RuntimeEngine};
 
 use crate::component::alarm::Alarm;
 use crate::component::budget::{Budget, Reservation};
+use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::registry::Registry;
 use crate::component::resident::{Assignment, Command, Leaving, Orders, Resident};
@@ -54,6 +55,8 @@ pub(crate) struct Task<E: ?Sized> {
     pub(crate) reservation: Option<Reservation>,
     /// What the component handles right now.
     pub(crate) handling: Option<Letter>,
+    /// Of the instance that serves.
+    pub(crate) port: Option<Arc<Port>>,
     pub(crate) alarm: Alarm,
     /// When the component last had something to do.
     pub(crate) active: Instant,
@@ -84,6 +87,8 @@ enum Next {
     Wake(Result<Reservation, BudgetExceeded>),
     /// It may be time for something.
     LookAround,
+    /// Something may have come.
+    LookAgain,
     /// Nothing: the component sleeps.
     End,
 }
@@ -102,6 +107,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             handle: None,
             reservation: None,
             handling: None,
+            port: None,
             alarm: Alarm::default(),
             active: now,
             examined: now,
@@ -165,6 +171,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
                 Next::Wake(Ok(reservation)) => self.wake(reservation).await,
                 Next::Wake(Err(exceeded)) => self.stay_asleep(&exceeded),
                 Next::LookAround => self.look_around().await,
+                Next::LookAgain => {}
                 Next::End => return,
             }
         }
@@ -172,7 +179,14 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// Leaving overtakes everything, commands overtake messages.
     async fn next(&mut self) -> Next {
-        if self.rests() {
+        let due = self.due();
+        if due.is_some_and(|due| due <= self.active) {
+            return Next::LookAround;
+        }
+        if let Some(next) = self.next_at_once() {
+            return next;
+        }
+        if self.try_to_rest() {
             return Next::End;
         }
         if self.is_idle() {
@@ -181,32 +195,43 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             }
             self.shared.sleepers.begin_idling(&self.resident);
         }
-        let due = self.due();
         let memory_bytes = self.recipe.memory_bytes();
         let resident = &self.resident;
-        let orders = &mut self.orders;
         let serves = matches!(self.state, State::Serving);
         let needs_room = matches!(self.state, State::Asleep) && resident.mailbox.len() > 0;
         let next = tokio::select! {
             biased;
-            leaving = orders.leaving.recv() => Next::Leave(leaving.unwrap_or(Leaving::Abandoned)),
-            Some(command) = orders.commands.recv() => Next::Obey(command),
             (swap, prepared) = resident.swaps.prepared(&resident.id),
                 if resident.swaps.are_under_way() => Next::Swap(Box::new(swap), prepared),
-            () = resident.nudge.notified() => Next::LookAround,
             () = self.alarm.until(due) => Next::LookAround,
-            letter = resident.mailbox.next(), if serves => Next::Deliver(letter),
-            () = resident.mailbox.arrived(), if !serves => Next::LookAround,
             room = find_room(&self.shared, memory_bytes, self.active), if needs_room => {
                 Next::Wake(room)
             }
+            letter = resident.mailbox.next(), if serves => {
+                letter.map_or(Next::LookAgain, Next::Deliver)
+            }
+            () = resident.mailbox.rung(), if !serves => Next::LookAgain,
         };
         resident.drowsy.end();
         next
     }
 
-    /// Whether the component sleeps and there is nothing to do, so that this task ends.
-    fn rests(&mut self) -> bool {
+    /// What there is to do without waiting for anything.
+    fn next_at_once(&mut self) -> Option<Next> {
+        if let Ok(leaving) = self.orders.leaving.try_recv() {
+            return Some(Next::Leave(leaving));
+        }
+        if let Ok(command) = self.orders.commands.try_recv() {
+            return Some(Next::Obey(command));
+        }
+        // A new version that is prepared is not held up by messages that never end.
+        let serves = matches!(self.state, State::Serving) && !self.resident.swaps.are_under_way();
+        let letter = serves.then(|| self.resident.mailbox.pop()).flatten();
+        letter.map(Next::Deliver)
+    }
+
+    /// Leaves the component asleep if there is nothing to do for it; whether this task ends.
+    fn try_to_rest(&mut self) -> bool {
         let is_free = matches!(self.state, State::Asleep)
             && self.orders.leaving.is_empty()
             && self.orders.commands.is_empty()
@@ -226,10 +251,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         self.recipe.supervision.idle.is_some()
             && matches!(self.state, State::Serving)
             && self.resident.mailbox.len() == 0
-            && self
-                .resident
-                .serving()
-                .is_some_and(|port| port.seats.are_free())
+            && self.port.as_ref().is_some_and(|port| port.seats.are_free())
     }
 
     /// When there is something to do next that nobody asks for.
@@ -307,7 +329,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             tokio::select! {
                 biased;
                 ended = &mut call => return ended,
-                () = self.resident.mailbox.arrived() => {}
+                () = self.resident.mailbox.rung() => {}
                 () = self.alarm.until(due) => self.time_out(),
             }
         }

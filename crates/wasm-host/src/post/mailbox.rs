@@ -1,6 +1,7 @@
 //! What waits for a component.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::mem;
 use std::sync::Mutex;
 
@@ -21,13 +22,17 @@ const OWN_BYTES: u64 = 64 << 10;
 /// Letters for which an empty mailbox keeps room.
 const KEPT_CAPACITY: usize = 256;
 
+/// Deadlines of letters that are gone, of which so many may stay.
+const KEPT_DEADLINES: usize = 64;
+
 /// The queue of one component, bounded in messages and bytes. Callbacks always find
 /// room: each has the seat of its request, of which there are only so many.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     max_bytes: u64,
     state: Mutex<State>,
-    arrived: Notify,
+    /// Wakes the task of the component.
+    bell: Notify,
 }
 
 /// Where a letter lies in its mailbox; later ones have higher places.
@@ -42,8 +47,9 @@ struct State {
     letters: VecDeque<(Place, Option<Letter>)>,
     next: Place,
     withdrawn: usize,
-    /// Until when somebody waits for the answers to the requests among them.
-    deadlines: BTreeSet<(Instant, Place)>,
+    /// Until when somebody waits for the answers to the requests among them, and some more
+    /// that are not among them any more.
+    deadlines: BinaryHeap<Reverse<(Instant, Place)>>,
     /// Without callbacks.
     messages: u32,
     max_messages: u32,
@@ -77,13 +83,13 @@ impl Mailbox {
                 letters: VecDeque::new(),
                 next: FIRST_PLACE,
                 withdrawn: 0,
-                deadlines: BTreeSet::new(),
+                deadlines: BinaryHeap::new(),
                 messages: 0,
                 max_messages,
                 bytes: 0,
                 closed: None,
             }),
-            arrived: Notify::new(),
+            bell: Notify::new(),
         }
     }
 
@@ -95,7 +101,7 @@ impl Mailbox {
         }
         let place = state.push(letter);
         drop(state);
-        self.arrived.notify_one();
+        self.ring();
         Ok(place)
     }
 
@@ -128,7 +134,7 @@ impl Mailbox {
         }
         state.push(letter);
         drop(state);
-        self.arrived.notify_one();
+        self.ring();
         Ok(())
     }
 
@@ -150,10 +156,10 @@ impl Mailbox {
         let now = Instant::now();
         let mut state = lock(&self.state);
         let mut late = Vec::new();
-        while let Some((deadline, place)) = state.deadlines.first().copied()
+        while let Some(Reverse((deadline, place))) = state.deadlines.peek().copied()
             && deadline <= now
         {
-            state.deadlines.pop_first();
+            state.deadlines.pop();
             late.extend(state.withdraw(place));
         }
         late
@@ -162,23 +168,33 @@ impl Mailbox {
     /// Until when somebody waits for the answer to the first request that is late.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        state.deadlines.first().map(|(deadline, _)| *deadline)
+        let first = state.deadlines.peek().filter(|_| state.len() > 0);
+        first.map(|Reverse((deadline, _))| *deadline)
     }
 
-    /// The next letter, once there is one. May be cancelled by dropping the future.
-    pub(crate) async fn next(&self) -> Letter {
-        loop {
-            if let Some(letter) = lock(&self.state).pop() {
-                return letter;
-            }
-            // A letter that came since left a permit behind.
-            self.arrived.notified().await;
+    /// The next letter, if there is one.
+    pub(crate) fn pop(&self) -> Option<Letter> {
+        lock(&self.state).pop()
+    }
+
+    /// The same, or what there is once the bell rings. May be cancelled by dropping the
+    /// future.
+    pub(crate) async fn next(&self) -> Option<Letter> {
+        if let Some(letter) = self.pop() {
+            return Some(letter);
         }
+        self.rung().await;
+        self.pop()
     }
 
-    /// Ends when a letter comes, and leaves it there.
-    pub(crate) async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Ends when the bell rings, as it does for each letter, and has rung since the last time.
+    pub(crate) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    /// Wakes the task of the component, for whatever else there is to do.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_one();
     }
 
     /// From now on nothing is taken; what waits comes back. One whose component sleeps stays
@@ -251,23 +267,21 @@ impl State {
 
     fn add(&mut self, place: Place, letter: &Letter) {
         if let Some(reply) = &letter.reply {
-            self.deadlines.insert((reply.deadline(), place));
+            self.deadlines.push(Reverse((reply.deadline(), place)));
+            self.tidy_deadlines();
         }
         self.messages += u32::from(letter.kind != LetterKind::Callback);
         self.bytes += letter.bytes();
     }
 
-    fn subtract(&mut self, place: Place, letter: &Letter) {
-        if let Some(reply) = &letter.reply {
-            self.deadlines.remove(&(reply.deadline(), place));
-        }
+    fn subtract(&mut self, letter: &Letter) {
         self.messages -= u32::from(letter.kind != LetterKind::Callback);
         self.bytes -= letter.bytes();
     }
 
     fn pop(&mut self) -> Option<Letter> {
         loop {
-            let Some((place, letter)) = self.letters.pop_front() else {
+            let Some((_, letter)) = self.letters.pop_front() else {
                 // A crowd that came once does not need its room for ever.
                 if self.letters.capacity() > KEPT_CAPACITY {
                     self.letters = VecDeque::new();
@@ -276,7 +290,7 @@ impl State {
             };
             match letter {
                 Some(letter) => {
-                    self.subtract(place, &letter);
+                    self.subtract(&letter);
                     return Some(letter);
                 }
                 None => self.withdrawn -= 1,
@@ -288,7 +302,7 @@ impl State {
         let index = self.letters.binary_search_by_key(&place, |it| it.0).ok()?;
         let letter = self.letters[index].1.take()?;
         self.withdrawn += 1;
-        self.subtract(place, &letter);
+        self.subtract(&letter);
         self.tidy();
         Some(letter)
     }
@@ -297,6 +311,18 @@ impl State {
         (self.messages, self.bytes, self.withdrawn) = (0, 0, 0);
         self.deadlines.clear();
         mem::take(&mut self.letters)
+    }
+
+    /// Deadlines of what is not there any more never are the most of all.
+    fn tidy_deadlines(&mut self) {
+        if self.deadlines.len() <= 2 * self.len() + KEPT_DEADLINES {
+            return;
+        }
+        let letters = &self.letters;
+        self.deadlines.retain(|Reverse((_, place))| {
+            let index = letters.binary_search_by_key(place, |it| it.0);
+            index.is_ok_and(|index| letters[index].1.is_some())
+        });
     }
 
     /// Places of what was withdrawn never are the most of all.
@@ -340,8 +366,8 @@ mod tests {
         std::str::from_utf8(letter.message.payload.as_bytes()).unwrap()
     }
 
-    #[tokio::test]
-    async fn what_is_withdrawn_makes_room_and_the_rest_keeps_its_order() {
+    #[test]
+    fn what_is_withdrawn_makes_room_and_the_rest_keeps_its_order() {
         let mailbox = Mailbox::new(4, 100);
         let places: Vec<_> = ["a", "b", "c", "d"]
             .map(|text| mailbox.push(letter(text)).unwrap())
@@ -351,7 +377,7 @@ mod tests {
         assert_eq!(text(&mailbox.withdraw(places[1]).unwrap()), "b");
         assert!(mailbox.withdraw(places[1]).is_none());
         mailbox.push(letter("e")).unwrap();
-        let first = mailbox.next().await;
+        let first = mailbox.pop().unwrap();
         assert_eq!(text(&first), "a");
         assert!(mailbox.withdraw(places[0]).is_none());
         mailbox.push_front(first);
@@ -359,7 +385,7 @@ mod tests {
         assert_eq!(text(&mailbox.withdraw(places[2]).unwrap()), "c");
         assert_eq!(mailbox.len(), 2);
         for expected in ["d", "e"] {
-            assert_eq!(text(&mailbox.next().await), expected);
+            assert_eq!(text(&mailbox.pop().unwrap()), expected);
         }
         assert!(mailbox.close_if_empty());
     }

@@ -209,6 +209,52 @@ impl Display for Event {
         match self {
             Self::Loaded { component } => write!(f, "{component} is loaded"),
             Self::NotLoaded { error, .. } => write!(f, "{error}"),
+            Self::DenialsLeftOut { component, denials } => {
+                write!(f, "{component} was denied {denials} more times")
+            }
+            Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
+            Self::Restarted { component } => write!(f, "{component} was restarted"),
+            Self::Slept { component, error } => match error {
+                Some(error) => write!(f, "{component} sleeps; {error}"),
+                None => write!(f, "{component} sleeps"),
+            },
+            Self::Woke { component } => write!(f, "{component} woke"),
+            Self::Unhealthy { component, answers } => write!(
+                f,
+                "{component} said {answers} times in a row that it is unhealthy, and is restarted"
+            ),
+            Self::Swapped { component } => write!(f, "{component} was replaced"),
+            Self::Quarantined { component, .. } => {
+                write!(
+                    f,
+                    "{component} is quarantined: it has failed and is not restarted"
+                )
+            }
+            Self::PermissionsChanged { component } => {
+                write!(f, "the permissions of {component} were changed")
+            }
+            Self::Unloaded { component, error } => match error {
+                Some(error) => write!(f, "{component} is unloaded; {error}"),
+                None => write!(f, "{component} is unloaded"),
+            },
+            Self::Abandoned { component } => {
+                write!(f, "{component} is gone: its task has ended before its time")
+            }
+            Self::Stopped => write!(f, "the host has stopped"),
+            Self::Missed(events) => write!(f, "{events} events were missed"),
+            Self::Message { .. }
+            | Self::Denied { .. }
+            | Self::DeadLetter { .. }
+            | Self::Withdrawn { .. }
+            | Self::Redelivered { .. } => self.fmt_of_message(f),
+        }
+    }
+}
+
+impl Event {
+    /// The line of what is about a message or another call of the host.
+    fn fmt_of_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Message {
                 from,
                 to,
@@ -232,44 +278,6 @@ impl Display for Event {
                     Reply::Error(error) => write!(f, "answered with an error: {error}")?,
                 }
                 write!(f, ", in {took:.1?}")
-            }
-            Self::Denied {
-                component,
-                capability,
-                granted,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "{component} was denied: {capability}: {}",
-                    Escaped::new(reason)
-                )?;
-                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
-                if !patterns.is_empty() {
-                    write!(f, " (granted: {})", patterns.join(", "))?;
-                }
-                Ok(())
-            }
-            Self::DenialsLeftOut { component, denials } => {
-                write!(f, "{component} was denied {denials} more times")
-            }
-            Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
-            Self::Restarted { component } => write!(f, "{component} was restarted"),
-            Self::Slept { component, error } => match error {
-                Some(error) => write!(f, "{component} sleeps; {error}"),
-                None => write!(f, "{component} sleeps"),
-            },
-            Self::Woke { component } => write!(f, "{component} woke"),
-            Self::Unhealthy { component, answers } => write!(
-                f,
-                "{component} said {answers} times in a row that it is unhealthy, and is restarted"
-            ),
-            Self::Swapped { component } => write!(f, "{component} was replaced"),
-            Self::Quarantined { component, .. } => {
-                write!(
-                    f,
-                    "{component} is quarantined: it has failed and is not restarted"
-                )
             }
             Self::DeadLetter {
                 from,
@@ -303,23 +311,27 @@ impl Display for Event {
                     "dead letter {number} from {from} to {to} is delivered again"
                 )
             }
-            Self::PermissionsChanged { component } => {
-                write!(f, "the permissions of {component} were changed")
+            Self::Denied {
+                component,
+                capability,
+                granted,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "{component} was denied: {capability}: {}",
+                    Escaped::new(reason)
+                )?;
+                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
+                if !patterns.is_empty() {
+                    write!(f, " (granted: {})", patterns.join(", "))?;
+                }
+                Ok(())
             }
-            Self::Unloaded { component, error } => match error {
-                Some(error) => write!(f, "{component} is unloaded; {error}"),
-                None => write!(f, "{component} is unloaded"),
-            },
-            Self::Abandoned { component } => {
-                write!(f, "{component} is gone: its task has ended before its time")
-            }
-            Self::Stopped => write!(f, "the host has stopped"),
-            Self::Missed(events) => write!(f, "{events} events were missed"),
+            _ => Ok(()),
         }
     }
-}
 
-impl Event {
     /// What the event takes in memory, roughly, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         let below = match self {

@@ -282,9 +282,9 @@ impl Ledger {
     }
 
     /// A timer was set.
-    pub(crate) fn sets(&self, timer: u64, delay: Duration) {
+    pub(crate) fn sets(&self, timer: u64, due: Instant) {
         let set = Set {
-            due: Instant::now() + delay,
+            due,
             cancelled: Vec::new(),
         };
         if self.book().timers.insert(timer, set).is_some() {

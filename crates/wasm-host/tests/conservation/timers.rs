@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use wasm_core::{
     ComponentHandle, ComponentId, ComponentStorage, ComponentTimers, HostServices, StorageError,
@@ -68,9 +69,10 @@ impl ComponentTimers for WatchedTimers {
         delay: Duration,
         payload: Bytes,
     ) -> Result<u64, TimerError> {
+        let due = Instant::now() + delay;
         let set = self.inner.set(of, delay, payload).await;
         match &set {
-            Ok(timer) => self.ledger.sets(*timer, delay),
+            Ok(timer) => self.ledger.sets(*timer, due),
             Err(_) => self.ledger.count("timer: refused"),
         }
         set
