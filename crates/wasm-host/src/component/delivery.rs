@@ -24,7 +24,7 @@ enum Outcome {
 }
 
 impl<E: RuntimeEngine + ?Sized> Task<E> {
-    pub(crate) async fn deliver(&mut self, mut letter: Letter) {
+    pub(crate) async fn deliver(&mut self, mut letter: Box<Letter>) {
         let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
             // Nothing is delivered without an instance.
             return self.resident.mailbox.push_front(letter);
@@ -63,7 +63,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     }
 
     /// Has the engine handle a letter, which is kept where it is not lost if the engine panics.
-    async fn call(&mut self, handle: ComponentHandle, letter: Letter) -> Outcome {
+    async fn call(&mut self, handle: ComponentHandle, letter: Box<Letter>) -> Outcome {
         let engine = Arc::clone(&self.shared.engine);
         let (message, span) = (letter.message.clone(), letter.span.clone());
         let kind = letter.kind;
@@ -87,7 +87,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     /// What became of the component is known before anyone is told of the message.
     fn end_message(
         &mut self,
-        mut letter: Letter,
+        mut letter: Box<Letter>,
         began: Instant,
         outcome: Result<Option<MessagePayload>, WasmError>,
     ) {
@@ -127,7 +127,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// A call of the program has ended. What it ended in may be another component's error, and
     /// the failure of this one may have been kept from whoever called: the engine knows.
-    async fn end_call(&mut self, letter: Letter, began: Instant, outcome: Result<(), WasmError>) {
+    async fn end_call(
+        &mut self,
+        letter: Box<Letter>,
+        began: Instant,
+        outcome: Result<(), WasmError>,
+    ) {
         // Where it is not lost if the engine panics.
         self.handling = Some(letter);
         let failure = self.failure().await;
@@ -170,7 +175,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     }
 
     /// It was handled, and ended in an error that is no answer.
-    fn give_up(&self, letter: Letter, began: Instant, error: Arc<WasmError>) {
+    fn give_up(&self, letter: Box<Letter>, began: Instant, error: Arc<WasmError>) {
         let (waited, took) = (began - letter.accepted, began.elapsed());
         let meters = self.resident.meters();
         meters.handled(letter.kind, Handling::Failed, waited, took);

@@ -19,7 +19,7 @@ use wasm_core::{
 use crate::lock::{lock, read, write};
 use crate::post::answer::{Outcome, as_callback};
 use crate::post::correlation::unguessable;
-use crate::post::letter::{Letter, LetterKind, message_bytes};
+use crate::post::letter::{LetterKind, message_bytes};
 use crate::post::mailbox::{Closed, Mailbox, Place};
 use crate::post::office::Office;
 use crate::post::reply::{Asker, Reply};
@@ -261,13 +261,11 @@ impl Port {
             ticket: None,
             call: None,
         };
-        let letter = Letter {
-            incarnation: Some(self.incarnation),
-            seat: Some(open.seat),
-            ..way.letter(callback, LetterKind::Callback, in_flight)
-        };
+        let mut letter = way.letter(callback, LetterKind::Callback, in_flight);
+        letter.incarnation = Some(self.incarnation);
+        letter.seat = Some(open.seat);
         if let Err(returned) = self.mailbox.push_callback(letter) {
-            let (letter, closed) = *returned;
+            let (letter, closed) = returned;
             let cause = match closed {
                 Closed::Stopped => DeadLetterCause::Stopped,
                 Closed::Unloaded | Closed::Quarantined | Closed::Asleep => {

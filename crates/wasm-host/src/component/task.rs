@@ -54,7 +54,7 @@ pub(crate) struct Task<E: ?Sized> {
     /// Given back before anyone can see that the component is gone.
     pub(crate) reservation: Option<Reservation>,
     /// What the component handles right now.
-    pub(crate) handling: Option<Letter>,
+    pub(crate) handling: Option<Box<Letter>>,
     /// Of the instance that serves.
     pub(crate) port: Option<Arc<Port>>,
     pub(crate) alarm: Alarm,
@@ -82,7 +82,7 @@ pub(crate) enum State {
 enum Next {
     Leave(Leaving),
     Obey(Command),
-    Deliver(Letter),
+    Deliver(Box<Letter>),
     Swap(Box<Swap>, Prepared),
     Wake(Result<Reservation, BudgetExceeded>),
     /// It may be time for something.
@@ -323,7 +323,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             return ended;
         }
         loop {
-            let handled = self.handling.as_ref().and_then(Letter::wanted_until);
+            let handled = self.handling.as_ref().and_then(|it| it.wanted_until());
             let waiting = self.resident.mailbox.deadline();
             let due = [handled, waiting].into_iter().flatten().min();
             tokio::select! {

@@ -44,7 +44,7 @@ const FIRST_PLACE: Place = 1 << 32;
 #[derive(Debug)]
 struct State {
     /// In the order of their places; of those that were withdrawn, the places are left.
-    letters: VecDeque<(Place, Option<Letter>)>,
+    letters: VecDeque<(Place, Option<Box<Letter>>)>,
     next: Place,
     withdrawn: usize,
     /// Until when somebody waits for the answers to the requests among them, and some more
@@ -94,10 +94,10 @@ impl Mailbox {
     }
 
     /// Where the letter lies, or why it comes back.
-    pub(crate) fn push(&self, letter: Letter) -> Result<Place, Box<(Letter, Refusal)>> {
+    pub(crate) fn push(&self, letter: Box<Letter>) -> Result<Place, (Box<Letter>, Refusal)> {
         let mut state = lock(&self.state);
         if let Some(refusal) = state.refusal(&letter, self.max_bytes) {
-            return Err(Box::new((letter, refusal)));
+            return Err((letter, refusal));
         }
         let place = state.push(letter);
         drop(state);
@@ -115,10 +115,13 @@ impl Mailbox {
 
     /// An answer for which there is no room is replaced by an error that says so. Only
     /// a closed mailbox gives the letter back.
-    pub(crate) fn push_callback(&self, mut letter: Letter) -> Result<(), Box<(Letter, Closed)>> {
+    pub(crate) fn push_callback(
+        &self,
+        mut letter: Box<Letter>,
+    ) -> Result<(), (Box<Letter>, Closed)> {
         let mut state = lock(&self.state);
         if let Some(closed) = state.closed {
-            return Err(Box::new((letter, closed)));
+            return Err((letter, closed));
         }
         let bytes = state.bytes.saturating_add(letter.bytes());
         // An error is short, and says more than that there was no room for it.
@@ -139,7 +142,7 @@ impl Mailbox {
     }
 
     /// Puts back what was taken last and not delivered.
-    pub(crate) fn push_front(&self, letter: Letter) {
+    pub(crate) fn push_front(&self, letter: Box<Letter>) {
         let mut state = lock(&self.state);
         let next = state.letters.front().map_or(state.next, |first| first.0);
         state.add(next - 1, &letter);
@@ -147,7 +150,7 @@ impl Mailbox {
     }
 
     /// Takes a letter out that was not delivered yet, if it is there.
-    pub(crate) fn withdraw(&self, place: Place) -> Option<Letter> {
+    pub(crate) fn withdraw(&self, place: Place) -> Option<Box<Letter>> {
         lock(&self.state).withdraw(place)
     }
 
@@ -160,7 +163,7 @@ impl Mailbox {
             && deadline <= now
         {
             state.deadlines.pop();
-            late.extend(state.withdraw(place));
+            late.extend(state.withdraw(place).map(|letter| *letter));
         }
         late
     }
@@ -173,13 +176,13 @@ impl Mailbox {
     }
 
     /// The next letter, if there is one.
-    pub(crate) fn pop(&self) -> Option<Letter> {
+    pub(crate) fn pop(&self) -> Option<Box<Letter>> {
         lock(&self.state).pop()
     }
 
     /// The same, or what there is once the bell rings. May be cancelled by dropping the
     /// future.
-    pub(crate) async fn next(&self) -> Option<Letter> {
+    pub(crate) async fn next(&self) -> Option<Box<Letter>> {
         if let Some(letter) = self.pop() {
             return Some(letter);
         }
@@ -199,7 +202,7 @@ impl Mailbox {
 
     /// From now on nothing is taken; what waits comes back. One whose component sleeps stays
     /// as it is.
-    pub(crate) fn close(&self, why: Closed) -> impl Iterator<Item = Letter> + use<> {
+    pub(crate) fn close(&self, why: Closed) -> impl Iterator<Item = Box<Letter>> + use<> {
         let mut state = lock(&self.state);
         if state.closed != Some(Closed::Asleep) {
             state.closed = Some(why);
@@ -209,7 +212,7 @@ impl Mailbox {
     }
 
     /// Everything that waits.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = Letter> + use<> {
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = Box<Letter>> + use<> {
         let letters = lock(&self.state).take_all();
         letters.into_iter().filter_map(|(_, letter)| letter)
     }
@@ -257,7 +260,7 @@ impl State {
         (bytes > max_bytes).then_some(Refusal::TooManyBytes)
     }
 
-    fn push(&mut self, letter: Letter) -> Place {
+    fn push(&mut self, letter: Box<Letter>) -> Place {
         let place = self.next;
         self.add(place, &letter);
         self.next += 1;
@@ -279,7 +282,7 @@ impl State {
         self.bytes -= letter.bytes();
     }
 
-    fn pop(&mut self) -> Option<Letter> {
+    fn pop(&mut self) -> Option<Box<Letter>> {
         loop {
             let Some((_, letter)) = self.letters.pop_front() else {
                 // A crowd that came once does not need its room for ever.
@@ -298,7 +301,7 @@ impl State {
         }
     }
 
-    fn withdraw(&mut self, place: Place) -> Option<Letter> {
+    fn withdraw(&mut self, place: Place) -> Option<Box<Letter>> {
         let index = self.letters.binary_search_by_key(&place, |it| it.0).ok()?;
         let letter = self.letters[index].1.take()?;
         self.withdrawn += 1;
@@ -307,7 +310,7 @@ impl State {
         Some(letter)
     }
 
-    fn take_all(&mut self) -> VecDeque<(Place, Option<Letter>)> {
+    fn take_all(&mut self) -> VecDeque<(Place, Option<Box<Letter>>)> {
         (self.messages, self.bytes, self.withdrawn) = (0, 0, 0);
         self.deadlines.clear();
         mem::take(&mut self.letters)
@@ -343,10 +346,10 @@ mod tests {
     use super::*;
     use crate::post::traffic::Traffic;
 
-    fn letter(text: &str) -> Letter {
+    fn letter(text: &str) -> Box<Letter> {
         let id = ComponentId::new("demo", "a", "main").unwrap();
         let message = ComponentMessage::new(id.clone(), id, text.to_owned());
-        Letter {
+        Box::new(Letter {
             in_flight: Traffic::new(u64::MAX).admit_always(0),
             message,
             kind: LetterKind::Message,
@@ -359,7 +362,7 @@ mod tests {
             seat: None,
             ticket: None,
             call: None,
-        }
+        })
     }
 
     fn text(letter: &Letter) -> &str {

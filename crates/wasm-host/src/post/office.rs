@@ -101,7 +101,7 @@ impl Office {
 
     /// A message becomes a dead letter; who waits for its answer is told.
     /// A timer that was not begun is none, but comes again.
-    pub(crate) fn give_up(&self, mut letter: Letter, cause: DeadLetterCause) {
+    pub(crate) fn give_up(&self, mut letter: Box<Letter>, cause: DeadLetterCause) {
         if letter.ticket.as_ref().is_some_and(|it| !it.has_begun()) {
             return;
         }

@@ -186,7 +186,7 @@ impl Router {
             let mailbox = &roused.resident.mailbox;
             let (returned, refusal) = match mailbox.push(letter) {
                 Ok(place) => return Ok((Arc::clone(mailbox), place)),
-                Err(returned) => *returned,
+                Err(returned) => returned,
             };
             if refusal != Refusal::Closed(Closed::Asleep) {
                 return refused(why(refusal, id), returned.reply);

@@ -39,8 +39,8 @@ impl Way {
         message: ComponentMessage,
         kind: LetterKind,
         in_flight: InFlight,
-    ) -> Letter {
-        Letter {
+    ) -> Box<Letter> {
+        Box::new(Letter {
             message,
             kind,
             incarnation: None,
@@ -53,7 +53,7 @@ impl Way {
             seat: None,
             ticket: self.ticket,
             call: self.call,
-        }
+        })
     }
 }
 
