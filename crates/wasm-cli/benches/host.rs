@@ -42,6 +42,7 @@ impl Bench {
             let config = ComponentConfig::new(limits.expect("they are in range"));
             let echo = Component::new(id, ECHO.wasm, config);
             let handle = host.load(echo).await.expect("it loads");
+            let handle = handle.expect("it starts at once");
             (host, handle)
         });
         Self {

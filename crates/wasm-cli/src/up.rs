@@ -129,7 +129,7 @@ pub(crate) struct Up {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
-    /// Most components at a time
+    /// Most components that have an instance at a time
     #[arg(
         long,
         value_name = "COUNT",
@@ -137,6 +137,15 @@ struct Limits {
         value_parser = value_parser!(u64).range(1..)
     )]
     max_components: u64,
+
+    /// Most components, asleep or not
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "1000000",
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    max_registered: u64,
 
     /// Most that the memory limits of all components add up to
     #[arg(
@@ -276,6 +285,7 @@ impl Up {
     fn host(&self, storage: Option<Arc<RedbStorage>>) -> Result<Host<WasmtimeEngine>, Report> {
         let limits = HostLimits::default()
             .with_components(self.limits.max_components)
+            .with_registered(self.limits.max_registered)
             .with_memory_bytes(self.limits.max_memory)
             .with_kept_bytes(self.limits.max_kept)
             .with_hops(self.limits.max_hops);
@@ -361,6 +371,7 @@ mod tests {
         let limits = Program::try_parse_from(["x", "."]).unwrap().up.limits;
         let defaults = HostLimits::default();
         assert_eq!(limits.max_components, defaults.components);
+        assert_eq!(limits.max_registered, defaults.registered);
         assert_eq!(limits.max_memory, defaults.memory_bytes);
         assert_eq!(limits.max_kept, defaults.kept_bytes);
         assert_eq!(limits.max_hops, defaults.hops);
@@ -374,6 +385,7 @@ mod tests {
         );
         for wrong in [
             ["--max-components", "0"],
+            ["--max-registered", "0"],
             ["--max-hops", "0"],
             ["--log-lines", "0"],
             ["--log-bytes", "1"],

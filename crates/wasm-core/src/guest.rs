@@ -11,6 +11,7 @@ mod guest_log;
 mod log;
 mod messaging;
 mod storage;
+mod timers;
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;

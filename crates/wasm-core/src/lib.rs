@@ -11,7 +11,7 @@
 //! | to | see |
 //! |---|---|
 //! | run components | [`RuntimeEngine`], [`ComponentConfig`], [`ResourceLimits`] |
-//! | give them a world | [`MessageRouter`], [`ComponentStorage`], [`ComponentDirectory`], [`Clock`] |
+//! | give them a world | [`MessageRouter`], [`ComponentStorage`], [`ComponentDirectory`], [`ComponentTimers`], [`Clock`] |
 //! | decide what they may do | [`Permissions`], [`SecurityValidator`] |
 //! | write an engine | [`guest`], for what its guests call |
 //! | understand what went wrong | [`WasmError`] |
@@ -51,6 +51,7 @@ mod services;
 mod storage;
 mod supervision;
 pub mod text;
+mod timers;
 pub mod units;
 mod usage;
 mod wit;
@@ -76,6 +77,7 @@ pub use router::{MessageRouter, MessagingError, NoOtherComponents};
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
-pub use supervision::{RestartPolicy, Supervision};
+pub use supervision::{RestartPolicy, StartPolicy, Supervision};
+pub use timers::{ComponentTimers, NoTimers, TIMER_TYPE, TimerError};
 pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus, KeptMemory};
-pub use wit::{LIFECYCLE_INTERFACE, WIT};
+pub use wit::{LIFECYCLE_INTERFACE, TIMERS_INTERFACE, TIMERS_WIT, WIT};

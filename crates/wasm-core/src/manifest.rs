@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
-        ResourceLimits, RestartPolicy, Supervision, WasiGrant,
+        ResourceLimits, RestartPolicy, StartPolicy, Supervision, WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -104,6 +104,9 @@ max-restarts = 4
 within = "6s"
 backoff = "60ms"               # doubles up to 5 s
 mailbox = 512                  # messages waiting at most
+start = "on-message"           # "at-once" (default), "on-message"
+idle = "30s"                   # without a message for so long, it has no instance
+health = "10s"                 # how often it is asked how it is
 "#;
 
     #[test]
@@ -216,6 +219,9 @@ mailbox = 512                  # messages waiting at most
                 within: Duration::from_secs(6),
                 backoff: Duration::from_millis(60),
                 mailbox: 512,
+                start: StartPolicy::OnMessage,
+                idle: Some(Duration::from_secs(30)),
+                health: Some(Duration::from_secs(10)),
             },
         };
         assert_eq!(example(), expected);

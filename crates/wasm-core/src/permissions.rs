@@ -6,6 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::text::{Escaped, Quoted};
+use crate::units::format_bytes;
 use crate::{ComponentId, LogLevel};
 
 /// One thing a component asks to do.
@@ -74,6 +75,14 @@ impl ComponentPattern {
             .iter()
             .zip([id.namespace(), id.name(), id.instance()])
             .all(|(glob, segment)| glob_matches(glob, segment))
+    }
+
+    /// Whether every id that `other` matches is matched by this pattern, too. Where that
+    /// cannot be seen from the patterns segment by segment, it is `false`.
+    pub fn covers(&self, other: &Self) -> bool {
+        // No id has a `*`, so that only a `*` stands for one.
+        let mut segments = self.segments.iter().zip(&other.segments);
+        segments.all(|(glob, other)| glob_matches(glob, other))
     }
 }
 
@@ -160,6 +169,12 @@ impl ImportPattern {
             self.package == package && (self.interface == "*" || self.interface == interface)
         })
     }
+
+    /// Whether every interface that `other` is about is one that this pattern is about.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.package == other.package
+            && (self.interface == "*" || self.interface == other.interface)
+    }
 }
 
 impl FromStr for ImportPattern {
@@ -239,6 +254,69 @@ impl Permissions {
             .flatten()
             .any(|pattern| pattern.matches(id))
     }
+
+    /// The first thing that these permissions grant and `granted` does not, as it would be
+    /// written in a manifest; `None` if they are no wider.
+    pub fn excess(&self, granted: &Self) -> Option<String> {
+        for (key, patterns, among) in [
+            ("send", &self.send, &granted.send),
+            ("request", &self.request, &granted.request),
+            ("broadcast", &self.broadcast, &granted.broadcast),
+        ] {
+            let is_new = |it: &&ComponentPattern| !among.iter().any(|there| there.covers(it));
+            if let Some(pattern) = patterns.iter().find(is_new) {
+                return Some(format!("{key} = [\"{pattern}\"]"));
+            }
+        }
+        if let Some(bytes) = self.storage.filter(|_| self.storage > granted.storage) {
+            return Some(format!("storage = \"{}\"", format_bytes(bytes)));
+        }
+        let is_kept = |level: &LogLevel| granted.log.is_some_and(|most| *level >= most);
+        if let Some(level) = self.log.filter(|level| !is_kept(level)) {
+            return Some(format!("log = \"{level}\""));
+        }
+        if self.wasi.iter().any(|grant| !granted.wasi.contains(grant)) {
+            return Some("more of `wasi`".to_owned());
+        }
+        let is_new = |it: &&ImportPattern| !granted.imports.iter().any(|there| there.covers(it));
+        let import = self.imports.iter().find(is_new)?;
+        Some(format!("imports = [\"{import}\"]"))
+    }
+
+    /// What both these permissions and `granted` grant. What is granted through WASI, and
+    /// the quota of storage, is that of `granted`: it cannot be changed while a component is
+    /// loaded.
+    #[must_use]
+    pub fn narrowed_to(self, granted: &Self) -> Self {
+        Self {
+            send: narrowed(&self.send, &granted.send, ComponentPattern::covers),
+            request: narrowed(&self.request, &granted.request, ComponentPattern::covers),
+            broadcast: narrowed(
+                &self.broadcast,
+                &granted.broadcast,
+                ComponentPattern::covers,
+            ),
+            storage: self.storage.and(granted.storage),
+            log: self.log.zip(granted.log).map(|(one, other)| one.max(other)),
+            wasi: granted.wasi.clone(),
+            imports: narrowed(&self.imports, &granted.imports, ImportPattern::covers),
+        }
+    }
+}
+
+/// The patterns of each that are covered by one of the other's.
+fn narrowed<T: Clone + PartialEq>(one: &[T], other: &[T], covers: fn(&T, &T) -> bool) -> Vec<T> {
+    let within = |these: &[T], those: &[T]| {
+        let is_covered = |it: &&T| those.iter().any(|there| covers(there, it));
+        these.iter().filter(is_covered).cloned().collect::<Vec<T>>()
+    };
+    let mut narrowed = within(one, other);
+    for pattern in within(other, one) {
+        if !narrowed.contains(&pattern) {
+            narrowed.push(pattern);
+        }
+    }
+    narrowed
 }
 
 /// One thing a component may do through WASI.
@@ -314,6 +392,97 @@ mod tests {
         ] {
             assert_eq!(pattern(glob).matches(&id(name)), matches, "{glob} {name}");
         }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_all_of() {
+        for (wide, narrow, covers) in [
+            ("*/*/*", "demo/a*/main", true),
+            ("demo/*/*", "demo/*/*", true),
+            ("demo/a*/*", "demo/ab*/x", true),
+            ("demo/ab*/*", "demo/a*/x", false),
+            ("demo/a/main", "demo/*/main", false),
+            ("demo/a*c/main", "demo/a*b*c/main", true),
+            ("demo/a*c/main", "demo/a*/main", false),
+        ] {
+            assert_eq!(
+                pattern(wide).covers(&pattern(narrow)),
+                covers,
+                "{wide} {narrow}"
+            );
+        }
+        for (wide, narrow, covers) in [
+            ("a:b/*", "a:b/c", true),
+            ("a:b/c", "a:b/c", true),
+            ("a:b/c", "a:b/*", false),
+            ("a:b/*", "a:x/c", false),
+        ] {
+            let [wide, narrow]: [ImportPattern; 2] = [wide, narrow].map(|it| it.parse().unwrap());
+            assert_eq!(wide.covers(&narrow), covers, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn what_is_wider_says_in_what() {
+        let all = vec![pattern("demo/*/*")];
+        let granted = Permissions {
+            send: all.clone(),
+            request: all.clone(),
+            broadcast: all,
+            storage: Some(1 << 20),
+            log: Some(LogLevel::Info),
+            wasi: vec![WasiGrant::Stdout],
+            imports: vec!["a:b/*".parse().unwrap()],
+        };
+        assert_eq!(granted.excess(&granted), None);
+        assert_eq!(Permissions::default().excess(&granted), None);
+        type Widen = fn(&mut Permissions);
+        let cases: [(Widen, &str); 7] = [
+            (|it| it.send.push(pattern("x/*/*")), "send = [\"x/*/*\"]"),
+            (
+                |it| it.request = vec![pattern("*/*/*")],
+                "request = [\"*/*/*\"]",
+            ),
+            (
+                |it| it.broadcast = vec![pattern("a/b/c")],
+                "broadcast = [\"a/b/c\"]",
+            ),
+            (|it| it.storage = Some(2 << 20), "storage = \"2MiB\""),
+            (|it| it.log = Some(LogLevel::Debug), "log = \"debug\""),
+            (|it| it.wasi.push(WasiGrant::Env), "more of `wasi`"),
+            (
+                |it| it.imports = vec!["c:d/e".parse().unwrap()],
+                "imports = [\"c:d/e\"]",
+            ),
+        ];
+        for (widen, expected) in cases {
+            let mut wider = granted.clone();
+            widen(&mut wider);
+            assert_eq!(wider.excess(&granted).as_deref(), Some(expected));
+            assert_eq!(wider.excess(&wider), None);
+            assert_eq!(wider.clone().narrowed_to(&granted).excess(&granted), None);
+        }
+    }
+
+    #[test]
+    fn what_is_narrowed_is_granted_by_both() {
+        let one = Permissions {
+            send: vec![pattern("demo/*/*"), pattern("x/y/z")],
+            storage: Some(1),
+            log: Some(LogLevel::Trace),
+            ..Permissions::default()
+        };
+        let other = Permissions {
+            send: vec![pattern("*/a/*"), pattern("demo/b/main"), pattern("x/*/*")],
+            storage: Some(2),
+            log: Some(LogLevel::Warn),
+            wasi: vec![WasiGrant::Env],
+            ..Permissions::default()
+        };
+        let both = one.narrowed_to(&other);
+        assert_eq!(both.send, [pattern("x/y/z"), pattern("demo/b/main")]);
+        assert_eq!((both.storage, both.log), (Some(2), Some(LogLevel::Warn)));
+        assert_eq!(both.wasi, other.wasi);
     }
 
     #[test]

@@ -2,13 +2,13 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use crate::{
-    Clock, ComponentDirectory, ComponentStorage, MemoryStorage, MessageRouter, NoOtherComponents,
-    PermissionsOnly, SecurityValidator, SystemClock,
+    Clock, ComponentDirectory, ComponentStorage, ComponentTimers, MemoryStorage, MessageRouter,
+    NoOtherComponents, NoTimers, PermissionsOnly, SecurityValidator, SystemClock,
 };
 
 /// What an engine calls when a component calls its host.
 ///
-/// The default is a component on its own: no other components, storage in
+/// The default is a component on its own: no other components, no timers, storage in
 /// memory, the system's clock, and the permissions it was loaded with.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -23,6 +23,8 @@ pub struct HostServices {
     pub directory: Arc<dyn ComponentDirectory>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Sends components messages of their own, later.
+    pub timers: Arc<dyn ComponentTimers>,
 }
 
 impl Default for HostServices {
@@ -33,6 +35,7 @@ impl Default for HostServices {
             validator: Arc::new(PermissionsOnly),
             directory: Arc::new(NoOtherComponents),
             clock: Arc::new(SystemClock),
+            timers: Arc::new(NoTimers),
         }
     }
 }
@@ -70,6 +73,13 @@ impl HostServices {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Replaces [`timers`](Self::timers).
+    #[must_use]
+    pub fn with_timers(mut self, timers: Arc<dyn ComponentTimers>) -> Self {
+        self.timers = timers;
         self
     }
 }
@@ -134,7 +144,9 @@ mod tests {
         let storage = Arc::new(MemoryStorage::new());
         let router: Arc<dyn MessageRouter> = Arc::new(NoOtherComponents);
         let directory: Arc<dyn ComponentDirectory> = Arc::new(NoOtherComponents);
+        let timers: Arc<dyn ComponentTimers> = Arc::new(NoTimers);
         let services = HostServices::default()
+            .with_timers(timers.clone())
             .with_router(router.clone())
             .with_storage(storage.clone())
             .with_validator(Arc::new(Stopped))
@@ -143,6 +155,7 @@ mod tests {
             .clone();
         assert!(Arc::ptr_eq(&services.router, &router));
         assert!(Arc::ptr_eq(&services.directory, &directory));
+        assert!(Arc::ptr_eq(&services.timers, &timers));
         assert_eq!(services.clock.now(), Timestamp::default());
         let id = ComponentId::new("demo", "a", "main").unwrap();
         now(services.storage.set(&id, "k", Bytes::from("v"), u64::MAX)).unwrap();

@@ -1,9 +1,11 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-/// What a host does about a component that fails, and how much may wait for it.
+/// When a component has an instance, what a host does about one that fails, and how much
+/// may wait for it.
 ///
-/// The default restarts nothing and lets 1024 messages wait.
+/// The default gives a component an instance at once and for as long as it is loaded,
+/// restarts nothing and lets 1024 messages wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Supervision {
@@ -18,6 +20,15 @@ pub struct Supervision {
     pub backoff: Duration,
     /// How many messages may wait for the component at the most.
     pub mailbox: u32,
+    /// When the component gets its first instance.
+    pub start: StartPolicy,
+    /// How long the component may be without a message and without an open request before
+    /// its instance is shut down, to be made anew for the next message; `None` keeps it.
+    pub idle: Option<Duration>,
+    /// How often the component is asked how it is while it has an instance. One that says
+    /// [`UNHEALTHY_ANSWERS`](Self::UNHEALTHY_ANSWERS) times in a row that it is unhealthy
+    /// is restarted. With `None` it is asked only when somebody wants to know.
+    pub health: Option<Duration>,
 }
 
 impl Supervision {
@@ -26,6 +37,12 @@ impl Supervision {
     /// What a manifest may ask for: a longer queue hides an overload instead of
     /// bridging it.
     pub const MAX_MAILBOX: u32 = 1_000_000;
+    /// 24 h: the longest that a manifest may ask for in [`idle`](Self::idle) and
+    /// [`health`](Self::health).
+    pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+    /// How often in a row a component may say that it is unhealthy, at the interval of
+    /// [`health`](Self::health), before it is restarted: more than a hiccup.
+    pub const UNHEALTHY_ANSWERS: u32 = 3;
 }
 
 impl Default for Supervision {
@@ -36,6 +53,9 @@ impl Default for Supervision {
             within: Duration::from_secs(5),
             backoff: Duration::from_millis(50),
             mailbox: 1024,
+            start: StartPolicy::AtOnce,
+            idle: None,
+            health: None,
         }
     }
 }
@@ -69,6 +89,35 @@ impl Display for RestartPolicy {
     }
 }
 
+/// When a component gets its first instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StartPolicy {
+    /// While it is loaded.
+    #[default]
+    AtOnce,
+    /// When there is a message for it.
+    OnMessage,
+}
+
+impl StartPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::AtOnce, Self::OnMessage];
+
+    /// As written in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at-once",
+            Self::OnMessage => "on-message",
+        }
+    }
+}
+
+impl Display for StartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +127,8 @@ mod tests {
         let supervision = Supervision::default();
         assert_eq!(supervision.restart, RestartPolicy::Never);
         assert_eq!(supervision.mailbox, 1024);
+        assert_eq!(supervision.start, StartPolicy::AtOnce);
+        assert_eq!((supervision.idle, supervision.health), (None, None));
     }
 
     #[test]
@@ -85,6 +136,10 @@ mod tests {
         assert_eq!(
             RestartPolicy::ALL.map(|policy| policy.to_string()),
             ["never", "on-failure"]
+        );
+        assert_eq!(
+            StartPolicy::ALL.map(|policy| policy.to_string()),
+            ["at-once", "on-message"]
         );
     }
 }

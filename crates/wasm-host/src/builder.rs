@@ -6,9 +6,12 @@ use wasm_core::{
     MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
 };
 
+use crate::component::registry::Registry;
 use crate::host::Host;
 use crate::limits::HostLimits;
-use crate::switchboard::Switchboard;
+use crate::post::office::Office;
+use crate::post::router::Router;
+use crate::post::timers::Timers;
 
 type Wrap = Box<dyn FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send>;
 
@@ -115,24 +118,23 @@ impl HostBuilder {
         E: RuntimeEngine + ?Sized + 'static,
     {
         let program = self.program.unwrap_or_else(default_program);
-        let board = Switchboard::new(
-            program,
-            self.limits,
-            Arc::clone(&self.clock),
-            self.validator,
-        );
-        let router = Arc::clone(&board) as Arc<dyn MessageRouter>;
+        let office = Arc::new(Office::new(program, self.limits, Arc::clone(&self.clock)));
+        let registry = Arc::new(Registry::new(&office));
+        let timers = Timers::new(Arc::clone(&self.storage), &office);
+        let own = Router::new(&office, &registry, self.validator);
+        let router = Arc::clone(&own) as Arc<dyn MessageRouter>;
         let services = HostServices::default()
             .with_router(match self.wrap {
                 Some(wrap) => wrap(router),
                 None => router,
             })
+            .with_timers(Arc::clone(&timers) as Arc<_>)
             .with_storage(self.storage)
-            .with_validator(Arc::clone(&board) as Arc<dyn SecurityValidator>)
-            .with_directory(Arc::clone(&board) as Arc<_>)
+            .with_validator(Arc::clone(&own) as Arc<dyn SecurityValidator>)
+            .with_directory(Arc::clone(&own) as Arc<_>)
             .with_clock(self.clock);
         let engine = engine(services.clone())?;
-        Ok(Host::start(engine, board, services, self.loader))
+        Ok(Host::start(engine, own, timers, services, self.loader))
     }
 }
 

@@ -1,3 +1,21 @@
+//! A component of a host: what it is loaded with; in the files below, what becomes of it.
+
+pub(crate) mod alarm;
+pub(crate) mod budget;
+pub(crate) mod delivery;
+pub(crate) mod denials;
+pub(crate) mod dormant;
+pub(crate) mod instance;
+pub(crate) mod port;
+pub(crate) mod recipe;
+pub(crate) mod registry;
+pub(crate) mod resident;
+pub(crate) mod restarts;
+pub(crate) mod sleepers;
+pub(crate) mod status;
+pub(crate) mod swap;
+pub(crate) mod task;
+
 use bytes::Bytes;
 
 use wasm_core::{ComponentConfig, ComponentId, Supervision};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use wasm_core::{ComponentId, WasmError};
+use wasm_core::{ComponentId, MessagingError, Permissions, WasmError};
 
 use crate::limits::BudgetExceeded;
 
@@ -16,8 +16,8 @@ pub enum HostError {
     /// There is no such component.
     #[error("no component {0} is loaded")]
     NotLoaded(ComponentId),
-    /// The id under which the program around the host sends.
-    #[error("{0} is the program itself, and no component can be loaded under that id")]
+    /// The id under which the program around the host sends, or its timers are kept.
+    #[error("{0} is the host itself, and no component can be loaded under that id")]
     Reserved(ComponentId),
     /// All components together would have more than the process gives them.
     #[error("{component} cannot be loaded: {source}")]
@@ -26,6 +26,37 @@ pub enum HostError {
         component: ComponentId,
         /// Which budget, and what mends it.
         source: BudgetExceeded,
+    },
+    /// Permissions that were to be set grant more than the component was loaded with.
+    #[error(
+        "{component} was not loaded with `{excess}`: what it was granted can be taken back and \
+         given back, and it is replaced by one with a wider manifest to be granted more \
+         (Host::swap)"
+    )]
+    Widened {
+        /// Whose permissions they were to be.
+        component: ComponentId,
+        /// The first thing that it was not granted, as a manifest says it.
+        excess: String,
+    },
+    /// There is no dead letter of this number: it was taken, delivered again or pushed out.
+    #[error("there is no dead letter {0}")]
+    NoDeadLetter(u64),
+    /// A dead letter that cannot be delivered again.
+    #[error("dead letter {number} cannot be delivered again: {reason}")]
+    NotRedeliverable {
+        /// Its number.
+        number: u64,
+        /// What is against it.
+        reason: &'static str,
+    },
+    /// A dead letter was not accepted again.
+    #[error("dead letter {number} is not accepted: {source}")]
+    NotRedelivered {
+        /// Its number, which it keeps.
+        number: u64,
+        /// What its recipient, or the host, has against it.
+        source: MessagingError,
     },
     /// The engine or the loader could not.
     #[error(transparent)]
@@ -50,6 +81,23 @@ pub enum HostError {
     /// The host has stopped or is about to.
     #[error("the host has stopped")]
     Stopped,
+}
+
+impl HostError {
+    /// Fails when `permissions` grant something that `granted` does not.
+    pub(crate) fn check_narrower(
+        component: &ComponentId,
+        permissions: &Permissions,
+        granted: &Permissions,
+    ) -> Result<(), Self> {
+        match permissions.excess(granted) {
+            Some(excess) => Err(Self::Widened {
+                component: component.clone(),
+                excess,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl From<WasmError> for HostError {

@@ -9,23 +9,30 @@ use tokio::time::timeout;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
-    HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, Supervision,
-    WasmError,
+    HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, StartPolicy,
+    Supervision, WasmError,
 };
 
-use crate::answer::RequestError;
-use crate::call::Call;
 use crate::component::Component;
-use crate::dead_letter::DeadLetter;
-use crate::delivery::Delivery;
+use crate::component::budget::Budget;
+use crate::component::dormant::Dormant;
+use crate::component::recipe::{Recipe, Recipes};
+use crate::component::registry::{Registry, Roused, There};
+use crate::component::resident::{Assignment, Command, Leaving, Resident};
+use crate::component::sleepers::Sleepers;
+use crate::component::status::{ComponentStatus, Phase};
+use crate::component::task::{Shared, Task};
 use crate::error::HostError;
-use crate::event::Event;
-use crate::events::Events;
-use crate::limits::Budget;
-use crate::request::Requester;
-use crate::resident::{Command, Leaving, Resident};
-use crate::status::ComponentStatus;
-use crate::switchboard::Switchboard;
+use crate::post::answer::RequestError;
+use crate::post::call::Call;
+use crate::post::mailbox::Closed;
+use crate::post::office::Office;
+use crate::post::router::Router;
+use crate::post::timers::{self, Timers};
+use crate::watch::dead_letter::DeadLetter;
+use crate::watch::event::Event;
+use crate::watch::events::Events;
+use crate::watch::metrics;
 
 /// How long a host that stops goes on delivering what waits; a call that has begun by
 /// then has its own time besides.
@@ -45,14 +52,25 @@ pub struct Host<E: RuntimeEngine + ?Sized> {
 
 struct Inner<E: RuntimeEngine + ?Sized> {
     engine: Arc<E>,
-    board: Arc<Switchboard>,
+    office: Arc<Office>,
+    registry: Arc<Registry>,
+    router: Arc<Router>,
     services: HostServices,
     loader: Option<Arc<dyn ComponentLoader>>,
     budget: Arc<Budget>,
+    sleepers: Arc<Sleepers>,
+    recipes: Recipes,
+    timers: Arc<Timers>,
+    /// Delivers timers that are due.
+    clerk: JoinHandle<()>,
     /// Runs everything of the host, whoever asks for it.
     runtime: Handle,
-    /// Ends requests that are overdue.
-    expiry: JoinHandle<()>,
+}
+
+/// What comes of a load that has begun.
+enum Loading {
+    Done,
+    UnderWay(oneshot::Receiver<Result<Option<ComponentHandle>, HostError>>),
 }
 
 impl<E: RuntimeEngine + ?Sized> Clone for Host<E> {
@@ -65,11 +83,12 @@ impl<E: RuntimeEngine + ?Sized> Clone for Host<E> {
 
 impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
     fn drop(&mut self) {
-        self.expiry.abort();
-        self.board.stop();
-        for resident in self.board.residents() {
+        self.clerk.abort();
+        self.registry.stop();
+        self.registry.close();
+        for resident in self.registry.residents() {
             // One that is gone has nothing to abandon.
-            let _ = resident.leaving.send(Leaving::Abandoned);
+            let _ = resident.leave(Leaving::Abandoned);
         }
     }
 }
@@ -77,26 +96,41 @@ impl<E: RuntimeEngine + ?Sized> Drop for Inner<E> {
 impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     pub(crate) fn start(
         engine: Arc<E>,
-        board: Arc<Switchboard>,
+        router: Arc<Router>,
+        timers: Arc<Timers>,
         services: HostServices,
         loader: Option<Arc<dyn ComponentLoader>>,
     ) -> Self {
+        let office = Arc::clone(&router.office);
         let runtime = Handle::current();
-        let expiry = {
-            let board = Arc::clone(&board);
-            runtime.spawn(async move { board.expire().await })
+        let clerk = {
+            let router = Arc::clone(&router);
+            let deliver = move |message, ticket| router.send_from_timer(message, ticket);
+            runtime.spawn(Arc::clone(&timers).run(deliver))
         };
-        Self {
-            inner: Arc::new(Inner {
-                budget: Budget::new(&board.limits),
-                engine,
-                board,
-                services,
-                loader,
-                runtime,
-                expiry,
-            }),
-        }
+        let inner = Arc::new(Inner {
+            engine,
+            registry: Arc::clone(&router.registry),
+            router,
+            services,
+            loader,
+            budget: Budget::new(&office.limits),
+            office,
+            sleepers: Arc::new(Sleepers::new()),
+            recipes: Recipes::default(),
+            timers,
+            clerk,
+            runtime,
+        });
+        // The engine holds the router, which holds the registry: it must not hold the host.
+        let host = Arc::downgrade(&inner);
+        inner
+            .registry
+            .wake_with(move |assignment| match host.upgrade() {
+                Some(inner) => drop(inner.runtime.spawn(inner.task(assignment).run())),
+                None => abandon(&assignment.resident),
+            });
+        Self { inner }
     }
 
     /// The engine that runs the components.
@@ -111,18 +145,22 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
 
     /// As whom [`send`](Self::send) and [`request`](Self::request) send.
     pub fn program_id(&self) -> &ComponentId {
-        &self.inner.board.program
+        &self.inner.office.program
     }
 
     /// Loads a component. From the first poll on it can be sent messages, which wait
-    /// until it is initialized.
+    /// until it is initialized. One that starts [on a message](StartPolicy::OnMessage) is
+    /// prepared and gets no instance yet.
+    ///
+    /// Returned is the instance, which is another one once the component has slept.
     ///
     /// # Errors
     /// [`HostError::AlreadyLoaded`], [`HostError::Reserved`], [`HostError::Budget`],
     /// [`HostError::Stopped`]; [`HostError::Engine`] with what loading ended in, and
     /// nothing is left behind then; [`HostError::Abandoned`].
-    pub async fn load(&self, component: Component) -> Result<ComponentHandle, HostError> {
-        self.begin_load(component)?.await
+    pub async fn load(&self, component: Component) -> Result<Option<ComponentHandle>, HostError> {
+        let id = component.id.clone();
+        self.begin_load(component)?.end(id).await
     }
 
     /// Loads components side by side, each of which can be sent messages by the others
@@ -130,15 +168,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     pub async fn load_all(
         &self,
         components: impl IntoIterator<Item = Component>,
-    ) -> Vec<Result<ComponentHandle, HostError>> {
+    ) -> Vec<Result<Option<ComponentHandle>, HostError>> {
         let begun: Vec<_> = components
             .into_iter()
-            .map(|component| self.begin_load(component))
+            .map(|component| (component.id.clone(), self.begin_load(component)))
             .collect();
         let mut loaded = Vec::with_capacity(begun.len());
-        for load in begun {
+        for (id, load) in begun {
             loaded.push(match load {
-                Ok(load) => load.await,
+                Ok(load) => load.end(id).await,
                 Err(error) => Err(error),
             });
         }
@@ -154,7 +192,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         id: ComponentId,
         config: ComponentConfig,
         supervision: Supervision,
-    ) -> Result<ComponentHandle, HostError> {
+    ) -> Result<Option<ComponentHandle>, HostError> {
         let Some(loader) = &self.inner.loader else {
             return Err(HostError::NoLoader(id));
         };
@@ -165,40 +203,71 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     }
 
     /// What is returned only waits for the loading, which goes on without it.
-    fn begin_load(
-        &self,
-        component: Component,
-    ) -> Result<impl Future<Output = Result<ComponentHandle, HostError>> + use<E>, HostError> {
-        let board = &self.inner.board;
-        let id = component.id.clone();
-        if id == board.program {
-            return Err(HostError::Reserved(id));
+    fn begin_load(&self, component: Component) -> Result<Loading, HostError> {
+        let inner = &self.inner;
+        if component.id == inner.office.program || component.id == timers::owner() {
+            return Err(HostError::Reserved(component.id));
         }
-        if board.resident(&id).is_some() {
-            return Err(HostError::AlreadyLoaded(id));
+        if inner.registry.contains(&component.id) {
+            return Err(HostError::AlreadyLoaded(component.id));
         }
-        let reserved = self
-            .inner
-            .budget
-            .reserve(component.config.limits.memory_bytes());
+        let (id, recipe) = inner.recipes.share(component);
+        if recipe.supervision.start == StartPolicy::OnMessage {
+            return self.begin_asleep(id, &recipe);
+        }
+        let reserved = inner.budget.reserve(recipe.memory_bytes());
         let reservation = reserved.map_err(|source| HostError::Budget {
             component: id.clone(),
             source,
         })?;
-        let (resident, orders) = Resident::new(&component, &board.limits);
-        board.admit(Arc::clone(&resident))?;
-        let task = Delivery {
-            engine: Arc::clone(&self.inner.engine),
-            board: Arc::clone(board),
-            resident,
-            orders,
-            component,
-            reservation: Some(reservation),
-            handling: None,
-        };
+        let assignment = inner.registry.admit(Dormant::new(id, recipe))?;
         let (loaded, outcome) = oneshot::channel();
-        self.inner.runtime.spawn(task.run(loaded));
-        Ok(async move { outcome.await.unwrap_or(Err(HostError::Abandoned(id))) })
+        let task = inner.task(assignment);
+        inner.runtime.spawn(task.load(reservation, loaded));
+        Ok(Loading::UnderWay(outcome))
+    }
+
+    /// Takes in a component without an instance, once its recipe is prepared.
+    fn begin_asleep(&self, id: ComponentId, recipe: &Arc<Recipe>) -> Result<Loading, HostError> {
+        let inner = &self.inner;
+        let dormant = Dormant::new(id.clone(), Arc::clone(recipe));
+        inner.registry.admit_asleep(dormant)?;
+        if recipe.is_prepared() {
+            inner.office.tell(|| Event::Loaded { component: id });
+            return Ok(Loading::Done);
+        }
+        let (loaded, outcome) = oneshot::channel();
+        let (host, recipe) = (self.clone(), Arc::clone(recipe));
+        inner.runtime.spawn(async move {
+            // Whoever loaded it may be gone; there is nobody else to tell.
+            let _ = loaded.send(host.prepare_asleep(id, &recipe).await);
+        });
+        Ok(Loading::UnderWay(outcome))
+    }
+
+    async fn prepare_asleep(
+        &self,
+        id: ComponentId,
+        recipe: &Recipe,
+    ) -> Result<Option<ComponentHandle>, HostError> {
+        let inner = &self.inner;
+        let prepared = recipe.prepare(&*inner.engine, &id, &inner.budget).await;
+        match prepared {
+            Ok(()) => {
+                inner.office.tell(|| Event::Loaded { component: id });
+                Ok(None)
+            }
+            Err(error) => {
+                if let HostError::Engine(error) = &error {
+                    let error = Arc::clone(error);
+                    let component = id.clone();
+                    inner.office.tell(|| Event::NotLoaded { component, error });
+                }
+                // A message may have woken it meanwhile; it may be gone, too.
+                let _ = self.unload(&id).await;
+                Err(error)
+            }
+        }
     }
 
     /// Lets a component end its call, turns what waits for it into dead letters, calls
@@ -208,13 +277,24 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what `shutdown` ended in,
     /// and the component is unloaded all the same.
     pub async fn unload(&self, id: &ComponentId) -> Result<(), HostError> {
-        let resident = self.resident(id)?;
-        let (reply, left) = oneshot::channel();
-        let leaving = Leaving::Unloaded(reply);
-        let sent = resident.leaving.send(leaving);
-        // Once it is gone, its task is too.
-        sent.map_err(|_| HostError::NotLoaded(id.clone()))?;
-        left.await.map_err(|_| HostError::NotLoaded(id.clone()))?
+        let not_loaded = || HostError::NotLoaded(id.clone());
+        loop {
+            let there = self.inner.registry.remove_asleep(id);
+            let Err(resident) = there.ok_or_else(not_loaded)? else {
+                self.inner.tell_unloaded(id.clone());
+                return Ok(());
+            };
+            let (reply, left) = oneshot::channel();
+            if resident.leave(Leaving::Unloaded(reply))
+                && let Ok(outcome) = left.await
+            {
+                return outcome;
+            }
+            // Its task has ended, perhaps because it sleeps.
+            if !resident.mailbox.is_asleep() {
+                return Err(not_loaded());
+            }
+        }
     }
 
     /// Replaces a component by another of its id while messages arrive. The old one goes
@@ -232,90 +312,121 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// ended in; [`HostError::Superseded`] when another swap of this component is asked
     /// for while this one is prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
-        let resident = self.changeable(&component.id)?;
         let inner = &self.inner;
-        let swapped = resident.swaps.begin(
-            component,
-            resident.permissions_set(),
-            &inner.budget,
-            Arc::clone(&inner.engine),
-            &inner.runtime,
-        )?;
-        swapped.await.map_err(|_| self.gone(&resident))?
+        let (id, recipe) = inner.recipes.share(component);
+        loop {
+            let roused = self.changeable(&id)?;
+            let resident = &roused.resident;
+            let set = resident.permissions_set();
+            let (budget, engine) = (&inner.budget, Arc::clone(&inner.engine));
+            let begun = resident
+                .swaps
+                .begin(&id, &recipe, set, budget, engine, &inner.runtime);
+            let resident = Arc::clone(resident);
+            drop(roused);
+            let swapped = match begun {
+                Ok(swapped) => {
+                    resident.mailbox.ring();
+                    swapped.await.map_err(|_| self.gone(&resident))
+                }
+                Err(error) => Err(error),
+            };
+            match swapped {
+                Err(HostError::NotLoaded(_)) if resident.mailbox.is_asleep() => {}
+                Err(error) => return Err(error),
+                Ok(swapped) => return swapped,
+            }
+        }
     }
 
-    /// Gives a component a fresh instance, in quarantine or not, and forgets how often
-    /// it was restarted.
+    /// Gives a component a fresh instance, in quarantine, asleep or neither, and forgets how
+    /// often it was restarted.
     ///
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the restart ended in.
     pub async fn restart(&self, id: &ComponentId) -> Result<(), HostError> {
-        let resident = self.changeable(id)?;
-        self.command(&resident, Command::Restart).await?
+        self.command(id, Command::Restart).await?
     }
 
-    /// Asks a component how it is, between two messages. What it says is shown to other
-    /// components until it is asked again or has another instance.
+    /// Asks a component how it is, between two messages; one that sleeps is woken. What it
+    /// says is shown to other components until it is asked again or has another instance.
     ///
     /// # Errors
     /// [`HostError::NotLoaded`]; [`HostError::Engine`] with what the call ended in.
     pub async fn health(&self, id: &ComponentId) -> Result<HealthStatus, HostError> {
-        let resident = self.changeable(id)?;
-        self.command(&resident, Command::Health).await?
+        self.command(id, Command::Health).await?
     }
 
-    /// Replaces what a component may do, from its next host call on. It never gets more
-    /// than it was loaded with: to grant more, [`swap`](Self::swap) it. The quota of
+    /// Replaces what a component may do, from its next host call on: what it was loaded with
+    /// is taken back or given back. To grant more, [`swap`](Self::swap) it. The quota of
     /// its storage and what it may do through WASI stay as they were loaded.
     ///
     /// # Errors
-    /// [`HostError::NotLoaded`].
+    /// [`HostError::NotLoaded`]; [`HostError::Widened`] for permissions that grant more than
+    /// it was loaded with, and nothing is changed then.
     pub fn set_permissions(
         &self,
         id: &ComponentId,
         permissions: Permissions,
     ) -> Result<(), HostError> {
-        self.resident(id)?.set_permissions(permissions);
+        let set = self
+            .inner
+            .registry
+            .change(id, |dormant| dormant.set_permissions(permissions.clone()));
+        match set.ok_or_else(|| HostError::NotLoaded(id.clone()))? {
+            Ok(set) => set?,
+            Err(resident) => resident.set_permissions(permissions)?,
+        }
         let component = id.clone();
         self.inner
-            .board
+            .office
             .tell(|| Event::PermissionsChanged { component });
         Ok(())
     }
 
-    /// What a component may do now; `None` when it is not loaded.
+    /// What a component may do now: what it was loaded with, less what was taken back;
+    /// `None` when it is not loaded. A validator of the embedder may deny more.
     pub fn permissions(&self, id: &ComponentId) -> Option<Permissions> {
-        let resident = self.inner.board.resident(id)?;
-        Some(resident.permissions())
+        let permissions = self.inner.registry.with(id, |there| match there {
+            There::Awake(resident) => resident.permissions(),
+            There::Asleep(dormant) => dormant.permissions(),
+        })?;
+        Some(Permissions::clone(&permissions))
     }
 
-    fn resident(&self, id: &ComponentId) -> Result<Arc<Resident>, HostError> {
-        let resident = self.inner.board.resident(id);
-        resident.ok_or_else(|| HostError::NotLoaded(id.clone()))
-    }
-
-    fn changeable(&self, id: &ComponentId) -> Result<Arc<Resident>, HostError> {
-        let resident = self.resident(id)?;
-        match self.inner.board.is_stopping() {
-            true => Err(HostError::Stopped),
-            false => Ok(resident),
+    fn changeable(&self, id: &ComponentId) -> Result<Roused<'_>, HostError> {
+        if self.inner.office.is_stopping() && self.inner.registry.contains(id) {
+            return Err(HostError::Stopped);
         }
+        let roused = self.inner.registry.rouse(id);
+        roused.ok_or_else(|| HostError::NotLoaded(id.clone()))
     }
 
+    /// Tells the task of a component, which is woken for it.
     async fn command<T>(
         &self,
-        resident: &Resident,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        id: &ComponentId,
+        command: fn(oneshot::Sender<T>) -> Command,
     ) -> Result<T, HostError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = resident.commands.send(command(reply)).await;
-        sent.map_err(|_| self.gone(resident))?;
-        answer.await.map_err(|_| self.gone(resident))
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let roused = self.changeable(id)?;
+            let resident = Arc::clone(&roused.resident);
+            let is_sent = resident.command(command(reply)).await;
+            // One that slept begins now that there is something to do.
+            drop(roused);
+            if is_sent && let Ok(outcome) = answer.await {
+                return Ok(outcome);
+            }
+            if !resident.mailbox.is_asleep() {
+                return Err(self.gone(&resident));
+            }
+        }
     }
 
     /// What is told of a component whose task has ended.
     fn gone(&self, resident: &Resident) -> HostError {
-        match self.inner.board.is_stopping() {
+        match self.inner.office.is_stopping() {
             true => HostError::Stopped,
             false => HostError::NotLoaded(resident.id.clone()),
         }
@@ -331,7 +442,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         payload: impl Into<MessagePayload>,
     ) -> Result<(), MessagingError> {
         let message = self.message(to, payload);
-        self.inner.board.send_from_program(message)
+        self.inner.router.send_from_program(message)
     }
 
     /// The same for many, which share the payload; on an error the others are sent all
@@ -366,14 +477,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         timeout: Duration,
     ) -> Result<Option<MessagePayload>, RequestError> {
         let message = self.message(to, payload);
-        let board = &self.inner.board;
-        let (answer, answered) = oneshot::channel();
-        let requester = Requester::Program(answer);
-        let request = board.request_from_program(message, requester, timeout)?;
-        let given_up = GiveUp(|| drop(board.requests.close(&request)));
-        let outcome = answered.await.unwrap_or_else(|_| Err(stopped()));
-        drop(given_up);
-        outcome
+        let router = &self.inner.router;
+        let asking = router.request_from_program(message, timeout)?;
+        asking.answered().await
     }
 
     /// Calls exports of a component, whatever its world: `call` is given the engine and the
@@ -416,66 +522,90 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let message = self.message(to, "").with_message_type(name);
         let engine = Arc::clone(&self.inner.engine);
         let (call, answer) = Call::new(move |handle| call(engine, handle));
-        self.inner.board.call_from_program(message, call)?;
+        self.inner.router.call_from_program(message, call)?;
         answer.get().await.unwrap_or_else(|| Err(stopped()))
     }
 
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
-        let board = &self.inner.board;
-        ComponentMessage::new(board.program.clone(), to.clone(), payload)
-            .with_timestamp(board.now())
+        let office = &self.inner.office;
+        ComponentMessage::new(office.program.clone(), to.clone(), payload)
+            .with_timestamp(office.now())
+    }
+
+    /// How many instances there are, or room is kept for; one that is being swapped counts
+    /// twice.
+    pub fn instances(&self) -> u64 {
+        self.inner.budget.components()
     }
 
     /// Every loaded component, in the order of their ids.
     pub async fn status(&self) -> Vec<ComponentStatus> {
         let mut status = Vec::new();
-        for resident in self.inner.board.residents() {
-            status.push(self.status_of(&resident).await);
+        for id in self.inner.registry.list(None, usize::MAX) {
+            status.extend(self.component(&id).await);
         }
         status
     }
 
     /// One of them; `None` when it is not loaded.
     pub async fn component(&self, id: &ComponentId) -> Option<ComponentStatus> {
-        let resident = self.inner.board.resident(id)?;
-        Some(self.status_of(&resident).await)
-    }
-
-    async fn status_of(&self, resident: &Resident) -> ComponentStatus {
-        let record = resident.record();
-        let usage = match &record.handle {
-            Some(handle) => self.inner.engine.usage(handle).await.ok(),
-            None => None,
-        };
-        ComponentStatus {
-            id: resident.id.clone(),
-            handle: record.handle,
-            version: record.version,
-            phase: record.phase,
-            health: record.health,
-            waiting: resident.mailbox.len(),
-            handled: record.handled,
-            failures: record.failures,
-            swaps: record.swaps,
-            cause: record.cause,
-            usage,
+        let mut status = self.inner.registry.with(id, |there| match there {
+            There::Awake(resident) => status_of_resident(resident),
+            There::Asleep(dormant) => status_of_dormant(dormant),
+        })?;
+        if let Some(handle) = &status.handle {
+            status.usage = self.inner.engine.usage(handle).await.ok();
         }
+        Some(status)
     }
 
     /// What happens from now on. A reader that is more than 1,024 events behind misses
     /// the oldest.
     pub fn events(&self) -> Events {
-        self.inner.board.events()
+        self.inner.office.events()
     }
 
-    /// The latest messages that could not be handled, oldest first.
+    /// The latest messages that could not be handled, oldest first. Where there are more than
+    /// [`HostLimits`](crate::HostLimits) keeps, the oldest of the recipient that has the most
+    /// goes.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.inner.board.dead_letters.list()
+        self.inner.office.dead_letters.list()
     }
 
     /// The same, and forgets them.
     pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
-        self.inner.board.dead_letters.take()
+        self.inner.office.dead_letters.take()
+    }
+
+    /// Delivers a dead letter once more, as a message in the name of its sender: who waited
+    /// for an answer waits no longer. If it fails again, it is a dead letter of another number
+    /// that was redelivered once, and is not delivered a third time.
+    ///
+    /// # Errors
+    /// [`HostError::NoDeadLetter`]; [`HostError::NotRedeliverable`] for a callback, a call, one
+    /// that is kept without its payload or was redelivered before;
+    /// [`HostError::NotRedelivered`] when it is not accepted, and then it stays a dead letter.
+    pub fn redeliver(&self, number: u64) -> Result<(), HostError> {
+        let office = &self.inner.office;
+        let taken = office.dead_letters.take_if(number, |dead| {
+            let dead = dead.ok_or(HostError::NoDeadLetter(number))?;
+            match dead.obstacle() {
+                Some(reason) => Err(HostError::NotRedeliverable { number, reason }),
+                None => Ok(()),
+            }
+        });
+        let dead = taken?.ok_or(HostError::NoDeadLetter(number))?;
+        if let Err(source) = self.inner.router.redeliver(&dead) {
+            office.dead_letters.put_back(dead);
+            return Err(HostError::NotRedelivered { number, source });
+        }
+        metrics::redelivered(&dead.message.recipient);
+        office.tell(|| Event::Redelivered {
+            number,
+            from: dead.message.sender.clone(),
+            to: dead.message.recipient.clone(),
+        });
+        Ok(())
     }
 
     /// Waits until no message waits and none is being handled. Messages are still
@@ -484,7 +614,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// # Errors
     /// [`HostError::NotDrained`] when there still are some after `within`.
     pub async fn drain(&self, within: Duration) -> Result<(), HostError> {
-        let traffic = &self.inner.board.traffic;
+        let traffic = &self.inner.office.traffic;
         timeout(within, traffic.quiet())
             .await
             .map_err(|_| HostError::NotDrained {
@@ -500,14 +630,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// that time. A host that has stopped is fine; one whose stop was dropped
     /// takes nothing, and is to be stopped again.
     pub async fn stop(&self) {
-        let board = &self.inner.board;
-        board.stop();
+        let inner = &self.inner;
+        inner.registry.stop();
         // What is late becomes a dead letter.
         let _ = self.drain(GRACE).await;
+        for id in inner.registry.close() {
+            inner.tell_unloaded(id);
+        }
         let mut leaving = Vec::new();
-        for resident in board.residents() {
+        for resident in inner.registry.residents() {
             let (reply, left) = oneshot::channel();
-            if resident.leaving.send(Leaving::Stopped(reply)).is_ok() {
+            if resident.leave(Leaving::Stopped(reply)) {
                 leaving.push(left);
             }
         }
@@ -515,22 +648,82 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             // What a shutdown ends in is told as an event.
             let _ = left.await;
         }
-        self.inner.expiry.abort();
+        inner.clerk.abort();
+        // What cannot be removed is a dead letter of the next host.
+        let _ = inner.timers.remove_over().await;
         // Not by whoever is the first to stop, who may not stay until the end.
-        board.tell_stopped();
+        inner.office.tell_stopped();
+    }
+}
+
+impl<E: RuntimeEngine + ?Sized + 'static> Inner<E> {
+    fn task(&self, assignment: Assignment) -> Task<E> {
+        let shared = Shared {
+            engine: Arc::clone(&self.engine),
+            office: Arc::clone(&self.office),
+            registry: Arc::clone(&self.registry),
+            budget: Arc::clone(&self.budget),
+            sleepers: Arc::clone(&self.sleepers),
+        };
+        Task::new(shared, assignment)
+    }
+
+    /// One that had no instance.
+    fn tell_unloaded(&self, component: ComponentId) {
+        let error = None;
+        self.office.tell(|| Event::Unloaded { component, error });
+    }
+}
+
+impl Loading {
+    async fn end(self, id: ComponentId) -> Result<Option<ComponentHandle>, HostError> {
+        match self {
+            Self::Done => Ok(None),
+            Self::UnderWay(outcome) => outcome.await.unwrap_or(Err(HostError::Abandoned(id))),
+        }
+    }
+}
+
+/// A component that is woken when its host is gone never gets its task.
+fn abandon(resident: &Resident) {
+    // Whoever waits for an answer is told when the letters are dropped.
+    drop(resident.mailbox.close(Closed::Stopped));
+}
+
+fn status_of_resident(resident: &Resident) -> ComponentStatus {
+    let record = resident.record();
+    ComponentStatus {
+        id: resident.id.clone(),
+        handle: record.handle,
+        version: record.version,
+        phase: record.phase,
+        health: record.health,
+        waiting: resident.mailbox.len(),
+        handled: record.counts.handled,
+        failures: record.counts.failures,
+        swaps: record.counts.swaps,
+        cause: record.cause,
+        usage: None,
+    }
+}
+
+fn status_of_dormant(dormant: &Dormant) -> ComponentStatus {
+    ComponentStatus {
+        id: dormant.id.clone(),
+        handle: None,
+        version: dormant.recipe.version.clone(),
+        phase: Phase::Asleep,
+        health: dormant.health,
+        waiting: 0,
+        handled: dormant.counts.handled,
+        failures: dormant.counts.failures,
+        swaps: dormant.counts.swaps,
+        cause: dormant.cause.clone(),
+        usage: None,
     }
 }
 
 /// What is told of a request that ends with the host.
 fn stopped() -> RequestError {
     MessagingError::DeliveryFailed(HostError::Stopped.to_string()).into()
-}
-
-/// Runs when it is dropped.
-struct GiveUp<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for GiveUp<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }

@@ -23,7 +23,12 @@
 //! the message is accepted: that its recipient is there and has room. An accepted
 //! message is handed to the component once, in the order in which the mailbox took it,
 //! or becomes a [`DeadLetter`] that tells why. One that fails its component is not
-//! delivered again.
+//! delivered again, unless an operator [asks for it](Host::redeliver), once. A request that
+//! nobody waits for any more when its turn has not come yet is not handled
+//! ([`Event::Withdrawn`]).
+//!
+//! A component that [sleeps](Phase::Asleep) has neither an instance nor a task, and the next
+//! message wakes it. So a host may have many more components than instances.
 //!
 //! A request is a message whose sender gets exactly one callback with the correlation
 //! id that it was given: the answer, or an error with the content type [`ERROR_TYPE`].
@@ -38,46 +43,31 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `wasm_messages_total` | counter | `component`, `kind` (`message`, `request`, `callback`, `call`), `outcome` (`answered`, `guest-error`, `failed`) |
+//! | `wasm_messages_total` | counter | `component`, `kind` (`message`, `request`, `callback`, `timer`, `call`), `outcome` (`answered`, `guest-error`, `failed`) |
 //! | `wasm_refused_total` | counter | `component`, `reason` for which its sender was told that a queue is full (`mailbox-messages`, `mailbox-bytes`, `queued-bytes`, `open-requests`) |
 //! | `wasm_wait_seconds`, `wasm_call_seconds` | histogram | `component` |
 //! | `wasm_dead_letters_total` | counter | `component`, `cause`, as [`DeadLetterCause::as_str`] says |
 //! | `wasm_denied_total` | counter | `component`, `capability` |
-//! | `wasm_failures_total`, `wasm_restarts_total` | counter | `component` |
+//! | `wasm_failures_total`, `wasm_restarts_total`, `wasm_wakes_total`, `wasm_redelivered_total` | counter | `component` |
+//! | `wasm_withdrawn_total` | counter | `component`, `because` (`timed-out`, `given-up`) |
 
 /// The example there is compiled, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod answer;
 mod application;
 mod builder;
-mod call;
 mod caught;
 mod component;
-mod dead_letter;
-mod delivery;
 mod error;
-mod event;
-mod event_log;
-mod events;
 mod host;
-mod letter;
 mod limits;
 mod lock;
-mod mailbox;
-mod metrics;
-mod request;
-mod resident;
-mod status;
+mod post;
 mod storage;
-mod supervisor;
-mod swap;
-mod switchboard;
-mod traffic;
+mod watch;
 
-pub use answer::{ERROR_TYPE, RequestError};
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
@@ -86,12 +76,13 @@ pub use application::{
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;
 pub use component::Component;
-pub use dead_letter::{DeadLetter, DeadLetterCause};
+pub use component::status::{ComponentStatus, Phase};
 pub use error::HostError;
-pub use event::{Event, Reply};
-pub use events::Events;
 pub use host::Host;
-pub use letter::LetterKind;
 pub use limits::{BudgetExceeded, HostLimits};
-pub use status::{ComponentStatus, Phase};
+pub use post::answer::{ERROR_TYPE, RequestError};
+pub use post::letter::LetterKind;
 pub use storage::{RedbStorage, StorageOpenError};
+pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
+pub use watch::event::{Event, Reply, WithdrawnBecause};
+pub use watch::events::Events;

@@ -9,13 +9,16 @@ mod conservation;
 
 use std::sync::Arc;
 
-use wasm_testkit::ModelEngine;
-
-use broken::{BrokenEngine, BrokenRouter, EngineFlaw, RouterFlaw};
-use conservation::{Setting, Time, holds, run};
+use broken::{
+    BrokenEngine, BrokenRouter, BrokenStorage, BrokenTimers, EngineFlaw, RouterFlaw, TimersFlaw,
+};
+use conservation::timers::model;
+use conservation::{Redelivery, Setting, Time, holds, run};
 
 fn on_model(time: Time) -> Setting {
-    Setting::new(|services| Arc::new(ModelEngine::new(services)), time)
+    let mut setting = Setting::new(|services| Arc::new(model(services)), time);
+    setting.has_alarm = true;
+    setting
 }
 
 /// What happens to applications, often enough to be worth anything.
@@ -41,11 +44,21 @@ const HAPPENS: &[&str] = &[
     "request: abandoned",
     "request: in a failed initialize",
     "request: in initialize",
+    "redelivered",
     "restarted",
+    "slept",
+    "withdrawn: AskerGone",
+    "withdrawn: GivenUp",
+    "withdrawn: TimedOut",
     "swap: engine",
     "swap: ok",
     "swap: superseded",
+    "timer: came",
+    "timer: kept",
+    "timer: refused",
+    "timer: taken back",
     "unload: engine",
+    "woke",
 ];
 
 #[test]
@@ -126,4 +139,43 @@ caught! {
     Hangs => "does not end" as a_call_without_end_is_caught,
     StopsLate => "stopping took" as a_stop_that_takes_too_long_is_caught,
     LeavesATask => "outlive" as a_task_that_stays_is_caught,
+}
+
+macro_rules! caught_timers {
+    ($($flaw:ident => $words:literal as $test:ident,)*) => {$(
+        #[test]
+        fn $test() {
+            let mut setting = on_model(Time::Paused);
+            setting.timers = |own| Arc::new(BrokenTimers::new(own, TimersFlaw::$flaw));
+            is_caught(setting, $words);
+        }
+    )*};
+}
+
+caught_timers! {
+    Loses => "neither came once nor is kept" as a_timer_that_is_lost_is_caught,
+    SetsTwo => "that nobody set" as a_timer_that_comes_twice_is_caught,
+    ComesEarly => "came early" as a_timer_that_comes_early_is_caught,
+    CancelsNothing => "came though taken back" as a_timer_that_is_not_taken_back_is_caught,
+}
+
+#[test]
+fn a_store_that_forgets_timers_is_caught() {
+    let mut setting = on_model(Time::Paused);
+    setting.storage = |own| Arc::new(BrokenStorage(own));
+    is_caught(setting, "neither came once nor is kept");
+}
+
+#[test]
+fn a_dead_letter_that_is_delivered_and_kept_is_caught() {
+    let mut setting = on_model(Time::Paused);
+    setting.redelivery = Redelivery::Keeps;
+    is_caught(setting, "not conserved");
+}
+
+#[test]
+fn a_dead_letter_that_is_lost_when_it_is_delivered_again_is_caught() {
+    let mut setting = on_model(Time::Paused);
+    setting.redelivery = Redelivery::Loses;
+    is_caught(setting, "not conserved");
 }

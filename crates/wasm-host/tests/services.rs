@@ -132,7 +132,8 @@ impl RouterBench for Bench {
         let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None);
         let config = ComponentConfig::new(limits.expect("they are in range"));
         let loaded = self.host.load(Component::new(id.clone(), "", config)).await;
-        loaded.expect("the engine takes everything")
+        let handle = loaded.expect("the engine takes everything");
+        handle.expect("it starts at once")
     }
 
     async fn take(&self, recipient: &ComponentId) -> Vec<ComponentMessage> {

@@ -77,7 +77,7 @@ pub use directory::MemoryDirectory;
 pub use faults::{Fault, Faulty};
 pub use loader::MemoryLoader;
 pub use method::Method;
-pub use model::ModelEngine;
+pub use model::{ModelEngine, OwnAnswer};
 pub use router::{RecordingRouter, RouterCall};
 #[cfg(feature = "prove")]
 pub use suite::{Broken, Case, Conditions, Runner, Time};

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::{consume_budget, unconstrained};
 
+use wasm_core::guest::Guest as GuestCalls;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices, InstancePolicy,
@@ -30,6 +31,7 @@ use wasm_core::{
 use wasm_fixtures::{ALL, Behaviour, ECHO, Lifecycle, Refusal};
 
 use self::call::{Detached, Run, Stop, bounded};
+pub use self::instance::OwnAnswer;
 use self::instance::{Guest, Instance, OnOwnMessage};
 use crate::lock::lock;
 
@@ -205,6 +207,43 @@ impl ModelEngine {
         + Send
         + Sync
         + 'static,
+    ) -> Self {
+        let on_message: OnOwnMessage = Arc::new(move |_, message| {
+            let answer = on_message(&message);
+            Box::pin(async move { answer })
+        });
+        self.own.insert(id.clone(), on_message);
+        self
+    }
+
+    /// As [`with`](Self::with), for a component that calls its host: `on_message` is given the
+    /// component's side of the host, on which it may call whatever a guest may import.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use wasm_core::{ComponentId, HostServices};
+    /// use wasm_testkit::ModelEngine;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = ComponentId::new("demo", "alarm", "main")?;
+    /// let engine = ModelEngine::new(HostServices::default()).with_host(&id, |host, message| {
+    ///     Box::pin(async move {
+    ///         let payload = message.payload.into_bytes();
+    ///         let set = host.set_timer(Duration::from_secs(60), payload).await;
+    ///         Ok(set.ok().map(|timer| timer.to_string().into()))
+    ///     })
+    /// });
+    /// # drop(engine);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_host(
+        mut self,
+        id: &ComponentId,
+        on_message: impl Fn(Arc<GuestCalls>, ComponentMessage) -> OwnAnswer + Send + Sync + 'static,
     ) -> Self {
         self.own.insert(id.clone(), Arc::new(on_message));
         self
@@ -646,7 +685,7 @@ impl RuntimeEngine for ModelEngine {
         let services = self.services.clone();
         let slot = Slot::new(Guest {
             // Who may log is all there is to see: what is logged goes nowhere.
-            calls: wasm_core::guest::Guest::new(handle.clone(), config, services, ()),
+            calls: Arc::new(GuestCalls::new(handle.clone(), config, services, ())),
             lifecycle,
             own: self.own.get(id).cloned(),
             usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Busy))),

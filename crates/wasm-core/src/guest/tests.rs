@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::*;
 use crate::poll::now;
 use crate::{
-    Clock, ComponentDirectory, ComponentInfo, ComponentMessage, CorrelationId, HealthStatus,
-    InvalidComponentId, LogLevel, MessageRouter, MessagingError, Permissions, ResourceLimits,
-    SecurityValidator, StorageError,
+    Clock, ComponentDirectory, ComponentInfo, ComponentMessage, ComponentTimers, CorrelationId,
+    HealthStatus, InvalidComponentId, LogLevel, MessageRouter, MessagingError, Permissions,
+    ResourceLimits, SecurityValidator, StorageError, TimerError,
 };
 
 const AT_7_MS: Timestamp = Timestamp {
@@ -112,6 +112,27 @@ impl ComponentDirectory for World {
     }
 }
 
+#[async_trait]
+impl ComponentTimers for World {
+    async fn set(
+        &self,
+        of: &ComponentHandle,
+        delay: Duration,
+        payload: Bytes,
+    ) -> Result<u64, TimerError> {
+        self.note(format!(
+            "timer of {of} in {delay:?}, {} bytes",
+            payload.len()
+        ));
+        Ok(9)
+    }
+
+    async fn cancel(&self, of: &ComponentHandle, timer: u64) -> Result<bool, TimerError> {
+        self.note(format!("cancel timer {timer} of {of}"));
+        Ok(true)
+    }
+}
+
 impl Clock for World {
     fn now(&self) -> Timestamp {
         AT_7_MS
@@ -164,6 +185,7 @@ fn guest(world: &Arc<World>, permissions: Permissions) -> Guest {
         .with_router(world.clone())
         .with_validator(world.clone())
         .with_directory(world.clone())
+        .with_timers(world.clone())
         .with_clock(world.clone());
     let guest = Guest::new(
         ComponentHandle::new(id("demo/me/main"), 3),
@@ -382,4 +404,34 @@ fn it_is_who_it_was_loaded_as() {
     assert_eq!(guest.config().permissions, everything());
     assert_eq!(guest.now(), AT_7_MS);
     assert!(format!("{guest:?}").starts_with("Guest { handle: "));
+}
+
+#[test]
+fn a_timer_needs_storage_and_is_bounded_in_time_and_bytes() {
+    let (world, guest) = granted();
+    let second = Duration::from_secs(1);
+    assert_eq!(now(guest.set_timer(second, payload(4_096))), Ok(9));
+    assert_eq!(now(guest.cancel_timer(9)), Ok(true));
+    assert_eq!(
+        world.asked(),
+        [
+            "validate storage",
+            "timer of demo/me/main#3 in 1s, 4096 bytes",
+            "cancel timer 9 of demo/me/main#3"
+        ]
+    );
+    for (delay, bytes, expected) in [
+        (
+            second,
+            4_097,
+            "its payload has 4097 bytes; one has up to 4096",
+        ),
+        (Duration::MAX, 0, "a timer is due within 3650 days"),
+    ] {
+        let refused = now(guest.set_timer(delay, payload(bytes)));
+        assert_eq!(refused, Err(TimerError::Invalid(expected.to_owned())));
+    }
+    let without = self::guest(&world, Permissions::default());
+    let denied = now(without.set_timer(second, payload(1)));
+    assert!(matches!(denied, Err(TimerError::Denied(_))), "{denied:?}");
 }

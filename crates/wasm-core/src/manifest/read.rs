@@ -13,8 +13,8 @@ use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
     ComponentConfig, ComponentId, ComponentPattern, DirAccess, ImportPattern, InstancePolicy,
-    InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy, Supervision,
-    WasiGrant,
+    InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy, StartPolicy,
+    Supervision, WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -397,6 +397,10 @@ impl Reader<'_> {
         let restart = self.optional(&section, "restart", &one_of(&policies), |value| {
             choice(value, &policies)
         });
+        let starts = StartPolicy::ALL.map(|start| (start.as_str(), start));
+        let start = self.optional(&section, "start", &one_of(&starts), |value| {
+            choice(value, &starts)
+        });
         Supervision {
             restart: restart.unwrap_or(default.restart),
             max_restarts: self
@@ -411,6 +415,9 @@ impl Reader<'_> {
             mailbox: self
                 .count(&section, "mailbox", 1..=Supervision::MAX_MAILBOX)
                 .unwrap_or(default.mailbox),
+            start: start.unwrap_or(default.start),
+            idle: self.duration(&section, "idle", Supervision::MAX_INTERVAL),
+            health: self.duration(&section, "health", Supervision::MAX_INTERVAL),
         }
     }
 }

@@ -36,7 +36,16 @@ const SECTIONS: [(&str, &[&str]); 6] = [
     ),
     (
         "supervision",
-        &["restart", "max-restarts", "within", "backoff", "mailbox"],
+        &[
+            "restart",
+            "max-restarts",
+            "within",
+            "backoff",
+            "mailbox",
+            "start",
+            "idle",
+            "health",
+        ],
     ),
 ];
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
-    ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions, Supervision, WasiGrant,
+    ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions, StartPolicy,
+    Supervision, WasiGrant,
 };
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
@@ -133,7 +134,15 @@ fn supervision(f: &mut fmt::Formatter<'_>, supervision: &Supervision) -> fmt::Re
         writeln!(f, "{key} = {}", Text(&format_duration(duration)))?;
     }
     let mailbox = format_count(supervision.mailbox.into());
-    writeln!(f, "mailbox = {mailbox}")
+    writeln!(f, "mailbox = {mailbox}")?;
+    if supervision.start != StartPolicy::default() {
+        writeln!(f, "start = {}", Text(supervision.start.as_str()))?;
+    }
+    for (key, duration) in [("idle", supervision.idle), ("health", supervision.health)] {
+        let duration = duration.map(format_duration);
+        optional(f, key, duration.as_deref().map(Text))?;
+    }
+    Ok(())
 }
 
 fn optional(f: &mut fmt::Formatter<'_>, key: &str, value: Option<impl Display>) -> fmt::Result {
@@ -274,6 +283,9 @@ timeout = "1500ms"
         manifest.supervision.within = Duration::from_secs(86_400);
         manifest.supervision.backoff = Duration::from_micros(1500);
         manifest.supervision.mailbox = 1;
+        manifest.supervision.start = StartPolicy::OnMessage;
+        manifest.supervision.idle = Some(Duration::from_millis(1));
+        manifest.supervision.health = Some(Duration::from_secs(86_400));
         reads_back(&manifest);
         manifest.config = ConfigSource::File("a/b.json".into());
         reads_back(&manifest);

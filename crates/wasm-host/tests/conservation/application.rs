@@ -12,16 +12,21 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{ComponentId, ComponentMessage, HostServices, MessageRouter, RuntimeEngine};
+use wasm_core::{
+    ComponentId, ComponentMessage, ComponentStorage, HostServices, MemoryStorage, MessageRouter,
+    RuntimeEngine,
+};
 use wasm_host::{
-    BudgetExceeded, Event, Events, Host, HostBuilder, HostError, LetterKind, Phase, RequestError,
+    BudgetExceeded, Component, Event, Events, Host, HostBuilder, HostError, LetterKind, Phase,
+    RequestError,
 };
 
 use super::judge::{Law, judge};
 use super::ledger::{Accepted, Awaited, Ledger, timestamp, told};
 use super::plan::{Action, Build, End, Patience, Plan, id, permissions};
+use super::timers::{FailingStorage, WatchedTimers, alarm};
 use super::watched::{WatchedEngine, WatchedRouter, Weather};
-use super::{Setting, Tally, Time};
+use super::{Redelivery, Setting, Tally, Time};
 
 type TheHost = Host<dyn RuntimeEngine>;
 
@@ -68,6 +73,7 @@ struct Application {
     setting: Setting,
     ledger: Arc<Ledger>,
     weather: Arc<Weather>,
+    memory: Arc<MemoryStorage>,
     engine: Weak<WatchedEngine>,
     events: Option<Events>,
     /// What goes on in the background.
@@ -91,6 +97,11 @@ impl Application {
         };
         let mut watched = Weak::new();
         let engine = |services: HostServices| {
+            let timers = WatchedTimers {
+                inner: (setting.timers)(Arc::clone(&services.timers)),
+                ledger: Arc::clone(&ledger),
+            };
+            let services = services.with_timers(Arc::new(timers));
             let engine = Arc::new(WatchedEngine {
                 inner: (setting.engine)(services),
                 ledger: Arc::clone(&ledger),
@@ -99,7 +110,13 @@ impl Application {
             watched = Arc::downgrade(&engine);
             Ok::<_, Infallible>((setting.around)(engine))
         };
+        let memory = Arc::new(MemoryStorage::new());
+        let storage = FailingStorage {
+            inner: (setting.storage)(Arc::clone(&memory) as Arc<_>),
+            weather: Arc::clone(&weather),
+        };
         let host = HostBuilder::new()
+            .with_storage(Arc::new(storage))
             .with_limits(plan.limits.clone())
             .with_clock(Arc::clone(&ledger) as Arc<_>)
             .with_router(router)
@@ -114,6 +131,7 @@ impl Application {
             setting,
             ledger,
             weather,
+            memory,
             engine: watched,
             tasks: Vec::new(),
             doing: String::new(),
@@ -226,6 +244,20 @@ impl Application {
                 let _ = host.drain(self.setting.time(millis)).await;
             }
             Action::Status => drop(host.status().await),
+            Action::Redeliver(letters) => self.redeliver(letters),
+            Action::SetTimer(millis) => {
+                if self.setting.has_alarm {
+                    // Mostly it is there already.
+                    let _ = host.load(self.alarm()).await;
+                    let micros = self.setting.time(millis).as_micros();
+                    self.send(&[alarm()], &format!("timer {micros}"));
+                }
+            }
+            Action::CancelTimer => {
+                if self.setting.has_alarm {
+                    self.send(&[alarm()], "untimer");
+                }
+            }
             Action::TakeDeadLetters => ledger.book().dead.extend(host.take_dead_letters()),
             Action::Stop(patience) => self.begin(patience, async move { host.stop().await }).await,
         }
@@ -361,6 +393,58 @@ impl Application {
         }
     }
 
+    fn alarm(&self) -> Component {
+        let mut build = Build::plain();
+        build.mailbox = 64;
+        build.max_restarts = Some(1_000);
+        build.idle = Some(50);
+        let mut alarm = build.component(alarm(), self.setting.scale());
+        alarm.config.permissions.storage = Some(1 << 10);
+        alarm
+    }
+
+    fn redeliver(&self, letters: usize) {
+        let mut left = letters;
+        for dead in self.host().dead_letters() {
+            if left == 0 || matches!(dead.kind, LetterKind::Callback | LetterKind::Timer) {
+                continue;
+            }
+            left -= 1;
+            let number = dead.number;
+            if self.setting.redelivery == Redelivery::Loses {
+                let kept = self.host().take_dead_letters();
+                let mut book = self.ledger.book();
+                book.dead
+                    .extend(kept.into_iter().filter(|it| it.number != number));
+                book.redelivered.push(dead);
+                return;
+            }
+            // It may have been delivered again before, and its recipient may be gone.
+            match self.host().redeliver(number) {
+                Ok(()) => {
+                    let mut book = self.ledger.book();
+                    book.count("redelivered");
+                    if self.setting.redelivery == Redelivery::Keeps {
+                        book.dead.push(dead.clone());
+                    }
+                    book.redelivered.push(dead);
+                }
+                Err(_) => self.ledger.count("not redelivered"),
+            }
+        }
+    }
+
+    /// What the store has of timers.
+    async fn read_timers(&self) {
+        let owner = ComponentId::new("host", "timers", "main").unwrap();
+        let keys = self.memory.list_keys(&owner, "", None, usize::MAX).await;
+        let timers = keys.into_iter().flatten().filter_map(|key| {
+            let (_, number) = key.rsplit_once('/')?;
+            u64::from_str_radix(number, 16).ok()
+        });
+        self.ledger.book().kept.extend(timers);
+    }
+
     fn wrong(&self, what: String) {
         self.ledger.book().wrong.push(what);
     }
@@ -467,6 +551,7 @@ impl Application {
         self.send(&[id(0)], "late");
         let dead = host.take_dead_letters();
         self.ledger.book().dead.extend(dead);
+        self.read_timers().await;
         self.ledger.count(&format!("ended: {}", plan.end.as_str()));
         if let Some(events) = self.events.take() {
             self.doing = "to tell of the end".to_owned();
@@ -479,7 +564,13 @@ impl Application {
         let (mut handled, mut dead) = (0, 0);
         loop {
             match events.next().await {
+                Some(Event::Message {
+                    kind: LetterKind::Timer,
+                    ..
+                }) => {}
                 Some(Event::Message { .. }) => handled += 1,
+                Some(Event::Slept { .. }) => self.ledger.count("slept"),
+                Some(Event::Woke { .. }) => self.ledger.count("woke"),
                 Some(Event::DeadLetter { .. }) => dead += 1,
                 Some(Event::Missed(_)) => return,
                 Some(Event::Stopped) => break,
@@ -488,8 +579,8 @@ impl Application {
             }
         }
         let mut book = self.ledger.book();
-        if dead != book.dead.len() {
-            let found = book.dead.len();
+        let found = book.dead.len() + book.redelivered.len();
+        if dead != found {
             book.wrong
                 .push(format!("{found} dead letters, of which {dead} were told"));
         }

@@ -10,8 +10,9 @@ use tokio::task::yield_now;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentUsage, CorrelationId, HealthStatus, MessagePayload, MessageRouter, MessagingError,
-    Preparation, RuntimeEngine, WasmError,
+    ComponentStorage, ComponentTimers, ComponentUsage, CorrelationId, HealthStatus, MessagePayload,
+    MessageRouter, MessagingError, Preparation, RuntimeEngine, StorageError, StorageUsage,
+    TimerError, WasmError,
 };
 
 /// What is wrong with a router.
@@ -39,6 +40,15 @@ pub(crate) enum EngineFlaw {
     Hangs,
     StopsLate,
     LeavesATask,
+}
+
+/// What is wrong with timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimersFlaw {
+    Loses,
+    SetsTwo,
+    ComesEarly,
+    CancelsNothing,
 }
 
 /// Between a host's router and the ledger. Every fifth call has the flaw.
@@ -282,5 +292,89 @@ impl RuntimeEngine for BrokenEngine {
 
     async fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
         self.inner.usage(handle).await
+    }
+}
+
+/// Between a host's timers and the ledger. Every fifth call has the flaw.
+pub(crate) struct BrokenTimers {
+    inner: Arc<dyn ComponentTimers>,
+    flaw: TimersFlaw,
+    calls: AtomicU64,
+}
+
+impl BrokenTimers {
+    pub(crate) fn new(inner: Arc<dyn ComponentTimers>, flaw: TimersFlaw) -> Self {
+        Self {
+            inner,
+            flaw,
+            calls: AtomicU64::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl ComponentTimers for BrokenTimers {
+    async fn set(
+        &self,
+        of: &ComponentHandle,
+        delay: Duration,
+        payload: Bytes,
+    ) -> Result<u64, TimerError> {
+        if !is_due(&self.calls) {
+            return self.inner.set(of, delay, payload).await;
+        }
+        match self.flaw {
+            TimersFlaw::Loses => Ok(self.calls.load(Ordering::Relaxed)),
+            TimersFlaw::SetsTwo => {
+                // Nobody is told of this one.
+                let _ = self.inner.set(of, delay, payload.clone()).await;
+                self.inner.set(of, delay, payload).await
+            }
+            TimersFlaw::ComesEarly => self.inner.set(of, delay / 2, payload).await,
+            TimersFlaw::CancelsNothing => self.inner.set(of, delay, payload).await,
+        }
+    }
+
+    async fn cancel(&self, of: &ComponentHandle, timer: u64) -> Result<bool, TimerError> {
+        match self.flaw {
+            TimersFlaw::CancelsNothing => Ok(true),
+            _ => self.inner.cancel(of, timer).await,
+        }
+    }
+}
+
+/// Says that it has written what it has not.
+pub(crate) struct BrokenStorage(pub(crate) Arc<dyn ComponentStorage>);
+
+#[async_trait]
+impl ComponentStorage for BrokenStorage {
+    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
+        self.0.get(owner, key).await
+    }
+
+    async fn set(&self, _: &ComponentId, _: &str, _: Bytes, _: u64) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
+        self.0.delete(owner, key).await
+    }
+
+    async fn exists(&self, owner: &ComponentId, key: &str) -> Result<bool, StorageError> {
+        self.0.exists(owner, key).await
+    }
+
+    async fn list_keys(
+        &self,
+        owner: &ComponentId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        self.0.list_keys(owner, prefix, after, limit).await
+    }
+
+    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
+        self.0.usage(owner).await
     }
 }

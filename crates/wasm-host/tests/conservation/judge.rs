@@ -6,7 +6,9 @@ use std::time::Duration;
 use wasm_core::{ComponentId, ComponentMessage, CorrelationId, MessagingError, WasmError};
 use wasm_host::{DeadLetter, DeadLetterCause, ERROR_TYPE, LetterKind, RequestError};
 
-use super::ledger::{Accepted, Asked, Awaited, Book, Call, Moment, Outcome, Sent, moment_of};
+use super::ledger::{
+    Accepted, Asked, Awaited, Book, Call, Moment, Outcome, Ring, Sent, moment_of, timer_of,
+};
 
 /// What is expected besides.
 #[derive(Clone, Copy)]
@@ -27,6 +29,8 @@ pub(crate) fn judge(book: &mut Book, law: Law) -> Vec<String> {
         dead: HashMap::new(),
         callbacks: HashMap::new(),
         dead_callbacks: HashMap::new(),
+        redelivered: HashMap::new(),
+        dead_timers: HashMap::new(),
         wrong: std::mem::take(&mut book.wrong),
         tally: std::mem::take(&mut book.tally),
         book,
@@ -37,6 +41,7 @@ pub(crate) fn judge(book: &mut Book, law: Law) -> Vec<String> {
     judge.order();
     judge.requests();
     judge.answers();
+    judge.timers();
     let Judge { wrong, tally, .. } = judge;
     book.tally = tally;
     wrong
@@ -49,6 +54,9 @@ struct Judge<'a> {
     dead: HashMap<Moment, Vec<&'a DeadLetter>>,
     callbacks: HashMap<&'a CorrelationId, Vec<&'a Call>>,
     dead_callbacks: HashMap<&'a CorrelationId, Vec<&'a DeadLetter>>,
+    /// What was delivered once more.
+    redelivered: HashMap<Moment, Vec<&'a DeadLetter>>,
+    dead_timers: HashMap<u64, Vec<&'a DeadLetter>>,
     wrong: Vec<String>,
     tally: BTreeMap<String, u64>,
 }
@@ -84,13 +92,23 @@ impl<'a> Judge<'a> {
                     .push(format!("{} was called back about no request", call.handle));
             }
         }
+        for dead in &book.redelivered {
+            let letter = moment_of(dead.message.timestamp);
+            self.redelivered.entry(letter).or_default().push(dead);
+        }
         for dead in &book.dead {
             self.count(format!("dead: {}, {}", dead.kind, dead.cause.as_str()));
             let letter = moment_of(dead.message.timestamp);
             let request = dead.message.correlation_id.as_ref();
-            if dead.kind != LetterKind::Callback {
+            if dead.kind == LetterKind::Timer {
+                if let Some(timer) = timer_of(&dead.message) {
+                    self.dead_timers.entry(timer).or_default().push(dead);
+                }
+            } else if dead.kind != LetterKind::Callback {
                 let known = book.letters.get(&letter);
-                if !known.is_some_and(|sent| sent.is(&dead.message) && sent.kind == dead.kind) {
+                // One that is delivered again is answered to nobody.
+                let is_kind = |kind| kind == dead.kind || dead.redeliveries == 1;
+                if !known.is_some_and(|sent| sent.is(&dead.message) && is_kind(sent.kind)) {
                     self.wrong.push(format!(
                         "the {} {letter}, a dead letter, was not sent so",
                         dead.kind
@@ -109,18 +127,30 @@ impl<'a> Judge<'a> {
     /// Each was handled once or is a dead letter.
     fn letters(&mut self) {
         let book = self.book;
+        let unwanted = self.unwanted();
         for (letter, sent) in &book.letters {
             let count = self.deliveries(*letter);
             let dead = self.dead.get(letter).map_or(&[][..], Vec::as_slice);
-            let died = dead.iter().filter(|dead| is_failed(dead)).count();
+            let again = self.redelivered.get(letter).map_or(&[][..], Vec::as_slice);
+            let died = dead.iter().chain(again);
+            let died = died.filter(|dead| is_failed(dead)).count();
             let total = count.handled + dead.len();
+            if again.len() > 1 {
+                self.wrong
+                    .push(format!("delivered again {} times", again.len()));
+            }
             let what = format!(
                 "{} (handled {}, dead {})",
                 sent.describe(*letter),
                 count.handled,
                 dead.len()
             );
+            let is_withdrawn = total == 0 && unwanted.contains_key(letter);
+            if is_withdrawn {
+                self.count(format!("withdrawn: {:?}", unwanted[letter]));
+            }
             let is_right = match sent.accepted {
+                Accepted::Yes if is_withdrawn => true,
                 Accepted::Yes if self.law.stopped => total == 1,
                 Accepted::Yes | Accepted::Maybe => total <= 1,
                 Accepted::No => total + count.calls == 0,
@@ -151,6 +181,44 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Requests that nobody waited for at last, and why.
+    fn unwanted(&self) -> HashMap<Moment, Unwanted> {
+        let mut unwanted = HashMap::new();
+        for awaited in &self.book.answers {
+            let outcome = awaited.outcome.as_ref().map(|(_, outcome)| outcome);
+            let why = match outcome {
+                None if awaited.given_up => Unwanted::GivenUp,
+                Some(Err(RequestError::Messaging(MessagingError::CorrelationTimeout(_)))) => {
+                    Unwanted::TimedOut
+                }
+                _ => continue,
+            };
+            unwanted.insert(awaited.letter, why);
+        }
+        for id in &self.book.asked {
+            let asked = &self.book.requests[id];
+            let ended = asked
+                .life
+                .is_none_or(|life| self.book.lives[life].ended.is_some());
+            let called_back = self.callbacks.get(id).into_iter().flatten();
+            let dead = self.dead_callbacks.get(id).into_iter().flatten();
+            let mut told = called_back
+                .map(|call| &call.message)
+                .chain(dead.map(|dead| &dead.message));
+            let why = if asked.cancelled.is_some() {
+                Unwanted::GivenUp
+            } else if told.any(|told| told.payload.as_bytes() == b"correlation-timeout") {
+                Unwanted::TimedOut
+            } else if ended {
+                Unwanted::AskerGone
+            } else {
+                continue;
+            };
+            unwanted.insert(asked.letter, why);
+        }
+        unwanted
+    }
+
     fn deliveries(&self, letter: Moment) -> Count {
         Count::of(self.deliveries.get(&letter).map_or(&[][..], Vec::as_slice))
     }
@@ -163,10 +231,11 @@ impl<'a> Judge<'a> {
                 .ended
                 .as_ref()
                 .is_none_or(|(_, _, outcome)| *outcome != Outcome::NotReached);
-            if call.is_callback || !reached {
+            let letter = moment_of(call.message.timestamp);
+            // One that is delivered again has lost its place.
+            if call.is_callback || !reached || self.redelivered.contains_key(&letter) {
                 continue;
             }
-            let letter = moment_of(call.message.timestamp);
             let message = &call.message;
             if let Some(before) = last.insert((&message.sender, &message.recipient), letter)
                 && before > letter
@@ -263,7 +332,8 @@ impl<'a> Judge<'a> {
             Some((moment, _, Outcome::Answered(_) | Outcome::GuestError)) => Some(*moment),
             _ => None,
         });
-        let dead = self.dead.get(&letter).into_iter().flatten();
+        let again = self.redelivered.get(&letter).into_iter().flatten();
+        let dead = self.dead.get(&letter).into_iter().flatten().chain(again);
         handled
             .chain(dead.map(|dead| moment_of(dead.timestamp)))
             .min()
@@ -289,7 +359,11 @@ impl<'a> Judge<'a> {
                 .push(format!("another instance was called back: {what}"));
         }
         let is_late = *at + self.law.slack >= asked.deadline;
-        let answered = self.outcome(asked.letter);
+        // What comes of it when it is delivered again is told to nobody.
+        let answered = match self.redelivered.contains_key(&asked.letter) {
+            true => None,
+            false => self.outcome(asked.letter),
+        };
         let is_right = match message.message_type.as_deref() {
             None => {
                 let reply = Some(message.payload.clone()).filter(|it| !it.is_empty());
@@ -324,6 +398,47 @@ impl<'a> Judge<'a> {
         outcomes.rfind(|outcome| **outcome != Outcome::NotReached)
     }
 
+    /// Each timer came once and not early, or is a dead letter, was taken back or waits in the
+    /// store.
+    fn timers(&mut self) {
+        let book = self.book;
+        let mut rung: HashMap<u64, Vec<&Ring>> = HashMap::new();
+        for ring in &book.rings {
+            match ring.timer.filter(|timer| book.timers.contains_key(timer)) {
+                Some(timer) => rung.entry(timer).or_default().push(ring),
+                None => self.wrong.push("a timer came that nobody set".to_owned()),
+            }
+        }
+        for (timer, set) in &book.timers {
+            let rings = rung.get(timer).map_or(&[][..], Vec::as_slice);
+            let handled = rings.iter().filter(|ring| is_over(ring.outcome.as_ref()));
+            let dead = self.dead_timers.get(timer).map_or(0, Vec::len);
+            let total = handled.count() + dead;
+            let what = format!("timer {timer} (came {} times, dead {dead})", rings.len());
+            if rings.iter().any(|ring| ring.began.1 < set.due) {
+                self.wrong.push(format!("came early: {what}"));
+            }
+            let is_taken = set.cancelled.iter().find(|(_, done)| *done == Some(true));
+            let may_be_taken = set.cancelled.iter().any(|(_, done)| done.is_none());
+            if let Some((moment, _)) = is_taken
+                && (dead > 0 || rings.iter().any(|ring| ring.began.0 > *moment))
+            {
+                self.wrong.push(format!("came though taken back: {what}"));
+            }
+            let is_excused = is_taken.is_some() || may_be_taken || book.kept.contains(timer);
+            let is_right = total == 1 || total == 0 && (is_excused || !self.law.stopped);
+            if !is_right {
+                self.wrong
+                    .push(format!("neither came once nor is kept: {what}"));
+            }
+            self.count(match (total, is_taken) {
+                (1, _) => "timer: came".to_owned(),
+                (_, Some(_)) => "timer: taken back".to_owned(),
+                _ => "timer: kept".to_owned(),
+            });
+        }
+    }
+
     /// The program has one outcome for each request, and the right one.
     fn answers(&mut self) {
         for awaited in &self.book.answers {
@@ -353,7 +468,9 @@ impl<'a> Judge<'a> {
         if *at > due + self.law.slack && self.law.one_thread {
             return Some("too late");
         }
-        let dead = self.dead.get(&awaited.letter).and_then(|dead| dead.first());
+        let again = self.redelivered.get(&awaited.letter);
+        let dead = again.or_else(|| self.dead.get(&awaited.letter));
+        let dead = dead.and_then(|dead| dead.first());
         let answered = self.outcome(awaited.letter);
         let is_right = match outcome {
             Ok(reply) => matches!(answered, Some(Outcome::Answered(found)) if found == reply),
@@ -372,11 +489,23 @@ impl<'a> Judge<'a> {
     }
 }
 
+fn is_over(outcome: Option<&Outcome>) -> bool {
+    matches!(outcome, Some(Outcome::Answered(_) | Outcome::GuestError))
+}
+
 fn given_up(awaited: &Awaited) -> &'static str {
     match awaited.given_up {
         true => ", given up",
         false => "",
     }
+}
+
+/// Why nobody waits for the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwanted {
+    TimedOut,
+    GivenUp,
+    AskerGone,
 }
 
 struct Count {

@@ -39,6 +39,13 @@ pub(crate) struct Book {
     pub(crate) calls: Vec<Call>,
     pub(crate) lives: Vec<Life>,
     pub(crate) dead: Vec<DeadLetter>,
+    /// Those that were delivered once more.
+    pub(crate) redelivered: Vec<DeadLetter>,
+    /// By their numbers.
+    pub(crate) timers: BTreeMap<u64, Set>,
+    pub(crate) rings: Vec<Ring>,
+    /// Timers that are in the store at the end.
+    pub(crate) kept: HashSet<u64>,
     /// What was wrong at once.
     pub(crate) wrong: Vec<String>,
     /// How often something happened.
@@ -80,6 +87,25 @@ pub(crate) struct Asked {
     pub(crate) cancelled: Option<Moment>,
     /// When this instance was told that there is nothing to cancel.
     pub(crate) not_cancelled: Vec<(Moment, Instant)>,
+}
+
+/// A timer that was set.
+pub(crate) struct Set {
+    pub(crate) due: Instant,
+    /// Whether it was taken back, where that was asked for; `None` where it is not known.
+    pub(crate) cancelled: Vec<(Moment, Option<bool>)>,
+}
+
+/// A delivery of a timer.
+pub(crate) struct Ring {
+    pub(crate) timer: Option<u64>,
+    pub(crate) began: (Moment, Instant),
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// The number of a timer, as its message has it.
+pub(crate) fn timer_of(message: &ComponentMessage) -> Option<u64> {
+    message.correlation_id.as_ref()?.as_str().parse().ok()
 }
 
 /// A request of the program.
@@ -253,6 +279,42 @@ impl Ledger {
     pub(crate) fn delivered(&self, call: usize, outcome: Outcome) {
         let ended = Some((self.next(), Instant::now(), outcome));
         self.book().calls[call].ended = ended;
+    }
+
+    /// A timer was set.
+    pub(crate) fn sets(&self, timer: u64, due: Instant) {
+        let set = Set {
+            due,
+            cancelled: Vec::new(),
+        };
+        if self.book().timers.insert(timer, set).is_some() {
+            let wrong = format!("timer {timer} is set twice");
+            self.book().wrong.push(wrong);
+        }
+    }
+
+    /// A timer was to be taken back.
+    pub(crate) fn unsets(&self, timer: u64, done: Option<bool>) {
+        let moment = self.next();
+        if let Some(set) = self.book().timers.get_mut(&timer) {
+            set.cancelled.push((moment, done));
+        }
+    }
+
+    /// A timer is delivered.
+    pub(crate) fn rings(&self, message: &ComponentMessage) -> usize {
+        let ring = Ring {
+            timer: timer_of(message),
+            began: (self.next(), Instant::now()),
+            outcome: None,
+        };
+        let mut book = self.book();
+        book.rings.push(ring);
+        book.rings.len() - 1
+    }
+
+    pub(crate) fn rang(&self, ring: usize, outcome: Outcome) {
+        self.book().rings[ring].outcome = Some(outcome);
     }
 
     /// Before a host is given a message. What becomes of it is not known for one that is

@@ -10,6 +10,7 @@ mod judge;
 mod ledger;
 mod plan;
 mod random;
+pub(crate) mod timers;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use wasm_core::{HostServices, MessageRouter, RuntimeEngine};
+use wasm_core::{ComponentStorage, ComponentTimers, HostServices, MessageRouter, RuntimeEngine};
 
 use self::plan::Plan;
 
@@ -37,6 +38,27 @@ pub(crate) struct Setting {
     pub(crate) router: fn(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter>,
     /// The same.
     pub(crate) around: fn(Arc<dyn RuntimeEngine>) -> Arc<dyn RuntimeEngine>,
+    /// Between the ledger and the host's timers.
+    pub(crate) timers: fn(Arc<dyn ComponentTimers>) -> Arc<dyn ComponentTimers>,
+    /// Between the host and its store.
+    pub(crate) storage: fn(Arc<dyn ComponentStorage>) -> Arc<dyn ComponentStorage>,
+    pub(crate) redelivery: Redelivery,
+    /// Whether the engine knows the component that sets timers.
+    pub(crate) has_alarm: bool,
+}
+
+/// How dead letters are delivered again.
+#[allow(
+    dead_code,
+    reason = "only some of those who include this file break it"
+)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redelivery {
+    ByTheHost,
+    /// The letter is delivered, and dead all the same.
+    Keeps,
+    /// The letter is neither.
+    Loses,
 }
 
 /// How time goes.
@@ -56,6 +78,10 @@ impl Setting {
             time,
             router: |own| own,
             around: |engine| engine,
+            timers: |own| own,
+            storage: |own| own,
+            redelivery: Redelivery::ByTheHost,
+            has_alarm: false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasm_core::{
     ComponentConfig, ComponentId, ComponentPattern, LogLevel, Permissions, ResourceLimits,
-    RestartPolicy, Supervision,
+    RestartPolicy, StartPolicy, Supervision,
 };
 use wasm_host::{Component, HostLimits};
 use wasm_testkit::wasm_fixtures::{
@@ -51,6 +51,8 @@ pub(crate) struct Faults {
     pub(crate) delay: u64,
     /// Of the router: take longer, before or after they are done.
     pub(crate) router_delay: u64,
+    /// Of the store: fail.
+    pub(crate) storage: u64,
 }
 
 /// A component as it is to be loaded; times in milliseconds of the plan.
@@ -63,6 +65,10 @@ pub(crate) struct Build {
     pub(crate) timeout: u64,
     pub(crate) metered: bool,
     pub(crate) permitted: bool,
+    /// After how long it sleeps, if it does.
+    pub(crate) idle: Option<u64>,
+    /// Whether it starts on a message.
+    pub(crate) lazy: bool,
 }
 
 /// How long the program stays for the outcome of what it does.
@@ -101,6 +107,12 @@ pub(crate) enum Action {
     Drain(u64),
     Status,
     TakeDeadLetters,
+    /// Delivers the dead letters there are once more, up to so many.
+    Redeliver(usize),
+    /// Lets a component set a timer that is due after so long, and load it if it is not there.
+    SetTimer(u64),
+    /// Lets it take the latest one back.
+    CancelTimer,
     Stop(Patience),
 }
 
@@ -138,6 +150,10 @@ impl Build {
             supervision.max_restarts = max_restarts;
             supervision.backoff = time(self.backoff);
         }
+        supervision.idle = self.idle.map(time);
+        if self.lazy {
+            supervision.start = StartPolicy::OnMessage;
+        }
         let fuel = self.metered.then_some(1_000_000);
         let limits = ResourceLimits::new(MIB, time(self.timeout), fuel).unwrap();
         let config = ComponentConfig::new(limits).with_permissions(permissions(self.permitted));
@@ -154,6 +170,8 @@ impl Build {
             timeout: 500,
             metered: true,
             permitted: true,
+            idle: None,
+            lazy: false,
         }
     }
 }
@@ -203,6 +221,7 @@ impl Plan {
                 trap: random.pick(&[0, 0, 3, 10]),
                 delay: random.pick(&[0, 0, 20, 50]),
                 router_delay: random.pick(&[0, 0, 0, 30]),
+                storage: random.pick(&[0, 0, 20]),
             },
             actions,
             end: random.weighted(&[
@@ -218,7 +237,7 @@ impl Plan {
 
 fn limits(random: &mut Random, slots: u64) -> HostLimits {
     // A swap needs room for one more; sometimes there is none.
-    let components = slots + random.below(3);
+    let components = slots + 1 + random.below(3);
     let mut limits = HostLimits::default()
         .with_components(components)
         .with_memory_bytes(components * MIB)
@@ -313,6 +332,8 @@ impl Draft {
             timeout: random.pick(&[50, 200, 500, 3_000]),
             metered: random.chance(80),
             permitted: random.chance(95),
+            idle: random.pick(&[None, None, None, Some(1), Some(20), Some(1_000)]),
+            lazy: random.chance(20),
         }
     }
 
@@ -523,6 +544,15 @@ const NEXT: &[(u64, Step)] = &[
     }),
     (1, |draft| draft.actions.push(Action::Status)),
     (2, |draft| draft.actions.push(Action::TakeDeadLetters)),
+    (4, |draft| {
+        let letters = 1 + draft.random.index(3);
+        draft.actions.push(Action::Redeliver(letters));
+    }),
+    (5, |draft| {
+        let millis = draft.random.pick(&[0, 1, 10, 100, 1_000, 1_000_000]);
+        draft.actions.push(Action::SetTimer(millis));
+    }),
+    (2, |draft| draft.actions.push(Action::CancelTimer)),
     (1, |draft| {
         // Most applications are stopped at the end only.
         if draft.random.chance(20) {
@@ -538,6 +568,7 @@ impl Display for Plan {
             trap,
             delay,
             router_delay,
+            storage,
         } = self.faults;
         let HostLimits {
             components,
@@ -555,7 +586,8 @@ impl Display for Plan {
         )?;
         writeln!(
             f,
-            "faults: {trap} % traps, {delay} % delays, {router_delay} % delays of the router"
+            "faults: {trap} % traps, {delay} % delays, {router_delay} % delays of the router, \
+             {storage} % failures of the store"
         )?;
         for (number, action) in self.actions.iter().enumerate() {
             writeln!(f, "{number:3}. {action}")?;
@@ -609,6 +641,9 @@ impl Display for Action {
             Self::Drain(millis) => write!(f, "drain within {millis} ms"),
             Self::Status => write!(f, "status"),
             Self::TakeDeadLetters => write!(f, "take the dead letters"),
+            Self::Redeliver(letters) => write!(f, "deliver up to {letters} dead letters again"),
+            Self::SetTimer(millis) => write!(f, "let it set a timer for {millis} ms"),
+            Self::CancelTimer => write!(f, "let it take the latest timer back"),
             Self::Stop(patience) => write!(f, "stop{patience}"),
         }
     }
@@ -626,6 +661,12 @@ impl Display for Build {
         }
         if !self.permitted {
             f.write_str(", permitted nothing")?;
+        }
+        if let Some(idle) = self.idle {
+            write!(f, ", asleep after {idle} ms")?;
+        }
+        if self.lazy {
+            f.write_str(", started on a message")?;
         }
         match self.max_restarts {
             Some(times) => write!(f, ", {times} restarts after {} ms)", self.backoff),

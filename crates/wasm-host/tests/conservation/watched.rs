@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentUsage, CorrelationId, HealthStatus, MessagePayload, MessageRouter, MessagingError,
-    Preparation, RuntimeEngine, Trap, WasmError,
+    Preparation, RuntimeEngine, TIMER_TYPE, Trap, WasmError,
 };
 use wasm_host::LetterKind;
 
@@ -23,7 +23,7 @@ use super::random::Random;
 /// Draws the faults of an application until it is told to stop.
 pub(crate) struct Weather {
     random: Mutex<Random>,
-    faults: Faults,
+    pub(crate) faults: Faults,
     scale: Duration,
     is_calm: AtomicBool,
 }
@@ -43,7 +43,7 @@ impl Weather {
         self.is_calm.store(true, Ordering::Relaxed);
     }
 
-    fn strikes(&self, percent: u64) -> bool {
+    pub(crate) fn strikes(&self, percent: u64) -> bool {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         random.chance(percent) && !self.is_calm.load(Ordering::Relaxed)
     }
@@ -187,6 +187,13 @@ impl RuntimeEngine for WatchedEngine {
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
         let _entered = self.ledger.enters(handle, "handle-message");
+        if message.message_type.as_deref() == Some(TIMER_TYPE) {
+            let ring = self.ledger.rings(&message);
+            let call = self.inner.call_handle_message(handle, message);
+            let outcome = self.call(handle, "handle-message", call).await;
+            self.ledger.rang(ring, Outcome::of(&outcome));
+            return outcome;
+        }
         let delivery = self.ledger.delivers(handle, &message, false);
         let call = self.inner.call_handle_message(handle, message);
         let outcome = self.call(handle, "handle-message", call).await;

@@ -6,14 +6,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use wasm_core::{ComponentMessage, MessagingError, WasmError};
-use wasm_host::{DeadLetterCause, HostError, HostLimits, LetterKind, RequestError};
+use wasm_host::{
+    DeadLetterCause, Event, Events, HostError, HostLimits, LetterKind, Phase, RequestError,
+    WithdrawnBecause,
+};
 use wasm_testkit::wasm_fixtures::{
     CALLBACK, COUNTER, ECHO, ENVELOPE, GUEST_ERROR, HELLO, INIT_SENDS, SENDER, SLEEP_FOREVER,
     SLEEPER, TRAP,
 };
 
 use crate::support::{
-    SECOND, TIMEOUT, ask, causes, component, demo, host, host_with, is, last_callback, load, told,
+    SECOND, TIMEOUT, ask, causes, component, demo, host, host_with, is, last_callback, load,
+    restarted, told, until,
 };
 
 #[tokio::test(start_paused = true)]
@@ -121,10 +125,100 @@ async fn a_request_that_the_program_drops_is_given_up() {
     let host = load(&[component("sleeper", SLEEPER)]).await;
     let sleeper = demo("sleeper");
     for _ in 0..1_000 {
-        let request = host.request(&sleeper, "0", 10 * SECOND);
+        let request = host.request(&sleeper, "5", 10 * SECOND);
         assert!(tokio::time::timeout(Duration::ZERO, request).await.is_err());
     }
     assert_eq!(told(&host, "sleeper", "0").await, "awake");
+}
+
+/// Requests that were withdrawn so far, and why.
+fn withdrawn(events: &mut Events) -> Vec<WithdrawnBecause> {
+    let mut withdrawn = Vec::new();
+    while let Some(event) = events.try_next() {
+        if let Event::Withdrawn { because, .. } = event {
+            withdrawn.push(because);
+        }
+    }
+    withdrawn
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_handled() {
+    let host = load(&[component("sleeper", SLEEPER)]).await;
+    let mut events = host.events();
+    let sleeper = demo("sleeper");
+    let began = Instant::now();
+    let patience = Duration::from_millis(50);
+    let asked = || host.request(&sleeper, "1000", patience);
+    let (first, second, third) = tokio::join!(asked(), asked(), asked());
+    for late in [first, second, third] {
+        assert_eq!(
+            late.unwrap_err().to_string().split_whitespace().last(),
+            Some("time")
+        );
+    }
+    assert_eq!(began.elapsed(), patience);
+    // The first one is being handled; the others are not in its way any more.
+    let status = host.component(&sleeper).await.unwrap();
+    assert_eq!((status.phase, status.waiting), (Phase::Busy, 0));
+    let timed_out = [WithdrawnBecause::TimedOut; 2];
+    assert_eq!(withdrawn(&mut events), timed_out);
+    for _ in 0..20 {
+        let given_up = host.request(&sleeper, "1000", 10 * SECOND);
+        tokio::time::timeout(patience, given_up).await.unwrap_err();
+    }
+    assert_eq!(withdrawn(&mut events).len(), 19);
+    assert_eq!(told(&host, "sleeper", "0").await, "awake");
+    assert!(began.elapsed() <= 3 * SECOND, "{:?}", began.elapsed());
+    assert_eq!(host.dead_letters().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_withdrawn_makes_room_in_a_mailbox() {
+    let mut small = component("sleeper", SLEEPER);
+    small.supervision.mailbox = 2;
+    let host = load(&[small]).await;
+    let sleeper = demo("sleeper");
+    host.send(&sleeper, "1000").unwrap();
+    tokio::task::yield_now().await;
+    for _ in 0..10 {
+        let asked = || host.request(&sleeper, "1000", SECOND / 100);
+        let (one, other) = tokio::join!(asked(), asked());
+        for late in [one, other] {
+            assert!(
+                matches!(
+                    &late,
+                    Err(RequestError::Messaging(MessagingError::CorrelationTimeout(
+                        _
+                    )))
+                ),
+                "{late:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_a_component_ends_with_it_or_by_its_word() {
+    let host = load(&[
+        restarted("asker", CALLBACK),
+        component("sleeper", SLEEPER),
+        component("counter", COUNTER),
+    ])
+    .await;
+    let mut events = host.events();
+    host.send(&demo("sleeper"), "500").unwrap();
+    let request = told(&host, "asker", "demo/sleeper/main 0").await;
+    ask(&host, "asker", &format!("cancel {request}"))
+        .await
+        .unwrap();
+    assert_eq!(withdrawn(&mut events), [WithdrawnBecause::GivenUp]);
+    told(&host, "asker", "demo/sleeper/main 0").await;
+    host.restart(&demo("asker")).await.unwrap();
+    assert_eq!(withdrawn(&mut events), [WithdrawnBecause::GivenUp]);
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(host.component(&demo("sleeper")).await.unwrap().handled, 1);
+    assert_eq!(ask(&host, "asker", "last").await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +354,11 @@ async fn a_component_has_so_many_open_requests_at_the_most() {
 async fn what_is_asked_in_initialize_counts_as_an_open_request() {
     let host = host_with(HostLimits::default().with_open_requests(1));
     host.load(component("sink", SLEEP_FOREVER)).await.unwrap();
-    let first = host.load(component("first", INIT_SENDS)).await.unwrap();
+    let first = host
+        .load(component("first", INIT_SENDS))
+        .await
+        .unwrap()
+        .unwrap();
     let another = || {
         let message = ComponentMessage::new(demo("first"), demo("sink"), "more");
         host.services().router.request(&first, message, SECOND)
@@ -301,7 +399,7 @@ async fn messages_of_one_sender_keep_their_order() {
     host.drain(SECOND).await.unwrap();
     let mut sizes = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
-        if let wasm_host::Event::Message { from, bytes, .. } = event
+        if let Event::Message { from, bytes, .. } = event
             && from == demo("sender")
         {
             sizes.push(bytes);
@@ -312,7 +410,7 @@ async fn messages_of_one_sender_keep_their_order() {
 
 #[tokio::test(start_paused = true)]
 async fn the_message_that_killed_a_component_is_not_delivered_again() {
-    let host = load(&[crate::support::restarted("trap", TRAP)]).await;
+    let host = load(&[restarted("trap", TRAP)]).await;
     let asked = ask(&host, "trap", "poison").await.unwrap_err();
     assert!(
         matches!(&asked, RequestError::Component(e) if matches!(**e, WasmError::Trapped { .. })),
@@ -334,7 +432,7 @@ async fn a_component_that_takes_no_messages_lives_on() {
     let asked = ask(&host, "hello", "hi").await.unwrap_err();
     assert!(asked.to_string().contains("does not export"), "{asked}");
     assert_eq!(causes(&host.dead_letters()), ["failed"]);
-    assert!(is(&host, "hello", wasm_host::Phase::Ready).await);
+    assert!(is(&host, "hello", Phase::Ready).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,4 +482,59 @@ async fn a_host_is_shared_by_its_clones() {
         Arc::strong_count(one.engine()),
         Arc::strong_count(two.engine())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_delivered_once_more() {
+    let host = load(&[restarted("trap", TRAP), component("asker", CALLBACK)]).await;
+    let mut events = host.events();
+    ask(&host, "trap", "poison").await.unwrap_err();
+    let [dead] = &host.dead_letters()[..] else {
+        panic!("{:?}", host.dead_letters());
+    };
+    assert_eq!((dead.number, dead.redeliveries), (1, 0));
+    host.redeliver(1).unwrap();
+    host.drain(SECOND).await.unwrap();
+    // It is as poisonous as before.
+    let [dead] = &host.dead_letters()[..] else {
+        panic!("{:?}", host.dead_letters());
+    };
+    assert_eq!((dead.number, dead.redeliveries), (2, 1));
+    assert_eq!(dead.kind, LetterKind::Message);
+    assert_eq!(dead.message.payload.as_bytes(), b"poison");
+    assert_eq!(
+        host.redeliver(2).unwrap_err().to_string(),
+        "dead letter 2 cannot be delivered again: it was delivered again before"
+    );
+    let gone = host.redeliver(1).unwrap_err();
+    assert!(matches!(gone, HostError::NoDeadLetter(1)), "{gone}");
+    let is_redelivered = |e: &Event| matches!(e, Event::Redelivered { .. });
+    let seen = until(&mut events, is_redelivered).await;
+    assert_eq!(
+        seen.last().unwrap().to_string(),
+        "dead letter 1 from host/program/main to demo/trap/main is delivered again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_not_accepted_stays_one() {
+    let host = load(&[component("trap", TRAP)]).await;
+    host.send(&demo("trap"), "poison").unwrap();
+    host.send(&demo("trap"), "ok").unwrap();
+    host.drain(SECOND).await.unwrap();
+    // Behind the one that failed it.
+    let number = host.dead_letters()[0].number;
+    assert_eq!(
+        host.redeliver(number).unwrap_err().to_string(),
+        format!(
+            "dead letter {number} is not accepted: delivery failed: demo/trap/main is \
+             quarantined: it has failed and is not restarted"
+        )
+    );
+    assert_eq!(host.dead_letters()[0].number, number);
+    host.restart(&demo("trap")).await.unwrap();
+    host.redeliver(number).unwrap();
+    host.drain(SECOND).await.unwrap();
+    assert_eq!(causes(&host.dead_letters()), ["failed"]);
+    assert_eq!(host.component(&demo("trap")).await.unwrap().handled, 1);
 }

@@ -106,8 +106,42 @@ async fn a_component_never_gets_more_than_it_was_loaded_with() {
         component("sink", COUNTER),
     ])
     .await;
-    host.set_permissions(&demo("tried"), everything()).unwrap();
+    let refused = host.set_permissions(&demo("tried"), everything());
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "demo/tried/main was not loaded with `send = [\"*/*/*\"]`: what it was granted can be \
+         taken back and given back, and it is replaced by one with a wider manifest to be granted \
+         more (Host::swap)"
+    );
+    let in_force = host.permissions(&demo("tried")).unwrap();
+    assert_eq!(in_force, Permissions::default());
     ask(&host, "tried", "demo/sink/main hi").await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_force_is_what_is_told() {
+    let mut granted = everything();
+    granted.send = vec!["demo/*/*".parse().unwrap()];
+    granted.log = None;
+    let host = load(&[permitted("tried", SENDER, granted.clone())]).await;
+    let in_force = || host.permissions(&demo("tried")).unwrap();
+    assert_eq!(in_force(), granted);
+    let mut fewer = granted.clone();
+    fewer.send = vec!["demo/si*/*".parse().unwrap()];
+    fewer.storage = Some(1);
+    host.set_permissions(&demo("tried"), fewer.clone()).unwrap();
+    // A quota stays as it was loaded.
+    fewer.storage = granted.storage;
+    assert_eq!(in_force(), fewer);
+    // A new version has what it was loaded with.
+    let mut narrower = granted.clone();
+    narrower.send = vec!["demo/sink/*".parse().unwrap()];
+    host.swap(permitted("tried", SENDER, narrower.clone()))
+        .await
+        .unwrap();
+    assert_eq!(in_force(), narrower);
+    let refused = host.set_permissions(&demo("tried"), fewer).unwrap_err();
+    assert!(matches!(refused, HostError::Widened { .. }), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -250,6 +250,54 @@ async fn health_is_asked_for_and_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_unhealthy_for_so_long_is_restarted() {
+    let mut health = component("health", HEALTH);
+    health.supervision.health = Some(SECOND);
+    let host = load(&[health]).await;
+    let mut events = host.events();
+    let phase = || async { host.component(&demo("health")).await.unwrap().health };
+    assert_eq!(phase().await, HealthStatus::Unknown);
+    sleep(SECOND * 3 / 2).await;
+    assert_eq!(phase().await, HealthStatus::Healthy);
+    ask(&host, "health", "unhealthy").await.unwrap();
+    sleep(2 * SECOND).await;
+    assert_eq!(phase().await, HealthStatus::Unhealthy);
+    // It recovers before it has said so three times.
+    ask(&host, "health", "healthy").await.unwrap();
+    sleep(SECOND).await;
+    ask(&host, "health", "unhealthy").await.unwrap();
+    sleep(2 * SECOND).await;
+    let is_restart = |e: &Event| matches!(e, Event::Restarted { .. } | Event::Unhealthy { .. });
+    let mut restarts = Vec::new();
+    while let Some(event) = events.try_next() {
+        restarts.extend(is_restart(&event).then(|| event.to_string()));
+    }
+    assert_eq!(restarts, [""; 0]);
+    let seen = until(&mut events, |e| matches!(e, Event::Restarted { .. })).await;
+    assert_eq!(
+        seen[0].to_string(),
+        "demo/health/main said 3 times in a row that it is unhealthy, and is restarted"
+    );
+    // It is another instance, and well.
+    sleep(SECOND * 3 / 2).await;
+    assert_eq!(phase().await, HealthStatus::Healthy);
+    let status = host.component(&demo("health")).await.unwrap();
+    assert_eq!((status.phase, status.failures), (Phase::Ready, 0));
+    assert_eq!(status.usage.unwrap().restarts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_over_its_health_is_restarted() {
+    let mut spin = restarted("spin", SPIN_IN_HEALTH);
+    spin.supervision.health = Some(SECOND);
+    let host = load(&[spin]).await;
+    let mut events = host.events();
+    let seen = until(&mut events, |e| matches!(e, Event::Restarted { .. })).await;
+    assert!(matches!(seen[0], Event::Failed { .. }), "{seen:?}");
+    assert_eq!(told(&host, "spin", "hello").await, "hello");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_that_was_no_message_costs_no_message() {
     let host = load(&[restarted("spin", SPIN_IN_HEALTH)]).await;
     let handle = host.component(&demo("spin")).await.unwrap().handle.unwrap();

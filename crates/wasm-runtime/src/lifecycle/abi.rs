@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 use wasm_core::{
     ComponentConfig, ComponentId, ComponentInfo, ComponentMessage, ComponentMetadata, GuestError,
     HealthStatus, InvalidComponentId, LifecycleError, LogLevel, MessagingError, StorageError,
-    Timestamp,
+    TimerError, Timestamp,
 };
 
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
@@ -340,6 +340,31 @@ impl From<StorageError> for WitStorageError {
             StorageError::InvalidKey(text) => Self::InvalidKey(text),
             StorageError::Io(text) => Self::IoError(text),
             other => Self::IoError(other.to_string()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum WitTimerError {
+    #[component(name = "too-many")]
+    TooMany,
+    #[component(name = "invalid")]
+    Invalid(String),
+    #[component(name = "permission-denied")]
+    PermissionDenied(String),
+    #[component(name = "not-set")]
+    NotSet(String),
+}
+
+impl From<TimerError> for WitTimerError {
+    fn from(error: TimerError) -> Self {
+        match error {
+            TimerError::TooMany => Self::TooMany,
+            TimerError::Invalid(text) => Self::Invalid(text),
+            TimerError::Denied(denied) => Self::PermissionDenied(denied.to_string()),
+            TimerError::NotSet(text) => Self::NotSet(text),
+            other => Self::NotSet(other.to_string()),
         }
     }
 }

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
+use wasm_core::TIMERS_INTERFACE;
+
 use super::abi::{
     WitComponentError, WitComponentId, WitComponentInfo, WitLogLevel, WitMessagingError,
-    WitStorageError, WitStorageUsage, WitTimestamp,
+    WitStorageError, WitStorageUsage, WitTimerError, WitTimestamp,
 };
 use crate::instance::state::HostState;
 
@@ -27,7 +29,8 @@ pub(crate) fn add_to_linker<T: Send + 'static>(
 ) -> wasmtime::Result<()> {
     host_messaging(linker)?;
     host_services(linker)?;
-    storage(linker)
+    storage(linker)?;
+    host_timers(linker)
 }
 
 /// Defines an async host function whose body sees the calls of the guest as `$guest`.
@@ -126,6 +129,18 @@ fn storage<T: Send + 'static>(linker: &mut Linker<HostState<T>>) -> wasmtime::Re
             quota_bytes,
             key_count: usage.key_count,
         })
+    });
+    Ok(())
+}
+
+fn host_timers<T: Send + 'static>(linker: &mut Linker<HostState<T>>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance(TIMERS_INTERFACE)?;
+    define!(interface, "set-timer", |guest, (ms: u64, payload: Bytes)| {
+        let set = guest.set_timer(Duration::from_millis(ms), payload).await;
+        set.map_err(WitTimerError::from)
+    });
+    define!(interface, "cancel-timer", |guest, (timer: u64)| {
+        guest.cancel_timer(timer).await.map_err(WitTimerError::from)
     });
     Ok(())
 }

@@ -79,7 +79,7 @@ impl Instance {
     ) -> Run<Answer> {
         self.receive(lifecycle, &message).await?;
         if let Some(on_message) = self.guest.own.clone() {
-            let answer = on_message(&message);
+            let answer = on_message(Arc::clone(&self.guest.calls), message).await;
             if let Ok(Some(reply)) = &answer {
                 self.allocate(1, reply.len())?;
             }

@@ -2,11 +2,13 @@
 //! for a call.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use wasm_core::guest::Guest as GuestCalls;
 use wasm_core::{
     ComponentConfig, ComponentId, ComponentMessage, ComponentUsage, GuestError, HealthStatus,
     MessagePayload, Trap,
@@ -28,7 +30,7 @@ const STACK_DEPTH: u64 = 10_000;
 
 /// Whom an instance belongs to: what stays the same over a restart.
 pub(super) struct Guest {
-    pub(super) calls: wasm_core::guest::Guest,
+    pub(super) calls: Arc<GuestCalls>,
     /// `None` for a component that takes no messages.
     pub(super) lifecycle: Option<Lifecycle>,
     /// What it does about a message, if a test has written that.
@@ -49,8 +51,14 @@ impl Guest {
 /// What a guest answers a message with.
 pub(super) type Answer = Result<Option<MessagePayload>, GuestError>;
 
+/// What a component that a test has written answers a message with, once it has called its
+/// host.
+pub type OwnAnswer =
+    Pin<Box<dyn Future<Output = Result<Option<MessagePayload>, GuestError>> + Send>>;
+
 /// What a component that a test has written does about a message.
-pub(super) type OnOwnMessage = Arc<dyn Fn(&ComponentMessage) -> Answer + Send + Sync>;
+pub(super) type OnOwnMessage =
+    Arc<dyn Fn(Arc<GuestCalls>, ComponentMessage) -> OwnAnswer + Send + Sync>;
 
 /// An instance of a fixture: what it remembers, and what its running call has left.
 pub(super) struct Instance {

@@ -357,6 +357,11 @@ max_restarts = 1
 within = "0s"
 backoff = "6s"
 mailbox = 0
+start = "on message"
+start = "never"
+idle = "0s"
+idle = 30
+health = "25h"
 "#;
     let said = mistaken_in("supervision", supervision);
     snapshot("manifest-supervision", said);

@@ -9,7 +9,7 @@ use wasm_core::{RestartPolicy, Supervision};
 ///
 /// Time spent waiting for a restart is left out, or long waits would make a component
 /// that fails whenever it runs look like one that fails now and then.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Restarts {
     /// How long the component had been there, waits left out.
     times: VecDeque<Duration>,
@@ -40,6 +40,11 @@ impl Restarts {
         let backoff = backoff.min(Supervision::MAX_BACKOFF);
         self.waited += backoff;
         Some(backoff)
+    }
+
+    /// Whether there was one that may still count.
+    pub(crate) fn count_some(&self) -> bool {
+        self.began.is_some()
     }
 
     pub(crate) fn forget(&mut self) {

@@ -13,6 +13,8 @@ pub enum Phase {
     Ready,
     /// Handling one.
     Busy,
+    /// Without an instance until there is a message for it.
+    Asleep,
     /// Failed, and waiting to be restarted.
     Restarting,
     /// Being replaced by another version.
@@ -29,6 +31,7 @@ impl Display for Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Busy => "busy",
+            Self::Asleep => "asleep",
             Self::Restarting => "restarting",
             Self::Swapping => "swapping",
             Self::Quarantined => "quarantined",
@@ -49,7 +52,7 @@ pub struct ComponentStatus {
     pub version: Option<String>,
     /// Where it is in its life.
     pub phase: Phase,
-    /// As it said when it was last asked, see [`Host::health`](crate::Host::health).
+    /// As it said when it was last asked, at the interval of its manifest or by [`Host::health`](crate::Host::health).
     pub health: HealthStatus,
     /// Messages, requests and callbacks that wait for it.
     pub waiting: usize,

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use wasm_core::{ComponentHandle, MessagingError, WasmError};
 
-use crate::answer::RequestError;
 use crate::caught::caught;
 use crate::lock::lock;
+use crate::post::answer::RequestError;
 
 type Begin = Box<dyn FnOnce(ComponentHandle) -> CallFuture + Send>;
 

@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::event::Event;
 use crate::lock::lock;
+use crate::watch::event::Event;
 
 /// Where a host tells what happens. Dropping it ends its readers' waiting.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ pub(crate) enum Found {
 struct Shared {
     max_events: usize,
     max_bytes: u64,
+    /// How many read, as far as is known without the lock: nobody who tells waits for others
+    /// when nobody reads.
+    readers: AtomicUsize,
     log: Mutex<Log>,
     /// There is an event, or the end.
     told: Notify,
@@ -60,6 +64,7 @@ impl EventLog {
         Self(Arc::new(Shared {
             max_events,
             max_bytes,
+            readers: AtomicUsize::new(0),
             log: Mutex::default(),
             told: Notify::new(),
         }))
@@ -72,6 +77,7 @@ impl EventLog {
         log.next_reader += 1;
         let next = log.end();
         log.readers.insert(number, next);
+        self.0.readers.store(log.readers.len(), Ordering::Release);
         Reader {
             shared: Arc::clone(&self.0),
             number,
@@ -81,7 +87,7 @@ impl EventLog {
     /// Keeps an event for those who read, if somebody does. The latest one is kept in any
     /// case; where it does not fit, the oldest go.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if lock(&self.0.log).readers.is_empty() {
+        if self.0.readers.load(Ordering::Acquire) == 0 {
             return;
         }
         // Made without the lock: that may take a while.
@@ -154,6 +160,9 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut log = lock(&self.shared.log);
         log.readers.remove(&self.number);
+        self.shared
+            .readers
+            .store(log.readers.len(), Ordering::Release);
         log.drop_what_was_read();
     }
 }

@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -11,16 +12,16 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use wasm_core::{ComponentId, Preparation, RuntimeEngine, WasmError};
 
-use crate::component::Component;
+use crate::component::budget::{Budget, Reservation};
+use crate::component::recipe::Recipe;
 use crate::error::HostError;
-use crate::limits::{Budget, Reservation};
 use crate::lock::lock;
 
 pub(crate) type Prepared = Result<Preparation, WasmError>;
 
 #[derive(Debug)]
 pub(crate) struct Swap {
-    pub(crate) component: Component,
+    pub(crate) recipe: Arc<Recipe>,
     /// How often permissions had been set when it was asked for.
     pub(crate) permissions_set: u64,
     /// Until it is in its place, there are both.
@@ -37,8 +38,8 @@ impl Swap {
         let _ = self.reply.send(Err(error));
     }
 
-    fn supersede(self) -> Reservation {
-        let superseded = HostError::Superseded(self.component.id);
+    fn supersede(self, id: &ComponentId) -> Reservation {
+        let superseded = HostError::Superseded(id.clone());
         let _ = self.reply.send(Err(superseded));
         self.reservation
     }
@@ -48,6 +49,8 @@ impl Swap {
 #[derive(Debug, Default)]
 pub(crate) struct Swaps {
     slot: Mutex<Slot>,
+    /// Set and cleared under the lock of the slot.
+    under_way: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -55,29 +58,29 @@ struct Slot {
     latest: Option<Swap>,
     /// Of the latest one, and of earlier ones as long as they take to end.
     preparations: JoinSet<Prepared>,
-    /// Whom to tell of the next one.
-    waker: Option<Waker>,
     is_closed: bool,
 }
 
 impl Swaps {
     /// Puts a swap in the place of an earlier one, together with its reservation; if
-    /// that is too small and there is no room for more, the earlier one stays.
+    /// that is too small and there is no room for more, the earlier one stays. The task of the
+    /// component is to be nudged then.
     pub(crate) fn begin<E: RuntimeEngine + ?Sized + 'static>(
         &self,
-        component: Component,
+        id: &ComponentId,
+        recipe: &Arc<Recipe>,
         permissions_set: u64,
         budget: &Arc<Budget>,
         engine: Arc<E>,
         runtime: &Handle,
     ) -> Result<oneshot::Receiver<Result<(), HostError>>, HostError> {
-        let memory_bytes = component.config.limits.memory_bytes();
+        let memory_bytes = recipe.memory_bytes();
         let mut slot = lock(&self.slot);
         if slot.is_closed {
-            return Err(HostError::NotLoaded(component.id));
+            return Err(HostError::NotLoaded(id.clone()));
         }
         let exceeded = |source| HostError::Budget {
-            component: component.id.clone(),
+            component: id.clone(),
             source,
         };
         if let Some(earlier) = &mut slot.latest {
@@ -87,36 +90,37 @@ impl Swaps {
         let reservation = match slot.latest.take() {
             Some(earlier) => {
                 slot.preparations.abort_all();
-                earlier.supersede()
+                earlier.supersede(id)
             }
             None => budget.reserve(memory_bytes).map_err(exceeded)?,
         };
-        let Component {
-            id, bytes, config, ..
-        } = component.clone();
-        let prepare = async move { engine.prepare_component(&id, bytes, &config).await };
+        let prepare = {
+            let (id, recipe) = (id.clone(), Arc::clone(recipe));
+            async move {
+                let bytes = recipe.bytes.clone();
+                engine.prepare_component(&id, bytes, &recipe.config).await
+            }
+        };
         let preparation = slot.preparations.spawn_on(prepare, runtime).id();
         let (reply, answer) = oneshot::channel();
         slot.latest = Some(Swap {
-            component,
+            recipe: Arc::clone(recipe),
             permissions_set,
             reservation,
             reply,
             preparation,
         });
-        if let Some(waker) = slot.waker.take() {
-            waker.wake();
-        }
+        self.under_way.store(true, Ordering::Release);
         Ok(answer)
     }
 
-    /// Waits for the latest one to be prepared, or for what that ends in. Nothing is lost
-    /// when the future is dropped.
-    pub(crate) async fn prepared(&self) -> (Swap, Prepared) {
-        poll_fn(|cx| self.poll_prepared(cx)).await
+    /// Waits for the latest one to be prepared, or for what that ends in, while some [are under
+    /// way](Self::are_under_way). Nothing is lost when the future is dropped.
+    pub(crate) async fn prepared(&self, id: &ComponentId) -> (Swap, Prepared) {
+        poll_fn(|cx| self.poll_prepared(id, cx)).await
     }
 
-    fn poll_prepared(&self, cx: &mut Context<'_>) -> Poll<(Swap, Prepared)> {
+    fn poll_prepared(&self, id: &ComponentId, cx: &mut Context<'_>) -> Poll<(Swap, Prepared)> {
         let mut slot = lock(&self.slot);
         while let Some(ended) = ready!(slot.preparations.poll_join_next_with_id(cx)) {
             let task = match &ended {
@@ -127,13 +131,12 @@ impl Swaps {
             if let Some(swap) = latest {
                 let prepared = match ended {
                     Ok((_, prepared)) => prepared,
-                    Err(error) => Err(unfinished(&swap.component.id, error)),
+                    Err(error) => Err(unfinished(id, error)),
                 };
                 return Poll::Ready((swap, prepared));
             }
         }
-        // There is nothing that could wake.
-        slot.waker = Some(cx.waker().clone());
+        self.under_way.store(false, Ordering::Release);
         Poll::Pending
     }
 
@@ -150,6 +153,24 @@ impl Swaps {
         let mut slot = lock(&self.slot);
         slot.is_closed = true;
         (slot.latest.take(), mem::take(&mut slot.preparations))
+    }
+
+    /// Takes no more of them if none is under way; whether that is so.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let mut slot = lock(&self.slot);
+        let is_idle = slot.latest.is_none() && !slot.is_closed;
+        slot.is_closed |= is_idle;
+        is_idle
+    }
+
+    /// Takes them again.
+    pub(crate) fn reopen(&self) {
+        lock(&self.slot).is_closed = false;
+    }
+
+    /// Whether something is being prepared.
+    pub(crate) fn are_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire)
     }
 }
 

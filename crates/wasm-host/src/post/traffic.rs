@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// What a message takes besides its [bytes](crate::letter::message_bytes), roughly: the ids and the
+/// What a message takes besides its [bytes](crate::post::letter::message_bytes), roughly: the ids and the
 /// correlation id of a request.
 pub(crate) const ENVELOPE_BYTES: u64 = 256;
 

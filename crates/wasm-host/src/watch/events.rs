@@ -1,7 +1,7 @@
 //! What happens in a host, as it is read.
 
-use crate::event::Event;
-use crate::event_log::{Found, Reader};
+use crate::watch::event::Event;
+use crate::watch::event_log::{Found, Reader};
 
 /// Events that are kept for a reader that is slower than what happens.
 pub(crate) const KEPT_EVENTS: usize = 1024;

@@ -6,8 +6,8 @@ use wasm_core::text::{Escaped, Quoted};
 use wasm_core::units::format_bytes;
 use wasm_core::{Capability, ComponentId, ComponentPattern, GuestError, WasmError};
 
-use crate::dead_letter::DeadLetterCause;
-use crate::letter::LetterKind;
+use crate::post::letter::LetterKind;
+use crate::watch::dead_letter::DeadLetterCause;
 
 /// Something that happened in a host. Printed, it is one line for an operator.
 #[derive(Debug, Clone)]
@@ -78,6 +78,25 @@ pub enum Event {
         /// Which.
         component: ComponentId,
     },
+    /// It had nothing to do for as long as its manifest says, and its instance was shut down.
+    Slept {
+        /// Which.
+        component: ComponentId,
+        /// What its `shutdown` ended with, if not well.
+        error: Option<Arc<WasmError>>,
+    },
+    /// There was a message for it, or an operator asked for it, and it has an instance again.
+    Woke {
+        /// Which.
+        component: ComponentId,
+    },
+    /// It has said so often in a row that it is unhealthy that it is restarted.
+    Unhealthy {
+        /// Which.
+        component: ComponentId,
+        /// How often it said so.
+        answers: u32,
+    },
     /// It was replaced by another version.
     Swapped {
         /// Which.
@@ -106,6 +125,29 @@ pub enum Event {
         /// Why it was not handled.
         cause: DeadLetterCause,
     },
+    /// A request was not handled, because nobody waited for its answer any more when its turn
+    /// had not come yet.
+    Withdrawn {
+        /// Who made it.
+        from: ComponentId,
+        /// Whom it was for.
+        to: ComponentId,
+        /// Of its payload.
+        bytes: usize,
+        /// Why nobody waited.
+        because: WithdrawnBecause,
+        /// From when it was accepted.
+        waited: Duration,
+    },
+    /// A dead letter is delivered once more.
+    Redelivered {
+        /// The number that it had.
+        number: u64,
+        /// Who sent it.
+        from: ComponentId,
+        /// Whom it is for.
+        to: ComponentId,
+    },
     /// What a component may do was changed.
     PermissionsChanged {
         /// Which.
@@ -131,6 +173,26 @@ pub enum Event {
     Missed(u64),
 }
 
+/// Why nobody waits for the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WithdrawnBecause {
+    /// Its time was up.
+    TimedOut,
+    /// Who made it has given it up or is gone.
+    GivenUp,
+}
+
+impl WithdrawnBecause {
+    /// As a word, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed-out",
+            Self::GivenUp => "given-up",
+        }
+    }
+}
+
 /// What a component answered a message with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -147,6 +209,52 @@ impl Display for Event {
         match self {
             Self::Loaded { component } => write!(f, "{component} is loaded"),
             Self::NotLoaded { error, .. } => write!(f, "{error}"),
+            Self::DenialsLeftOut { component, denials } => {
+                write!(f, "{component} was denied {denials} more times")
+            }
+            Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
+            Self::Restarted { component } => write!(f, "{component} was restarted"),
+            Self::Slept { component, error } => match error {
+                Some(error) => write!(f, "{component} sleeps; {error}"),
+                None => write!(f, "{component} sleeps"),
+            },
+            Self::Woke { component } => write!(f, "{component} woke"),
+            Self::Unhealthy { component, answers } => write!(
+                f,
+                "{component} said {answers} times in a row that it is unhealthy, and is restarted"
+            ),
+            Self::Swapped { component } => write!(f, "{component} was replaced"),
+            Self::Quarantined { component, .. } => {
+                write!(
+                    f,
+                    "{component} is quarantined: it has failed and is not restarted"
+                )
+            }
+            Self::PermissionsChanged { component } => {
+                write!(f, "the permissions of {component} were changed")
+            }
+            Self::Unloaded { component, error } => match error {
+                Some(error) => write!(f, "{component} is unloaded; {error}"),
+                None => write!(f, "{component} is unloaded"),
+            },
+            Self::Abandoned { component } => {
+                write!(f, "{component} is gone: its task has ended before its time")
+            }
+            Self::Stopped => write!(f, "the host has stopped"),
+            Self::Missed(events) => write!(f, "{events} events were missed"),
+            Self::Message { .. }
+            | Self::Denied { .. }
+            | Self::DeadLetter { .. }
+            | Self::Withdrawn { .. }
+            | Self::Redelivered { .. } => self.fmt_of_message(f),
+        }
+    }
+}
+
+impl Event {
+    /// The line of what is about a message or another call of the host.
+    fn fmt_of_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Message {
                 from,
                 to,
@@ -171,35 +279,6 @@ impl Display for Event {
                 }
                 write!(f, ", in {took:.1?}")
             }
-            Self::Denied {
-                component,
-                capability,
-                granted,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "{component} was denied: {capability}: {}",
-                    Escaped::new(reason)
-                )?;
-                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
-                if !patterns.is_empty() {
-                    write!(f, " (granted: {})", patterns.join(", "))?;
-                }
-                Ok(())
-            }
-            Self::DenialsLeftOut { component, denials } => {
-                write!(f, "{component} was denied {denials} more times")
-            }
-            Self::Failed { component, error } => write!(f, "{component} has failed: {error}"),
-            Self::Restarted { component } => write!(f, "{component} was restarted"),
-            Self::Swapped { component } => write!(f, "{component} was replaced"),
-            Self::Quarantined { component, .. } => {
-                write!(
-                    f,
-                    "{component} is quarantined: it has failed and is not restarted"
-                )
-            }
             Self::DeadLetter {
                 from,
                 to,
@@ -217,29 +296,51 @@ impl Display for Event {
                 }
                 None => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
             },
-            Self::PermissionsChanged { component } => {
-                write!(f, "the permissions of {component} were changed")
+            Self::Withdrawn {
+                from, to, because, ..
+            } => {
+                let because = match because {
+                    WithdrawnBecause::TimedOut => "its time was up",
+                    WithdrawnBecause::GivenUp => "it was given up",
+                };
+                write!(f, "request from {from} to {to} was not handled: {because}")
             }
-            Self::Unloaded { component, error } => match error {
-                Some(error) => write!(f, "{component} is unloaded; {error}"),
-                None => write!(f, "{component} is unloaded"),
-            },
-            Self::Abandoned { component } => {
-                write!(f, "{component} is gone: its task has ended before its time")
+            Self::Redelivered { number, from, to } => {
+                write!(
+                    f,
+                    "dead letter {number} from {from} to {to} is delivered again"
+                )
             }
-            Self::Stopped => write!(f, "the host has stopped"),
-            Self::Missed(events) => write!(f, "{events} events were missed"),
+            Self::Denied {
+                component,
+                capability,
+                granted,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "{component} was denied: {capability}: {}",
+                    Escaped::new(reason)
+                )?;
+                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
+                if !patterns.is_empty() {
+                    write!(f, " (granted: {})", patterns.join(", "))?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
-}
 
-impl Event {
     /// What the event takes in memory, roughly, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         let below = match self {
             Self::NotLoaded { error, .. }
             | Self::Failed { error, .. }
             | Self::Quarantined { error, .. }
+            | Self::Slept {
+                error: Some(error), ..
+            }
             | Self::Unloaded {
                 error: Some(error), ..
             } => error.size_bytes(),

@@ -3,14 +3,16 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Span;
 
 use wasm_core::ComponentMessage;
 
-use crate::call::Call;
-use crate::traffic::InFlight;
+use crate::post::call::Call;
+use crate::post::reply::Reply;
+use crate::post::seats::Seat;
+use crate::post::ticket::Ticket;
+use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
 const CORRELATION_ID_BYTES: usize = 32;
@@ -34,6 +36,8 @@ pub enum LetterKind {
     Request,
     /// The answer to a request.
     Callback,
+    /// A message of a component to itself that a timer sends.
+    Timer,
     /// A call of exports by the program, see [`Host::call`](crate::Host::call): its message
     /// has the name of the call as type, and no payload.
     Call,
@@ -45,6 +49,7 @@ impl LetterKind {
             Self::Message => "message",
             Self::Request => "request",
             Self::Callback => "callback",
+            Self::Timer => "timer",
             Self::Call => "call",
         }
     }
@@ -65,14 +70,20 @@ pub(crate) struct Letter {
     pub(crate) incarnation: Option<u64>,
     /// How many components sent it on.
     pub(crate) hops: u32,
+    /// How often it was a dead letter and is delivered again.
+    pub(crate) redeliveries: u32,
     /// From acceptance to the end of the call.
     pub(crate) span: Span,
     pub(crate) accepted: Instant,
     /// Counted for as long as the letter is somewhere.
     pub(crate) in_flight: InFlight,
+    /// What a request is answered through.
+    pub(crate) reply: Option<Reply>,
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
-    pub(crate) seat: Option<OwnedSemaphorePermit>,
+    pub(crate) seat: Option<Seat>,
+    /// Of a timer.
+    pub(crate) ticket: Option<Ticket>,
     /// What is done in place of delivering the message, for a call.
     pub(crate) call: Option<Call>,
 }
@@ -83,6 +94,31 @@ impl Letter {
         match self.kind {
             LetterKind::Call => self.message.message_type.clone(),
             _ => None,
+        }
+    }
+
+    /// Whether there is a reason to deliver it: of a request or a call, that somebody waits
+    /// for what comes of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.reply.as_ref().is_none_or(Reply::is_wanted)
+            && self.call.as_ref().is_none_or(Call::is_wanted)
+    }
+
+    /// When whoever waits for the answer to a request is to be told that the time is up, if
+    /// somebody still waits.
+    pub(crate) fn wanted_until(&self) -> Option<Instant> {
+        let reply = self.reply.as_ref().filter(|reply| reply.is_waited_for());
+        reply.map(Reply::deadline)
+    }
+
+    /// Tells whoever made a request that its time is up.
+    pub(crate) fn time_out(&self) {
+        if let Some((reply, request)) = self
+            .reply
+            .as_ref()
+            .zip(self.message.correlation_id.as_ref())
+        {
+            reply.time_out(request);
         }
     }
 

@@ -7,20 +7,21 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use wasm_core::ComponentId;
 
-use crate::dead_letter::DeadLetterCause;
-use crate::letter::LetterKind;
+use crate::post::letter::LetterKind;
+use crate::watch::dead_letter::DeadLetterCause;
+use crate::watch::event::WithdrawnBecause;
 
 /// Those of one component. What happens for each message is looked up once.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    component: ComponentId,
-    handled: [Counter; 4],
-    guest_errors: [Counter; 4],
-    failed: [Counter; 4],
+    handled: [Counter; 5],
+    guest_errors: [Counter; 5],
+    failed: [Counter; 5],
     call_seconds: Histogram,
     wait_seconds: Histogram,
     failures: Counter,
     restarts: Counter,
+    wakes: Counter,
 }
 
 /// What came of a message, for the metric.
@@ -31,10 +32,11 @@ pub(crate) enum Handling {
     Failed,
 }
 
-const KINDS: [LetterKind; 4] = [
+const KINDS: [LetterKind; 5] = [
     LetterKind::Message,
     LetterKind::Request,
     LetterKind::Callback,
+    LetterKind::Timer,
     LetterKind::Call,
 ];
 
@@ -47,7 +49,6 @@ impl Meters {
             })
         };
         Self {
-            component: component.clone(),
             handled: messages("answered"),
             guest_errors: messages("guest-error"),
             failed: messages("failed"),
@@ -55,6 +56,7 @@ impl Meters {
             wait_seconds: histogram!("wasm_wait_seconds", "component" => id()),
             failures: counter!("wasm_failures_total", "component" => id()),
             restarts: counter!("wasm_restarts_total", "component" => id()),
+            wakes: counter!("wasm_wakes_total", "component" => id()),
         }
     }
 
@@ -83,21 +85,38 @@ impl Meters {
         self.restarts.increment(1);
     }
 
-    pub(crate) fn dead_letter(&self, cause: &DeadLetterCause) {
-        let component = self.component.as_str().to_owned();
-        counter!("wasm_dead_letters_total", "component" => component, "cause" => cause.as_str())
-            .increment(1);
+    pub(crate) fn wake(&self) {
+        self.wakes.increment(1);
     }
+}
 
-    /// Why a message was not accepted; its sender is only told that a queue is full.
-    pub(crate) fn refused(&self, reason: &'static str) {
-        let component = self.component.as_str().to_owned();
-        counter!("wasm_refused_total", "component" => component, "reason" => reason).increment(1);
-    }
+pub(crate) fn dead_letter(component: &ComponentId, cause: &DeadLetterCause) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_dead_letters_total", "component" => component, "cause" => cause.as_str())
+        .increment(1);
+}
 
-    pub(crate) fn denied(&self, capability: &'static str) {
-        let component = self.component.as_str().to_owned();
-        counter!("wasm_denied_total", "component" => component, "capability" => capability)
-            .increment(1);
-    }
+/// A request that nobody waits for any more was taken out of the mailbox.
+pub(crate) fn withdrawn(component: &ComponentId, because: WithdrawnBecause) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_withdrawn_total", "component" => component, "because" => because.as_str())
+        .increment(1);
+}
+
+/// A dead letter was delivered again.
+pub(crate) fn redelivered(component: &ComponentId) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_redelivered_total", "component" => component).increment(1);
+}
+
+/// Why a message was not accepted; its sender is only told that a queue is full.
+pub(crate) fn refused(component: &ComponentId, reason: &'static str) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_refused_total", "component" => component, "reason" => reason).increment(1);
+}
+
+pub(crate) fn denied(component: &ComponentId, capability: &'static str) {
+    let component = component.as_str().to_owned();
+    counter!("wasm_denied_total", "component" => component, "capability" => capability)
+        .increment(1);
 }

@@ -1,0 +1,382 @@
+//! How messages reach their recipients: the services that a host gives its engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use wasm_core::{
+    Capability, CapabilityDenied, ComponentDirectory, ComponentHandle, ComponentId, ComponentInfo,
+    ComponentMessage, ComponentPattern, CorrelationId, MessageRouter, MessagingError, Permissions,
+    SecurityValidator,
+};
+
+use crate::component::port::{MAX_TIMEOUT, Port};
+use crate::component::registry::{Registry, There};
+use crate::component::resident::Resident;
+use crate::error::HostError;
+use crate::post::answer::Outcome;
+use crate::post::call::Call;
+use crate::post::correlation::unguessable;
+use crate::post::letter::{LetterKind, message_bytes};
+use crate::post::mailbox::{Closed, Mailbox, Place, Refusal};
+use crate::post::office::Office;
+use crate::post::reply::{Caller, Reply};
+use crate::post::ticket::Ticket;
+use crate::post::traffic::InFlight;
+use crate::post::way::{Way, span};
+use crate::watch::dead_letter::DeadLetter;
+use crate::watch::event::{Event, WithdrawnBecause};
+use crate::watch::metrics;
+
+pub(crate) struct Router {
+    pub(crate) office: Arc<Office>,
+    pub(crate) registry: Arc<Registry>,
+    /// Of the embedder; asked after the host's own.
+    validator: Arc<dyn SecurityValidator>,
+}
+
+/// A request of the program that was accepted.
+pub(crate) struct Asking {
+    caller: Arc<Caller>,
+    mailbox: Arc<Mailbox>,
+    place: Place,
+    office: Arc<Office>,
+    /// There is no answer yet.
+    is_open: bool,
+}
+
+impl Asking {
+    /// What came of it by its deadline.
+    pub(crate) async fn answered(mut self) -> Outcome {
+        let outcome = self.caller.answered().await;
+        self.is_open = false;
+        outcome
+    }
+}
+
+impl Drop for Asking {
+    /// Whoever asked is gone.
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        self.caller.give_up();
+        if let Some(letter) = self.mailbox.withdraw(self.place) {
+            self.office.withdraw(&letter, WithdrawnBecause::GivenUp);
+        }
+    }
+}
+
+impl Router {
+    pub(crate) fn new(
+        office: &Arc<Office>,
+        registry: &Arc<Registry>,
+        validator: Arc<dyn SecurityValidator>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            office: Arc::clone(office),
+            registry: Arc::clone(registry),
+            validator,
+        })
+    }
+
+    /// Accepts a message of the program.
+    pub(crate) fn send_from_program(
+        &self,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        let way = Way::begin(&message, LetterKind::Message);
+        self.accept(message, LetterKind::Message, way).map(drop)
+    }
+
+    /// Accepts a request of the program.
+    pub(crate) fn request_from_program(
+        &self,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<Asking, MessagingError> {
+        self.office.check_running()?;
+        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let caller = Arc::new(Caller::new());
+        let reply = Reply::new(Arc::clone(&caller) as Arc<_>, deadline);
+        let way = Way {
+            reply: Some(reply),
+            ..Way::begin(&message, LetterKind::Request)
+        };
+        let message = message.with_correlation_id(unguessable()?);
+        let (mailbox, place) = self.accept(message, LetterKind::Request, way)?;
+        Ok(Asking {
+            caller,
+            mailbox,
+            place,
+            office: Arc::clone(&self.office),
+            is_open: true,
+        })
+    }
+
+    /// Accepts a message that was a dead letter, as one that nobody waits for; its sender is
+    /// who it was.
+    pub(crate) fn redeliver(&self, dead: &DeadLetter) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        let mut message = dead.message.clone();
+        message.correlation_id = None;
+        let way = Way {
+            redeliveries: dead.redeliveries + 1,
+            ..Way::begin(&message, LetterKind::Message)
+        };
+        self.accept(message, LetterKind::Message, way).map(drop)
+    }
+
+    /// Accepts the message of a timer that is due.
+    pub(crate) fn send_from_timer(
+        &self,
+        message: ComponentMessage,
+        ticket: Ticket,
+    ) -> Result<(), MessagingError> {
+        let way = Way {
+            ticket: Some(ticket),
+            ..Way::begin(&message, LetterKind::Timer)
+        };
+        self.accept(message, LetterKind::Timer, way).map(drop)
+    }
+
+    /// Accepts a call of the program.
+    pub(crate) fn call_from_program(
+        &self,
+        message: ComponentMessage,
+        call: Call,
+    ) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        let way = Way {
+            call: Some(call),
+            ..Way::begin(&message, LetterKind::Call)
+        };
+        self.accept(message, LetterKind::Call, way).map(drop)
+    }
+
+    /// Puts a message into the mailbox of its recipient, which is woken for it; where it lies
+    /// there.
+    fn accept(
+        &self,
+        message: ComponentMessage,
+        kind: LetterKind,
+        way: Way,
+    ) -> Result<(Arc<Mailbox>, Place), MessagingError> {
+        let refused = |error, reply: Option<Reply>| {
+            // Whoever asked is told by the error.
+            if let Some(reply) = reply {
+                reply.forget();
+            }
+            Err(error)
+        };
+        let id = message.recipient.clone();
+        let not_found = |id| MessagingError::TargetNotFound(id);
+        let Some(mut roused) = self.registry.rouse(&id) else {
+            return refused(not_found(id), way.reply);
+        };
+        let Some(in_flight) = self.admit(&roused.resident, message_bytes(&message)) else {
+            metrics::refused(&id, "queued-bytes");
+            return refused(MessagingError::QueueFull, way.reply);
+        };
+        let mut letter = way.letter(message, kind, in_flight);
+        loop {
+            let mailbox = &roused.resident.mailbox;
+            let (returned, refusal) = match mailbox.push(letter) {
+                Ok(place) => return Ok((Arc::clone(mailbox), place)),
+                Err(returned) => returned,
+            };
+            if refusal != Refusal::Closed(Closed::Asleep) {
+                return refused(why(refusal, id), returned.reply);
+            }
+            // It has fallen asleep in this moment.
+            letter = returned;
+            roused = match self.registry.rouse(&id) {
+                Some(roused) => roused,
+                None => return refused(not_found(id), letter.reply),
+            };
+        }
+    }
+
+    /// Counts a message, if there is room for it in the host or, for a mailbox that has few,
+    /// in that.
+    fn admit(&self, resident: &Resident, bytes: usize) -> Option<InFlight> {
+        let traffic = &self.office.traffic;
+        traffic.admit(bytes).or_else(|| {
+            let own = resident.mailbox.has_room_of_its_own(bytes);
+            own.then(|| traffic.admit_always(bytes))
+        })
+    }
+
+    /// Where a host call comes from.
+    fn port(&self, from: &ComponentHandle) -> Result<Arc<Port>, MessagingError> {
+        let resident = self.registry.resident(from.id());
+        resident
+            .and_then(|resident| resident.port_of(from))
+            .ok_or_else(|| {
+                MessagingError::InvalidMessage(format!("{from} is not a component of this host"))
+            })
+    }
+
+    /// The way of a message that a component sends: one hop further than what it
+    /// handles.
+    fn way(
+        &self,
+        message: &ComponentMessage,
+        kind: LetterKind,
+        port: &Port,
+    ) -> Result<Way, MessagingError> {
+        let limit = self.office.limits.hops;
+        let handling = port.handling();
+        if handling.hops >= limit {
+            return Err(MessagingError::DeliveryFailed(format!(
+                "hop limit of {limit} reached: messages seem to go in a circle \
+                 (`hops` in HostLimits, `--max-hops`)"
+            )));
+        }
+        Ok(Way {
+            hops: handling.hops + 1,
+            redeliveries: 0,
+            span: span(message, kind, &handling.span),
+            reply: None,
+            ticket: None,
+            call: None,
+        })
+    }
+}
+
+/// What the sender of a message is told that a mailbox has refused.
+fn why(refusal: Refusal, id: ComponentId) -> MessagingError {
+    match refusal {
+        Refusal::TooManyMessages => {
+            metrics::refused(&id, "mailbox-messages");
+            MessagingError::QueueFull
+        }
+        Refusal::TooManyBytes => {
+            metrics::refused(&id, "mailbox-bytes");
+            MessagingError::QueueFull
+        }
+        Refusal::Closed(Closed::Unloaded | Closed::Asleep) => MessagingError::TargetNotFound(id),
+        Refusal::Closed(Closed::Quarantined) => MessagingError::DeliveryFailed(format!(
+            "{id} is quarantined: it has failed and is not restarted"
+        )),
+        Refusal::Closed(Closed::Stopped) => {
+            MessagingError::DeliveryFailed(HostError::Stopped.to_string())
+        }
+    }
+}
+
+#[async_trait]
+impl MessageRouter for Router {
+    async fn send(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        let port = self.port(from)?;
+        let way = self.way(&message, LetterKind::Message, &port)?;
+        self.accept(message, LetterKind::Message, way).map(drop)
+    }
+
+    async fn request(
+        &self,
+        from: &ComponentHandle,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<CorrelationId, MessagingError> {
+        let port = self.port(from)?;
+        let way = self.way(&message, LetterKind::Request, &port)?;
+        let seat = port.seats.take().ok_or_else(|| {
+            metrics::refused(&port.id, "open-requests");
+            MessagingError::QueueFull
+        })?;
+        port.request(seat, message, timeout, way, |message, way| {
+            self.accept(message, LetterKind::Request, way)
+        })
+    }
+
+    async fn cancel_request(
+        &self,
+        from: &ComponentHandle,
+        request: &CorrelationId,
+    ) -> Result<(), MessagingError> {
+        if self.port(from)?.cancel(request) {
+            return Ok(());
+        }
+        Err(MessagingError::InvalidMessage(format!(
+            "no open request {request}"
+        )))
+    }
+}
+
+impl SecurityValidator for Router {
+    fn validate(
+        &self,
+        component: &ComponentHandle,
+        capability: &Capability,
+    ) -> Result<(), CapabilityDenied> {
+        let Some(resident) = self.registry.resident(component.id()) else {
+            return Err(CapabilityDenied {
+                capability: capability.clone(),
+                reason: format!("{component} is not a component of this host"),
+            });
+        };
+        resident.validate(component, capability)?;
+        self.validator.validate(component, capability)
+    }
+
+    fn denied(&self, component: &ComponentHandle, denied: &CapabilityDenied) {
+        self.validator.denied(component, denied);
+        let Some(resident) = self.registry.resident(component.id()) else {
+            return;
+        };
+        // A log line that is not kept is what the level is for.
+        if matches!(denied.capability, Capability::Log(_)) {
+            return;
+        }
+        metrics::denied(component.id(), denied.capability.manifest_key());
+        if resident.denials.add(&denied.capability) {
+            self.office.tell(|| Event::Denied {
+                component: component.id().clone(),
+                granted: granted(&resident.permissions(), &denied.capability),
+                capability: denied.capability.clone(),
+                reason: denied.reason.clone(),
+            });
+        }
+    }
+}
+
+/// Whom the component may reach in the way it asked for.
+fn granted(permissions: &Permissions, capability: &Capability) -> Vec<ComponentPattern> {
+    match capability {
+        Capability::Send(_) => permissions.send.clone(),
+        Capability::Request(_) => permissions.request.clone(),
+        Capability::Broadcast(_) => permissions.broadcast.clone(),
+        _ => Vec::new(),
+    }
+}
+
+#[async_trait]
+impl ComponentDirectory for Router {
+    async fn list(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId> {
+        self.registry.list(after, limit)
+    }
+
+    async fn info(&self, id: &ComponentId) -> Option<ComponentInfo> {
+        let (version, health) = self.registry.with(id, |there| match there {
+            There::Awake(resident) => {
+                let record = resident.record();
+                (record.version, record.health)
+            }
+            There::Asleep(dormant) => (dormant.recipe.version.clone(), dormant.health),
+        })?;
+        Some(ComponentInfo {
+            id: id.clone(),
+            name: id.name().to_owned(),
+            version: version.unwrap_or_default(),
+            health,
+        })
+    }
+}

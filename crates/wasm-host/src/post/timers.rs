@@ -1,0 +1,422 @@
+//! Messages that components send themselves later. Each is kept in the store until it was
+//! handled, so that it outlives whatever becomes of the component and of the process.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::{self, Debug};
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use wasm_core::{
+    ComponentHandle, ComponentId, ComponentMessage, ComponentStorage, ComponentTimers,
+    MessagingError, StorageError, TIMER_TYPE, TimerError,
+};
+
+use crate::lock::lock;
+use crate::post::letter::LetterKind;
+use crate::post::office::Office;
+use crate::post::ticket::{Ticket, TimerBook};
+use crate::watch::dead_letter::DeadLetterCause;
+
+/// Timers that a component has at a time.
+const MAX_TIMERS: usize = 64;
+
+/// What was not accepted, or could not be written down, is tried again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Keys that are read at a time when a host starts.
+const PAGE: usize = 1_024;
+
+/// In the store, a timer waits, or it has begun to be handled.
+const WAITS: u8 = b'w';
+const BEGUN: u8 = b'b';
+
+pub(crate) struct Timers {
+    storage: Arc<dyn ComponentStorage>,
+    office: Arc<Office>,
+    /// Whose they are in the store.
+    owner: ComponentId,
+    state: Mutex<State>,
+    /// There is something to do for the clerk.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    of: HashMap<ComponentId, BTreeMap<u64, Timer>>,
+    /// When the clerk looks at which of those that wait.
+    due: BTreeSet<(Instant, ComponentId, u64)>,
+    /// Of those that are over, what is still in the store.
+    over: Vec<String>,
+    latest: u64,
+}
+
+struct Timer {
+    /// By the host's clock, in milliseconds, as it is in the store.
+    due_millis: u64,
+    payload: Bytes,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not kept yet.
+    BeingSet,
+    /// The clerk looks at it at this time.
+    Waits(Instant),
+    /// In the mailbox of its component.
+    UnderWay,
+    /// Being handled.
+    Begun,
+}
+
+impl Timers {
+    pub(crate) fn new(storage: Arc<dyn ComponentStorage>, office: &Arc<Office>) -> Arc<Self> {
+        Arc::new(Self {
+            storage,
+            office: Arc::clone(office),
+            owner: owner(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Reads what an earlier process has left behind, and then has `deliver` put what is due
+    /// into mailboxes, for as long as it is polled.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        deliver: impl Fn(ComponentMessage, Ticket) -> Result<(), MessagingError>,
+    ) {
+        while let Err(error) = self.recover().await {
+            tracing::warn!("timers cannot be read: {error}");
+            tokio::time::sleep(RETRY).await;
+        }
+        loop {
+            let next = lock(&self.state).due.first().map(|(due, ..)| *due);
+            let has_over = !lock(&self.state).over.is_empty();
+            let next = match has_over {
+                // What could not be removed is tried again, too.
+                true => {
+                    Some(next.map_or(Instant::now() + RETRY, |it| it.min(Instant::now() + RETRY)))
+                }
+                false => next,
+            };
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = until(next) => {}
+            }
+            self.deliver_due(&deliver);
+            self.remove_over().await;
+        }
+    }
+
+    /// Removes from the store what is over; whether all of it could be.
+    pub(crate) async fn remove_over(&self) -> bool {
+        let over = mem::take(&mut lock(&self.state).over);
+        let mut left = Vec::new();
+        for key in over {
+            if self.storage.delete(&self.owner, &key).await.is_err() {
+                left.push(key);
+            }
+        }
+        let all = left.is_empty();
+        lock(&self.state).over.extend(left);
+        all
+    }
+
+    /// Puts what is due into the mailboxes; what is not accepted is tried again later.
+    fn deliver_due(
+        self: &Arc<Self>,
+        deliver: &impl Fn(ComponentMessage, Ticket) -> Result<(), MessagingError>,
+    ) {
+        loop {
+            let Some((of, timer, payload)) = lock(&self.state).take_due() else {
+                return;
+            };
+            let message = ComponentMessage::new(of.clone(), of.clone(), payload)
+                .with_message_type(TIMER_TYPE)
+                .with_correlation_id(timer.to_string())
+                .with_timestamp(self.office.now());
+            let book = Arc::clone(self) as Arc<dyn TimerBook>;
+            // One that is refused is put back when its ticket is dropped.
+            let _ = deliver(message, Ticket::new(book, of, timer));
+        }
+    }
+
+    /// What waits goes on waiting; what had begun to be handled when the process ended may
+    /// have been handled, and is not handled again.
+    async fn recover(&self) -> Result<(), StorageError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .storage
+                .list_keys(&self.owner, "", after.as_deref(), PAGE)
+                .await?;
+            for key in &page {
+                if let Some(kept) = self.storage.get(&self.owner, key).await? {
+                    self.recover_one(key, &kept);
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+            after = page.last().cloned();
+        }
+    }
+
+    fn recover_one(&self, key: &str, kept: &Bytes) {
+        let Some((of, timer)) = parse_key(key) else {
+            return;
+        };
+        let Some((stage, due_millis, payload)) = parse(kept) else {
+            return;
+        };
+        let now = self.office.now();
+        if stage == BEGUN {
+            let message = ComponentMessage::new(of.clone(), of, payload)
+                .with_message_type(TIMER_TYPE)
+                .with_correlation_id(timer.to_string())
+                .with_timestamp(now);
+            let cause = DeadLetterCause::Interrupted;
+            self.office.bury(message, LetterKind::Timer, cause);
+            lock(&self.state).over.push(key.to_owned());
+            return;
+        }
+        let left = due_millis.saturating_sub(now.as_millis());
+        let due = Instant::now() + Duration::from_millis(left);
+        let mut state = lock(&self.state);
+        state.latest = state.latest.max(timer);
+        // One that was set since is there already.
+        if state
+            .of
+            .get(&of)
+            .is_none_or(|its| !its.contains_key(&timer))
+        {
+            let timers = state.of.entry(of.clone()).or_default();
+            timers.insert(
+                timer,
+                Timer {
+                    due_millis,
+                    payload,
+                    stage: Stage::Waits(due),
+                },
+            );
+            state.due.insert((due, of, timer));
+        }
+    }
+
+    async fn keep(
+        &self,
+        key: &str,
+        stage: u8,
+        due_millis: u64,
+        payload: &Bytes,
+    ) -> Result<(), StorageError> {
+        let mut kept = BytesMut::with_capacity(9 + payload.len());
+        kept.put_u8(stage);
+        kept.put_u64(due_millis);
+        kept.put_slice(payload);
+        let storage = &self.storage;
+        storage.set(&self.owner, key, kept.freeze(), u64::MAX).await
+    }
+}
+
+impl State {
+    /// A place for a timer that is being set.
+    fn reserve(&mut self, of: &ComponentId, now_millis: u64, timer: Timer) -> Option<u64> {
+        let timers = self.of.entry(of.clone()).or_default();
+        if timers.len() >= MAX_TIMERS {
+            return None;
+        }
+        // Larger than any of an earlier process, too.
+        self.latest = now_millis.max(self.latest + 1);
+        timers.insert(self.latest, timer);
+        Some(self.latest)
+    }
+
+    fn timer(&mut self, of: &ComponentId, timer: u64) -> Option<&mut Timer> {
+        self.of.get_mut(of)?.get_mut(&timer)
+    }
+
+    fn wait(&mut self, of: &ComponentId, timer: u64, due: Instant) {
+        if let Some(found) = self.timer(of, timer) {
+            found.stage = Stage::Waits(due);
+            self.due.insert((due, of.clone(), timer));
+        }
+    }
+
+    fn remove(&mut self, of: &ComponentId, timer: u64) -> Option<Timer> {
+        let timers = self.of.get_mut(of)?;
+        let removed = timers.remove(&timer)?;
+        if timers.is_empty() {
+            self.of.remove(of);
+        }
+        if let Stage::Waits(due) = removed.stage {
+            self.due.remove(&(due, of.clone(), timer));
+        }
+        Some(removed)
+    }
+
+    fn take_due(&mut self) -> Option<(ComponentId, u64, Bytes)> {
+        let (due, ..) = self.due.first()?;
+        if *due > Instant::now() {
+            return None;
+        }
+        let (_, of, timer) = self.due.pop_first()?;
+        let found = self.timer(&of, timer)?;
+        found.stage = Stage::UnderWay;
+        let payload = found.payload.clone();
+        Some((of, timer, payload))
+    }
+}
+
+#[async_trait]
+impl ComponentTimers for Timers {
+    async fn set(
+        &self,
+        of: &ComponentHandle,
+        delay: Duration,
+        payload: Bytes,
+    ) -> Result<u64, TimerError> {
+        let of = of.id();
+        let due = Instant::now() + delay;
+        let now_millis = self.office.now().as_millis();
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let due_millis = now_millis.saturating_add(millis);
+        let timer = Timer {
+            due_millis,
+            payload: payload.clone(),
+            stage: Stage::BeingSet,
+        };
+        let number = lock(&self.state).reserve(of, now_millis, timer);
+        let number = number.ok_or(TimerError::TooMany)?;
+        let setting = Setting {
+            timers: self,
+            of,
+            number,
+        };
+        let kept = self
+            .keep(&key(of, number), WAITS, due_millis, &payload)
+            .await;
+        kept.map_err(|error| TimerError::NotSet(error.to_string()))?;
+        mem::forget(setting);
+        lock(&self.state).wait(of, number, due);
+        self.changed.notify_one();
+        Ok(number)
+    }
+
+    async fn cancel(&self, of: &ComponentHandle, timer: u64) -> Result<bool, TimerError> {
+        let of = of.id();
+        let taken = {
+            let mut state = lock(&self.state);
+            match state.timer(of, timer).map(|it| it.stage) {
+                Some(Stage::Waits(_) | Stage::UnderWay) => state.remove(of, timer),
+                Some(Stage::BeingSet | Stage::Begun) | None => None,
+            }
+        };
+        if taken.is_none() {
+            return Ok(false);
+        }
+        let key = key(of, timer);
+        if let Err(error) = self.storage.delete(&self.owner, &key).await {
+            // It is tried again, and in this process the timer does not come any more.
+            lock(&self.state).over.push(key);
+            self.changed.notify_one();
+            return Err(TimerError::NotSet(error.to_string()));
+        }
+        Ok(true)
+    }
+}
+
+/// Gives the place of a timer back that is not set after all.
+struct Setting<'a> {
+    timers: &'a Timers,
+    of: &'a ComponentId,
+    number: u64,
+}
+
+impl Drop for Setting<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.timers.state);
+        state.remove(self.of, self.number);
+        // It may be in the store all the same.
+        state.over.push(key(self.of, self.number));
+        drop(state);
+        self.timers.changed.notify_one();
+    }
+}
+
+#[async_trait]
+impl TimerBook for Timers {
+    async fn begin(&self, of: &ComponentId, timer: u64) -> bool {
+        let (due_millis, payload) = {
+            let mut state = lock(&self.state);
+            let Some(found) = state.timer(of, timer) else {
+                return false;
+            };
+            found.stage = Stage::Begun;
+            (found.due_millis, found.payload.clone())
+        };
+        let kept = self
+            .keep(&key(of, timer), BEGUN, due_millis, &payload)
+            .await;
+        if let Err(error) = &kept {
+            tracing::warn!(component = %of, "timer {timer} waits for the store: {error}");
+        }
+        kept.is_ok()
+    }
+
+    fn put_back(&self, of: &ComponentId, timer: u64) {
+        lock(&self.state).wait(of, timer, Instant::now() + RETRY);
+        self.changed.notify_one();
+    }
+
+    fn end(&self, of: &ComponentId, timer: u64) {
+        let mut state = lock(&self.state);
+        state.remove(of, timer);
+        state.over.push(key(of, timer));
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+/// Whose the timers of all components are in the store. No component can be loaded under this
+/// id.
+pub(crate) fn owner() -> ComponentId {
+    ComponentId::new("host", "timers", "main").expect("each segment is a word")
+}
+
+fn key(of: &ComponentId, timer: u64) -> String {
+    format!("{of}/{timer:016x}")
+}
+
+fn parse_key(key: &str) -> Option<(ComponentId, u64)> {
+    let (of, timer) = key.rsplit_once('/')?;
+    Some((of.parse().ok()?, u64::from_str_radix(timer, 16).ok()?))
+}
+
+/// Stage, time and payload.
+fn parse(kept: &Bytes) -> Option<(u8, u64, Bytes)> {
+    let (stage, rest) = kept.split_first()?;
+    let due = rest.first_chunk::<8>()?;
+    Some((*stage, u64::from_be_bytes(*due), kept.slice(9..)))
+}
+
+/// Never, without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a message carries with it on its way, from whoever sends it to its letter.
+
+use tokio::time::Instant;
+use tracing::{Span, info_span};
+
+use wasm_core::ComponentMessage;
+
+use crate::post::call::Call;
+use crate::post::letter::{Letter, LetterKind};
+use crate::post::reply::Reply;
+use crate::post::ticket::Ticket;
+use crate::post::traffic::InFlight;
+
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) hops: u32,
+    pub(crate) redeliveries: u32,
+    pub(crate) span: Span,
+    pub(crate) reply: Option<Reply>,
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) call: Option<Call>,
+}
+
+impl Way {
+    /// Of what begins here.
+    pub(crate) fn begin(message: &ComponentMessage, kind: LetterKind) -> Self {
+        Self {
+            hops: 0,
+            redeliveries: 0,
+            span: span(message, kind, &Span::current()),
+            reply: None,
+            ticket: None,
+            call: None,
+        }
+    }
+
+    pub(crate) fn letter(
+        self,
+        message: ComponentMessage,
+        kind: LetterKind,
+        in_flight: InFlight,
+    ) -> Box<Letter> {
+        Box::new(Letter {
+            message,
+            kind,
+            incarnation: None,
+            hops: self.hops,
+            redeliveries: self.redeliveries,
+            span: self.span,
+            accepted: Instant::now(),
+            in_flight,
+            reply: self.reply,
+            seat: None,
+            ticket: self.ticket,
+            call: self.call,
+        })
+    }
+}
+
+/// From acceptance to the end of the call; what the call sends begins within.
+pub(crate) fn span(message: &ComponentMessage, kind: LetterKind, parent: &Span) -> Span {
+    info_span!(
+        parent: parent,
+        "message",
+        kind = kind.as_str(),
+        from = %message.sender,
+        to = %message.recipient,
+        bytes = message.payload.len(),
+    )
+}
