@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::id;
-use crate::log;
+use crate::id::ComponentId;
+use crate::log::LogLevel;
 use crate::message::Message;
 
 use airssys::core::types;
@@ -18,7 +18,7 @@ wit_bindgen::generate!({
     export_macro_name: "export_contract",
 });
 
-impl From<types::ComponentId> for id::ComponentId {
+impl From<types::ComponentId> for ComponentId {
     fn from(id: types::ComponentId) -> Self {
         Self {
             namespace: id.namespace,
@@ -28,8 +28,8 @@ impl From<types::ComponentId> for id::ComponentId {
     }
 }
 
-impl From<id::ComponentId> for types::ComponentId {
-    fn from(id: id::ComponentId) -> Self {
+impl From<ComponentId> for types::ComponentId {
+    fn from(id: ComponentId) -> Self {
         Self {
             namespace: id.namespace,
             name: id.name,
@@ -58,14 +58,14 @@ impl From<types::ComponentMessage> for Message {
     }
 }
 
-impl From<log::LogLevel> for types::LogLevel {
-    fn from(level: log::LogLevel) -> Self {
+impl From<LogLevel> for types::LogLevel {
+    fn from(level: LogLevel) -> Self {
         match level {
-            log::LogLevel::Trace => Self::Trace,
-            log::LogLevel::Debug => Self::Debug,
-            log::LogLevel::Info => Self::Info,
-            log::LogLevel::Warn => Self::Warn,
-            log::LogLevel::Error => Self::Error,
+            LogLevel::Trace => Self::Trace,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Error => Self::Error,
         }
     }
 }

@@ -65,8 +65,9 @@ impl Config {
     /// assert_eq!(error.to_string(), "[config]: expected value at line 1 column 1");
     /// ```
     #[cfg(feature = "json")]
-    pub fn json<'c, T: serde::Deserialize<'c>>(&'c self) -> crate::Result<T> {
+    pub fn json<'c, T: serde::Deserialize<'c>>(&'c self) -> crate::error::Result<T> {
         let data = self.data.as_ref().map_or(&b"{}"[..], Payload::as_bytes);
-        serde_json::from_slice(data).map_err(|error| crate::Error::from(error).context("[config]"))
+        serde_json::from_slice(data)
+            .map_err(|error| crate::error::Error::from(error).context("[config]"))
     }
 }

@@ -1,45 +1,6 @@
 //! A type that is a component becomes the component of its crate.
 
-/// Makes a type that is a [`Component`](crate::Component) the component that its crate is
-/// compiled to. Once in a crate, whose `crate-type` is `["cdylib"]`; `"rlib"` besides lets
-/// tests in `tests/` use the type.
-///
-/// The component's metadata is what `Cargo.toml` has in `[package]`.
-///
-/// ```
-/// # use wasm_guest::{Component, Message, Payload, Result};
-/// #[derive(Default)]
-/// struct Echo;
-///
-/// impl Component for Echo {
-///     fn handle(&mut self, message: Message) -> Result<Option<Payload>> {
-///         Ok(Some(message.payload))
-///     }
-/// }
-///
-/// wasm_guest::export!(Echo);
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! export {
-    ($component:ty) => {
-        impl $crate::__private::Packaged for $component {
-            const PACKAGE: $crate::__private::Package = $crate::__private::Package {
-                name: ::std::env!("CARGO_PKG_NAME"),
-                version: ::std::env!("CARGO_PKG_VERSION"),
-                description: ::std::env!("CARGO_PKG_DESCRIPTION"),
-                authors: ::std::env!("CARGO_PKG_AUTHORS"),
-                license: ::std::env!("CARGO_PKG_LICENSE"),
-            };
-        }
-
-        #[cfg(target_family = "wasm")]
-        const _: () = {
-            type Exported = $crate::__private::Exported<$component>;
-    $crate::bindings::export_contract!(Exported with_types_in $crate::bindings);
-        };
-    };
-}
+use crate::component::Component;
 
 /// What `Cargo.toml` says of a component's crate.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +14,8 @@ pub struct Package {
     pub license: &'static str,
 }
 
-/// A component whose crate is known; written by [`export!`].
-pub trait Packaged: crate::Component {
+/// A component whose crate is known; written by [`export!`](crate::export!).
+pub trait Packaged: Component {
     /// What `Cargo.toml` says.
     const PACKAGE: Package;
 }
@@ -77,6 +38,7 @@ mod glue {
     use crate::error::{Error, Result};
     use crate::health::HealthStatus;
     use crate::message::Answer;
+    use crate::payload::Payload;
 
     /// The exports of the contract, for the one component of a module.
     pub struct Exported<C>(PhantomData<C>);
@@ -112,7 +74,7 @@ mod glue {
         fn handle_message(message: types::ComponentMessage) -> Result<Option<Vec<u8>>, WasmError> {
             let reply = run::<C, _>(|running| running.handle(message.into()));
             let reply = reply.map_err(|error| WasmError::RuntimeError(error.into_text()))?;
-            Ok(reply.map(crate::Payload::into_bytes))
+            Ok(reply.map(Payload::into_bytes))
         }
 
         fn handle_callback(callback: types::ComponentMessage) -> Result<(), WasmError> {

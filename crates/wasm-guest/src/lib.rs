@@ -63,6 +63,7 @@ mod health;
 mod host;
 mod id;
 mod log;
+mod macros;
 mod message;
 mod messaging;
 mod payload;
