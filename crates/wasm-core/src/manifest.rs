@@ -104,6 +104,9 @@ max-restarts = 4
 within = "6s"
 backoff = "60ms"               # doubles up to 5 s
 mailbox = 512                  # messages waiting at most
+
+[build]                        # optional, for `airssys-wasm build`
+command = "make greeter.wasm"
 "#;
 
     #[test]
@@ -215,6 +218,7 @@ mailbox = 512                  # messages waiting at most
                 backoff: Duration::from_millis(60),
                 mailbox: 512,
             },
+            build_command: Some("make greeter.wasm".to_owned()),
         };
         assert_eq!(example(), expected);
     }

@@ -67,6 +67,7 @@ impl Reader<'_> {
         let config = self.config(root);
         let permissions = self.permissions(root);
         let supervision = self.supervision(root);
+        let build_command = self.build_command(root);
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -106,6 +107,7 @@ impl Reader<'_> {
             config,
             permissions,
             supervision,
+            build_command,
             ..ComponentManifest::new(id?, wasm?, limits?)
         })
     }
@@ -370,6 +372,16 @@ impl Reader<'_> {
             DirAccess::Read => None,
             DirAccess::Write => quota.unwrap_or(Some(WasiGrant::DEFAULT_QUOTA_BYTES)),
         }
+    }
+
+    fn build_command(&mut self, root: &DeTable<'_>) -> Option<String> {
+        let section = self.section(root, "build")?;
+        let allowed = "a line of a shell such as \"make greeter.wasm\"";
+        self.required(&section, "command", allowed, |value| {
+            let line = string(value)?;
+            let is_blank = line.trim().is_empty();
+            if is_blank { Err(None) } else { Ok(line) }
+        })
     }
 
     fn supervision(&mut self, root: &DeTable<'_>) -> Supervision {

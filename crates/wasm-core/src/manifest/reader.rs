@@ -11,7 +11,7 @@ use crate::text::Escaped;
 use crate::units::{format_count, format_duration};
 
 /// Every section with its keys; those of `env` are free.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     (
         "component",
         &["id", "wasm", "version", "description", "authors", "license"],
@@ -35,6 +35,7 @@ const SECTIONS: [(&str, &[&str]); 6] = [
         "supervision",
         &["restart", "max-restarts", "within", "backoff", "mailbox"],
     ),
+    ("build", &["command"]),
 ];
 
 /// Collects what is wrong while a manifest is read.
