@@ -6,16 +6,19 @@
 mod anatomy;
 mod application;
 mod asked;
+mod build;
 mod call;
 mod check;
 mod compiler;
 mod conversation;
+mod encode;
 mod flags;
 mod guest_log;
 mod host;
 mod inspect;
 mod line;
 mod message;
+mod new;
 mod outcome;
 mod output;
 mod reload;
@@ -24,6 +27,7 @@ mod run;
 mod signals;
 mod source;
 mod table;
+mod trial;
 mod up;
 mod watch;
 mod wit;
@@ -37,12 +41,15 @@ use clap::{Parser, Subcommand};
 
 use wasm_host::is_panic_caught;
 
+use crate::build::Build;
 use crate::call::Call;
 use crate::check::Check;
 use crate::inspect::Inspect;
+use crate::new::New;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::run::Run;
+use crate::trial::Test;
 use crate::up::Up;
 
 const EXAMPLES: &str = "\
@@ -52,6 +59,7 @@ Examples:
   airssys-wasm call examples/hello 'hello()'
   airssys-wasm inspect echo.wasm
   airssys-wasm check examples/echo
+  airssys-wasm new greeter
 
 Exit codes:
   0  all went well
@@ -73,6 +81,9 @@ enum Command {
     Call(Call),
     Inspect(Inspect),
     Check(Check),
+    New(New),
+    Build(Build),
+    Test(Test),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -109,6 +120,9 @@ fn main() -> ExitCode {
         Command::Call(call) => call.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),
+        Command::New(new) => new.execute(),
+        Command::Build(build) => build.execute(),
+        Command::Test(test) => test.execute(),
     };
     outcome.unwrap_or_else(Stop::into_exit_code)
 }
