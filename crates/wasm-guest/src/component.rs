@@ -72,17 +72,19 @@ pub trait Component: FromConfig + 'static {
 /// ```
 /// use wasm_guest::{Config, FromConfig, Result};
 ///
-/// #[derive(serde::Deserialize)]
 /// struct Greeter {
 ///     greeting: String,
 /// }
 ///
 /// impl FromConfig for Greeter {
 ///     fn from_config(config: &Config) -> Result<Self> {
-///         config.json()
+///         let greeting = config.text()?.unwrap_or("hello").to_owned();
+///         Ok(Self { greeting })
 ///     }
 /// }
 /// ```
+///
+/// With the feature `json`, a type that derives `Deserialize` is made by `config.json()`.
 #[diagnostic::on_unimplemented(
     message = "how a `{Self}` is made is not known",
     note = "derive `Default` for it, or write `impl FromConfig for {Self}`"
