@@ -141,6 +141,10 @@ forbidden wasm-testkit wasm-host
 forbidden wasm-testkit wasmtime
 forbidden wasm-testkit wasm-runtime
 forbidden wasm-fixtures wasm-core
+forbidden wasm-guest wasm-core
+forbidden wasm-guest wasmtime
+forbidden wasm-guest tokio
+forbidden wasm-cli wasm-guest
 forbidden wasm-fixtures bytes
 forbidden wasm-cli wasm-testkit
 forbidden wasm-cli wasm-fixtures
@@ -155,6 +159,7 @@ without wasm-core wasmtime tokio
 without wasm-host wasmtime wasm-testkit
 without wasm-testkit wasmtime
 without wasm-fixtures wasmtime tokio wasm-core
+without wasm-guest wasmtime tokio wasm-core wasm-runtime wasm-host bytes async-trait
 count=$(crates wasm-core | wc -l)
 if ((count <= 12)); then
     ok "wasm-core without features is $count crates, at most 12"

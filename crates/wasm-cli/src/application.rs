@@ -11,7 +11,7 @@ use wasm_host::{
 
 use crate::flags::Flags;
 use crate::report::{Problems, Report};
-use crate::source::{ReadManifest, Source, told};
+use crate::source::{Place, ReadManifest, Source, told};
 
 /// Where there is more that was left out, a few show what it is about.
 const SHOWN_LEFT_OUT: usize = 16;
@@ -40,6 +40,23 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
     let left_out = found.left_out.iter().map(tell).collect();
     some_of(left_out).iter().for_each(Report::print);
     Ok(found)
+}
+
+/// The manifests that a path stands for: itself, that in the folder, or those below.
+pub(crate) fn manifests_at(path: &Path) -> Result<Vec<PathBuf>, Problems> {
+    match Place::of(path) {
+        Ok(Place::Manifest(file)) => Ok(vec![file]),
+        Err(_) if path.is_dir() => {
+            let folder = ApplicationFolder::open(path).map_err(|problem| told(&problem))?;
+            Ok(find_manifests(&folder)?.manifests)
+        }
+        Ok(Place::Bare(file)) => {
+            let told = format!("{} is no manifest", file.escaped());
+            let help = "name a folder with a Component.toml, or a Component.toml itself";
+            Err(Report::error(told).with_help(help).into())
+        }
+        Err(report) => Err(report.into()),
+    }
 }
 
 /// Of what was left out, a few and how many more there are.

@@ -45,11 +45,15 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    pub(crate) fn of(paths: Vec<PathBuf>, flags: Flags) -> Self {
+        Self { paths, flags }
+    }
+
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(self.run())
     }
 
-    async fn run(self) -> Result<ExitCode, Stop> {
+    pub(crate) async fn run(self) -> Result<ExitCode, Stop> {
         let mut code = ExitCode::SUCCESS;
         let separation = self.separation().await;
         for path in &self.paths {

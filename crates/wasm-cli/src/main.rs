@@ -6,18 +6,21 @@
 mod anatomy;
 mod application;
 mod asked;
+mod build;
 mod cache;
 mod call;
 mod check;
 mod compile;
 mod compiler;
 mod conversation;
+mod encode;
 mod flags;
 mod guest_log;
 mod host;
 mod inspect;
 mod line;
 mod message;
+mod new;
 mod outcome;
 mod output;
 mod reload;
@@ -26,6 +29,7 @@ mod run;
 mod signals;
 mod source;
 mod table;
+mod trial;
 mod up;
 mod watch;
 mod wit;
@@ -39,14 +43,17 @@ use clap::{Parser, Subcommand};
 
 use wasm_host::is_panic_caught;
 
+use crate::build::Build;
 use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
 use crate::compile::Compile;
 use crate::inspect::Inspect;
+use crate::new::New;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::run::Run;
+use crate::trial::Test;
 use crate::up::Up;
 
 const EXAMPLES: &str = "\
@@ -56,6 +63,7 @@ Examples:
   airssys-wasm call examples/hello 'hello()'
   airssys-wasm inspect echo.wasm
   airssys-wasm check examples/echo
+  airssys-wasm new greeter
 
 Exit codes:
   0  all went well
@@ -79,6 +87,9 @@ enum Command {
     Check(Check),
     Compile(Compile),
     Cache(Cache),
+    New(New),
+    Build(Build),
+    Test(Test),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -117,6 +128,9 @@ fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Compile(compile) => compile.execute(),
         Command::Cache(cache) => cache.execute(),
+        Command::New(new) => new.execute(),
+        Command::Build(build) => build.execute(),
+        Command::Test(test) => test.execute(),
     };
     outcome.unwrap_or_else(Stop::into_exit_code)
 }

@@ -116,6 +116,15 @@ pub(crate) struct ReadManifest {
     files: ComponentFiles,
 }
 
+/// What a manifest says, whether or not the files that it names are there.
+pub(crate) async fn manifest_at(
+    file: PathBuf,
+    memory_ceiling: u64,
+) -> Result<ComponentManifest, Problems> {
+    let (says, _) = ManifestFile::read(file).await?.parse(memory_ceiling)?;
+    Ok(says)
+}
+
 impl Source {
     /// To be run: a bare component needs its limits.
     pub(crate) async fn read(place: Place, flags: &Flags) -> Result<Self, Problems> {

@@ -107,6 +107,9 @@ mailbox = 512                  # messages waiting at most
 start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
+
+[build]                        # optional, for `airssys-wasm build`
+command = "make greeter.wasm"
 "#;
 
     #[test]
@@ -223,6 +226,7 @@ health = "10s"                 # how often it is asked how it is
                 idle: Some(Duration::from_secs(30)),
                 health: Some(Duration::from_secs(10)),
             },
+            build_command: Some("make greeter.wasm".to_owned()),
         };
         assert_eq!(example(), expected);
     }

@@ -35,6 +35,17 @@ fn counters_count() {
 }
 
 #[test]
+fn the_greeter_in_rust_greets() {
+    let tested = program(["test", &example("greeter-rust")]);
+    assert_eq!(tested.code, Some(0), "{}{}", tested.stdout, tested.stderr);
+    assert!(
+        tested.stdout.ends_with("greets.txt: ok\n"),
+        "{}",
+        tested.stdout
+    );
+}
+
+#[test]
 fn every_example_can_be_loaded() {
     let folders = |of: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(of).unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod author;
 mod bad_input;
 mod call;
 mod check;
@@ -231,7 +232,9 @@ impl Folder {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["run", "up", "call", "inspect", "check", "compile", "cache"] {
+    for command in [
+        "run", "up", "call", "inspect", "check", "compile", "cache", "new", "build", "test",
+    ] {
         let lines = [format!("{command} -h"), format!("{command} --help")];
         terminal(&repository(), &format!("help-{command}"), &lines);
 

@@ -40,6 +40,9 @@ pub struct ComponentManifest {
     pub permissions: Permissions,
     /// What its host does when it fails.
     pub supervision: Supervision,
+    /// `command` of `[build]`: the line of a shell that makes the component's file, run in
+    /// the manifest's folder. No host runs it; `airssys-wasm build` does.
+    pub build_command: Option<String>,
 }
 
 /// Where the configuration data of a component comes from.
@@ -74,6 +77,7 @@ impl ComponentManifest {
             config: ConfigSource::None,
             permissions: Permissions::default(),
             supervision: Supervision::default(),
+            build_command: None,
         }
     }
 

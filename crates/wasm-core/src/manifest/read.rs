@@ -72,6 +72,7 @@ impl Reader<'_> {
             Some(section) => self.instances(section),
             None => (InstancePolicy::default(), 1),
         };
+        let build_command = self.build_command(root);
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -113,6 +114,7 @@ impl Reader<'_> {
             config,
             permissions,
             supervision,
+            build_command,
             ..ComponentManifest::new(id?, wasm?, limits?)
         })
     }
@@ -386,6 +388,16 @@ impl Reader<'_> {
             DirAccess::Read => None,
             DirAccess::Write => quota.unwrap_or(Some(WasiGrant::DEFAULT_QUOTA_BYTES)),
         }
+    }
+
+    fn build_command(&mut self, root: &DeTable<'_>) -> Option<String> {
+        let section = self.section(root, "build")?;
+        let allowed = "a line of a shell such as \"make greeter.wasm\"";
+        self.required(&section, "command", allowed, |value| {
+            let line = string(value)?;
+            let is_blank = line.trim().is_empty();
+            if is_blank { Err(None) } else { Ok(line) }
+        })
     }
 
     fn supervision(&mut self, root: &DeTable<'_>) -> Supervision {

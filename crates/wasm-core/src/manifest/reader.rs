@@ -11,7 +11,7 @@ use crate::text::Escaped;
 use crate::units::{format_count, format_duration};
 
 /// Every section with its keys; those of `env` are free.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     (
         "component",
         &["id", "wasm", "version", "description", "authors", "license"],
@@ -47,6 +47,7 @@ const SECTIONS: [(&str, &[&str]); 6] = [
             "health",
         ],
     ),
+    ("build", &["command"]),
 ];
 
 /// Collects what is wrong while a manifest is read.

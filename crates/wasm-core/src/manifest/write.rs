@@ -62,6 +62,9 @@ impl Display for ComponentManifest {
         if self.supervision != Supervision::default() {
             supervision(f, &self.supervision)?;
         }
+        if let Some(command) = &self.build_command {
+            writeln!(f, "\n[build]\ncommand = {}", Text(command))?;
+        }
         Ok(())
     }
 }

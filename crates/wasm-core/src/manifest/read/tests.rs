@@ -370,6 +370,19 @@ health = "25h"
 }
 
 #[test]
+fn mistakes_in_build() {
+    let build = r#"
+command = ["make", "greeter.wasm"]
+command = " "
+comand = "make"
+"#;
+    snapshot("manifest-build", mistaken_in("build", build));
+    let made = accepted("[build]\ncommand = \"make\"\n");
+    assert_eq!(made.build_command.as_deref(), Some("make"));
+    assert_eq!(accepted("").build_command, None);
+}
+
+#[test]
 fn a_text_that_is_not_toml() {
     let memory = r#"
 memory = 2MiB

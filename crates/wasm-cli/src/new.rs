@@ -1,0 +1,195 @@
+//! Folders to begin with.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum, ValueHint};
+
+use wasm_core::text::{PathText as _, Quoted};
+
+use crate::outcome::{Stop, block_on};
+use crate::output;
+use crate::report::Report;
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm new greeter
+  airssys-wasm new shop --app
+  airssys-wasm new greeter --sdk ~/airssys-wasm/crates/wasm-guest";
+
+/// A file of a template: where it goes, and what is in it.
+type File = (&'static str, &'static str);
+
+/// The longest name: a segment of an id.
+const MAX_NAME_BYTES: usize = 64;
+
+const RUST: &[File] = &[
+    ("Cargo.toml", include_str!("../templates/rust/cargo.toml")),
+    (
+        ".cargo/config.toml",
+        include_str!("../templates/rust/cargo-config.toml"),
+    ),
+    ("src/lib.rs", include_str!("../templates/rust/lib.rs")),
+    (
+        "tests/greets.txt",
+        include_str!("../templates/rust/greets.txt"),
+    ),
+    (
+        "Component.toml",
+        include_str!("../templates/rust/component.toml"),
+    ),
+    ("README.md", include_str!("../templates/rust/readme.md")),
+    (".gitignore", include_str!("../templates/rust/gitignore")),
+];
+
+const RUST_APP: &[File] = &[
+    (
+        "Cargo.toml",
+        include_str!("../templates/rust-app/cargo.toml"),
+    ),
+    (
+        ".cargo/config.toml",
+        include_str!("../templates/rust/cargo-config.toml"),
+    ),
+    ("README.md", include_str!("../templates/rust-app/readme.md")),
+    (".gitignore", "/target\n*.wasm\n"),
+    (
+        "kitchen/Cargo.toml",
+        include_str!("../templates/rust-app/kitchen/cargo.toml"),
+    ),
+    (
+        "kitchen/Component.toml",
+        include_str!("../templates/rust-app/kitchen/component.toml"),
+    ),
+    (
+        "kitchen/src/lib.rs",
+        include_str!("../templates/rust-app/kitchen/lib.rs"),
+    ),
+    (
+        "waiter/Cargo.toml",
+        include_str!("../templates/rust-app/waiter/cargo.toml"),
+    ),
+    (
+        "waiter/Component.toml",
+        include_str!("../templates/rust-app/waiter/component.toml"),
+    ),
+    (
+        "waiter/src/lib.rs",
+        include_str!("../templates/rust-app/waiter/lib.rs"),
+    ),
+];
+
+/// Make a folder with a component that builds, is tested and runs
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct New {
+    /// Folder to make; its name becomes that of the component
+    #[arg(value_name = "NAME", value_hint = ValueHint::DirPath)]
+    folder: PathBuf,
+
+    /// Language to write it in
+    #[arg(long, value_enum, default_value = "rust")]
+    lang: Language,
+
+    /// Make an application: two components that talk
+    #[arg(long)]
+    app: bool,
+
+    /// Folder of the crate airssys-wasm-guest to depend on
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Language {
+    Rust,
+}
+
+impl New {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(self.run())
+    }
+
+    async fn run(self) -> Result<ExitCode, Stop> {
+        let name = name(&self.folder)?;
+        let sdk = self.sdk()?;
+        let files = match (self.lang, self.app) {
+            (Language::Rust, false) => RUST,
+            (Language::Rust, true) => RUST_APP,
+        };
+        create(&self.folder).map_err(|error| unwritable(&self.folder, &error))?;
+        for (path, text) in files {
+            let path = self.folder.join(path);
+            let text = text.replace("@NAME@", &name).replace("@SDK@", &sdk);
+            write(&path, &text).map_err(|error| unwritable(&path, &error))?;
+        }
+        let folder = self.folder.escaped().to_string();
+        let mut made = format!("{folder}: {} files; next:\n  cd {folder}\n", files.len());
+        made += "  cargo test\n  airssys-wasm build\n";
+        made += match self.app {
+            false => "  airssys-wasm run . --message ann\n",
+            true => "  airssys-wasm up .\n",
+        };
+        output::print(made).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The dependency as `Cargo.toml` has it.
+    fn sdk(&self) -> Result<String, Report> {
+        let version = env!("CARGO_PKG_VERSION");
+        let Some(path) = &self.sdk else {
+            return Ok(format!("\"{version}\""));
+        };
+        let whole = path.canonicalize().ok();
+        let found = whole.filter(|path| path.join("Cargo.toml").is_file());
+        let Some(found) = found.as_ref().and_then(|path| path.to_str()) else {
+            return Err(Report::error(format!("{} is no crate", path.escaped()))
+                .with_help("--sdk names the folder crates/wasm-guest of airssys-wasm"));
+        };
+        // What a Rust text escapes, TOML escapes the same way; paths have nothing else.
+        Ok(format!("{{ version = \"{version}\", path = {found:?} }}"))
+    }
+}
+
+/// The name of the component and of its crate: the last part of the path.
+fn name(folder: &Path) -> Result<String, Report> {
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    let name = name.to_string_lossy().into_owned();
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if begins && name.len() <= MAX_NAME_BYTES && name.bytes().all(allowed) {
+        return Ok(name);
+    }
+    Err(Report::error(format!(
+        "{} is no name of a component: it begins with one of a-z, and has up to \
+         {MAX_NAME_BYTES} of a-z, 0-9 and -",
+        Quoted::new(&name)
+    ))
+    .with_help("`airssys-wasm new greeter` makes a folder `greeter`"))
+}
+
+/// Nothing is written into what is there.
+fn create(folder: &Path) -> std::io::Result<()> {
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::create_dir(folder)
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, text)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Report {
+    let shown = path.escaped();
+    match error.kind() {
+        ErrorKind::AlreadyExists => Report::error(format!("{shown} exists already"))
+            .with_help("name a folder that does not"),
+        _ => Report::error(format!("{shown} cannot be written: {error}")),
+    }
+}

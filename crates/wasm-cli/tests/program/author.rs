@@ -1,0 +1,115 @@
+//! For those who write components: `new`, `build` and `test`.
+
+use std::fs;
+
+use crate::{Folder, program};
+
+impl Folder {
+    /// Writes a conversation beside the component of a folder.
+    fn conversation(&self, folder: &str, name: &str, text: &str) {
+        let tests = self.0.path().join(folder).join("tests");
+        fs::create_dir_all(&tests).unwrap();
+        fs::write(tests.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_is_made_once_and_of_a_good_name() {
+    let folder = Folder::new();
+    let lines = [
+        "new greeter",
+        "new greeter",
+        "new Greeter",
+        "new 2nd",
+        "new greeter2 --sdk nowhere",
+        "new greeter2 --lang cobol",
+        "new deep/down/shop --app",
+    ];
+    folder.shows("new", &lines);
+    // Nothing is left to be put in.
+    let made = ["greeter", "deep/down/shop/waiter", "deep/down/shop/kitchen"];
+    for folder_made in made {
+        for file in ["Component.toml", "Cargo.toml", "src/lib.rs"] {
+            let path = folder.0.path().join(folder_made).join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains('@'), "{path:?}: {text}");
+        }
+        // The manifest is fine: what is missing is the component.
+        let checked = program(["check", &folder.path(folder_made)]);
+        checked.complains(&["could not be loaded", "Component.toml:3:1"]);
+    }
+}
+
+#[test]
+fn a_component_is_built_by_its_command() {
+    let folder = Folder::new();
+    folder.component(
+        "app",
+        wasm_fixtures::ECHO,
+        "[build]\ncommand = \"cp ../hello.wasm component.wasm\"",
+    );
+    folder.component(
+        "failing",
+        wasm_fixtures::ECHO,
+        "[build]\ncommand = \"exit 3\"",
+    );
+    folder.component(
+        "text",
+        wasm_fixtures::ECHO,
+        "[build]\ncommand = \"echo no > component.wasm\"",
+    );
+    folder.component(
+        "module",
+        wasm_fixtures::ECHO,
+        "[build]\ncommand = \"cp ../module.wasm component.wasm\"",
+    );
+    folder.component("nothing", wasm_fixtures::ECHO, "");
+    folder.fixture(wasm_fixtures::HELLO);
+    folder.write("module.wasm", b"\0asm\x01\0\0\0");
+    let lines = [
+        "build app",
+        "build app/Component.toml",
+        "build failing",
+        "build text",
+        "build module",
+        "build nothing",
+        "build hello.wasm",
+        "build nowhere",
+    ];
+    folder.shows("build", &lines);
+}
+
+#[test]
+fn a_conversation_goes_as_it_is_written() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.conversation(
+        "echo",
+        "a.txt",
+        "# Comments stay.\n> hello\nhello\n> a b\na b\n",
+    );
+    folder.conversation("echo", "b.txt", "> hello\nhullo\n> same\nsame\n");
+    folder.component("spin", wasm_fixtures::SPIN, "");
+    folder.conversation("spin", "hangs.txt", "> go\n");
+    folder.component("mute", wasm_fixtures::ECHO, "");
+    folder.conversation("mute", "nothing.txt", "# Nobody speaks.\n");
+    let lines = [
+        "test echo",
+        "test echo --bless",
+        "test echo",
+        "test spin",
+        "test mute",
+        "test spin --limit 1ms",
+        "test nowhere",
+    ];
+    folder.shows("test", &lines);
+    let blessed = fs::read_to_string(folder.path("echo/tests/b.txt")).unwrap();
+    assert_eq!(blessed, "> hello\nhello\n> same\nsame\n");
+}
+
+#[test]
+fn where_nobody_speaks_there_is_nothing_to_test() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.shows("test-of-nothing", &["test echo"]);
+}
