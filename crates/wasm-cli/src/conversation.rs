@@ -575,6 +575,8 @@ impl Conversation {
             Event::Denied { .. } => false,
             Event::Unloaded { error: None, .. } => !self.stopping,
             Event::Stopped => false,
+            // What a component is for is not changed by that; `ps` shows it.
+            Event::Slept { .. } | Event::Woke { .. } => false,
             _ => true,
         }
     }

@@ -34,6 +34,7 @@ pub(crate) struct Slot<T: 'static> {
 /// The instances of a component that are in no call, and who may be in one: all that a call
 /// needs to know before and after it, behind one lock.
 struct Home<T: 'static> {
+    #[expect(clippy::vec_box, reason = "an instance is moved twice in each call")]
     idle: Vec<Box<Instance<T>>>,
     failure: Option<Arc<WasmError>>,
     /// Turns that nobody has: at first as many as there may be instances.

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 #[cfg(unix)]
-use crate::{Ended, LIMITS, ended, example};
+use crate::{CACHE, Ended, LIMITS, ended, example};
 use crate::{Folder, program};
 
 #[test]
@@ -68,6 +68,7 @@ fn after(line: &str, arguments: &[&str]) -> Ended {
     let line = format!("{line}; exec \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &line, "sh", env!("CARGO_BIN_EXE_airssys-wasm")]);
+    command.env(CACHE.0, CACHE.1);
     ended(&command.args(arguments).output().unwrap())
 }
 
@@ -95,7 +96,7 @@ fn a_file_that_may_not_grow_is_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_may_not_be_written_is_compiled_neither() {
-    let run = ["run", &example("echo"), "-m", "hi"];
+    let run = ["run", &example("echo"), "-m", "hi", "--no-cache"];
     for limit in ["ulimit -f 4", "trap '' XFSZ; ulimit -f 4"] {
         let ended = after(limit, &run).expect(2, "");
         ended.complains(&[

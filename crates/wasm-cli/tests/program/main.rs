@@ -89,6 +89,12 @@ impl Ended {
     }
 }
 
+/// What one test has compiled, none has to compile again.
+const CACHE: (&str, &str) = (
+    "AIRSSYS_WASM_CACHE",
+    concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled"),
+);
+
 fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_airssys-wasm"));
     command
@@ -97,11 +103,7 @@ fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
         .env_remove("CLICOLOR_FORCE")
         .env_remove("COLUMNS")
         .env_remove("RUST_BACKTRACE")
-        // What one test has compiled, none has to compile again.
-        .env(
-            "AIRSSYS_WASM_CACHE",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled"),
-        );
+        .env(CACHE.0, CACHE.1);
     command
 }
 

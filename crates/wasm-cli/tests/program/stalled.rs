@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::up::{LONG, lines_of};
-use crate::{Folder, command, example, program};
+use crate::{CACHE, Folder, command, example, program};
 
 const LOGS: &str = "[permissions]\nlog = \"trace\"\n";
 /// More than a pipe holds, and more than the program keeps.
@@ -239,6 +239,7 @@ fn what_is_read_from_one_pipe_is_in_order() {
     let line = format!("'{program}' up '{}' --verbose 2>&1", folder.path(""));
     let mut child = Command::new("sh")
         .args(["-c", &line])
+        .env(CACHE.0, CACHE.1)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

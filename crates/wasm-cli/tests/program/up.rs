@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wasm_fixtures::Fixture;
 
 use crate::call::CARTS;
-use crate::{Ended, Folder, command, example, repository, with_input};
+use crate::{CACHE, Ended, Folder, command, example, repository, with_input};
 
 /// For what takes milliseconds, on a machine that does something else.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -58,7 +58,8 @@ impl Folder {
         let mut command = Command::new("script");
         command
             .args(["-qefc", &line, "/dev/null"])
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .env(CACHE.0, CACHE.1);
         Running::new(command)
     }
 }

@@ -201,7 +201,7 @@ impl<T: Send + 'static> Filling<T> {
         }
         let id = self.id.clone();
         if self.compiling.disk.is_some() {
-            let (filling, turn) = on_thread(&id, move || self.from_disk(turn)).await?;
+            let (filling, turn) = on_thread(&id, move || self.read_from_disk(turn)).await?;
             if filling.entry.get().is_some() {
                 return Ok(());
             }
@@ -211,7 +211,7 @@ impl<T: Send + 'static> Filling<T> {
     }
 
     /// What is on disk waits for no other compilation.
-    fn from_disk(self, turn: OwnedMutexGuard<()>) -> (Self, OwnedMutexGuard<()>) {
+    fn read_from_disk(self, turn: OwnedMutexGuard<()>) -> (Self, OwnedMutexGuard<()>) {
         if let Some(disk) = &self.compiling.disk {
             self.read(disk, self.source());
         }

@@ -601,6 +601,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_make_room() {
+        let by_default = EngineConfig::default().with_cache("code");
+        assert_eq!(by_default.cache().unwrap().max_bytes, 1 << 30);
         let setting = Setting::new();
         let each = setting.compilation.artifact.bytes();
         let cache = setting.open(2 * each).unwrap();
@@ -634,7 +636,7 @@ mod tests {
         fs::create_dir_all(cache.entry(setting.source).join("x")).unwrap();
         cache.write(setting.source, &setting.compilation);
         let left: Vec<_> = fs::read_dir(setting.path()).unwrap().flatten().collect();
-        let names: Vec<_> = left.iter().map(|file| file.file_name()).collect();
+        let names: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
         assert_eq!(names.len(), 2, "{names:?}");
     }
 }

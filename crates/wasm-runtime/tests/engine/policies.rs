@@ -50,7 +50,7 @@ async fn a_crash_harms_its_own_message() {
             match send(&engine, &handle, "x").await {
                 Ok(_) => {}
                 Err(WasmError::Trapped { trap, .. }) => {
-                    assert_eq!((n % 3, trap), (0, Trap::Unreachable))
+                    assert_eq!((n % 3, trap), (0, Trap::Unreachable));
                 }
                 Err(error) => panic!("{error}"),
             }
