@@ -46,10 +46,7 @@ impl CodeSettings {
             // guard that only saves some of the checks need not be large.
             config
                 .memory_may_move(false)
-                .memory_guard_size(WASM_PAGE_BYTES)
-                // What a memory begins with is copied into it: mapped, it would take a third
-                // mapping for each memory, of which a process has 65,530 by default.
-                .memory_init_cow(false);
+                .memory_guard_size(WASM_PAGE_BYTES);
         }
         config
     }

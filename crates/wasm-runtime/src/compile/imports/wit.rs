@@ -1,10 +1,12 @@
 //! Types in the words of WIT: what a component wants, and what the contract says.
 
+use std::sync::LazyLock;
+
 use wasmtime::Engine;
 use wasmtime::component::ResourceType;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
-use wasm_core::{Unmet, WIT};
+use wasm_core::{TIMERS_WIT, Unmet, WIT};
 
 use super::probe::is_small;
 
@@ -18,8 +20,11 @@ const MAX_NAMED_PARTS: usize = 200;
 /// Names of types of one interface that are known.
 const MAX_NAMES: usize = 500;
 
-/// The package whose interfaces [`WIT`] describes.
+/// The package whose interfaces [`TEXT`] describes.
 const CONTRACT: &str = "airssys:core/";
+
+/// The contract with what its minor versions added.
+static TEXT: LazyLock<String> = LazyLock::new(|| [WIT, TIMERS_WIT].concat());
 
 /// Writes types by the names that an imported interface gives them.
 pub(super) struct Words<R> {
@@ -283,10 +288,10 @@ impl Signature {
         Self { params, result }
     }
 
-    /// As [`WIT`] has it; `None` for what is none of its functions.
+    /// As [`TEXT`] has it; `None` for what is none of its functions.
     fn of_contract(import: &str, function: &str) -> Option<Self> {
         let (interface, _) = import.strip_prefix(CONTRACT)?.split_once('@')?;
-        let (_, body) = WIT.split_once(&format!("\ninterface {interface} {{\n"))?;
+        let (_, body) = TEXT.split_once(&format!("\ninterface {interface} {{\n"))?;
         let (body, _) = body.split_once("\n}")?;
         let (_, after) = body.split_once(&format!("\n  {function}: func"))?;
         let (ty, _) = after.split_once(';')?;
@@ -312,22 +317,22 @@ impl std::fmt::Display for Signature {
     }
 }
 
-/// What [`WIT`] defines a name as, as in `enum { a, b }`.
+/// What [`TEXT`] defines a name as, as in `enum { a, b }`.
 fn definition_of_contract(name: &str) -> Option<String> {
     ["record", "variant", "enum", "flags"]
         .iter()
         .find_map(|keyword| {
-            let (_, after) = WIT.split_once(&format!("\n  {keyword} {name} {{"))?;
+            let (_, after) = TEXT.split_once(&format!("\n  {keyword} {name} {{"))?;
             let (cases, _) = after.split_once('}')?;
             let cases = without_aliases(cases.trim().trim_end_matches(','));
             Some(format!("{keyword} {{ {cases} }}"))
         })
 }
 
-/// A text of [`WIT`] on one line, with the types that are only other names spelled out.
+/// A text of [`TEXT`] on one line, with the types that are only other names spelled out.
 fn without_aliases(text: &str) -> String {
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for definition in WIT.lines() {
+    for definition in TEXT.lines() {
         let alias = definition.trim().strip_prefix("type ");
         let Some((name, ty)) = alias.and_then(|alias| alias.split_once(" = ")) else {
             continue;
