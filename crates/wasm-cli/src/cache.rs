@@ -14,13 +14,15 @@ use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::Report;
 
-/// Where it is kept, if not where the user's caches are. Empty: nowhere.
+/// Where it is kept, if not where the user's caches are. Empty, or no absolute path: nowhere.
 pub(crate) const VARIABLE: &str = "AIRSSYS_WASM_CACHE";
 
 /// Where compiled code is kept; `None` for a user without a home.
 pub(crate) fn folder() -> Option<PathBuf> {
     if let Some(folder) = env::var_os(VARIABLE) {
-        return (!folder.is_empty()).then(|| folder.into());
+        // From where the program is, a stranger's folder could bring a key of its own.
+        let folder = PathBuf::from(folder);
+        return folder.is_absolute().then_some(folder);
     }
     let absolute = |name: &str| {
         let path = PathBuf::from(env::var_os(name)?);
@@ -62,7 +64,7 @@ impl Cache {
     fn told(&self) -> Result<String, Report> {
         let Some(folder) = folder() else {
             return Ok(format!(
-                "nothing is kept: {VARIABLE} is empty, or there is no home folder\n"
+                "nothing is kept: {VARIABLE} is no absolute path, or there is no home folder\n"
             ));
         };
         let usage = if self.clear {

@@ -90,6 +90,11 @@ impl CompilerFlags {
             .with_memory_ceiling_bytes(memory_ceiling)
             .with_max_host_bytes(self.max_host_memory)
             .with_compiler(self.compiler()?);
+        // Also where it is not used this time: the next time it may be.
+        let config = match cache::folder() {
+            Some(folder) => config.with_guarded(folder),
+            None => config,
+        };
         Ok(match self.cache() {
             Some(folder) => config.with_cache(folder),
             None => config,

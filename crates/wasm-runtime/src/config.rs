@@ -13,6 +13,11 @@ pub(crate) use self::code::CodeSettings;
 use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
 use crate::compiler::Compiler;
 
+/// As it is from where the process is now.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// Twenty interpreters of Python.
 const CACHE_BYTES: u64 = 1 << 30;
 
@@ -35,6 +40,7 @@ pub struct EngineConfig {
     allocation: Allocation,
     profile: Profile,
     cache: Option<CacheConfig>,
+    guarded: Vec<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -55,6 +61,7 @@ impl Default for EngineConfig {
             allocation: Allocation::default(),
             profile: Profile::default(),
             cache: None,
+            guarded: Vec::new(),
         }
     }
 }
@@ -76,11 +83,20 @@ impl EngineConfig {
     /// an entry not be written, a warning says so once and components are compiled.
     #[must_use]
     pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        let folder = folder.into();
+        let folder = absolute(folder.into());
         self.cache = Some(CacheConfig {
-            folder,
+            folder: folder.clone(),
             max_bytes: CACHE_BYTES,
         });
+        self.with_guarded(folder)
+    }
+
+    /// Keeps components away from a folder, whether or not it is there yet: one that is
+    /// granted it, anything in it or anything around it is not loaded. For the cache of other
+    /// engines of this user; that of this one is guarded anyway.
+    #[must_use]
+    pub fn with_guarded(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.guarded.push(absolute(folder.into()));
         self
     }
 
@@ -185,6 +201,11 @@ impl EngineConfig {
     /// See [`with_profile`](Self::with_profile).
     pub fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// See [`with_guarded`](Self::with_guarded).
+    pub(crate) fn guarded(&self) -> &[PathBuf] {
+        &self.guarded
     }
 
     /// See [`with_cache`](Self::with_cache).

@@ -234,13 +234,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let account = HostAccount::new(self.config.max_held_bytes());
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let cache = self.config.cache().map(|cache| cache.folder.as_path());
         let guest = Guest::new(
             handle.clone(),
             Arc::new(config),
             services,
             account,
-            cache,
+            self.config.guarded(),
             lines,
         );
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
@@ -431,7 +430,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// that is gone, neither of which costs the instance anything; else as
     /// [`call_handle_message`](RuntimeEngine::call_handle_message). An error that `call` itself
     /// returns ends the instance too, because nobody can tell what the guest was at: errors
-    /// that are results belong into `R`.
+    /// that are results belong into `R`. An error of a generated function is to be passed on: one
+    /// that `call` keeps to itself leaves an instance behind that may have trapped.
     pub async fn call<B, R, F>(
         &self,
         handle: &ComponentHandle,

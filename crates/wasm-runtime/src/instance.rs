@@ -450,7 +450,9 @@ impl<'a, T: 'static, B> Begun<'a, T, B> {
     where
         F: Future<Output = wasmtime::Result<R>>,
     {
-        Outcome::of(self.deadline, self.budget, pin!(call(self.call))).await
+        // Whatever panics in it panics where that is caught.
+        let call = async move { call(self.call).await };
+        Outcome::of(self.deadline, self.budget, pin!(call)).await
     }
 }
 

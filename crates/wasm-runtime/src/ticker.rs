@@ -10,7 +10,7 @@ use wasm_core::WasmError;
 
 /// How often a running guest is looked at: the precision of a timeout, and how
 /// long a guest keeps its thread from other tasks.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(1);
 
 /// Advances the epoch until the engine and all its stores are gone.
 ///

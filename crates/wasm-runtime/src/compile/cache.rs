@@ -257,14 +257,15 @@ impl<T: Send + 'static> Filling<T> {
             return Ok(());
         }
         let compilation = explained(&self.id, &self.entry.bytes, compile())?;
-        disk.write(source, &compilation);
         self.set(Compiled::new(
             &self.id,
             &self.entry.bytes,
             &compilation,
             &self.linker,
             config,
-        )?)
+        )?)?;
+        disk.write(source, &compilation);
+        Ok(())
     }
 
     fn source(&self) -> Source {

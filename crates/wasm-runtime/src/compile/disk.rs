@@ -6,11 +6,12 @@
 //! is made anew.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use blake3::{Hash, Hasher};
 use wasmtime::Engine;
@@ -117,7 +118,7 @@ impl DiskCache {
             .create(true)
             .write(true)
             .open(self.folder.join(name));
-        EntryLock(file.ok().filter(|file| file.lock().is_ok()))
+        EntryLock(file.ok().filter(locked_in_time))
     }
 
     /// What was compiled from this earlier, if it is all there.
@@ -171,6 +172,9 @@ impl DiskCache {
 
     /// Keeps what was compiled. What cannot be kept is told once.
     pub(crate) fn write(&self, source: Source, compilation: &Compilation) {
+        if compilation.artifact.bytes() > self.max_bytes {
+            return;
+        }
         let unfinished = self.folder.join(format!("{UNFINISHED}{:032x}", random()));
         if let Err(error) = self.write_entry(source, compilation, &unfinished) {
             let _ = fs::remove_file(&unfinished);
@@ -239,6 +243,24 @@ impl DiskCache {
         self.folder.join(source.0.to_hex().as_str())
     }
 }
+
+/// Waits for a lock, but not for ever: whoever has it may have been stopped.
+fn locked_in_time(file: &File) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < LOCK_PATIENCE {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(_)) => return false,
+        }
+    }
+    false
+}
+
+/// As long as the largest components that are known take to be compiled on a slow machine.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a cache of compiled code has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -350,15 +372,12 @@ fn check_file_size(_: u64) -> io::Result<()> {
 fn read_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let path = folder.join(KEY);
     if !path.try_exists()? {
-        let mut key = [0; KEY_BYTES];
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        check_file_size(KEY_BYTES as u64)?;
         let unfinished = folder.join(format!("{UNFINISHED}{:032x}", random()));
-        let mut file = private().create_new(true).write(true).open(&unfinished)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
+        let written = write_key(&unfinished);
         // Another process may have been first, whose key stays.
-        let linked = fs::hard_link(&unfinished, &path);
-        fs::remove_file(&unfinished)?;
+        let linked = written.and_then(|()| fs::hard_link(&unfinished, &path));
+        let _ = fs::remove_file(&unfinished);
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -369,6 +388,14 @@ fn read_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     file.read_exact(&mut key)?;
     Ok(key)
+}
+
+fn write_key(path: &Path) -> io::Result<()> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    let mut file = private().create_new(true).write(true).open(path)?;
+    file.write_all(&key)?;
+    file.sync_all()
 }
 
 fn random() -> u128 {
@@ -626,6 +653,20 @@ mod tests {
         let there = sources.map(|source| cache.read(source).is_some());
         assert_eq!(there, [true, false, true]);
         assert!(!abandoned.exists());
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_cache_pushes_nothing_out() {
+        let setting = Setting::new();
+        setting
+            .cache()
+            .write(setting.other_source(1), &setting.compilation);
+        let small = setting
+            .open(setting.compilation.artifact.bytes() - 1)
+            .unwrap();
+        small.write(setting.source, &setting.compilation);
+        assert!(small.read(setting.source).is_none());
+        assert!(small.read(setting.other_source(1)).is_some());
     }
 
     #[test]

@@ -37,6 +37,9 @@ impl CodeSettings {
             // Components here are synchronous; with it on, a call costs more than twice
             // as much.
             .concurrency_support(false)
+            // wasmtime reports the failed growth of a table of 64 bits without having asked for
+            // it, which would be taken for the failure of the growth before.
+            .wasm_memory64(false)
             .max_wasm_stack(GUEST_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(self.reservation_bytes)

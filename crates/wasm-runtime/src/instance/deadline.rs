@@ -4,8 +4,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::ticker::TICK;
-
 /// What instants are counted from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -38,25 +36,15 @@ impl Deadline {
         self.at.store(UNREAD, Ordering::Relaxed);
     }
 
-    /// When the call has to end.
+    /// When the call has to end. One call of an instance runs at a time, so nobody else sets
+    /// it meanwhile.
     pub(crate) fn at(&self) -> Instant {
-        self.at_after(Duration::ZERO)
-    }
-
-    /// The same, asked by the epoch, of which a whole tick has gone by since the call began.
-    pub(crate) fn at_epoch(&self) -> Instant {
-        self.at_after(TICK)
-    }
-
-    /// One call of an instance runs at a time, so nobody else sets it meanwhile.
-    fn at_after(&self, gone_by: Duration) -> Instant {
         let start = *START;
         let at = self.at.load(Ordering::Relaxed);
         if at != UNREAD {
             return start + Duration::from_nanos(at);
         }
-        let left = self.timeout.saturating_sub(gone_by);
-        let at = start.elapsed().saturating_add(left).as_nanos();
+        let at = start.elapsed().saturating_add(self.timeout).as_nanos();
         // Saturates after five centuries.
         let at = u64::try_from(at).unwrap_or(UNREAD - 1);
         self.at.store(at, Ordering::Relaxed);
@@ -74,21 +62,9 @@ mod tests {
         let before = Instant::now();
         let at = deadline.at();
         assert!(at >= before + Duration::from_secs(10), "{at:?}");
-        assert_eq!((deadline.at(), deadline.at_epoch()), (at, at));
+        assert_eq!(deadline.at(), at);
         deadline.begin();
         assert!(deadline.at() >= at);
-    }
-
-    #[test]
-    fn the_tick_that_has_gone_by_is_not_given_away() {
-        let deadline = Deadline::new(Duration::from_secs(10));
-        let before = Instant::now();
-        let at = deadline.at_epoch();
-        assert!(at >= before + Duration::from_secs(10) - TICK, "{at:?}");
-        assert!(
-            at <= Instant::now() + Duration::from_secs(10) - TICK,
-            "{at:?}"
-        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the host knows of a running instance: the data of its store.
 
 use std::fmt::{self, Debug};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,10 @@ impl Guest {
         config: Arc<ComponentConfig>,
         services: HostServices,
         account: HostAccount,
-        cache: Option<&Path>,
+        guarded: &[PathBuf],
         line_bucket: Arc<LineBucket>,
     ) -> Self {
-        let wasi = Arc::new(WasiShare::new(handle.id(), account, cache));
+        let wasi = Arc::new(WasiShare::new(handle.id(), account, guarded));
         Self::of_instance(handle, config, services, wasi, line_bucket)
     }
 

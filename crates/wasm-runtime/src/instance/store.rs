@@ -70,7 +70,7 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
     // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
     // and starves the executor.
     store.epoch_deadline_callback(|mut store| {
-        if Instant::now() >= store.data().guest.deadline.at_epoch() {
+        if Instant::now() >= store.data().guest.deadline.at() {
             return Ok(UpdateDeadline::Interrupt);
         }
         let fuel_left = store.get_fuel()?;

@@ -36,8 +36,8 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
-    /// The cache of compiled code, which no component may come near.
-    cache: Option<PathBuf>,
+    /// Folders that no component may come near, such as the cache of compiled code.
+    guarded: Box<[PathBuf]>,
     /// Folders that were granted, by their paths.
     folders: Mutex<HashMap<PathBuf, Folder>>,
 }
@@ -51,12 +51,12 @@ struct Folder {
 }
 
 impl WasiShare {
-    pub(crate) fn new(component: &ComponentId, account: HostAccount, cache: Option<&Path>) -> Self {
+    pub(crate) fn new(component: &ComponentId, account: HostAccount, guarded: &[PathBuf]) -> Self {
         Self {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
-            cache: cache.map(Path::to_owned),
+            guarded: guarded.into(),
             folders: Mutex::default(),
         }
     }
@@ -72,9 +72,7 @@ impl WasiShare {
         })?;
         let dir = open_ambient_dir(host, ambient_authority())?;
         let real = host.canonicalize()?;
-        if let Some(cache) = &self.cache
-            && overlaps(&dir, &real, cache)
-        {
+        if let Some(cache) = self.guarded.iter().find(|one| overlaps(&dir, &real, one)) {
             return Err(io::Error::other(format!(
                 "it has to do with the cache of compiled code in {}, whose key would let the \
                  component run what it likes; keep the cache elsewhere (AIRSSYS_WASM_CACHE, \
@@ -104,13 +102,16 @@ impl WasiShare {
 
 /// Whether an open folder is another one, or lies in it, or has it anywhere in it.
 fn overlaps(dir: &File, real: &Path, other: &Path) -> bool {
-    // One that is not there yet is not in use.
-    let Ok(other) = other.canonicalize() else {
+    // Of one that is not there yet, all that it will lie in.
+    let there = other
+        .ancestors()
+        .find_map(|above| above.canonicalize().ok());
+    let Some(there) = there else {
         return false;
     };
     // By what they are: a folder can have several places.
-    let is_within = other.ancestors().any(|above| is_at(dir, above));
-    is_within || real.starts_with(&other)
+    let is_within = there.ancestors().any(|above| is_at(dir, above));
+    is_within || (other.exists() && real.starts_with(&there))
 }
 
 /// Whether an open folder is what lies at this path, and no link does.

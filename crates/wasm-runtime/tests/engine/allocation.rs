@@ -1,6 +1,6 @@
 //! Where instances have their memory, and what is said when there is no more of it.
 
-use wasm_core::{HostServices, Resource, ResourceLimits, WasmError};
+use wasm_core::{Defect, HostServices, Resource, ResourceLimits, WasmError};
 use wasm_fixtures::ECHO;
 use wasm_runtime::{Allocation, EngineConfig, Profile, WasmtimeEngine};
 
@@ -55,6 +55,25 @@ async fn a_full_pool_says_so_and_has_room_again() {
     engine.restart_component(&other).await.unwrap();
     engine.unload_component(&one).await.unwrap();
     load(&engine, ECHO, config()).await;
+}
+
+/// The failure of their growth is told without a question before it, as that of no other.
+#[tokio::test]
+async fn tables_and_memories_of_64_bits_are_not_run() {
+    let engine = engine(EngineConfig::default());
+    for what in ["(table i64 1 funcref)", "(memory i64 1)"] {
+        let wasm = wat::parse_str(format!("(component (core module {what}))")).unwrap();
+        let loaded = engine
+            .load_component(&id("demo/wide/main"), wasm.into(), config())
+            .await;
+        match loaded {
+            Err(WasmError::InvalidComponent {
+                defect: Defect::Unsupported { .. },
+                ..
+            }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

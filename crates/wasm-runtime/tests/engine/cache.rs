@@ -113,6 +113,34 @@ async fn a_cache_that_cannot_be_used_keeps_nothing_from_running() {
     answers(&engine(cached(Path::new("/proc/nowhere")))).await;
 }
 
+/// What is granted now could be where another engine keeps its key later.
+#[tokio::test]
+async fn no_component_comes_near_a_cache_that_is_not_there_yet() {
+    let house = tempfile::tempdir().unwrap();
+    let later = house.path().join("caches/airssys/code");
+    let engine = engine(EngineConfig::default().with_guarded(&later));
+    let caches = house.path().join("caches");
+    let aside = house.path().join("aside");
+    for folder in [&caches, &aside] {
+        fs::create_dir(folder).unwrap();
+    }
+    for (host, is_refused) in [
+        (caches, true),
+        (house.path().to_owned(), true),
+        (aside, false),
+    ] {
+        let mut permissions = Permissions::default();
+        permissions.wasi = vec![WasiGrant::Dir {
+            guest: "data".to_owned(),
+            host: host.clone(),
+            access: DirAccess::Write,
+            quota: None,
+        }];
+        let loaded = try_load(&engine, ECHO, config().with_permissions(permissions)).await;
+        assert_eq!(loaded.is_err(), is_refused, "{host:?}: {loaded:?}");
+    }
+}
+
 #[tokio::test]
 async fn no_component_comes_near_the_cache() {
     let house = tempfile::tempdir().unwrap();
