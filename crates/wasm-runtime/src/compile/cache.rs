@@ -14,6 +14,7 @@ use super::disk::{DiskCache, Source};
 use super::imports::{self, ImportAudit};
 use super::{Compiled, compile, component_of, not_compiled};
 use crate::call::{Caller, CallerWatch};
+use crate::compiler::Compilation;
 use crate::config::EngineConfig;
 use crate::instance::state::HostState;
 
@@ -240,31 +241,23 @@ impl<T: Send + 'static> Filling<T> {
     }
 
     fn compile(&self) -> Result<(), WasmError> {
-        let (engine, config) = (self.linker.engine(), &self.compiling.config);
-        let compile = || compile(&self.id, &self.entry.bytes, engine, config);
-        let Some(disk) = &self.compiling.disk else {
-            return self.set(Compiled::new(
-                &self.id,
-                &self.entry.bytes,
-                &explained(&self.id, &self.entry.bytes, compile())?,
-                &self.linker,
-                config,
-            )?);
-        };
-        let source = self.source();
-        let _lock = disk.lock(source);
-        if self.read(disk, source) {
+        let (id, bytes, engine) = (&self.id, &self.entry.bytes, self.linker.engine());
+        let disk = self
+            .compiling
+            .disk
+            .as_ref()
+            .map(|disk| (disk, self.source()));
+        // Another process may be compiling it.
+        let _lock = disk.map(|(disk, source)| disk.lock(source));
+        if disk.is_some_and(|(disk, source)| self.read(disk, source)) {
             return Ok(());
         }
-        let compilation = explained(&self.id, &self.entry.bytes, compile())?;
-        self.set(Compiled::new(
-            &self.id,
-            &self.entry.bytes,
-            &compilation,
-            &self.linker,
-            config,
-        )?)?;
-        disk.write(source, &compilation);
+        let compilation = compile(id, bytes, engine, &self.compiling.config)
+            .map_err(|error| imports::explain(id, bytes, error))?;
+        self.set(self.link(&compilation)?);
+        if let Some((disk, source)) = disk {
+            disk.write(source, &compilation);
+        }
         Ok(())
     }
 
@@ -275,18 +268,22 @@ impl<T: Send + 'static> Filling<T> {
     /// Whether it was on disk. What is there but cannot be loaded or linked is compiled anew,
     /// which says why.
     fn read(&self, disk: &DiskCache, source: Source) -> bool {
-        let config = &self.compiling.config;
-        let (bytes, linker) = (&self.entry.bytes, &self.linker);
-        let compiled = disk
-            .read(source)
-            .and_then(|known| Compiled::new(&self.id, bytes, &known, linker, config).ok());
-        compiled.is_some_and(|compiled| self.set(compiled).is_ok())
+        let known = disk.read(source);
+        let Some(compiled) = known.and_then(|known| self.link(&known).ok()) else {
+            return false;
+        };
+        self.set(compiled);
+        true
     }
 
-    fn set(&self, compiled: Compiled<T>) -> Result<(), WasmError> {
+    fn link(&self, compilation: &Compilation) -> Result<Compiled<T>, WasmError> {
+        let (bytes, config) = (&self.entry.bytes, &self.compiling.config);
+        Compiled::new(&self.id, bytes, compilation, &self.linker, config)
+    }
+
+    fn set(&self, compiled: Compiled<T>) {
         // Nobody else has the turn.
         drop(self.entry.compiled.set(compiled));
-        Ok(())
     }
 }
 
@@ -320,15 +317,6 @@ impl<T: 'static> CacheEntries<T> {
     fn lock(&self) -> MutexGuard<'_, Known<T>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the linker's own errors do not say of a component that could not be compiled.
-fn explained<R>(
-    id: &ComponentId,
-    bytes: &[u8],
-    compiled: Result<R, WasmError>,
-) -> Result<R, WasmError> {
-    compiled.map_err(|error| imports::explain(id, bytes, error))
 }
 
 /// What compiling takes of memory for each byte of a component: JavaScript's interpreter 37,
