@@ -185,13 +185,14 @@ impl Request {
 ///
 /// ```
 /// use std::time::Duration;
-/// use wasm_guest::{cancel, request, testing::Host};
+/// use wasm_guest::{MessagingError, cancel, request, testing::Host};
 ///
 /// let host = Host::new("demo/waiter/main").with_request("demo/*/*");
 /// host.within(|| {
 ///     let asked = request("demo/till/main", "soup", Duration::from_secs(1)).unwrap();
-///     assert!(cancel(asked.id()).is_ok());
-///     assert!(cancel(asked.id()).is_err());
+///     assert_eq!(cancel(asked.id()), Ok(()));
+///     let again = cancel(asked.id());
+///     assert!(matches!(again, Err(MessagingError::InvalidMessage(_))), "{again:?}");
 /// });
 /// ```
 pub fn cancel(request: &str) -> Result<(), MessagingError> {

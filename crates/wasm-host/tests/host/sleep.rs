@@ -274,7 +274,8 @@ async fn failures_are_remembered_over_a_sleep() {
     sleep(5 * SECOND).await;
     let status = host.component(&demo("it")).await.unwrap();
     assert_eq!((status.phase, status.failures), (Phase::Asleep, 1));
-    assert!(status.cause.is_some());
+    let cause = status.cause.unwrap().to_string();
+    assert!(cause.contains("trapped"), "{cause}");
     ask(&host, "it", "poison").await.unwrap_err();
     assert!(is(&host, "it", Phase::Quarantined).await);
 }

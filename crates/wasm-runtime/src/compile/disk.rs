@@ -508,6 +508,12 @@ mod tests {
             self.open(1 << 30).unwrap()
         }
 
+        /// How much code there is in the cache, in bytes.
+        fn known(&self, cache: &DiskCache) -> Option<u64> {
+            let known = cache.read(self.source);
+            known.map(|known| known.artifact.bytes())
+        }
+
         fn other_source(&self, n: u8) -> Source {
             Source::new(&blake3::hash(&[n]), &self.engine)
         }
@@ -554,7 +560,8 @@ mod tests {
                 flip(path, at);
             }
         }
-        assert!(cache.read(setting.source).is_some());
+        let bytes = setting.compilation.artifact.bytes();
+        assert_eq!(setting.known(&cache), Some(bytes));
         let whole = fs::read(&entry).unwrap();
         for length in [0, 1, whole.len() / 2, whole.len() - 1] {
             fs::write(&entry, &whole[..length]).unwrap();
@@ -563,7 +570,7 @@ mod tests {
         fs::write(&entry, [&whole[..], b"x"].concat()).unwrap();
         assert!(cache.read(setting.source).is_none());
         fs::write(&entry, &whole).unwrap();
-        assert!(cache.read(setting.source).is_some());
+        assert_eq!(setting.known(&cache), Some(bytes));
         fs::remove_file(&seal).unwrap();
         assert!(cache.read(setting.source).is_none());
     }
