@@ -2,7 +2,8 @@
 //! and what is said of the next one.
 //!
 //! ```sh
-//! cargo run --workspace --release --example residents -- 15000 dense
+//! cargo build --workspace --release --example residents
+//! target/release/examples/residents 15000 dense
 //! ```
 
 use std::fs;
