@@ -445,6 +445,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         self.inner.router.send_from_program(message)
     }
 
+    /// As [`send`](Self::send), with what else the envelope says, such as a message type and
+    /// a correlation id by which it is found in logs. Its sender and its time are set here.
+    ///
+    /// # Errors
+    /// As those of [`send`](Self::send).
+    pub fn send_message(&self, message: ComponentMessage) -> Result<(), MessagingError> {
+        self.inner.router.send_from_program(self.stamped(message))
+    }
+
     /// The same for many, which share the payload; on an error the others are sent all
     /// the same.
     ///
@@ -479,6 +488,22 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let message = self.message(to, payload);
         let router = &self.inner.router;
         let asking = router.request_from_program(message, timeout)?;
+        asking.answered().await
+    }
+
+    /// As [`request`](Self::request), with what else the envelope says; see
+    /// [`send_message`](Self::send_message). A correlation id that is set is kept, and one
+    /// that nobody can guess is made otherwise.
+    ///
+    /// # Errors
+    /// As those of [`request`](Self::request).
+    pub async fn request_message(
+        &self,
+        message: ComponentMessage,
+        timeout: Duration,
+    ) -> Result<Option<MessagePayload>, RequestError> {
+        let message = self.stamped(message);
+        let asking = self.inner.router.request_from_program(message, timeout)?;
         asking.answered().await
     }
 
@@ -527,9 +552,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     }
 
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
+        let program = self.inner.office.program.clone();
+        self.stamped(ComponentMessage::new(program, to.clone(), payload))
+    }
+
+    /// From the program, now.
+    fn stamped(&self, mut message: ComponentMessage) -> ComponentMessage {
         let office = &self.inner.office;
-        ComponentMessage::new(office.program.clone(), to.clone(), payload)
-            .with_timestamp(office.now())
+        message.sender = office.program.clone();
+        message.with_timestamp(office.now())
     }
 
     /// How many instances there are, or room is kept for; one that is being swapped counts
@@ -545,6 +576,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             status.extend(self.component(&id).await);
         }
         status
+    }
+
+    /// The ids of at most `limit` components, in order, that come after this one.
+    pub fn ids(&self, after: Option<&ComponentId>, limit: usize) -> Vec<ComponentId> {
+        self.inner.registry.list(after, limit)
     }
 
     /// One of them; `None` when it is not loaded.

@@ -1,0 +1,258 @@
+//! The latest events of a host, kept so that who comes back may go on where it was.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use wasm_host::{Event, Events};
+
+use crate::told::{self, Told};
+
+/// Events that are kept of each class. Messages are many and must not drive out the rest.
+const KEPT: usize = 1_024;
+
+/// Events of a host as they are read over and over.
+pub(crate) struct EventRing {
+    /// Tells events of this process from those of another.
+    epoch: u64,
+    kept: Mutex<Kept>,
+    /// The number of the latest one, and the end.
+    latest: watch::Sender<Latest>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Latest {
+    number: u64,
+    has_ended: bool,
+}
+
+#[derive(Default)]
+struct Kept {
+    messages: Class,
+    others: Class,
+}
+
+#[derive(Default)]
+struct Class {
+    entries: VecDeque<Arc<Entry>>,
+    /// The number of the latest that is not kept any more.
+    dropped: u64,
+}
+
+/// One of them.
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    at_ms: u64,
+    pub(crate) event: Event,
+    text: OnceLock<Bytes>,
+}
+
+impl Entry {
+    /// As one event of a stream, made when the first reader comes to it.
+    pub(crate) fn text(&self, epoch: u64) -> Bytes {
+        let text = self.text.get_or_init(|| {
+            let told = Told::new(&self.event, self.at_ms);
+            sse(Some((epoch, self.number)), told.kind, &told)
+        });
+        text.clone()
+    }
+}
+
+/// As one event of a stream.
+pub(crate) fn sse(id: Option<(u64, u64)>, kind: &str, data: &impl serde::Serialize) -> Bytes {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    let id = id.map_or_else(String::new, |(epoch, number)| {
+        format!("id: {epoch:x}-{number}\n")
+    });
+    format!("{id}event: {kind}\ndata: {data}\n\n").into()
+}
+
+/// Where a reader is.
+pub(crate) struct Position {
+    /// Of the latest that it has read, of each class.
+    others: u64,
+    /// Nothing for one that does not read messages.
+    messages: Option<u64>,
+    latest: watch::Receiver<Latest>,
+}
+
+/// What a reader finds.
+pub(crate) enum Found {
+    Event(Arc<Entry>),
+    /// Some that it has not read are not kept any more.
+    Missed,
+    /// Nothing more comes.
+    End,
+}
+
+impl EventRing {
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: now_ms(),
+            kept: Mutex::default(),
+            latest: watch::Sender::default(),
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Keeps what happens, until nothing more does.
+    pub(crate) async fn keep(self: Arc<Self>, mut events: Events) {
+        while let Some(event) = events.next().await {
+            self.add(event);
+        }
+        self.latest.send_modify(|latest| latest.has_ended = true);
+    }
+
+    fn add(&self, event: Event) {
+        let mut kept = self.lock();
+        let number = self.latest.borrow().number + 1;
+        let class = match told::is_message(&event) {
+            true => &mut kept.messages,
+            false => &mut kept.others,
+        };
+        class.entries.push_back(Arc::new(Entry {
+            number,
+            at_ms: now_ms(),
+            event,
+            text: OnceLock::new(),
+        }));
+        if class.entries.len() > KEPT
+            && let Some(oldest) = class.entries.pop_front()
+        {
+            class.dropped = oldest.number;
+        }
+        self.latest.send_modify(|latest| latest.number = number);
+    }
+
+    /// After the event of this number of this process, or from now on.
+    pub(crate) fn position(&self, after: Option<u64>, with_messages: bool) -> Position {
+        let latest = self.latest.subscribe();
+        let number = latest.borrow().number;
+        let number = after.map_or(number, |after| after.min(number));
+        Position {
+            others: number,
+            messages: with_messages.then_some(number),
+            latest,
+        }
+    }
+
+    /// What comes next for a reader. May be cancelled by dropping the future: nothing is lost.
+    pub(crate) async fn next(&self, position: &mut Position) -> Found {
+        loop {
+            let has_ended = position.latest.borrow_and_update().has_ended;
+            if let Some(found) = self.find(position) {
+                return found;
+            }
+            if has_ended || position.latest.changed().await.is_err() {
+                return Found::End;
+            }
+        }
+    }
+
+    fn find(&self, position: &mut Position) -> Option<Found> {
+        let kept = self.lock();
+        let mut next: Option<(&Arc<Entry>, &mut u64)> = None;
+        let messages = position.messages.as_mut();
+        let messages = messages.map(|number| (&kept.messages, number));
+        for (class, number) in [(&kept.others, &mut position.others)]
+            .into_iter()
+            .chain(messages)
+        {
+            if class.dropped > *number {
+                *number = class.dropped;
+                return Some(Found::Missed);
+            }
+            if let Some(entry) = class.after(*number)
+                && next
+                    .as_ref()
+                    .is_none_or(|(first, _)| entry.number < first.number)
+            {
+                next = Some((entry, number));
+            }
+        }
+        let (entry, number) = next?;
+        *number = entry.number;
+        Some(Found::Event(Arc::clone(entry)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Class {
+    /// The first that has a higher number.
+    fn after(&self, number: u64) -> Option<&Arc<Entry>> {
+        let place = self.entries.partition_point(|entry| entry.number <= number);
+        self.entries.get(place)
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_core::ComponentId;
+
+    use super::*;
+
+    fn restarted() -> Event {
+        let component = ComponentId::new("demo", "a", "main").unwrap();
+        Event::Restarted { component }
+    }
+
+    async fn numbers(ring: &EventRing, position: &mut Position, count: usize) -> Vec<Option<u64>> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            numbers.push(match ring.next(position).await {
+                Found::Event(entry) => Some(entry.number),
+                Found::Missed => None,
+                Found::End => panic!("the end, after {numbers:?}"),
+            });
+        }
+        numbers
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_after_what_it_has_read() {
+        let ring = EventRing::new();
+        (0..3).for_each(|_| ring.add(restarted()));
+        let mut from_now = ring.position(None, true);
+        let mut after_the_first = ring.position(Some(1), true);
+        assert_eq!(
+            numbers(&ring, &mut after_the_first, 2).await,
+            [Some(2), Some(3)]
+        );
+        ring.add(restarted());
+        assert_eq!(numbers(&ring, &mut from_now, 1).await, [Some(4)]);
+    }
+
+    #[tokio::test]
+    async fn who_was_away_for_long_is_told_that_it_missed_some() {
+        let ring = EventRing::new();
+        (0..KEPT + 10).for_each(|_| ring.add(restarted()));
+        let mut position = ring.position(Some(4), false);
+        assert_eq!(
+            numbers(&ring, &mut position, 3).await,
+            [None, Some(11), Some(12)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_number_that_has_not_come_yet_is_now() {
+        let ring = EventRing::new();
+        ring.add(restarted());
+        let mut position = ring.position(Some(u64::MAX), false);
+        ring.add(restarted());
+        assert_eq!(numbers(&ring, &mut position, 1).await, [Some(2)]);
+    }
+}

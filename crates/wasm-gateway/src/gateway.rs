@@ -1,0 +1,247 @@
+//! A host with what reaches it from outside.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::interval;
+
+use wasm_core::{ResourceLimits, RuntimeEngine};
+use wasm_host::Host;
+
+use crate::access::role::Role;
+use crate::access::tokens::Tokens;
+use crate::access::{Access, origin};
+use crate::events::EventRing;
+use crate::limits::GatewayLimits;
+use crate::metrics::Metrics;
+use crate::openapi;
+use crate::problem::Problem;
+use crate::routes::{Route, routes};
+use crate::shared::{RECEIVED_UNIT, Shared};
+
+/// How often what was measured is summed up.
+const SUM_UP: Duration = Duration::from_secs(5);
+
+/// Puts a [`Gateway`] together.
+#[derive(Default)]
+pub struct GatewayBuilder {
+    limits: GatewayLimits,
+    tokens: Option<Tokens>,
+    names: BTreeSet<String>,
+    metrics: Option<Metrics>,
+    memory_ceiling_bytes: Option<u64>,
+}
+
+impl GatewayBuilder {
+    /// Without tokens, names and measurements.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What those who reach the host may use together.
+    #[must_use]
+    pub fn with_limits(mut self, limits: GatewayLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Asks for one of these tokens from everybody. Without, everybody may do everything who
+    /// can connect.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// A name of this machine, under which it is reached besides its addresses and
+    /// `localhost`. Requests for other names are refused, whoever sends them.
+    #[must_use]
+    pub fn with_name(mut self, name: &str) -> Self {
+        self.names.insert(name.to_ascii_lowercase());
+        self
+    }
+
+    /// Tells what is measured at `/metrics`, besides what the host knows of its components.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// The largest memory limit that an uploaded manifest may set, in bytes; by default
+    /// [`ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES`].
+    #[must_use]
+    pub fn with_memory_ceiling(mut self, bytes: u64) -> Self {
+        self.memory_ceiling_bytes = Some(bytes);
+        self
+    }
+
+    /// Reads the events of the host from now on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build<E: RuntimeEngine + ?Sized + 'static>(self, host: Host<E>) -> Gateway<E> {
+        let events = Arc::new(EventRing::new());
+        let mut tasks = vec![tokio::spawn(Arc::clone(&events).keep(host.events()))];
+        if let Some(metrics) = self.metrics.clone() {
+            tasks.push(tokio::spawn(sum_up(metrics)));
+        }
+        let limits = self.limits;
+        let shared = Shared {
+            host,
+            access: Arc::new(Access::new(self.tokens, self.names)),
+            events,
+            metrics: self.metrics,
+            received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
+            uploads: Semaphore::new(1),
+            event_streams: Arc::new(Semaphore::new(limits.event_streams)),
+            memory_ceiling_bytes: self
+                .memory_ceiling_bytes
+                .unwrap_or(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES),
+            draining: watch::Sender::new(false),
+            limits,
+        };
+        Gateway {
+            shared: Arc::new(shared),
+            tasks: Arc::new(Tasks(tasks)),
+        }
+    }
+}
+
+async fn sum_up(metrics: Metrics) {
+    let mut interval = interval(SUM_UP);
+    loop {
+        interval.tick().await;
+        metrics.sum_up();
+    }
+}
+
+/// A host with what reaches it from outside; clones are the same. Events are kept as long as
+/// there is one.
+pub struct Gateway<E: RuntimeEngine + ?Sized> {
+    pub(crate) shared: Arc<Shared<E>>,
+    tasks: Arc<Tasks>,
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl<E: RuntimeEngine + ?Sized> Clone for Gateway<E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            tasks: Arc::clone(&self.tasks),
+        }
+    }
+}
+
+impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
+    /// The host that is reached.
+    pub fn host(&self) -> &Host<E> {
+        &self.shared.host
+    }
+
+    /// Replaces the tokens, from the next request on.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        self.shared.access.set_tokens(tokens);
+    }
+
+    /// Whether everybody needs a token.
+    pub fn asks_for_tokens(&self) -> bool {
+        self.shared.access.asks_for_tokens()
+    }
+
+    /// Ends streams of events, and says at `/readyz` that no more is to be sent.
+    pub fn drain(&self) {
+        self.shared.draining.send_replace(true);
+    }
+
+    /// Everything that can be asked for, to be mounted in a server of one's own at its root.
+    ///
+    /// That server bounds how many connections there are and how long they may take; bodies,
+    /// tokens, origins and streams are looked after here. [`serve`](Self::serve) is such a
+    /// server.
+    pub fn router(&self) -> Router {
+        let routes = routes::<E>();
+        let operations = routes.iter().map(|route| &route.operation);
+        let description = openapi::document(operations).to_string();
+        let mut router = Router::new();
+        for Route {
+            operation,
+            answering,
+        } in routes
+        {
+            let answering = match operation.role {
+                Some(role) => {
+                    let access = Arc::clone(&self.shared.access);
+                    answering.route_layer(from_fn_with_state((access, role), authorize))
+                }
+                None => answering,
+            };
+            router = router.route(operation.path, answering);
+        }
+        let access = Arc::clone(&self.shared.access);
+        router
+            .with_state(Arc::clone(&self.shared))
+            .route("/openapi.json", get(|| async { as_json(description) }))
+            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .method_not_allowed_fallback(not_allowed)
+            .layer(from_fn_with_state(access, guard))
+    }
+}
+
+fn as_json(text: String) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, content_type)], Bytes::from(text)).into_response()
+}
+
+async fn not_allowed(method: Method) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "This is not done here",
+        format!("{method} is not for this path"),
+    )
+}
+
+/// Before anything else.
+async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method(), request.uri());
+    let checked = origin::check(method, uri, request.headers(), &access.names);
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.ending_connection().into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Before the body is read.
+async fn authorize(
+    State((access, role)): State<(Arc<Access>, Role)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match access.authorize(request.headers(), role) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}

@@ -1,0 +1,97 @@
+//! The description of everything that can be asked for, OpenAPI 3.1.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::operation::{Answer, Content, Operation};
+use crate::problem::{PROBLEM_TYPE, Problem};
+
+/// As JSON.
+pub(crate) fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Value {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut schemas = settings.into_generator();
+    schemas.subschema_for::<Problem>();
+    let mut paths = Map::new();
+    for operation in operations {
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        path[operation.method.as_str().to_ascii_lowercase()] = described(operation, &mut schemas);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "airssys-wasm",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Reaches, watches and operates the components of a host.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn described(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
+    let segments = operation.path.split('/');
+    let named = segments.filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = named.map(|name| {
+        json!({ "in": "path", "name": name, "required": true, "schema": { "type": "string" } })
+    });
+    let others = operation.parameters.iter().map(|it| {
+        json!({
+            "in": it.place, "name": it.name, "description": it.text,
+            "schema": { "type": "string" },
+        })
+    });
+    let parameters: Vec<Value> = in_path.chain(others).collect();
+    let answers: Map<String, Value> = operation
+        .answers
+        .iter()
+        .map(|answer| (answer.status.to_string(), answered(answer, schemas)))
+        .collect();
+    let mut described = json!({
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": answers,
+    });
+    if let Some(role) = operation.role {
+        described["security"] = json!([{ "token": [] }]);
+        described["description"] = json!(format!("Takes a token with the role `{role}`."));
+    }
+    if let Some(body) = operation.body {
+        described["requestBody"] = json!({ "content": content(body, schemas) });
+    }
+    described
+}
+
+fn answered(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
+    let mut answered = json!({ "description": answer.text });
+    if let Some(body) = answer.content {
+        answered["content"] = content(body, schemas);
+    } else if answer.status >= 400 {
+        let problem = schemas.subschema_for::<Problem>();
+        answered["content"] = json!({ PROBLEM_TYPE: { "schema": problem } });
+    }
+    answered
+}
+
+fn content(content: Content, schemas: &mut SchemaGenerator) -> Value {
+    match content {
+        Content::Any => json!({ "*/*": {} }),
+        Content::Text(content_type) => {
+            json!({ content_type: { "schema": { "type": "string" } } })
+        }
+        Content::Json(schema) => json!({ "application/json": { "schema": schema(schemas) } }),
+        Content::Upload => {
+            let part = json!({ "type": "string", "contentMediaType": "application/octet-stream" });
+            json!({ "multipart/form-data": { "schema": {
+                "type": "object",
+                "required": ["manifest", "component"],
+                "properties": { "manifest": { "type": "string" }, "component": part, "config": part },
+            } } })
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is answered instead of what was asked for: problem documents, RFC 9457.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use wasm_core::ComponentId;
+
+/// The content type of a problem document.
+pub(crate) const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// The problem documents of this program have types that begin like this.
+const TYPE_PREFIX: &str = "urn:airssys-wasm:problem:";
+
+/// Why a request was not answered as it asked.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Problem {
+    /// What kind of problem it is.
+    #[serde(rename = "type")]
+    kind: Cow<'static, str>,
+    /// The same for people, alike for all of a kind.
+    title: &'static str,
+    /// The status of the response.
+    status: u16,
+    /// What happened this time, and what mends it.
+    detail: String,
+    /// The component that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+    /// Of an error that a component answered with, its case in the contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    case: Option<&'static str>,
+    /// After how many seconds it may be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    /// What is left of the request is not read.
+    #[serde(skip)]
+    ends_connection: bool,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: Cow::Owned(format!("{TYPE_PREFIX}{kind}")),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            component: None,
+            case: None,
+            retry_after: None,
+            ends_connection: false,
+        }
+    }
+
+    /// A request that cannot be understood.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request cannot be understood",
+            detail,
+        )
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing",
+            detail,
+        )
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "This must not be done",
+            detail,
+        )
+    }
+
+    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The request is too large",
+            detail,
+        )
+        .ending_connection()
+    }
+
+    /// Something that is only so much of is used up for now.
+    pub(crate) fn unavailable(kind: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            kind,
+            "This cannot be done now",
+            detail,
+        )
+    }
+
+    pub(crate) fn about(mut self, component: &ComponentId) -> Self {
+        self.component = Some(component.to_string());
+        self
+    }
+
+    pub(crate) fn with_case(mut self, case: &'static str) -> Self {
+        self.case = Some(case);
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs().max(1));
+        self
+    }
+
+    /// For a request that may be a part of another, or of which something is not read.
+    pub(crate) fn ending_connection(mut self) -> Self {
+        self.ends_connection = true;
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let text = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.ends_connection {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

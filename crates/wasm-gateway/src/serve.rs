@@ -1,0 +1,67 @@
+//! A server for a gateway, with bounds on connections and on how long each may take.
+
+pub(crate) mod address;
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod stall;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use wasm_core::RuntimeEngine;
+
+use crate::gateway::Gateway;
+use crate::serve::connection::Connection;
+use crate::serve::listener::Listener;
+
+/// After an error of the system, such as too many open files, which goes away by waiting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
+    /// Serves HTTP/1.1 to those who connect, until `stop` is there. Then nobody is let in any
+    /// more, streams of events end, and requests that are being answered have
+    /// [`drain_time`](crate::GatewayLimits::drain_time) to be. The host goes on.
+    ///
+    /// Dropping the future ends all connections at once.
+    pub async fn serve(&self, listener: Listener, stop: impl Future<Output = ()>) {
+        let limits = &self.shared.limits;
+        let room = Arc::new(Semaphore::new(limits.connections));
+        let stopping = watch::Sender::new(false);
+        let router = self.router();
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok(stream) = accepted else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                stream.refuse();
+                continue;
+            };
+            let connection = Connection::new(limits, router.clone(), stopping.subscribe());
+            connections.spawn(async move {
+                connection.serve(stream).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        self.drain();
+        stopping.send_replace(true);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        // What is not answered by then is not.
+        let _ = timeout(limits.drain_time, ended).await;
+    }
+}

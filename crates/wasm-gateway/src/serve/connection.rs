@@ -1,0 +1,58 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+
+use crate::limits::GatewayLimits;
+use crate::serve::listener::Stream;
+use crate::serve::stall::Unstalled;
+
+/// The head of a request, its first line included, in bytes; and what is read ahead.
+const HEAD_BYTES: usize = 16 << 10;
+const HEADERS: usize = 64;
+
+/// What a connection is served with.
+pub(crate) struct Connection {
+    router: Router,
+    stopping: watch::Receiver<bool>,
+    header_time: Duration,
+    stall_time: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        limits: &GatewayLimits,
+        router: Router,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            router,
+            stopping,
+            header_time: limits.header_time,
+            stall_time: limits.stall_time,
+        }
+    }
+
+    /// Until either side ends it.
+    pub(crate) async fn serve(mut self, stream: Stream) {
+        let stream = TokioIo::new(Unstalled::new(stream, self.stall_time));
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_time)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .serve_connection(stream, TowerToHyperService::new(self.router));
+        let mut serving = pin!(serving);
+        tokio::select! {
+            // What goes wrong with a connection is its other side's affair.
+            _ = serving.as_mut() => return,
+            _ = self.stopping.wait_for(|is_stopping| *is_stopping) => {}
+        }
+        serving.as_mut().graceful_shutdown();
+        let _ = serving.await;
+    }
+}

@@ -1,0 +1,261 @@
+//! Where connections come from.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::serve::address::ListenAddress;
+
+/// A place where others connect.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    address: ListenAddress,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix {
+        listener: UnixListener,
+        /// Removed with it.
+        _socket: socket::Socket,
+    },
+}
+
+/// Why nobody can connect there.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Other machines reach the address, and no token is asked for.
+    #[error(
+        "{0} is reached from other machines, and whoever connects could do everything: a token \
+         file is needed (--token-file), or an address of this machine only, such as \
+         127.0.0.1:7070 or unix:PATH"
+    )]
+    Open(ListenAddress),
+    /// Something listens there that is alive.
+    #[error("another process listens at {0}")]
+    Taken(ListenAddress),
+    /// There is a file that is no socket.
+    #[error("{0} cannot be listened at: there is something else than a socket")]
+    InTheWay(ListenAddress),
+    /// The system does not let it.
+    #[error("{address} cannot be listened at: {source}")]
+    Refused {
+        /// Where it was.
+        address: ListenAddress,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Lets others connect. An address that other machines reach is refused unless everybody
+    /// needs a token. Of a socket in the file system, one that is left of a process that has
+    /// ended is replaced; only its owner may connect; it is removed at the end.
+    ///
+    /// # Errors
+    /// [`ListenError`], for each of these and what the system refuses.
+    pub async fn bind(address: ListenAddress, asks_for_tokens: bool) -> Result<Self, ListenError> {
+        if !address.is_local() && !asks_for_tokens {
+            return Err(ListenError::Open(address));
+        }
+        let refused = |source| ListenError::Refused {
+            address: address.clone(),
+            source,
+        };
+        match &address {
+            ListenAddress::Tcp(at) => {
+                let listener = TcpListener::bind(at).await.map_err(refused)?;
+                let address = ListenAddress::Tcp(listener.local_addr().map_err(refused)?);
+                let kind = Kind::Tcp(listener);
+                Ok(Self { kind, address })
+            }
+            #[cfg(unix)]
+            ListenAddress::Unix(path) => {
+                let (listener, _socket) = socket::bind(path, &address).await?;
+                let kind = Kind::Unix { listener, _socket };
+                Ok(Self { kind, address })
+            }
+            #[cfg(not(unix))]
+            ListenAddress::Unix(_) => Err(refused(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Where it is, with the port that was free.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match &self.kind {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Answers are written whole; without this, some wait for nothing.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Kind::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+#[cfg(unix)]
+mod socket {
+    use std::fs::{self, Permissions};
+    use std::io;
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+    use std::path::{Path, PathBuf};
+    use std::process;
+
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::ListenError;
+    use crate::serve::address::ListenAddress;
+
+    /// A socket in the file system, removed at the end unless it is somebody else's by then.
+    #[derive(Debug)]
+    pub(super) struct Socket {
+        path: PathBuf,
+        inode: u64,
+    }
+
+    impl Drop for Socket {
+        fn drop(&mut self) {
+            let is_own = fs::symlink_metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
+            if is_own {
+                let _ = fs::remove_file(&self.path);
+            }
+        }
+    }
+
+    pub(super) async fn bind(
+        path: &Path,
+        address: &ListenAddress,
+    ) -> Result<(UnixListener, Socket), ListenError> {
+        let refused = |source| ListenError::Refused {
+            address: address.clone(),
+            source,
+        };
+        if let Ok(there) = fs::symlink_metadata(path) {
+            if !there.file_type().is_socket() {
+                return Err(ListenError::InTheWay(address.clone()));
+            }
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(ListenError::Taken(address.clone()));
+            }
+        }
+        place(path).map_err(refused)
+    }
+
+    /// Nobody may connect before it is known who may: it is made under another name.
+    fn place(path: &Path) -> io::Result<(UnixListener, Socket)> {
+        let mut making = path.to_owned().into_os_string();
+        making.push(format!(".{}", process::id()));
+        let making = PathBuf::from(making);
+        // Of a process of the same number that has ended.
+        let _ = fs::remove_file(&making);
+        let listener = UnixListener::bind(&making)?;
+        let placed = fs::set_permissions(&making, Permissions::from_mode(0o600))
+            .and_then(|()| fs::symlink_metadata(&making))
+            .and_then(|made| fs::rename(&making, path).map(|()| made.ino()));
+        match placed {
+            Ok(inode) => {
+                let path = path.to_owned();
+                Ok((listener, Socket { path, inode }))
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&making);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// One that has connected.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// What is said to one for whom there is no room, without waiting for what it wants.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+impl Stream {
+    /// It may not hear it.
+    pub(crate) fn refuse(self) {
+        let _ = match &self {
+            Self::Tcp(stream) => stream.try_write(NO_ROOM),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.try_write(NO_ROOM),
+        };
+    }
+}
+
+macro_rules! either {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Tcp($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            #[cfg(unix)]
+            Stream::Unix($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,35 @@
+//! What all requests share.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+
+use wasm_core::RuntimeEngine;
+use wasm_host::Host;
+
+use crate::access::Access;
+use crate::events::EventRing;
+use crate::limits::GatewayLimits;
+use crate::metrics::Metrics;
+
+/// The unit in which [`Shared::received`] counts, in bytes.
+pub(crate) const RECEIVED_UNIT: usize = 1 << 10;
+
+pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
+    pub(crate) host: Host<E>,
+    pub(crate) limits: GatewayLimits,
+    pub(crate) access: Arc<Access>,
+    pub(crate) events: Arc<EventRing>,
+    pub(crate) metrics: Option<Metrics>,
+    /// Room for payloads that are being received.
+    pub(crate) received: Semaphore,
+    /// Whose turn it is to upload.
+    pub(crate) uploads: Semaphore,
+    pub(crate) event_streams: Arc<Semaphore>,
+    /// The largest memory limit that a manifest may set that is uploaded, in bytes.
+    pub(crate) memory_ceiling_bytes: u64,
+    /// Whether it is about to end.
+    pub(crate) draining: watch::Sender<bool>,
+}
+
+pub(crate) type App<E> = Arc<Shared<E>>;

@@ -1,0 +1,14 @@
+//! A gateway around a host with the model engine: what is asked for, who gets in, and what
+//! it costs nobody else.
+
+mod support;
+
+mod access;
+mod bounds;
+mod dead_letters;
+mod description;
+mod events;
+mod listening;
+mod messages;
+mod operating;
+mod uploads;
