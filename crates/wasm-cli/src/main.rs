@@ -23,9 +23,12 @@ mod message;
 mod new;
 mod outcome;
 mod output;
+mod reach;
 mod reload;
+mod remote;
 mod report;
 mod run;
+mod service;
 mod signals;
 mod source;
 mod table;
@@ -52,6 +55,9 @@ use crate::inspect::Inspect;
 use crate::new::New;
 use crate::outcome::Stop;
 use crate::output::Finish;
+use crate::remote::components::{Ps, Restart};
+use crate::remote::messages::{Request, Send};
+use crate::remote::watching::{Dead, Events};
 use crate::run::Run;
 use crate::trial::Test;
 use crate::up::Up;
@@ -90,6 +96,12 @@ enum Command {
     New(New),
     Build(Build),
     Test(Test),
+    Ps(Ps),
+    Request(Request),
+    Send(Send),
+    Restart(Restart),
+    Events(Events),
+    Dead(Dead),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -131,6 +143,12 @@ fn main() -> ExitCode {
         Command::New(new) => new.execute(),
         Command::Build(build) => build.execute(),
         Command::Test(test) => test.execute(),
+        Command::Ps(ps) => ps.execute(),
+        Command::Request(request) => request.execute(),
+        Command::Send(send) => send.execute(),
+        Command::Restart(restart) => restart.execute(),
+        Command::Events(events) => events.execute(),
+        Command::Dead(dead) => dead.execute(),
     };
     outcome.unwrap_or_else(Stop::into_exit_code)
 }

@@ -1,3 +1,5 @@
+use serde::Deserialize;
+
 use wasm_core::text::Escaped;
 use wasm_core::units::format_count;
 use wasm_host::ComponentStatus;
@@ -27,32 +29,78 @@ const HEADER: [&str; COLUMNS] = [
 /// Texts, which begin on the left; numbers end on the right.
 const TEXTS: usize = 3;
 
+/// What a line tells of a component: of one in this process, or of one in another that tells
+/// it as JSON.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    version: Option<String>,
+    phase: String,
+    handled: u64,
+    waiting: u64,
+    failures: u64,
+    usage: Option<Used>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Used {
+    restarts: u64,
+    total_fuel: u64,
+    last_call_fuel: u64,
+    memory_bytes: u64,
+    peak_memory_bytes: u64,
+    kept_bytes: u64,
+}
+
+impl From<&ComponentStatus> for Entry {
+    fn from(status: &ComponentStatus) -> Self {
+        let usage = status.usage.as_ref().map(|usage| Used {
+            restarts: usage.restarts,
+            total_fuel: usage.total_fuel,
+            last_call_fuel: usage.last_call_fuel,
+            memory_bytes: usage.memory_bytes,
+            peak_memory_bytes: usage.peak_memory_bytes,
+            kept_bytes: usage.kept.bytes,
+        });
+        Self {
+            id: status.id.to_string(),
+            version: status.version.clone(),
+            phase: status.phase.to_string(),
+            handled: status.handled,
+            waiting: status.waiting as u64,
+            failures: status.failures,
+            usage,
+        }
+    }
+}
+
 /// Components at one moment, one on a line. FUEL is that of all calls, LAST that of the
 /// last one, MEMORY is now, PEAK the most it has been, HOST what is kept for it besides.
-pub(crate) fn components(status: &[ComponentStatus]) -> String {
-    let rows: Vec<[String; COLUMNS]> = status.iter().map(row).collect();
+pub(crate) fn components(entries: impl IntoIterator<Item = impl Into<Entry>>) -> String {
+    let entries = entries.into_iter().map(Into::into);
+    let rows: Vec<[String; COLUMNS]> = entries.map(|entry| row(&entry)).collect();
     table(&rows)
 }
 
-fn row(status: &ComponentStatus) -> [String; COLUMNS] {
+fn row(status: &Entry) -> [String; COLUMNS] {
     let version = status.version.as_deref().unwrap_or("-");
     let usage = status.usage.as_ref();
     let number = |number: Option<u64>, format: fn(u64) -> String| {
         number.map_or_else(|| "-".to_owned(), format)
     };
     [
-        status.id.to_string(),
+        Escaped::new(&status.id).to_string(),
         Escaped::up_to(MAX_VERSION - 1, version).to_string(),
-        status.phase.to_string(),
+        Escaped::new(&status.phase).to_string(),
         short_count(status.handled),
-        short_count(status.waiting as u64),
+        short_count(status.waiting),
         short_count(status.failures),
         number(usage.map(|usage| usage.restarts), short_count),
         number(usage.map(|usage| usage.total_fuel), short_count),
         number(usage.map(|usage| usage.last_call_fuel), short_count),
         number(usage.map(|usage| usage.memory_bytes), short_size),
         number(usage.map(|usage| usage.peak_memory_bytes), short_size),
-        number(usage.map(|usage| usage.kept.bytes), short_size),
+        number(usage.map(|usage| usage.kept_bytes), short_size),
     ]
 }
 

@@ -18,6 +18,7 @@ use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
 use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
+use crate::reach::{Reach, Reached};
 use crate::reload::Reload;
 use crate::report::{Report, aside};
 use crate::source::{told, widened};
@@ -28,7 +29,8 @@ Examples:
   airssys-wasm up examples/cafe
   echo 'demo/echo/main hello' | airssys-wasm up examples
   airssys-wasm up shop --data shop.redb --watch
-  airssys-wasm up shop --stay --verbose < /dev/null";
+  airssys-wasm up shop --stay --verbose < /dev/null
+  airssys-wasm up shop --listen 127.0.0.1:7070 --data shop.redb";
 
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
@@ -70,6 +72,11 @@ With --watch, a component whose manifest, .wasm or configuration file changes is
 replaced while messages arrive: the old one ends what it is doing, and stays if
 the new one cannot be loaded, is no other, or takes no messages while it does.
 Components come and go with their Component.toml.
+
+With --listen, components are reached over HTTP, which /openapi.json describes,
+and by the commands ps, request, send, restart, events and dead with --host. It
+goes on after the end of its input. SIGHUP reads FOLDER and the token file
+again; SIGTERM lets nobody in any more, answers what was accepted, and ends.
 
 In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
 PEAK the most it has been, and HOST what is kept for it besides: code and types.
@@ -113,13 +120,16 @@ pub(crate) struct Up {
     )]
     timeout: Duration,
 
-    /// Go on after the end of standard input, until Ctrl-C
+    /// Go on after the end of standard input, until Ctrl-C; so does --listen
     #[arg(long)]
     stay: bool,
 
     /// Print every message that is handled
     #[arg(long, short)]
     verbose: bool,
+
+    #[command(flatten)]
+    reach: Reach,
 
     #[command(flatten)]
     limits: Limits,
@@ -226,13 +236,15 @@ impl Up {
         let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
-        let mut watch = self.watch.then(|| Watch::new(&found));
+        let is_reloaded = self.watch || self.reach.is_wanted();
+        let mut watch = is_reloaded.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
         let (application, left_out) = read.await?;
         if let Some(watch) = &mut watch {
             left_out.iter().for_each(|other| watch.leave_out(other));
         }
         let application = Arc::new(application);
+        let prepared = self.reach.prepare().await?;
         let storage = self.storage()?.map(Arc::new);
         let host = self.host(storage.clone())?;
         let interactive = io::stdin().is_terminal();
@@ -249,8 +261,15 @@ impl Up {
             return Err(stop);
         }
         self.introduce(&application, interactive);
+        let ceiling = self.limits.memory_ceiling;
+        let open = |prepared| self.reach.open(prepared, host.clone(), ceiling);
+        let mut reached = prepared.map(open);
+        let asked = reached.as_mut().and_then(Reached::take_asked);
         let reload = watch.map(|watch| {
-            let changes = watch.start(Arc::clone(&application));
+            let changes = match asked.filter(|_| !self.watch) {
+                Some(asked) => watch.start_when_asked(Arc::clone(&application), asked),
+                None => watch.start(Arc::clone(&application)),
+            };
             let reload = Reload::new(host, application, flags);
             tokio::spawn(reload.follow(changes))
         });
@@ -260,6 +279,9 @@ impl Up {
         }
         if let Err(Stop::Interrupted) = outcome {
             aside("stopping; Ctrl-C again does not wait for it");
+        }
+        if let Some(reached) = reached {
+            unless_interrupted(async { Ok(reached.close().await) }).await?;
         }
         unless_interrupted(conversation.stop()).await?;
         if let Some(storage) = storage
@@ -327,7 +349,7 @@ impl Up {
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
         let mut lines = typed_lines(self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES));
         let end = conversation.talk(&mut lines).await?;
-        if self.stay && end == End::OfInput {
+        if (self.stay || self.reach.is_wanted()) && end == End::OfInput {
             conversation.watch().await?;
         }
         conversation.settle().await

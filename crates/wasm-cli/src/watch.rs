@@ -3,6 +3,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
@@ -165,7 +166,39 @@ impl Watch {
     }
 
     /// Looks again and again on a thread of its own, until nobody wants to know.
-    pub(crate) fn start(mut self, application: Arc<Application>) -> mpsc::Receiver<Change> {
+    pub(crate) fn start(self, application: Arc<Application>) -> mpsc::Receiver<Change> {
+        self.look(application, || {
+            thread::sleep(POLL);
+            true
+        })
+    }
+
+    /// Looks when it is asked to, as often as it takes to know what has settled.
+    pub(crate) fn start_when_asked(
+        self,
+        application: Arc<Application>,
+        asked: Receiver<()>,
+    ) -> mpsc::Receiver<Change> {
+        let mut looks = 0;
+        self.look(application, move || {
+            if looks == 0 {
+                looks = 2 * POLLS_PER_SEARCH;
+                if asked.recv().is_err() {
+                    return false;
+                }
+            }
+            looks -= 1;
+            thread::sleep(POLL);
+            true
+        })
+    }
+
+    /// On a thread of its own, each time after `wait`, until that says that it was the last.
+    fn look(
+        mut self,
+        application: Arc<Application>,
+        mut wait: impl FnMut() -> bool + Send + 'static,
+    ) -> mpsc::Receiver<Change> {
         let (sender, changes) = mpsc::channel(1);
         let search = move || {
             let separation = application.separation();
@@ -173,8 +206,7 @@ impl Watch {
         };
         // Not a task: it blocks, and it is no work that the end must wait for.
         thread::spawn(move || {
-            loop {
-                thread::sleep(POLL);
+            while wait() {
                 for change in self.poll(&search) {
                     if sender.blocking_send(change).is_err() {
                         return;

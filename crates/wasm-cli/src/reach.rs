@@ -1,0 +1,162 @@
+//! What is reached of the program from outside.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use clap::{Args, ValueHint};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tokens};
+use wasm_host::Host;
+use wasm_runtime::WasmtimeEngine;
+
+use crate::report::{Report, aside};
+use crate::service;
+
+/// Where others reach it, and who they are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reached from outside")]
+pub(crate) struct Reach {
+    /// Serve HTTP at this address, and go on after the end of standard input
+    ///
+    /// An IP address with a port, such as 127.0.0.1:7070, or unix:PATH, to which only its
+    /// owner may connect. An address that other machines reach needs --token-file.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<ListenAddress>,
+
+    /// File with the tokens of those who may get in, a line each: ROLES TOKEN
+    ///
+    /// Roles are read, message and administer, parted by commas. Only the file's owner may
+    /// be able to read it. Without it, whoever can connect may do everything.
+    #[arg(long, value_name = "FILE", requires = "listen", value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+
+    /// Name of this machine under which it is reached, besides addresses and localhost
+    /// (repeatable)
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    name: Vec<String>,
+}
+
+impl Reach {
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.listen.is_some()
+    }
+
+    /// What must be known before anything else is begun.
+    pub(crate) async fn prepare(&self) -> Result<Option<Prepared>, Report> {
+        let Some(address) = &self.listen else {
+            return Ok(None);
+        };
+        let tokens = self.tokens()?;
+        let listener = Listener::bind(address.clone(), tokens.is_some()).await;
+        let listener = listener.map_err(|error| Report::error(error.to_string()))?;
+        let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
+        let mut builder = GatewayBuilder::new().with_metrics(metrics);
+        for name in &self.name {
+            builder = builder.with_name(name);
+        }
+        if let Some(tokens) = tokens {
+            builder = builder.with_tokens(tokens);
+        }
+        Ok(Some(Prepared { listener, builder }))
+    }
+
+    fn tokens(&self) -> Result<Option<Tokens>, Report> {
+        let tokens = self.token_file.as_deref().map(Tokens::read).transpose();
+        tokens.map_err(|error| Report::error(error.to_string()))
+    }
+
+    /// Lets others in.
+    pub(crate) fn open(
+        &self,
+        prepared: Prepared,
+        host: Host<WasmtimeEngine>,
+        memory_ceiling: u64,
+    ) -> Reached {
+        let Prepared { listener, builder } = prepared;
+        let gateway = builder.with_memory_ceiling(memory_ceiling).build(host);
+        aside(format!("listening at {}", listener.address()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = {
+            let gateway = gateway.clone();
+            tokio::spawn(async move {
+                let stopped = async { drop(stopped.await) };
+                gateway.serve(listener, stopped).await;
+            })
+        };
+        let (asking, asked) = channel();
+        let hangups = tokio::spawn(follow_hangups(gateway, self.token_file.clone(), asking));
+        service::notify("READY=1");
+        Reached {
+            stop,
+            serving,
+            hangups,
+            asked: Some(asked),
+        }
+    }
+}
+
+/// The address is taken, and nobody is let in yet.
+pub(crate) struct Prepared {
+    listener: Listener,
+    builder: GatewayBuilder,
+}
+
+/// Others are let in.
+pub(crate) struct Reached {
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    hangups: JoinHandle<()>,
+    asked: Option<Receiver<()>>,
+}
+
+impl Reached {
+    /// Says when the folder is to be read again.
+    pub(crate) fn take_asked(&mut self) -> Option<Receiver<()>> {
+        self.asked.take()
+    }
+
+    /// Lets nobody in any more, and waits for the requests that are being answered.
+    pub(crate) async fn close(self) {
+        service::notify("STOPPING=1");
+        self.hangups.abort();
+        drop(self.stop);
+        // If it panicked, that has been printed.
+        let _ = self.serving.await;
+    }
+}
+
+/// SIGHUP: the tokens are read again, and so is the folder.
+#[cfg(unix)]
+async fn follow_hangups(
+    gateway: Gateway<WasmtimeEngine>,
+    token_file: Option<PathBuf>,
+    asking: Sender<()>,
+) {
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::task::spawn_blocking;
+
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangups.recv().await.is_some() {
+        aside("reading the folder again");
+        if let Some(file) = token_file.clone() {
+            match spawn_blocking(move || Tokens::read(&file)).await {
+                Ok(Ok(tokens)) => gateway.set_tokens(tokens),
+                Ok(Err(error)) => Report::error(error.to_string())
+                    .with_note("the tokens that were read before stay")
+                    .print(),
+                Err(_) => {}
+            }
+        }
+        // With --watch nobody needs to be asked.
+        let _ = asking.send(());
+    }
+}
+
+#[cfg(not(unix))]
+async fn follow_hangups(_: Gateway<WasmtimeEngine>, _: Option<PathBuf>, _: Sender<()>) {
+    std::future::pending::<()>().await;
+}
