@@ -86,7 +86,7 @@ pub(crate) fn not_understood(error: &serde_json::Error) -> Report {
 
 /// Give a component of an `up` that runs elsewhere a fresh instance
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   airssys-wasm restart demo/echo/main --host 127.0.0.1:7070")]
 pub(crate) struct Restart {
     /// Which component

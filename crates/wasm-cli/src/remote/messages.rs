@@ -48,7 +48,7 @@ impl Message {
 
 /// Send a message to a component of an `up` that runs elsewhere, and print its reply
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   airssys-wasm request demo/echo/main hello --host 127.0.0.1:7070")]
 pub(crate) struct Request {
     #[command(flatten)]
@@ -84,7 +84,7 @@ impl Request {
 
 /// Send a message to a component of an `up` that runs elsewhere, and wait for nothing
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   airssys-wasm send demo/echo/main hello --host 127.0.0.1:7070")]
 pub(crate) struct Send {
     #[command(flatten)]

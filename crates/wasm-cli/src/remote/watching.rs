@@ -23,7 +23,7 @@ const EVENT_BYTES: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   airssys-wasm events --host 127.0.0.1:7070
-  airssys-wasm events --host 127.0.0.1:7070 --messages --component demo/echo/main --json")]
+  airssys-wasm events --host unix:shop.sock --messages --json")]
 pub(crate) struct Events {
     /// Messages that were handled, too
     #[arg(long)]

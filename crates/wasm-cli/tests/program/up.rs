@@ -1,4 +1,6 @@
 mod escape;
+#[cfg(unix)]
+mod reached;
 mod watch;
 
 use std::fs;
