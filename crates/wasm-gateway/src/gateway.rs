@@ -26,6 +26,7 @@ use crate::events::EventRing;
 use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
 use crate::openapi;
+use crate::page;
 use crate::problem::Problem;
 use crate::routes::{Route, routes};
 use crate::shared::{RECEIVED_UNIT, Shared};
@@ -200,6 +201,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
         router
             .with_state(Arc::clone(&self.shared))
             .route("/openapi.json", get(|| async { as_json(description) }))
+            .merge(page::router())
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(not_allowed)
             .layer(from_fn_with_state(access, guard))

@@ -12,7 +12,8 @@
 //! | say who gets in | [`Tokens`], [`Role`] |
 //! | measure | [`Metrics`] |
 //!
-//! What can be asked for, and what comes of it, is described at `/openapi.json`.
+//! What can be asked for, and what comes of it, is described at `/openapi.json`; at `/` there
+//! is a page to look at.
 //!
 //! # A message
 //!
@@ -55,6 +56,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod operation;
+mod page;
 mod problem;
 mod receive;
 mod routes;

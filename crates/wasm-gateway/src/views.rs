@@ -45,6 +45,9 @@ pub(crate) struct ComponentView {
     /// What it may do now; only where one component is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     permissions: Option<PermissionsView>,
+    /// What it was loaded with, up to which they can be given back; as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    granted: Option<PermissionsView>,
 }
 
 /// What a component has used since it was loaded.
@@ -67,7 +70,7 @@ struct UsageView {
 }
 
 impl ComponentView {
-    pub(crate) fn new(status: &ComponentStatus, permissions: Option<Permissions>) -> Self {
+    pub(crate) fn new(status: &ComponentStatus) -> Self {
         Self {
             id: status.id.to_string(),
             version: status.version.clone(),
@@ -79,8 +82,19 @@ impl ComponentView {
             swaps: status.swaps,
             cause: status.cause.as_ref().map(ToString::to_string),
             usage: status.usage.as_ref().map(UsageView::new),
-            permissions: permissions.as_ref().map(PermissionsView::new),
+            permissions: None,
+            granted: None,
         }
+    }
+
+    pub(crate) fn with_permissions(
+        mut self,
+        in_force: Option<&Permissions>,
+        granted: Option<&Permissions>,
+    ) -> Self {
+        self.permissions = in_force.map(PermissionsView::new);
+        self.granted = granted.map(PermissionsView::new);
+        self
     }
 }
 

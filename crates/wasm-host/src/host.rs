@@ -394,6 +394,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         Some(Permissions::clone(&permissions))
     }
 
+    /// What a component was loaded with, up to which its
+    /// [permissions](Self::set_permissions) can be given back; `None` when it is not loaded.
+    pub fn granted(&self, id: &ComponentId) -> Option<Permissions> {
+        let granted = self.inner.registry.with(id, |there| match there {
+            There::Awake(resident) => resident.loaded_with(),
+            There::Asleep(dormant) => Arc::clone(&dormant.recipe.permissions),
+        })?;
+        Some(Permissions::clone(&granted))
+    }
+
     fn changeable(&self, id: &ComponentId) -> Result<Roused<'_>, HostError> {
         if self.inner.office.is_stopping() && self.inner.registry.contains(id) {
             return Err(HostError::Stopped);

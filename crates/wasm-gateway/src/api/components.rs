@@ -45,7 +45,7 @@ pub(crate) async fn list<E: RuntimeEngine + ?Sized + 'static>(
     let mut components = Vec::with_capacity(ids.len());
     for id in &ids {
         let status = app.host.component(id).await;
-        components.extend(status.map(|status| ComponentView::new(&status, None)));
+        components.extend(status.map(|status| ComponentView::new(&status)));
     }
     Ok(Json(ComponentList { components, next }))
 }
@@ -55,8 +55,11 @@ pub(crate) async fn show<E: RuntimeEngine + ?Sized + 'static>(
     Target(id): Target,
 ) -> Result<Json<ComponentView>, Problem> {
     let status = app.host.component(&id).await.ok_or_else(|| absent(&id))?;
-    let permissions = app.host.permissions(&id);
-    Ok(Json(ComponentView::new(&status, permissions)))
+    let (in_force, granted) = (app.host.permissions(&id), app.host.granted(&id));
+    let view = ComponentView::new(&status);
+    Ok(Json(
+        view.with_permissions(in_force.as_ref(), granted.as_ref()),
+    ))
 }
 
 pub(crate) async fn restart<E: RuntimeEngine + ?Sized + 'static>(

@@ -251,6 +251,11 @@ impl Resident {
         (may_be && starting.claim(number)).then(|| Arc::clone(starting))
     }
 
+    /// What the instance that serves was loaded with.
+    pub(crate) fn loaded_with(&self) -> Arc<Permissions> {
+        Arc::clone(&lock(&self.instances).loaded_with)
+    }
+
     /// Replaces what the component may do, which is never more than it was loaded with. That
     /// holds for an instance that is being made, too.
     pub(crate) fn set_permissions(&self, permissions: Permissions) -> Result<(), HostError> {

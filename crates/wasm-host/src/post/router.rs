@@ -106,7 +106,10 @@ impl Router {
             reply: Some(reply),
             ..Way::begin(&message, LetterKind::Request)
         };
-        let id = message.correlation_id.clone().map_or_else(unguessable, Ok)?;
+        let id = message
+            .correlation_id
+            .clone()
+            .map_or_else(unguessable, Ok)?;
         let message = message.with_correlation_id(id);
         let (mailbox, place) = self.accept(message, LetterKind::Request, way)?;
         Ok(Asking {
