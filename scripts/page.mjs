@@ -159,7 +159,11 @@ async function keyboard(page) {
   await page.shows("the kitchen is shown", "#one h2", "cafe/kitchen/main");
   await page.key("Escape");
   await page.shows("so are all again", "#components-title", "Components");
-  await page.evaluate("document.getElementById('filter').value = ''");
+  await page.evaluate(`{
+    const filter = document.getElementById("filter");
+    filter.value = "";
+    filter.dispatchEvent(new Event("input"));
+  }`);
 }
 
 async function oneComponent(page) {
