@@ -137,6 +137,13 @@ forbidden wasm-host clap
 forbidden wasm-runtime wasm-host
 forbidden wasm-runtime redb
 forbidden wasm-runtime metrics
+forbidden wasm-gateway wasm-runtime
+forbidden wasm-gateway wasmtime
+forbidden wasm-gateway wasm-testkit
+forbidden wasm-gateway clap
+forbidden wasm-host wasm-gateway
+forbidden wasm-host axum
+forbidden wasm-cli axum
 forbidden wasm-testkit wasm-host
 forbidden wasm-testkit wasmtime
 forbidden wasm-testkit wasm-runtime

@@ -5,14 +5,14 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::operation::{Answer, Content, Operation};
-use crate::problem::{PROBLEM_TYPE, Problem};
+use crate::problem::{Document, PROBLEM_TYPE};
 
 /// As JSON.
 pub(crate) fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Value {
     let settings = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
-    schemas.subschema_for::<Problem>();
+    schemas.subschema_for::<Document>();
     let mut paths = Map::new();
     for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -72,7 +72,7 @@ fn answered(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
     if let Some(body) = answer.content {
         answered["content"] = content(body, schemas);
     } else if answer.status >= 400 {
-        let problem = schemas.subschema_for::<Problem>();
+        let problem = schemas.subschema_for::<Document>();
         answered["content"] = json!({ PROBLEM_TYPE: { "schema": problem } });
     }
     answered

@@ -104,6 +104,6 @@ impl Operation {
 
 impl Content {
     pub(crate) fn json<T: JsonSchema>() -> Self {
-        Self::Json(|schemas| schemas.subschema_for::<T>())
+        Self::Json(SchemaGenerator::subschema_for::<T>)
     }
 }

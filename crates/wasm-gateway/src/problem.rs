@@ -1,6 +1,5 @@
 //! What is answered instead of what was asked for: problem documents, RFC 9457.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,11 +18,16 @@ pub(crate) const PROBLEM_TYPE: &str = "application/problem+json";
 const TYPE_PREFIX: &str = "urn:airssys-wasm:problem:";
 
 /// Why a request was not answered as it asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(Box<Document>);
+
+/// The same as it is written.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(crate) struct Problem {
+#[schemars(rename = "Problem")]
+pub(crate) struct Document {
     /// What kind of problem it is.
     #[serde(rename = "type")]
-    kind: Cow<'static, str>,
+    kind: String,
     /// The same for people, alike for all of a kind.
     title: &'static str,
     /// The status of the response.
@@ -51,8 +55,8 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
-            kind: Cow::Owned(format!("{TYPE_PREFIX}{kind}")),
+        Self(Box::new(Document {
+            kind: format!("{TYPE_PREFIX}{kind}"),
             title,
             status: status.as_u16(),
             detail: detail.into(),
@@ -60,7 +64,7 @@ impl Problem {
             case: None,
             retry_after: None,
             ends_connection: false,
-        }
+        }))
     }
 
     /// A request that cannot be understood.
@@ -112,42 +116,42 @@ impl Problem {
     }
 
     pub(crate) fn about(mut self, component: &ComponentId) -> Self {
-        self.component = Some(component.to_string());
+        self.0.component = Some(component.to_string());
         self
     }
 
     pub(crate) fn with_case(mut self, case: &'static str) -> Self {
-        self.case = Some(case);
+        self.0.case = Some(case);
         self
     }
 
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait.as_secs().max(1));
+        self.0.retry_after = Some(wait.as_secs().max(1));
         self
     }
 
     /// For a request that may be a part of another, or of which something is not read.
     pub(crate) fn ending_connection(mut self) -> Self {
-        self.ends_connection = true;
+        self.0.ends_connection = true;
         self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let text = serde_json::to_vec(&self).unwrap_or_default();
+        let text = serde_json::to_vec(&*self.0).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+        if self.0.status == StatusCode::UNAUTHORIZED.as_u16() {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.ends_connection {
+        if self.0.ends_connection {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

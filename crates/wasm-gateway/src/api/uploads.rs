@@ -86,7 +86,11 @@ impl Parts {
             )
         })?;
         let mut parts = Self::default();
-        while let Some(field) = multipart.next_field().await.map_err(malformed)? {
+        while let Some(field) = multipart
+            .next_field()
+            .await
+            .map_err(|error| malformed(&error))?
+        {
             let name = field.name().unwrap_or_default().to_owned();
             let slot = match name.as_str() {
                 "manifest" => &mut parts.manifest,
@@ -97,7 +101,7 @@ impl Parts {
             if slot.is_some() {
                 return Err(other_part());
             }
-            *slot = Some(field.bytes().await.map_err(malformed)?);
+            *slot = Some(field.bytes().await.map_err(|error| malformed(&error))?);
         }
         Ok(parts)
     }
@@ -172,7 +176,7 @@ fn unprocessable(detail: impl Into<String>) -> Problem {
     )
 }
 
-fn malformed(error: MultipartError) -> Problem {
+fn malformed(error: &MultipartError) -> Problem {
     Problem::bad_request(format!(
         "the parts cannot be told apart: {}",
         error.body_text()

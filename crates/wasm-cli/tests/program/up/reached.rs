@@ -188,9 +188,29 @@ fn a_day_in_the_cafe_over_http() {
             "wasm_call_seconds_bucket{component=\"cafe/waiter/ada\",le=\"+Inf\"} 2",
         ],
     );
+    dashboard_is_about(&curl(&cafe.address, "/metrics", &[]).1);
     drop(events);
     cafe.running.signal("-TERM");
     cafe.running.ends_with(0);
+}
+
+/// Every measurement of the dashboard is there, but for one of which nothing happened.
+fn dashboard_is_about(metrics: &str) {
+    let file = repository().join("docs/operations/grafana.json");
+    let dashboard: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let mut measured = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let (_, name) = expression.split_once("wasm_").unwrap();
+            let end = name.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let name = format!("\nwasm_{}", &name[..end.unwrap_or(name.len())]);
+            let is_there = metrics.contains(&name) || name == "\nwasm_refused_total";
+            assert!(is_there, "{name} is not in {metrics}");
+            measured += 1;
+        }
+    }
+    assert!(measured > 10, "{measured}");
 }
 
 #[test]
