@@ -141,7 +141,6 @@ forbidden wasm-gateway wasm-runtime
 forbidden wasm-gateway wasmtime
 forbidden wasm-gateway wasm-testkit
 forbidden wasm-gateway clap
-forbidden wasm-host wasm-gateway
 forbidden wasm-host axum
 forbidden wasm-cli axum
 forbidden wasm-testkit wasm-host

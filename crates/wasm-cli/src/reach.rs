@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use clap::{Args, ValueHint};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tokens};
+use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tls, Tokens};
 use wasm_host::Host;
 use wasm_runtime::WasmtimeEngine;
 
@@ -18,12 +18,12 @@ use crate::service;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reached from outside")]
 pub(crate) struct Reach {
-    /// Serve HTTP at this address, and go on after the end of standard input
+    /// Serve HTTP at this address, and go on after the end of standard input (repeatable)
     ///
     /// An IP address with a port, such as 127.0.0.1:7070, or unix:PATH, to which only its
     /// owner may connect. An address that other machines reach needs --token-file.
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<ListenAddress>,
+    listen: Vec<ListenAddress>,
 
     /// File with the tokens of those who may get in, a line each: ROLES TOKEN
     ///
@@ -31,6 +31,22 @@ pub(crate) struct Reach {
     /// be able to read it. Without it, whoever can connect may do everything.
     #[arg(long, value_name = "FILE", requires = "listen", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+
+    /// File with the certificate for TLS, in PEM, which is read again when it changes
+    ///
+    /// It is spoken at every address of the network, and not at a unix:PATH.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "listen",
+        requires = "tls_key",
+        value_hint = ValueHint::FilePath
+    )]
+    tls_cert: Option<PathBuf>,
+
+    /// File with the key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    tls_key: Option<PathBuf>,
 
     /// Name of this machine under which it is reached, besides addresses and localhost
     /// (repeatable)
@@ -40,17 +56,19 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn is_wanted(&self) -> bool {
-        self.listen.is_some()
+        !self.listen.is_empty()
     }
 
     /// What must be known before anything else is begun.
     pub(crate) async fn prepare(&self) -> Result<Option<Prepared>, Report> {
-        let Some(address) = &self.listen else {
+        if !self.is_wanted() {
             return Ok(None);
-        };
+        }
         let tokens = self.tokens()?;
-        let listener = Listener::bind(address.clone(), tokens.is_some()).await;
-        let listener = listener.map_err(|error| Report::error(error.to_string()))?;
+        let mut listeners = Vec::new();
+        for address in &self.listen {
+            listeners.push(self.listener(address, tokens.is_some()).await?);
+        }
         let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
         let mut builder = GatewayBuilder::new().with_metrics(metrics);
         for name in &self.name {
@@ -59,7 +77,23 @@ impl Reach {
         if let Some(tokens) = tokens {
             builder = builder.with_tokens(tokens);
         }
-        Ok(Some(Prepared { listener, builder }))
+        Ok(Some(Prepared { listeners, builder }))
+    }
+
+    async fn listener(
+        &self,
+        address: &ListenAddress,
+        has_tokens: bool,
+    ) -> Result<Listener, Report> {
+        let listener = Listener::bind(address.clone(), has_tokens).await;
+        let listener = listener.map_err(|error| Report::error(error.to_string()))?;
+        let (Some(certificate), Some(key), ListenAddress::Tcp(_)) =
+            (&self.tls_cert, &self.tls_key, address)
+        else {
+            return Ok(listener);
+        };
+        let tls = Tls::read(certificate, key).map_err(|error| Report::error(error.to_string()))?;
+        Ok(listener.with_tls(tls))
     }
 
     fn tokens(&self) -> Result<Option<Tokens>, Report> {
@@ -74,22 +108,23 @@ impl Reach {
         host: Host<WasmtimeEngine>,
         memory_ceiling: u64,
     ) -> Reached {
-        let Prepared { listener, builder } = prepared;
+        let Prepared { listeners, builder } = prepared;
         let gateway = builder.with_memory_ceiling(memory_ceiling).build(host);
-        aside(format!("listening at {}", listener.address()));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = {
-            let gateway = gateway.clone();
-            tokio::spawn(async move {
-                let stopped = async { drop(stopped.await) };
-                gateway.serve(listener, stopped).await;
-            })
-        };
+        let stopping = watch::Sender::new(false);
+        let mut serving = Vec::new();
+        for listener in listeners {
+            aside(format!("listening at {listener}"));
+            serving.push(tokio::spawn(serve(
+                gateway.clone(),
+                listener,
+                stopping.subscribe(),
+            )));
+        }
         let (asking, asked) = channel();
         let hangups = tokio::spawn(follow_hangups(gateway, self.token_file.clone(), asking));
         service::notify("READY=1");
         Reached {
-            stop,
+            stopping,
             serving,
             hangups,
             asked: Some(asked),
@@ -97,16 +132,25 @@ impl Reach {
     }
 }
 
-/// The address is taken, and nobody is let in yet.
-pub(crate) struct Prepared {
+async fn serve(
+    gateway: Gateway<WasmtimeEngine>,
     listener: Listener,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let stopped = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
+    gateway.serve(listener, stopped).await;
+}
+
+/// The addresses are taken, and nobody is let in yet.
+pub(crate) struct Prepared {
+    listeners: Vec<Listener>,
     builder: GatewayBuilder,
 }
 
 /// Others are let in.
 pub(crate) struct Reached {
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
+    stopping: watch::Sender<bool>,
+    serving: Vec<JoinHandle<()>>,
     hangups: JoinHandle<()>,
     asked: Option<Receiver<()>>,
 }
@@ -121,9 +165,11 @@ impl Reached {
     pub(crate) async fn close(self) {
         service::notify("STOPPING=1");
         self.hangups.abort();
-        drop(self.stop);
-        // If it panicked, that has been printed.
-        let _ = self.serving.await;
+        self.stopping.send_replace(true);
+        for serving in self.serving {
+            // If it panicked, that has been printed.
+            let _ = serving.await;
+        }
     }
 }
 

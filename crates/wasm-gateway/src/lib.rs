@@ -8,7 +8,7 @@
 //! | to | see |
 //! |---|---|
 //! | put it together | [`GatewayBuilder`], [`GatewayLimits`] |
-//! | serve it | [`Gateway::serve`], [`Listener`], [`ListenAddress`] |
+//! | serve it | [`Gateway::serve`], [`Listener`], [`ListenAddress`], [`Tls`] |
 //! | say who gets in | [`Tokens`], [`Role`] |
 //! | measure | [`Metrics`] |
 //!
@@ -72,3 +72,4 @@ pub use limits::GatewayLimits;
 pub use metrics::{Metrics, RecorderTaken};
 pub use serve::address::{InvalidAddress, ListenAddress};
 pub use serve::listener::{ListenError, Listener};
+pub use serve::tls::{Tls, TlsError};

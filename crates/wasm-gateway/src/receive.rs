@@ -1,5 +1,7 @@
 //! Bodies of requests, within bounds of their size and time.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -31,19 +33,14 @@ pub(crate) async fn payload<E: RuntimeEngine + ?Sized>(
             .retry_after(shared.limits.body_time)
             .ending_connection()
     })?;
-    let payload = whole(shared, body, limit).await;
+    let payload = whole(body, limit, shared.limits.body_time).await;
     drop(room);
     payload
 }
 
 /// All of a body, of at most `limit` bytes.
-pub(crate) async fn whole<E: RuntimeEngine + ?Sized>(
-    shared: &Shared<E>,
-    body: Body,
-    limit: usize,
-) -> Result<Bytes, Problem> {
+pub(crate) async fn whole(body: Body, limit: usize, within: Duration) -> Result<Bytes, Problem> {
     check_announced(&body, limit)?;
-    let within = shared.limits.body_time;
     let collected = timeout(within, Limited::new(body, limit).collect());
     match collected.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

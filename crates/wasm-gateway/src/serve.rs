@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod connection;
 pub(crate) mod listener;
 pub(crate) mod stall;
+pub(crate) mod tls;
 
 use std::future::Future;
 use std::pin::pin;
@@ -35,6 +36,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
         let stopping = watch::Sender::new(false);
         let router = self.router();
         let mut connections = JoinSet::new();
+        if let Some(tls) = listener.tls() {
+            connections.spawn(until(stopping.subscribe(), Arc::clone(tls).follow()));
+        }
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -52,8 +56,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
                 continue;
             };
             let connection = Connection::new(limits, router.clone(), stopping.subscribe());
+            let tls = listener.tls().map(|tls| tls.acceptor());
             connections.spawn(async move {
-                connection.serve(stream).await;
+                connection.serve(stream, tls).await;
                 drop(place);
             });
         }
@@ -63,5 +68,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
         let ended = async { while connections.join_next().await.is_some() {} };
         // What is not answered by then is not.
         let _ = timeout(limits.drain_time, ended).await;
+    }
+}
+
+async fn until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = stopping.wait_for(|is_stopping| *is_stopping) => {}
+        () = work => {}
     }
 }

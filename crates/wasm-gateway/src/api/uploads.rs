@@ -69,7 +69,8 @@ impl Parts {
         request: Request,
     ) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
-        let whole = receive::whole(app, body, app.limits.upload_bytes).await?;
+        let limits = &app.limits;
+        let whole = receive::whole(body, limits.upload_bytes, limits.upload_time).await?;
         let mut request = Request::new(Body::from(whole));
         if let Some(content_type) = head.headers.get(CONTENT_TYPE) {
             request

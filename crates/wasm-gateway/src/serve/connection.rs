@@ -5,7 +5,10 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::limits::GatewayLimits;
 use crate::serve::listener::Stream;
@@ -38,14 +41,24 @@ impl Connection {
     }
 
     /// Until either side ends it.
-    pub(crate) async fn serve(mut self, stream: Stream) {
-        let stream = TokioIo::new(Unstalled::new(stream, self.stall_time));
+    pub(crate) async fn serve(self, stream: Stream, tls: Option<TlsAcceptor>) {
+        let stream = Unstalled::new(stream, self.stall_time);
+        let Some(tls) = tls else {
+            return self.answer(stream).await;
+        };
+        // A handshake that does not come to an end is one that has no head either.
+        if let Ok(Ok(stream)) = timeout(self.header_time, tls.accept(stream)).await {
+            self.answer(stream).await;
+        }
+    }
+
+    async fn answer(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_time)
             .max_buf_size(HEAD_BYTES)
             .max_headers(HEADERS)
-            .serve_connection(stream, TowerToHyperService::new(self.router));
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
         let mut serving = pin!(serving);
         tokio::select! {
             // What goes wrong with a connection is its other side's affair.

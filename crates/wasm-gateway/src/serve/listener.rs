@@ -1,7 +1,9 @@
 //! Where connections come from.
 
+use std::fmt::{self, Display};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use thiserror::Error;
@@ -11,12 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::serve::address::ListenAddress;
+use crate::serve::tls::Tls;
 
 /// A place where others connect.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
     address: ListenAddress,
+    tls: Option<Arc<Tls>>,
 }
 
 #[derive(Debug)]
@@ -77,17 +81,30 @@ impl Listener {
                 let listener = TcpListener::bind(at).await.map_err(refused)?;
                 let address = ListenAddress::Tcp(listener.local_addr().map_err(refused)?);
                 let kind = Kind::Tcp(listener);
-                Ok(Self { kind, address })
+                let tls = None;
+                Ok(Self { kind, address, tls })
             }
             #[cfg(unix)]
             ListenAddress::Unix(path) => {
                 let (listener, _socket) = socket::bind(path, &address).await?;
                 let kind = Kind::Unix { listener, _socket };
-                Ok(Self { kind, address })
+                let tls = None;
+                Ok(Self { kind, address, tls })
             }
             #[cfg(not(unix))]
             ListenAddress::Unix(_) => Err(refused(io::ErrorKind::Unsupported.into())),
         }
+    }
+
+    /// Speaks TLS with everybody who connects.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// Where it is, with the port that was free.
@@ -105,6 +122,16 @@ impl Listener {
             }
             #[cfg(unix)]
             Kind::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// As others write it to connect.
+impl Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.address, &self.tls) {
+            (ListenAddress::Tcp(address), Some(_)) => write!(f, "https://{address}"),
+            (address, _) => write!(f, "{address}"),
         }
     }
 }

@@ -31,6 +31,111 @@ async fn a_port_that_is_taken_is_named() {
     assert!(refused.to_string().contains(&named), "{refused}");
 }
 
+mod tls {
+    use std::process::Command;
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+    use crate::support::{Served, gateway};
+    use wasm_gateway::Tls;
+
+    /// A certificate for `localhost` and its key, of this name.
+    fn make(folder: &TempDir, name: &str) -> [std::path::PathBuf; 2] {
+        let [certificate, key] =
+            ["pem", "key"].map(|it| folder.path().join(format!("{name}.{it}")));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
+            .args(["-nodes", "-days", "1", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        [certificate, key]
+    }
+
+    /// What curl prints, which takes no certificate but this one.
+    async fn curl(port: u16, trusted: &std::path::Path) -> Result<String, String> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "60", "--cacert"])
+            .arg(trusted)
+            .arg(format!("https://localhost:{port}/healthz"))
+            .args(["--ipv4"]);
+        let output = tokio::task::spawn_blocking(move || curl.output().unwrap())
+            .await
+            .unwrap();
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        if output.status.success() {
+            Ok(stdout)
+        } else {
+            Err(stderr)
+        }
+    }
+
+    fn port_of(address: &ListenAddress) -> u16 {
+        match address {
+            ListenAddress::Tcp(address) => address.port(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_spoken_with_the_certificate_that_the_files_have_now() {
+        let folder = tempdir().unwrap();
+        let [certificate, key] = make(&folder, "it");
+        let tls = Tls::read(&certificate, &key).unwrap();
+        let served = Served::over_tls(gateway(&[]).await, tls).await;
+        let port = port_of(&served.address);
+        let old = folder.path().join("old.pem");
+        std::fs::copy(&certificate, &old).unwrap();
+        assert_eq!(curl(port, &old).await.as_deref(), Ok("alive\n"));
+        // What does not speak it is not answered.
+        let plain = served
+            .exchange(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        assert!(!plain.contains("alive"), "{plain}");
+        make(&folder, "it");
+        let began = std::time::Instant::now();
+        while curl(port, &certificate).await.as_deref() != Ok("alive\n") {
+            assert!(began.elapsed() < crate::support::HANGS);
+            tokio::time::sleep(crate::support::SECOND / 5).await;
+        }
+        curl(port, &old).await.unwrap_err();
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let folder = tempdir().unwrap();
+        let [certificate, key] = make(&folder, "one");
+        let [_, other_key] = make(&folder, "other");
+        let nowhere = folder.path().join("nowhere.pem");
+        for (certificate, key, named) in [
+            (&nowhere, &key, "nowhere.pem"),
+            (&certificate, &nowhere, "nowhere.pem"),
+            (&key, &key, "one.key"),
+            (&certificate, &certificate, "one.pem"),
+            (&certificate, &other_key, "other.key"),
+        ] {
+            let error = Tls::read(certificate, key).unwrap_err().to_string();
+            assert!(
+                error.contains(named) && error.contains("for TLS"),
+                "{error}"
+            );
+        }
+    }
+}
+
 #[cfg(unix)]
 mod sockets {
     use std::os::unix::fs::PermissionsExt as _;

@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 use wasm_core::{
     ComponentConfig, ComponentId, ComponentPattern, HostServices, Permissions, ResourceLimits,
 };
-use wasm_gateway::{Gateway, GatewayBuilder, GatewayLimits, ListenAddress, Listener};
+use wasm_gateway::{Gateway, GatewayBuilder, GatewayLimits, ListenAddress, Listener, Tls};
 use wasm_host::{Component, Host, HostBuilder};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::Fixture;
@@ -127,8 +127,19 @@ impl Served {
     }
 
     pub(crate) async fn of(gateway: Gateway<ModelEngine>) -> Self {
+        Self::at(gateway, Self::listener().await)
+    }
+
+    pub(crate) async fn over_tls(gateway: Gateway<ModelEngine>, tls: Tls) -> Self {
+        Self::at(gateway, Self::listener().await.with_tls(tls))
+    }
+
+    async fn listener() -> Listener {
         let address = "127.0.0.1:0".parse().unwrap();
-        let listener = Listener::bind(address, false).await.unwrap();
+        Listener::bind(address, false).await.unwrap()
+    }
+
+    fn at(gateway: Gateway<ModelEngine>, listener: Listener) -> Self {
         let address = listener.address().clone();
         let (stop, stopped) = oneshot::channel();
         let serving = {

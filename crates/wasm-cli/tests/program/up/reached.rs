@@ -109,6 +109,17 @@ impl Drop for Following {
     }
 }
 
+/// In any order: what a component sends may be handled before its own call has ended.
+#[track_caller]
+fn wait_for_all(lines: &Receiver<String>, parts: &[&str]) {
+    let mut missing = parts.to_vec();
+    while !missing.is_empty() {
+        let line = lines.recv_timeout(LONG);
+        let line = line.unwrap_or_else(|_| panic!("{missing:?} do not come"));
+        missing.retain(|part| !line.contains(part));
+    }
+}
+
 #[test]
 fn a_day_in_the_cafe_over_http() {
     let mut running = up(&example("cafe"), &["--listen", "127.0.0.1:0"]);
@@ -121,17 +132,25 @@ fn a_day_in_the_cafe_over_http() {
         cafe.tells("waiter/ada", "order soup"),
         (200, "soup is ordered".into())
     );
-    wait_for(&events.1, "cafe/kitchen/main -> cafe/waiter/ada: callback");
-    wait_for(&events.1, "cafe/waiter/ada -> cafe/till/main: message");
+    wait_for_all(
+        &events.1,
+        &[
+            "cafe/kitchen/main -> cafe/waiter/ada: callback",
+            "cafe/waiter/ada -> cafe/till/main: message",
+        ],
+    );
     assert_eq!(cafe.tells("till/main", "total"), (200, "4 coins".into()));
     let (status, error) = cafe.tells("till/main", "butter");
     assert_eq!(status, 422, "{error}");
 
     // A crash, and what comes of it.
     assert_eq!(cafe.tells("waiter/ben", "order fondue").0, 200);
-    wait_for(&events.1, "cafe/kitchen/main has failed");
-    wait_for(&events.1, "event: dead-letter");
-    wait_for(&events.1, "cafe/kitchen/main was restarted");
+    let crash = [
+        "cafe/kitchen/main has failed",
+        "event: dead-letter",
+        "cafe/kitchen/main was restarted",
+    ];
+    wait_for_all(&events.1, &crash);
     let (_, letters) = curl(&cafe.address, "/dead-letters", &[]);
     assert!(
         letters.contains("\"from\":\"cafe/waiter/ben\""),
@@ -323,6 +342,61 @@ fn other_machines_need_tokens() {
         &["-H", "Authorization: Bearer aaaaaaaaaaaaaaaa"],
     );
     assert_eq!(status, 200);
+    running.signal("-TERM");
+    running.ends_with(0);
+}
+
+/// One address for others, with TLS, and a socket for this machine.
+#[test]
+fn it_listens_at_several_addresses() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let (cert, key) = (folder.path("it.pem"), folder.path("it.key"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "1", "-subj", "/CN=localhost"])
+        .args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    folder
+        .up(
+            &[
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-cert",
+                &cert,
+                "--tls-key",
+                &cert,
+            ],
+            &[],
+        )
+        .expect(2, "")
+        .complains(&["it.pem cannot be used for TLS"]);
+    let socket = format!("unix:{}", folder.path("up.sock"));
+    let flags = ["--listen", "127.0.0.1:0", "--listen", &socket];
+    let mut running =
+        folder.start(&[&flags[..], &["--tls-cert", &cert, "--tls-key", &key]].concat());
+    let address = running.listens();
+    assert!(address.starts_with("https://127.0.0.1:"), "{address}");
+    assert_eq!(running.listens(), socket);
+    let (status, text) = curl(&address, "/readyz", &["--cacert", &cert]);
+    assert_eq!((status, text.as_str()), (200, "ready\n"));
+    program(["request", "demo/echo/main", "hi", "--host", &socket]).expect(0, "hi\n");
     running.signal("-TERM");
     running.ends_with(0);
 }
