@@ -1,11 +1,12 @@
 //! What is reached of the program from outside.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use clap::{Args, ValueHint};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tls, Tokens};
 use wasm_host::Host;
@@ -77,7 +78,11 @@ impl Reach {
         if let Some(tokens) = tokens {
             builder = builder.with_tokens(tokens);
         }
-        Ok(Some(Prepared { listeners, builder }))
+        Ok(Some(Prepared {
+            listeners,
+            builder,
+            hangups: Hangups::new(),
+        }))
     }
 
     async fn listener(
@@ -108,7 +113,11 @@ impl Reach {
         host: Host<WasmtimeEngine>,
         memory_ceiling: u64,
     ) -> Reached {
-        let Prepared { listeners, builder } = prepared;
+        let Prepared {
+            listeners,
+            builder,
+            hangups,
+        } = prepared;
         let gateway = builder.with_memory_ceiling(memory_ceiling).build(host);
         let stopping = watch::Sender::new(false);
         let mut serving = Vec::new();
@@ -121,7 +130,7 @@ impl Reach {
             )));
         }
         let (asking, asked) = channel();
-        let hangups = tokio::spawn(follow_hangups(gateway, self.token_file.clone(), asking));
+        let hangups = tokio::spawn(follow(hangups, gateway, self.token_file.clone(), asking));
         service::notify("READY=1");
         Reached {
             stopping,
@@ -145,6 +154,7 @@ async fn serve(
 pub(crate) struct Prepared {
     listeners: Vec<Listener>,
     builder: GatewayBuilder,
+    hangups: Hangups,
 }
 
 /// Others are let in.
@@ -173,20 +183,51 @@ impl Reached {
     }
 }
 
-/// SIGHUP: the tokens are read again, and so is the folder.
+/// SIGHUP, which ends nothing from when this is made.
 #[cfg(unix)]
-async fn follow_hangups(
+struct Hangups(Option<tokio::signal::unix::Signal>);
+
+#[cfg(unix)]
+impl Hangups {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    async fn next(&mut self) {
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        pending().await
+    }
+}
+
+#[cfg(not(unix))]
+struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        pending().await
+    }
+}
+
+/// With each of them, the tokens are read again, and so is the folder.
+async fn follow(
+    mut hangups: Hangups,
     gateway: Gateway<WasmtimeEngine>,
     token_file: Option<PathBuf>,
     asking: Sender<()>,
 ) {
-    use tokio::signal::unix::{SignalKind, signal};
-    use tokio::task::spawn_blocking;
-
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-        return;
-    };
-    while hangups.recv().await.is_some() {
+    loop {
+        hangups.next().await;
         aside("reading the folder again");
         if let Some(file) = token_file.clone() {
             match spawn_blocking(move || Tokens::read(&file)).await {
@@ -200,9 +241,4 @@ async fn follow_hangups(
         // With --watch nobody needs to be asked.
         let _ = asking.send(());
     }
-}
-
-#[cfg(not(unix))]
-async fn follow_hangups(_: Gateway<WasmtimeEngine>, _: Option<PathBuf>, _: Sender<()>) {
-    std::future::pending::<()>().await;
 }
