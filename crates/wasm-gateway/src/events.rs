@@ -19,10 +19,13 @@ pub(crate) struct EventRing {
     /// Tells events of this process from those of another.
     epoch: u64,
     kept: Mutex<Kept>,
-    /// The number of the latest one, and the end.
-    latest: watch::Sender<Latest>,
+    /// Wakes those who read messages, too.
+    every: watch::Sender<Latest>,
+    /// Wakes those who do not, and are not to be woken for each message.
+    others: watch::Sender<Latest>,
 }
 
+/// The number of the latest event, and whether it was the last.
 #[derive(Debug, Clone, Copy, Default)]
 struct Latest {
     number: u64,
@@ -31,6 +34,8 @@ struct Latest {
 
 #[derive(Default)]
 struct Kept {
+    /// The number of the latest.
+    number: u64,
     messages: Class,
     others: Class,
 }
@@ -93,7 +98,8 @@ impl EventRing {
         Self {
             epoch: now_ms(),
             kept: Mutex::default(),
-            latest: watch::Sender::default(),
+            every: watch::Sender::default(),
+            others: watch::Sender::default(),
         }
     }
 
@@ -106,13 +112,17 @@ impl EventRing {
         while let Some(event) = events.next().await {
             self.add(event);
         }
-        self.latest.send_modify(|latest| latest.has_ended = true);
+        for told in [&self.every, &self.others] {
+            told.send_modify(|latest| latest.has_ended = true);
+        }
     }
 
     fn add(&self, event: Event) {
+        let is_message = told::is_message(&event);
         let mut kept = self.lock();
-        let number = self.latest.borrow().number + 1;
-        let class = match told::is_message(&event) {
+        kept.number += 1;
+        let number = kept.number;
+        let class = match is_message {
             true => &mut kept.messages,
             false => &mut kept.others,
         };
@@ -127,13 +137,20 @@ impl EventRing {
         {
             class.dropped = oldest.number;
         }
-        self.latest.send_modify(|latest| latest.number = number);
+        drop(kept);
+        self.every.send_modify(|latest| latest.number = number);
+        if !is_message {
+            self.others.send_modify(|latest| latest.number = number);
+        }
     }
 
     /// After the event of this number of this process, or from now on.
     pub(crate) fn position(&self, after: Option<u64>, with_messages: bool) -> Position {
-        let latest = self.latest.subscribe();
-        let number = latest.borrow().number;
+        let latest = match with_messages {
+            true => self.every.subscribe(),
+            false => self.others.subscribe(),
+        };
+        let number = self.lock().number;
         let number = after.map_or(number, |after| after.min(number));
         Position {
             others: number,
