@@ -201,7 +201,7 @@ impl Hangups {
         {
             return;
         }
-        pending().await
+        pending::<()>().await;
     }
 }
 
@@ -215,7 +215,7 @@ impl Hangups {
     }
 
     async fn next(&mut self) {
-        pending().await
+        pending::<()>().await;
     }
 }
 

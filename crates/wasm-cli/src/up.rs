@@ -2,9 +2,11 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use clap::{Args, ValueHint, value_parser};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use wasm_core::ComponentId;
@@ -22,7 +24,7 @@ use crate::reach::{Reach, Reached};
 use crate::reload::Reload;
 use crate::report::{Report, aside};
 use crate::source::{told, widened};
-use crate::watch::Watch;
+use crate::watch::{Change, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -266,10 +268,7 @@ impl Up {
         let mut reached = prepared.map(open);
         let asked = reached.as_mut().and_then(Reached::take_asked);
         let reload = watch.map(|watch| {
-            let changes = match asked.filter(|_| !self.watch) {
-                Some(asked) => watch.start_when_asked(Arc::clone(&application), asked),
-                None => watch.start(Arc::clone(&application)),
-            };
+            let changes = self.changes(watch, asked, &application);
             let reload = Reload::new(host, application, flags);
             tokio::spawn(reload.follow(changes))
         });
@@ -281,14 +280,14 @@ impl Up {
             aside("stopping; Ctrl-C again does not wait for it");
         }
         if let Some(reached) = reached {
-            unless_interrupted(async { Ok(reached.close().await) }).await?;
+            let close = async {
+                reached.close().await;
+                Ok(())
+            };
+            unless_interrupted(close).await?;
         }
         unless_interrupted(conversation.stop()).await?;
-        if let Some(storage) = storage
-            && let Err(error) = unless_interrupted(async { Ok(storage.close().await) }).await?
-        {
-            let report = Report::error(format!("what components store may be lost: {error}"));
-            report.with_note(GIVEN_BY_DATA).tell().await;
+        if !close(storage).await? {
             return Ok(ExitCode::from(FAILED));
         }
         match outcome {
@@ -296,6 +295,19 @@ impl Up {
             // Ctrl-C is how it is ended.
             Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
             Err(stop) => Err(stop),
+        }
+    }
+
+    /// Follows the files, or reads them again when it is asked to.
+    fn changes(
+        &self,
+        watch: Watch,
+        asked: Option<Receiver<()>>,
+        application: &Arc<Application>,
+    ) -> mpsc::Receiver<Change> {
+        match asked.filter(|_| !self.watch) {
+            Some(asked) => watch.start_when_asked(Arc::clone(application), asked),
+            None => watch.start(Arc::clone(application)),
         }
     }
 
@@ -354,6 +366,19 @@ impl Up {
         }
         conversation.settle().await
     }
+}
+
+/// Whether what was stored is kept; if not, that is told.
+async fn close(storage: Option<Arc<RedbStorage>>) -> Result<bool, Stop> {
+    let Some(storage) = storage else {
+        return Ok(true);
+    };
+    let closed = unless_interrupted(async { Ok(storage.close().await) }).await?;
+    if let Err(error) = &closed {
+        let report = Report::error(format!("what components store may be lost: {error}"));
+        report.with_note(GIVEN_BY_DATA).tell().await;
+    }
+    Ok(closed.is_ok())
 }
 
 /// More have no mappings of memory left by default (`vm.max_map_count`), at four each.

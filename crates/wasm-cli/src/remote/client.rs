@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::{Args, ValueHint};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName};
@@ -193,7 +193,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 async fn whole(response: Response<Incoming>) -> Option<Bytes> {
     let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();
-    body.await.ok().map(|body| body.to_bytes())
+    body.await.ok().map(Collected::to_bytes)
 }
 
 /// What the host says is wrong.

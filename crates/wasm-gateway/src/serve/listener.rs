@@ -146,8 +146,8 @@ mod socket {
 
     use tokio::net::{UnixListener, UnixStream};
 
-    use super::ListenError;
     use crate::serve::address::ListenAddress;
+    use crate::serve::listener::ListenError;
 
     /// A socket in the file system, removed at the end unless it is somebody else's by then.
     #[derive(Debug)]
