@@ -119,8 +119,7 @@ impl<T: 'static> Slot<T> {
     /// Whether a call that finds no instance has one made, and an instance that fails harms
     /// its own call only.
     fn is_renewed(&self) -> bool {
-        let config = self.guest.config();
-        config.instances == InstancePolicy::PerMessage || config.concurrency() > 1
+        self.guest.config().renews_instances()
     }
 
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {

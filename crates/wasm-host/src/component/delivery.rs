@@ -1,13 +1,16 @@
-//! The delivery of one letter: the call of the engine, and what is told of it.
+//! The delivery of letters: the calls of the engine, and what is told of them.
 
+use std::mem;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
 
-use crate::component::resident::Record;
+use crate::component::poll::now_or_never;
 use crate::component::status::Phase;
 use crate::component::task::Task;
 use crate::error::kept;
@@ -18,12 +21,22 @@ use crate::watch::event::{Event, Reply};
 use crate::watch::metrics::Handling;
 
 /// What the engine's call for a letter ended with; of a call of the program, whether it did.
-enum Outcome {
+pub(crate) enum Outcome {
     Message(Result<Option<MessagePayload>, WasmError>),
     Call(Result<(), WasmError>),
 }
 
-impl<E: RuntimeEngine + ?Sized> Task<E> {
+/// A call for a letter that has ended.
+pub(crate) struct Ended {
+    /// Of the letter, among those that are handled.
+    number: u64,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
+    /// Has the engine handle a letter. Where it may handle several at a time, this does not wait
+    /// until it has.
     pub(crate) async fn deliver(&mut self, mut letter: Box<Letter>) {
         let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
             // Nothing is delivered without an instance.
@@ -45,41 +58,73 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             // It was cancelled, or comes again.
             return;
         }
-        let began = Instant::now();
-        port.begin_handling(letter.hops, letter.span.clone());
+        let (began, span) = (Instant::now(), letter.span.clone());
         self.resident.update(|record| record.phase = Phase::Busy);
         // A callback that is delivered makes room for another request.
         letter.seat = None;
-        let outcome = self.call(handle, letter).await;
-        let Some(letter) = self.handling.take() else {
-            return;
+        let engine = Arc::clone(&self.shared.engine);
+        let call = perform(engine, handle, &letter).instrument(span.clone());
+        let number = self.handled.add(letter);
+        let outcome = if self.recipe.config.concurrency() == 1 {
+            port.begin_handling(span);
+            let outcome = self.attend(call).await;
+            port.end_handling();
+            outcome
+        } else {
+            // Its first poll gives it its place among the calls of the component.
+            let mut call = Box::pin(call);
+            match now_or_never(call.as_mut()).await {
+                Some(outcome) => outcome,
+                None => return self.follow(number, began, call),
+            }
         };
-        port.end_handling();
+        let ended = Ended {
+            number,
+            began,
+            outcome,
+        };
+        self.end(ended).await;
+    }
+
+    /// Goes on to other letters while a call runs.
+    fn follow(
+        &mut self,
+        number: u64,
+        began: Instant,
+        call: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        self.running.spawn(async move {
+            let outcome = call.await;
+            Ended {
+                number,
+                began,
+                outcome,
+            }
+        });
+    }
+
+    /// Tells what came of a letter.
+    pub(crate) async fn end(&mut self, ended: Ended) {
+        let Ended {
+            number,
+            began,
+            outcome,
+        } = ended;
         match outcome {
-            Outcome::Message(outcome) => self.end_message(letter, began, outcome),
-            Outcome::Call(outcome) => self.end_call(letter, began, outcome).await,
+            Outcome::Message(outcome) => self.end_message(number, began, outcome),
+            Outcome::Call(outcome) => self.end_call(number, began, outcome).await,
         }
         self.active = Instant::now();
     }
 
-    /// Has the engine handle a letter, which is kept where it is not lost if the engine panics.
-    async fn call(&mut self, handle: ComponentHandle, letter: Box<Letter>) -> Outcome {
-        let engine = Arc::clone(&self.shared.engine);
-        let (message, span) = (letter.message.clone(), letter.span.clone());
-        let kind = letter.kind;
-        let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
-        self.handling = Some(letter);
-        match (call, kind) {
-            (Some(Some(call)), _) => Outcome::Call(self.attend(call.instrument(span)).await),
-            (Some(None), _) => Outcome::Call(Ok(())),
-            (None, LetterKind::Callback) => {
-                let call = engine.call_handle_callback(&handle, message);
-                let ended = self.attend(call.instrument(span)).await;
-                Outcome::Message(ended.map(|()| None))
-            }
-            (None, _) => {
-                let call = engine.call_handle_message(&handle, message);
-                Outcome::Message(self.attend(call.instrument(span)).await)
+    /// Waits until nothing is handled any more.
+    pub(crate) async fn settle(&mut self) {
+        while !self.running.is_empty() {
+            let mut running = mem::take(&mut self.running);
+            let ended = self.attend(running.join_next()).await;
+            self.running = running;
+            if let Some(ended) = ended.and_then(unpanicked) {
+                self.end(ended).await;
             }
         }
     }
@@ -87,10 +132,13 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     /// What became of the component is known before anyone is told of the message.
     fn end_message(
         &mut self,
-        mut letter: Box<Letter>,
+        number: u64,
         began: Instant,
         outcome: Result<Option<MessagePayload>, WasmError>,
     ) {
+        let Some(mut letter) = self.handled.take(number) else {
+            return;
+        };
         let answer = match outcome {
             Ok(reply) => {
                 let bytes = reply.as_ref().map(MessagePayload::len);
@@ -109,14 +157,11 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             // reached it.
             Err(WasmError::ComponentFailed { source, .. }) => {
                 self.resident.mailbox.push_front(letter);
-                return self.fail(kept(WasmError::clone(&source)));
+                return self.fail_again(kept(WasmError::clone(&source)));
             }
             Err(error) => {
                 let error = kept(error);
-                let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
-                if error.fails_instance() || is_gone {
-                    self.fail(Arc::clone(&error));
-                }
+                self.lose(&error);
                 return self.give_up(letter, began, error);
             }
         };
@@ -127,19 +172,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// A call of the program has ended. What it ended in may be another component's error, and
     /// the failure of this one may have been kept from whoever called: the engine knows.
-    async fn end_call(
-        &mut self,
-        letter: Box<Letter>,
-        began: Instant,
-        outcome: Result<(), WasmError>,
-    ) {
-        // Where it is not lost if the engine panics.
-        self.handling = Some(letter);
+    async fn end_call(&mut self, number: u64, began: Instant, outcome: Result<(), WasmError>) {
         let failure = self.failure().await;
-        let Some(letter) = self.handling.take() else {
+        let Some(letter) = self.handled.take(number) else {
             return;
         };
-        if let Some(failure) = failure {
+        if let Some(failure) = failure.filter(|_| self.is_serving()) {
             self.fail(failure);
         }
         match outcome {
@@ -158,9 +196,10 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         let (waited, took) = (began - letter.accepted, began.elapsed());
         let meters = self.resident.meters();
         meters.handled(letter.kind, handling, waited, took);
+        let is_last = self.handled.is_empty();
         self.resident.update(|record| {
             record.counts.handled += 1;
-            record.end_handling();
+            record.end_handling(is_last);
         });
         self.shared.office.tell(|| Event::Message {
             from: letter.message.sender.clone(),
@@ -179,8 +218,39 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         let (waited, took) = (began - letter.accepted, began.elapsed());
         let meters = self.resident.meters();
         meters.handled(letter.kind, Handling::Failed, waited, took);
-        self.resident.update(Record::end_handling);
+        let is_last = self.handled.is_empty();
+        self.resident.update(|record| record.end_handling(is_last));
         let cause = DeadLetterCause::Failed(error);
         self.shared.office.give_up(letter, cause);
+    }
+}
+
+/// The engine's call for a letter.
+fn perform<E: RuntimeEngine + ?Sized + 'static>(
+    engine: Arc<E>,
+    handle: ComponentHandle,
+    letter: &Letter,
+) -> impl Future<Output = Outcome> + Send + use<E> {
+    let (message, kind) = (letter.message.clone(), letter.kind);
+    let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
+    async move {
+        match (call, kind) {
+            (Some(Some(call)), _) => Outcome::Call(call.await),
+            (Some(None), _) => Outcome::Call(Ok(())),
+            (None, LetterKind::Callback) => {
+                let ended = engine.call_handle_callback(&handle, message).await;
+                Outcome::Message(ended.map(|()| None))
+            }
+            (None, _) => Outcome::Message(engine.call_handle_message(&handle, message).await),
+        }
+    }
+}
+
+/// A panic of the engine ends the task, wherever it was; `None` of a runtime that is gone.
+pub(crate) fn unpanicked<T>(joined: Result<T, JoinError>) -> Option<T> {
+    match joined {
+        Ok(ended) => Some(ended),
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => None,
     }
 }

@@ -21,7 +21,7 @@ use crate::post::mailbox::Closed;
 use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::Event;
 
-impl<E: RuntimeEngine + ?Sized> Task<E> {
+impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// Loads an instance that nothing is delivered to yet, and charges the reservation with
     /// what the engine keeps for it.
     async fn make(
@@ -235,6 +235,44 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         };
     }
 
+    /// An error of a call may have cost its instance, or the component all it had. Where
+    /// instances are renewed, one that failed harms nothing else.
+    pub(crate) fn lose(&mut self, error: &Arc<WasmError>) {
+        let is_gone = matches!(
+            **error,
+            WasmError::ComponentNotFound { .. } | WasmError::ComponentFailed { .. }
+        );
+        let is_renewed = self.recipe.config.renews_instances() && !is_gone;
+        if !self.is_serving() || !(is_gone || error.fails_instance()) {
+            return;
+        }
+        if !is_renewed {
+            return self.fail(Arc::clone(error));
+        }
+        self.resident.meters().failure();
+        self.resident.update(|record| {
+            record.counts.failures += 1;
+            record.cause = Some(Arc::clone(error));
+        });
+        let (component, error) = (self.resident.id.clone(), Arc::clone(error));
+        self.shared
+            .office
+            .tell(|| Event::Failed { component, error });
+    }
+
+    /// The engine says that the component has failed before. Other calls may have ended in that
+    /// already.
+    pub(crate) fn fail_again(&mut self, error: Arc<WasmError>) {
+        match self.state {
+            State::Serving => self.fail(error),
+            State::Quarantined => {
+                let cause = DeadLetterCause::Quarantined(error);
+                self.close(Closed::Quarantined, &cause);
+            }
+            State::Waiting(_) | State::Asleep => {}
+        }
+    }
+
     fn quarantine(&mut self, error: Arc<WasmError>) {
         let cause = DeadLetterCause::Quarantined(Arc::clone(&error));
         self.close(Closed::Quarantined, &cause);
@@ -249,6 +287,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// Gives the component a fresh instance, whatever became of the one before.
     pub(crate) async fn restart(&mut self) -> Result<(), HostError> {
+        self.settle().await;
         let Some(handle) = self.handle.clone() else {
             return self.start().await;
         };
@@ -287,6 +326,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     pub(crate) async fn swap(&mut self, swap: Swap, prepared: Prepared) {
         match prepared {
             Ok(_prepared) => {
+                self.settle().await;
                 let set = swap.permissions_set;
                 let replaced = self.replace(swap.recipe, set, swap.reservation).await;
                 let _ = swap.reply.send(replaced);
@@ -365,10 +405,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             }
             Err(error) => {
                 let error = kept(error);
-                let serving = matches!(self.state, State::Serving);
-                if serving && error.fails_instance() {
-                    self.fail(Arc::clone(&error));
-                }
+                self.lose(&error);
                 Err(HostError::Engine(error))
             }
         }
@@ -427,6 +464,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         resident.update(|record| record.phase = Phase::Unloading);
         self.close(closed, &cause);
         let swap = resident.swaps.close().await;
+        self.settle().await;
         let shutdown = match self.handle.take() {
             Some(handle) => self.shared.engine.unload_component(&handle).await,
             None => Ok(()),

@@ -68,8 +68,6 @@ pub(crate) struct Letter {
     pub(crate) kind: LetterKind,
     /// The instance that made the request, on a callback.
     pub(crate) incarnation: Option<u64>,
-    /// How many components sent it on.
-    pub(crate) hops: u32,
     /// How often it was a dead letter and is delivered again.
     pub(crate) redeliveries: u32,
     /// From acceptance to the end of the call.

@@ -354,7 +354,6 @@ mod tests {
             message,
             kind: LetterKind::Message,
             incarnation: None,
-            hops: 0,
             redeliveries: 0,
             span: Span::none(),
             accepted: Instant::now(),

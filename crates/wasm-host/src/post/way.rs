@@ -13,7 +13,6 @@ use crate::post::traffic::InFlight;
 
 #[derive(Debug)]
 pub(crate) struct Way {
-    pub(crate) hops: u32,
     pub(crate) redeliveries: u32,
     pub(crate) span: Span,
     pub(crate) reply: Option<Reply>,
@@ -25,7 +24,6 @@ impl Way {
     /// Of what begins here.
     pub(crate) fn begin(message: &ComponentMessage, kind: LetterKind) -> Self {
         Self {
-            hops: 0,
             redeliveries: 0,
             span: span(message, kind, &Span::current()),
             reply: None,
@@ -44,7 +42,6 @@ impl Way {
             message,
             kind,
             incarnation: None,
-            hops: self.hops,
             redeliveries: self.redeliveries,
             span: self.span,
             accepted: Instant::now(),

@@ -30,6 +30,11 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             what_the_router_refuses_the_component_is_told,
             an_id_that_cannot_be_reaches_no_router,
         ],
+        "What a guest sends while it handles a message or a callback has one more of the `hops` \
+         than that; what it sends in any other call has one." => [
+            what_is_sent_about_a_message_has_come_further,
+            what_is_sent_about_nothing_has_come_one_hop,
+        ],
         "`from` is the handle that loading returns, already while `initialize` runs." => [
             what_initialize_sends_comes_from_the_handle_that_is_loaded,
         ],
@@ -193,7 +198,8 @@ impl<E: Engine + ?Sized> Watched<E> {
 }
 
 fn outgoing(from: &ComponentHandle, to: &str, text: &'static str) -> ComponentMessage {
-    ComponentMessage::new(from.id().clone(), id(to), text).with_timestamp(NOW)
+    let message = ComponentMessage::new(from.id().clone(), id(to), text);
+    message.with_timestamp(NOW).with_hops(1)
 }
 
 async fn a_message_is_sent_under_the_id_of_its_sender<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -208,6 +214,38 @@ async fn a_message_is_sent_under_the_id_of_its_sender<E: Engine + ?Sized>(lab: L
     assert_eq!(message.sender, *sender.id());
     assert_eq!(message.recipient, id("demo/a/main"));
     assert_eq!(message.payload.as_bytes(), b"hello there");
+}
+
+async fn what_is_sent_about_a_message_has_come_further<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let sender = host.bench.load(SENDER, permitted()).await;
+    for hops in [5, 0, u32::MAX - 1] {
+        let message = message(&sender, "demo/a/main hi").with_hops(hops);
+        let sent = host.bench.engine.call_handle_message(&sender, message);
+        let sent = sent.await;
+        assert!(matches!(sent, Ok(None)), "{sent:?}");
+        let [RouterCall::Send { message, .. }] = &host.router.take_calls()[..] else {
+            panic!("the router was not called once to send");
+        };
+        assert_eq!(message.hops, hops + 1);
+    }
+}
+
+async fn what_is_sent_about_nothing_has_come_one_hop<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let sender = host.bench.load(SHUTDOWN_SENDS, permitted()).await;
+    let message = message(&sender, "").with_hops(5);
+    let told = host
+        .bench
+        .engine
+        .call_handle_message(&sender, message)
+        .await;
+    assert!(told.is_ok(), "{told:?}");
+    host.bench.unload(&sender).await;
+    let [RouterCall::Send { message, .. }] = &host.router.take_calls()[..] else {
+        panic!("the router was not called once to send");
+    };
+    assert_eq!(message.hops, 1);
 }
 
 async fn every_instance_sends_under_its_own_handle<E: Engine + ?Sized>(lab: Lab<E>) {

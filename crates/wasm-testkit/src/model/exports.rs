@@ -313,6 +313,7 @@ impl Instance {
 
     /// Takes a message from the host, which puts it on the heap.
     async fn receive(&mut self, lifecycle: Lifecycle, message: &ComponentMessage) -> Run<()> {
+        self.guest.calls.begin_message(message.hops);
         self.consume(CALL_FUEL)?;
         match lifecycle.message {
             OnMessage::SpinInRealloc => return Err(self.spin().await),
