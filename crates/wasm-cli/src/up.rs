@@ -46,7 +46,9 @@ Each line of standard input is one of these:
   send ID TEXT                  send a message, wait for nothing
   call ID EXPORT(ARGUMENTS)     call an export, show what it returns
   ps                            list the components
+  ps ID                         show all that is known of one
   dead                          list messages that could not be handled
+  redeliver NUMBER              deliver one of those once more
   restart ID                    give a component a fresh start
   help                          all of these
   quit                          end, as Ctrl-D and Ctrl-C do
@@ -71,13 +73,18 @@ replaced while messages arrive: the old one ends what it is doing, and stays if
 the new one cannot be loaded, is no other, or takes no messages while it does.
 Components come and go with their Component.toml.
 
-In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
-PEAK the most it has been, and HOST what is kept for it besides: code and types.
+In `ps`, FUEL is that of all calls, MEMORY that of now, and HEALTH what a
+component said when it was last asked, as [supervision] says. `dead` begins each
+line with the number by which `redeliver` takes it.
+
+With --keep-going, a component that cannot be read or loaded is told of, and the
+others run without it.
 
 Exit codes:
   0    ended by the end of its input, `quit`, Ctrl-C or SIGTERM
   1    ended by the end of its input or `quit`, and a line was not answered
-       well; or the file of --data failed when it was closed
+       well; a component is missing (--keep-going); or the file of --data failed
+       when it was closed
   2    bad input: nothing was sent
   130  ended by Ctrl-C or SIGTERM while it was starting or stopping";
 
@@ -116,6 +123,10 @@ pub(crate) struct Up {
     /// Go on after the end of standard input, until Ctrl-C
     #[arg(long)]
     stay: bool,
+
+    /// Run without components that cannot be loaded
+    #[arg(long)]
+    keep_going: bool,
 
     /// Print every message that is handled
     #[arg(long, short)]
@@ -226,9 +237,17 @@ impl Up {
         let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
+        let mut is_whole = true;
         let mut watch = self.watch.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
-        let (application, left_out) = read.await?;
+        let (application, left_out, unread) = read.await?;
+        if let Some(problems) = unread {
+            if !self.keep_going || application.sources().is_empty() {
+                return Err(problems.into());
+            }
+            problems.tell().await;
+            is_whole = false;
+        }
         if let Some(watch) = &mut watch {
             left_out.iter().for_each(|other| watch.leave_out(other));
         }
@@ -243,7 +262,7 @@ impl Up {
             self.verbose,
             interactive,
         );
-        if let Err(stop) = unless_interrupted(conversation.load()).await {
+        if let Err(stop) = unless_interrupted(conversation.load(self.keep_going)).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
             return Err(stop);
@@ -270,7 +289,7 @@ impl Up {
             return Ok(ExitCode::from(FAILED));
         }
         match outcome {
-            Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
+            Ok(()) if conversation.has_failed() || !is_whole => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
             Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
             Err(stop) => Err(stop),
@@ -327,8 +346,11 @@ impl Up {
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
         let mut lines = typed_lines(self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES));
         let end = conversation.talk(&mut lines).await?;
-        if self.stay && end == End::OfInput {
-            conversation.watch().await?;
+        if end == End::OfInput {
+            if self.stay {
+                conversation.watch().await?;
+            }
+            aside("standard input has ended, and with it this; --stay goes on without");
         }
         conversation.settle().await
     }

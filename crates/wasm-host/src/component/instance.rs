@@ -7,11 +7,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use wasm_core::{
-    ComponentHandle, ComponentState, HealthStatus, RuntimeEngine, Supervision, WasmError,
+    ComponentHandle, ComponentId, ComponentState, HealthStatus, RuntimeEngine, Supervision,
+    WasmError,
 };
 
 use crate::component::budget::Reservation;
 use crate::component::recipe::Recipe;
+use crate::component::resident::Record;
 use crate::component::status::Phase;
 use crate::component::swap::{Prepared, Swap};
 use crate::component::task::{State, Task};
@@ -328,7 +330,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             Ok(_prepared) => {
                 self.settle().await;
                 let set = swap.permissions_set;
-                let replaced = self.replace(swap.recipe, set, swap.reservation).await;
+                let replaced = match swap.reservation {
+                    Some(reservation) => self.replace(swap.recipe, set, reservation).await,
+                    None => self.replace_ended(swap.recipe, set).await,
+                };
                 let _ = swap.reply.send(replaced);
             }
             Err(error) => {
@@ -363,6 +368,92 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             None => Ok(()),
         };
         self.end_instance();
+        if let Err(error) = shutdown {
+            tracing::warn!(component = %resident.id, "replaced: {error}");
+        }
+        self.become_version(recipe, reservation);
+        Ok(())
+    }
+
+    /// The same where there is no room for both: the old one ends first, and gives its share to
+    /// the new one. If that does not start, the old version is started anew.
+    async fn replace_ended(
+        &mut self,
+        recipe: Arc<Recipe>,
+        permissions_set: u64,
+    ) -> Result<(), HostError> {
+        let resident = Arc::clone(&self.resident);
+        let (old_bytes, new_bytes) = (self.recipe.memory_bytes(), recipe.memory_bytes());
+        let mut reservation = match self.reservation.take() {
+            Some(reservation) => reservation,
+            None => self
+                .shared
+                .budget
+                .reserve(new_bytes)
+                .map_err(no_room(&resident.id))?,
+        };
+        if let Err(source) = reservation.resize(old_bytes.max(new_bytes)) {
+            self.reservation = Some(reservation);
+            return Err(no_room(&resident.id)(source));
+        }
+        resident.update(|record| record.phase = Phase::Swapping);
+        if let Some(old) = self.handle.take() {
+            let engine = &Arc::clone(&self.shared.engine);
+            if let Err(error) = self.attend(engine.unload_component(&old)).await {
+                tracing::warn!(component = %resident.id, "ended to be replaced: {error}");
+            }
+        }
+        self.end_instance();
+        reservation.keep_nothing();
+        resident.begin_version(&recipe, permissions_set);
+        let made = self.make(&recipe, &mut reservation).await;
+        let kept_bytes = match &made {
+            Ok(_) => new_bytes,
+            Err(_) => old_bytes,
+        };
+        // There is room for the smaller one, too.
+        let _ = reservation.resize(kept_bytes);
+        match made {
+            Ok(handle) => {
+                self.handle = Some(handle);
+                self.become_version(recipe, reservation);
+                Ok(())
+            }
+            Err(error) => {
+                self.reservation = Some(reservation);
+                self.go_on_without().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The instance was ended for a new version that did not start.
+    async fn go_on_without(&mut self) {
+        match self.state {
+            State::Serving => {
+                self.state = State::Waiting(Instant::now());
+                // What comes of it is told.
+                let _ = self.start().await;
+            }
+            State::Waiting(_) => {
+                let restarting = |record: &mut Record| record.phase = Phase::Restarting;
+                self.resident.update(restarting);
+            }
+            State::Asleep => {
+                self.reservation = None;
+                self.lie_down();
+            }
+            State::Quarantined => {
+                self.reservation = None;
+                let quarantined = |record: &mut Record| record.phase = Phase::Quarantined;
+                self.resident.update(quarantined);
+            }
+        }
+    }
+
+    /// Serves as another version from now on, an instance of which is there.
+    fn become_version(&mut self, recipe: Arc<Recipe>, reservation: Reservation) {
+        let resident = Arc::clone(&self.resident);
         self.recipe = recipe;
         self.reservation = Some(reservation);
         self.serve();
@@ -373,12 +464,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             record.counts.swaps += 1;
         });
         self.restarts.forget();
-        if let Err(error) = shutdown {
-            tracing::warn!(component = %resident.id, "replaced: {error}");
-        }
         let component = resident.id.clone();
         self.shared.office.tell(|| Event::Swapped { component });
-        Ok(())
     }
 
     /// On behalf of an operator, for whom one that sleeps is woken.
@@ -481,5 +568,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         drop(self);
         drop(swap);
         error.map_or(Ok(()), |error| Err(HostError::Engine(error)))
+    }
+}
+
+/// For the new version of a component, the old one of which has no share to give.
+fn no_room(component: &ComponentId) -> impl Fn(BudgetExceeded) -> HostError + use<> {
+    let component = component.clone();
+    move |source| HostError::Budget {
+        component: component.clone(),
+        source,
     }
 }
