@@ -39,7 +39,9 @@ use crate::{
 /// instances together.
 ///
 /// *Hops.* What a guest sends while it handles a message or a callback has one more of the
-/// [`hops`](crate::ComponentMessage::hops) than that; what it sends in any other call has one.
+/// [`hops`](crate::ComponentMessage::hops) than that, and so has what it sends in the
+/// `initialize` and the `shutdown` of an instance that was made for it; what it sends in any
+/// other call has one.
 ///
 /// *Begun.* A call has begun once its guest is entered; until it ends,
 /// [`usage`](Self::usage) says [`ComponentState::Busy`](crate::ComponentState::Busy).

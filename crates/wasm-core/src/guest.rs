@@ -35,6 +35,8 @@ pub struct Guest {
     budget: Budget,
     /// Of the message that is being handled.
     hops: AtomicU32,
+    /// Of the message that the instance was made for.
+    hops_before: AtomicU32,
     is_shutting_down: AtomicBool,
 }
 
@@ -53,6 +55,7 @@ impl Guest {
             log: Box::new(log),
             budget: Budget::default(),
             hops: AtomicU32::new(0),
+            hops_before: AtomicU32::new(0),
             is_shutting_down: AtomicBool::new(false),
         }
     }
@@ -91,7 +94,14 @@ impl Guest {
     /// Gives the call that begins its full budgets, whichever export it calls.
     pub fn begin_call(&self) {
         self.budget.refill();
-        self.hops.store(0, Ordering::Relaxed);
+        let hops = self.hops_before.load(Ordering::Relaxed);
+        self.hops.store(hops, Ordering::Relaxed);
+    }
+
+    /// From now on, calls that are about no message are due to one of so many
+    /// [hops](crate::ComponentMessage::hops), for which the instance was made; with 0, to none.
+    pub fn due_to(&self, hops: u32) {
+        self.hops_before.store(hops, Ordering::Relaxed);
     }
 
     /// The call that has begun is about a message or a callback of so many

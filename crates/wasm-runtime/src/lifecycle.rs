@@ -67,7 +67,7 @@ pub(crate) struct LifecycleCall<P, R> {
     pub(crate) export: &'static str,
     pub(crate) function: fn(&Lifecycle) -> &TypedFunc<P, R>,
     pub(crate) params: P,
-    /// Of the message that it is about.
+    /// Of the message that it is about; 0 for a call that is about none.
     pub(crate) hops: u32,
 }
 
@@ -80,10 +80,16 @@ where
 {
     type Output = R;
 
+    fn hops(&self) -> u32 {
+        self.hops
+    }
+
     async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
         let begun = instance.begin::<Lifecycle>(self.export)?;
         let call = begun.run(|call| {
-            call.store.data().guest.calls.begin_message(self.hops);
+            if self.hops > 0 {
+                call.store.data().guest.calls.begin_message(self.hops);
+            }
             (self.function)(call.bindings).call_async(call.store, self.params)
         });
         let outcome = call.await;

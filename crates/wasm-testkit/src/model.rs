@@ -304,6 +304,7 @@ impl ModelEngine {
         &self,
         handle: &ComponentHandle,
         export: &'static str,
+        hops: u32,
         call: F,
     ) -> Result<R, WasmError>
     where
@@ -318,7 +319,7 @@ impl ModelEngine {
             if watch.strong_count() == 0 {
                 return Err(not_found(turn.handle()));
             }
-            turn.call(export, call).await
+            turn.call(export, hops, call).await
         })
         .await;
         // A task that calls without a break leaves its thread to others now and then;
@@ -393,7 +394,8 @@ impl RuntimeEngine for ModelEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
-        let answer = self.call(handle, "handle-message", |instance, lifecycle| {
+        let hops = message.hops;
+        let answer = self.call(handle, "handle-message", hops, |instance, lifecycle| {
             Box::pin(instance.handle_message(lifecycle, message))
         });
         answer.await?.map_err(|error| WasmError::GuestError {
@@ -407,7 +409,8 @@ impl RuntimeEngine for ModelEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<(), WasmError> {
-        let answer = self.call(handle, "handle-callback", |instance, lifecycle| {
+        let hops = message.hops;
+        let answer = self.call(handle, "handle-callback", hops, |instance, lifecycle| {
             Box::pin(instance.handle_callback(lifecycle, message))
         });
         answer.await?.map_err(|error| WasmError::GuestError {
@@ -425,14 +428,14 @@ impl RuntimeEngine for ModelEngine {
     }
 
     async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
-        self.call(handle, "health", |instance, lifecycle| {
+        self.call(handle, "health", 0, |instance, lifecycle| {
             Box::pin(instance.health(lifecycle))
         })
         .await
     }
 
     async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
-        self.call(handle, "metadata", |instance, lifecycle| {
+        self.call(handle, "metadata", 0, |instance, lifecycle| {
             Box::pin(instance.metadata(lifecycle))
         })
         .await

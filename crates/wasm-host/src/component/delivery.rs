@@ -119,7 +119,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// Waits until nothing is handled any more.
     pub(crate) async fn settle(&mut self) {
-        while !self.running.is_empty() {
+        self.settle_to(0).await;
+    }
+
+    /// Waits until one more may be handled.
+    pub(crate) async fn find_turn(&mut self) {
+        self.settle_to(self.recipe.config.concurrency() as usize - 1)
+            .await;
+    }
+
+    async fn settle_to(&mut self, left: usize) {
+        while self.running.len() > left {
             let mut running = mem::take(&mut self.running);
             let ended = self.attend(running.join_next()).await;
             self.running = running;

@@ -477,6 +477,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     }
 
     async fn ask_health(&mut self) -> Result<HealthStatus, HostError> {
+        self.find_turn().await;
         let Some(handle) = self.handle.clone() else {
             let cause = self.resident.record().cause;
             let not_there = || HostError::NotLoaded(self.resident.id.clone());

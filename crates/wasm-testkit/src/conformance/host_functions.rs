@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use wasm_core::{
     Capability, ComponentHandle, ComponentInfo, ComponentMessage, ComponentState, ComponentStorage,
-    HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError,
-    StorageError, StorageUsage, Timestamp, WasmError,
+    HealthStatus, HostServices, InstancePolicy, LifecycleError, LogLevel, MemoryStorage,
+    MessagingError, StorageError, StorageUsage, Timestamp, WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
@@ -31,8 +31,10 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             an_id_that_cannot_be_reaches_no_router,
         ],
         "What a guest sends while it handles a message or a callback has one more of the `hops` \
-         than that; what it sends in any other call has one." => [
+         than that, and so has what it sends in the `initialize` and the `shutdown` of an \
+         instance that was made for it; what it sends in any other call has one." => [
             what_is_sent_about_a_message_has_come_further,
+            what_is_sent_around_a_message_has_come_further needs Feature::Policies,
             what_is_sent_about_nothing_has_come_one_hop,
         ],
         "`from` is the handle that loading returns, already while `initialize` runs." => [
@@ -228,6 +230,33 @@ async fn what_is_sent_about_a_message_has_come_further<E: Engine + ?Sized>(lab: 
             panic!("the router was not called once to send");
         };
         assert_eq!(message.hops, hops + 1);
+    }
+}
+
+async fn what_is_sent_around_a_message_has_come_further<E: Engine + ?Sized>(lab: Lab<E>) {
+    for fixture in [INIT_SENDS, SHUTDOWN_SENDS] {
+        let host = Watched::new(&lab);
+        let config = permitted().with_instances(InstancePolicy::PerMessage);
+        let handle = host.bench.load(fixture, config).await;
+        // What the first instance sends in its `initialize` is due to no message.
+        host.router.take_calls();
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            let message = message(&handle, "").with_hops(5);
+            let told = host.bench.engine.call_handle_message(&handle, message);
+            let told = told.await;
+            assert!(told.is_ok(), "{told:?}");
+            for call in host.router.take_calls() {
+                match call {
+                    RouterCall::Send { message, .. } | RouterCall::Request { message, .. } => {
+                        sent.push(message.hops);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(!sent.is_empty(), "{} sent nothing", fixture.name);
+        assert!(sent.iter().all(|hops| *hops == 6), "{sent:?}");
     }
 }
 

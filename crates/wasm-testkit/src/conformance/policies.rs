@@ -227,8 +227,7 @@ async fn those_that_wait_for_one_of_several_turns_keep_their_order<E: Engine + ?
                 router.gate.entered(1).await;
             }
         }
-        let accepted = router.accepted();
-        assert_eq!(accepted[3..], ["4", "5", "6", "7", "8", "9"]);
+        assert_eq!(router.arrived()[3..], ["4", "5", "6", "7", "8", "9"]);
         for call in running {
             let outcome = call.await;
             assert!(matches!(outcome, Ok(Ok(None))), "{outcome:?}");

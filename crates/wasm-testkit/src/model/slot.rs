@@ -52,7 +52,7 @@ impl Slot {
             places: Arc::new(Semaphore::new(permits)),
             home: Mutex::default(),
         };
-        let instance = slot.start().await?;
+        let instance = slot.start(0).await?;
         lock(&slot.home).idle.push(instance);
         Ok(slot)
     }
@@ -88,9 +88,11 @@ impl Slot {
         outcome
     }
 
-    /// Instantiates and, for a component that takes messages, initializes.
-    async fn start(&self) -> Result<Box<Instance>, WasmError> {
+    /// Instantiates and, for a component that takes messages, initializes, for a message of so
+    /// many hops.
+    async fn start(&self, hops: u32) -> Result<Box<Instance>, WasmError> {
         let mut instance = Box::new(Instance::new(&self.guest));
+        instance.guest.calls.due_to(hops);
         let Some(lifecycle) = self.guest.lifecycle else {
             return Ok(instance);
         };
@@ -284,7 +286,13 @@ impl Turn {
         self.slot.guest.calls.handle()
     }
 
-    pub(super) async fn call<R, F>(&mut self, export: &'static str, call: F) -> Result<R, WasmError>
+    /// Of a message, with its hops.
+    pub(super) async fn call<R, F>(
+        &mut self,
+        export: &'static str,
+        hops: u32,
+        call: F,
+    ) -> Result<R, WasmError>
     where
         F: FnOnce(&mut Instance, Lifecycle) -> Running<'_, R>,
     {
@@ -300,13 +308,18 @@ impl Turn {
         };
         let mut instance = match taken {
             Some(instance) => instance,
-            None => slot.start().await.inspect_err(|_| self.end(None))?,
+            None => slot.start(hops).await.inspect_err(|_| self.end(None))?,
         };
+        let is_made_for_it = slot.guest.config().instances == InstancePolicy::PerMessage;
+        instance
+            .guest
+            .calls
+            .due_to(if is_made_for_it { hops } else { 0 });
         let entered = slot.enter(export, &mut instance, |instance| call(instance, lifecycle));
         let outcome = entered.await;
         lock(&slot.guest.usage).calls += 1;
         let at_home = match &outcome {
-            Ok(_) if slot.guest.config().instances == InstancePolicy::PerMessage => {
+            Ok(_) if is_made_for_it => {
                 // Whatever it answers.
                 let _ = slot.shut_down(instance).await;
                 None
@@ -329,7 +342,7 @@ impl Turn {
         self.begin();
         // Whatever they answer.
         let _ = slot.shut_all_down().await;
-        match slot.start().await {
+        match slot.start(0).await {
             Ok(instance) => {
                 lock(&slot.guest.usage).restarts += 1;
                 lock(&slot.home).failure = None;

@@ -133,7 +133,10 @@ fn turns(list: &mut List) {
     list.breaks("has one more of the `hops` than that");
     list.wrong(
         "forgets how far a message has come",
-        &["host::what_is_sent_about_a_message_has_come_further"],
+        &[
+            "host::what_is_sent_about_a_message_has_come_further",
+            "host::what_is_sent_around_a_message_has_come_further",
+        ],
         |wrong| {
             wrong.on_message(|right, handle, mut message| async move {
                 message.hops = 0;
