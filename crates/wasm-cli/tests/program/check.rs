@@ -140,9 +140,9 @@ fn several_are_held_apart() {
 fn an_application_is_checked_as_it_is_run() {
     let folder = Folder::new();
     let sends = "[permissions]\nsend = [\"demo/b/*\", \"demo/missing/*\"]\n";
-    folder.component("app/a", wasm_fixtures::SENDER, sends);
-    folder.component("app/b", wasm_fixtures::HELLO, "");
-    let app = folder.path("app");
+    folder.component("a", wasm_fixtures::SENDER, sends);
+    folder.component("b", wasm_fixtures::HELLO, "");
+    let app = folder.0.path().display().to_string();
     let checked = program(["check", &app]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert!(
@@ -158,9 +158,9 @@ fn an_application_is_checked_as_it_is_run() {
          messages",
     ]);
     // What `up` would refuse.
-    let manifest = std::fs::read_to_string(folder.path("app/b/Component.toml")).unwrap();
+    let manifest = std::fs::read_to_string(folder.path("b/Component.toml")).unwrap();
     folder.write(
-        "app/b/Component.toml",
+        "b/Component.toml",
         manifest.replace("demo/b/main", "demo/a/main"),
     );
     let checked = program(["check", &app]);
