@@ -1,3 +1,4 @@
+mod component;
 mod whole;
 
 use std::path::{Path, PathBuf};
@@ -5,17 +6,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use wasm_core::WasiGrant;
-use wasm_core::text::{EscapedPath, PathText as _};
-use wasm_core::units::format_bytes;
 use wasm_host::{ApplicationFolder, Separation};
-use wasm_runtime::WasmtimeEngine;
 
-use crate::anatomy::Anatomy;
 use crate::flags::Flags;
 use crate::outcome::{BAD_INPUT, Stop, block_on};
 use crate::output;
-use crate::report::{Problems, Report, size};
+use crate::report::Problems;
 use crate::source::{Place, ReadManifest, Source};
 
 const EXAMPLES: &str = "\
@@ -118,69 +114,10 @@ impl Check {
     async fn check(&self, path: &Path, separation: &Separation) -> Result<String, Problems> {
         let place = Place::of(path)?;
         let source = Source::read_unlimited(place, &self.flags, separation).await?;
-        let mut checked = check_source(&source, &source.engine()?).await?.text;
+        let mut checked = component::check(&source, &source.engine()?).await?.text;
         if !source.has_manifest() && !self.flags.missing_limits().is_empty() {
             checked += "  limits     none given: nothing to check\n";
         }
         Ok(checked)
     }
-}
-
-/// A component that can be loaded.
-struct Checked {
-    /// What was checked, on one or more lines.
-    text: String,
-    takes_messages: bool,
-}
-
-async fn check_source(source: &Source, engine: &WasmtimeEngine) -> Result<Checked, Problems> {
-    let _prepared = engine
-        .prepare_component(&source.id, source.bytes.clone(), &source.config)
-        .await
-        .map_err(|error| source.explain(&error))?;
-    for grant in &source.config.permissions.wasi {
-        if let WasiGrant::Dir { host, .. } = grant
-            && !host.is_dir()
-        {
-            let message = format!("{} is granted and is no folder", EscapedPath(host));
-            let report = Report::error(message).at(source.named_by().escaped());
-            return Err(report.into());
-        }
-    }
-    let anatomy = Anatomy::of(&source.bytes).map_err(|defect| source.invalid(defect))?;
-    let needs = anatomy.needs.bytes();
-    if needs > source.config.limits.memory_bytes() {
-        return Err(source.starts_too_large(needs).into());
-    }
-    Ok(Checked {
-        text: describe(source, &anatomy, engine),
-        takes_messages: anatomy.takes_messages(engine),
-    })
-}
-
-fn describe(source: &Source, anatomy: &Anatomy, engine: &WasmtimeEngine) -> String {
-    let mut checked = format!("{}: ok\n", EscapedPath(source.named_by()));
-    if source.has_manifest() {
-        checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
-    }
-    let messages = if anatomy.takes_messages(engine) {
-        "takes messages"
-    } else {
-        "takes no messages, has exports to call"
-    };
-    checked += &format!(
-        "  component  {}, {}, {messages}\n",
-        EscapedPath(&source.file),
-        size(source.bytes.len() as u64),
-    );
-    checked += &match anatomy.imports.len() {
-        0 => "  imports    nothing\n".to_owned(),
-        imports => format!("  imports    {imports}, all provided\n"),
-    };
-    checked += &format!(
-        "  memory     starts with {} of {}\n",
-        size(anatomy.needs.bytes()),
-        format_bytes(source.config.limits.memory_bytes()),
-    );
-    checked
 }

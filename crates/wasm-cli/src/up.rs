@@ -277,15 +277,7 @@ impl Up {
         if let Some(reload) = reload {
             reload.abort();
         }
-        if let Err(Stop::Interrupted) = outcome {
-            aside("stopping; Ctrl-C again does not wait for it");
-        }
-        unless_interrupted(conversation.stop()).await?;
-        if let Some(storage) = storage
-            && let Err(error) = unless_interrupted(async { Ok(storage.close().await) }).await?
-        {
-            let report = Report::error(format!("what components store may be lost: {error}"));
-            report.with_note(GIVEN_BY_DATA).tell().await;
+        if !end(&mut conversation, storage, &outcome).await? {
             return Ok(ExitCode::from(FAILED));
         }
         match outcome {
@@ -354,6 +346,26 @@ impl Up {
         }
         conversation.settle().await
     }
+}
+
+/// Ends all components and closes the file of the data; whether that is complete.
+async fn end(
+    conversation: &mut Conversation,
+    storage: Option<Arc<RedbStorage>>,
+    outcome: &Result<(), Stop>,
+) -> Result<bool, Stop> {
+    if let Err(Stop::Interrupted) = outcome {
+        aside("stopping; Ctrl-C again does not wait for it");
+    }
+    unless_interrupted(conversation.stop()).await?;
+    if let Some(storage) = storage
+        && let Err(error) = unless_interrupted(async { Ok(storage.close().await) }).await?
+    {
+        let report = Report::error(format!("what components store may be lost: {error}"));
+        report.with_note(GIVEN_BY_DATA).tell().await;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// More have no mappings of memory left by default (`vm.max_map_count`), at four each.

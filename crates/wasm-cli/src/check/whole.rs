@@ -8,7 +8,7 @@ use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{ComponentId, ComponentPattern, StartPolicy};
 use wasm_host::{ApplicationFolder, HostLimits};
 
-use super::{Checked, check_source};
+use super::component::{self, Checked};
 use crate::application::{Application, find_manifests};
 use crate::flags::Flags;
 use crate::outcome::Stop;
@@ -48,7 +48,7 @@ pub(super) async fn check(
     if let Some(first) = sources.first() {
         let engine = first.engine()?;
         for source in &sources {
-            match check_source(source, &engine).await {
+            match component::check(source, &engine).await {
                 Ok(Checked {
                     text,
                     takes_messages,

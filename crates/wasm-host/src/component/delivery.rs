@@ -1,16 +1,15 @@
 //! The delivery of letters: the calls of the engine, and what is told of them.
 
 use std::mem;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
 
-use crate::component::poll::now_or_never;
+use crate::component::handled::{Ended, Outcome};
+use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::status::Phase;
 use crate::component::task::Task;
 use crate::error::kept;
@@ -20,27 +19,13 @@ use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::{Event, Reply};
 use crate::watch::metrics::Handling;
 
-/// What the engine's call for a letter ended with; of a call of the program, whether it did.
-pub(crate) enum Outcome {
-    Message(Result<Option<MessagePayload>, WasmError>),
-    Call(Result<(), WasmError>),
-}
-
-/// A call for a letter that has ended.
-pub(crate) struct Ended {
-    /// Of the letter, among those that are handled.
-    number: u64,
-    began: Instant,
-    outcome: Outcome,
-}
-
 impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// Has the engine handle a letter. Where it may handle several at a time, this does not wait
     /// until it has.
     pub(crate) async fn deliver(&mut self, mut letter: Box<Letter>) {
         let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
             // Nothing is delivered without an instance.
-            return self.resident.mailbox.push_front(letter);
+            return self.resident.mailbox.put_back(letter);
         };
         if letter
             .incarnation
@@ -49,16 +34,18 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             let cause = DeadLetterCause::RequesterGone;
             return self.shared.office.give_up(letter, cause);
         }
-        if !letter.is_wanted() {
+        let mut began = Instant::now();
+        if !letter.is_wanted(began) {
             return self.shared.office.withdraw_unwanted(&letter);
         }
-        if let Some(ticket) = &letter.ticket
-            && !self.attend(ticket.begin()).await
-        {
-            // It was cancelled, or comes again.
-            return;
+        if let Some(ticket) = &letter.ticket {
+            if !self.attend(ticket.begin()).await {
+                // It was cancelled, or comes again.
+                return;
+            }
+            began = Instant::now();
         }
-        let (began, span) = (Instant::now(), letter.span.clone());
+        let span = letter.span.clone();
         self.resident.update(|record| record.phase = Phase::Busy);
         // A callback that is delivered makes room for another request.
         letter.seat = None;
@@ -110,11 +97,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             began,
             outcome,
         } = ended;
+        self.active = Instant::now();
         match outcome {
             Outcome::Message(outcome) => self.end_message(number, began, outcome),
             Outcome::Call(outcome) => self.end_call(number, began, outcome).await,
         }
-        self.active = Instant::now();
     }
 
     /// Waits until nothing is handled any more.
@@ -166,7 +153,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             // It had failed before, in a call that was not a message: this one never
             // reached it.
             Err(WasmError::ComponentFailed { source, .. }) => {
-                self.resident.mailbox.push_front(letter);
+                self.resident.mailbox.put_back(letter);
                 return self.fail_again(kept(WasmError::clone(&source)));
             }
             Err(error) => {
@@ -203,7 +190,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// It was handled, and what it ended in is an answer.
     fn end_well(&self, letter: &Letter, handling: Handling, began: Instant, reply: Reply) {
-        let (waited, took) = (began - letter.accepted, began.elapsed());
+        let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, handling, waited, took);
         let is_last = self.handled.is_empty();
@@ -225,7 +212,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// It was handled, and ended in an error that is no answer.
     fn give_up(&self, letter: Box<Letter>, began: Instant, error: Arc<WasmError>) {
-        let (waited, took) = (began - letter.accepted, began.elapsed());
+        let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, Handling::Failed, waited, took);
         let is_last = self.handled.is_empty();
@@ -253,14 +240,5 @@ fn perform<E: RuntimeEngine + ?Sized + 'static>(
             }
             (None, _) => Outcome::Message(engine.call_handle_message(&handle, message).await),
         }
-    }
-}
-
-/// A panic of the engine ends the task, wherever it was; `None` of a runtime that is gone.
-pub(crate) fn unpanicked<T>(joined: Result<T, JoinError>) -> Option<T> {
-    match joined {
-        Ok(ended) => Some(ended),
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-        Err(_) => None,
     }
 }

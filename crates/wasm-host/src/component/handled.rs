@@ -2,7 +2,23 @@
 
 use tokio::time::Instant;
 
+use wasm_core::{MessagePayload, WasmError};
+
 use crate::post::letter::Letter;
+
+/// What the engine's call for a letter ended with; of a call of the program, whether it did.
+pub(crate) enum Outcome {
+    Message(Result<Option<MessagePayload>, WasmError>),
+    Call(Result<(), WasmError>),
+}
+
+/// A call for a letter that has ended.
+pub(crate) struct Ended {
+    /// Of the letter, among those that are handled.
+    pub(crate) number: u64,
+    pub(crate) began: Instant,
+    pub(crate) outcome: Outcome,
+}
 
 /// The letters of the calls that run, each under a number of its own.
 #[derive(Debug, Default)]
@@ -47,8 +63,9 @@ impl Handled {
 
     /// Tells those whose time is up.
     pub(crate) fn time_out(&self) {
+        let now = Instant::now();
         for (_, letter) in &self.letters {
-            if !letter.is_wanted() {
+            if !letter.is_wanted(now) {
                 letter.time_out();
             }
         }

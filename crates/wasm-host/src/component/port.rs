@@ -160,7 +160,7 @@ impl Port {
         accept: impl FnOnce(ComponentMessage, Way) -> Result<(Arc<Mailbox>, Place), MessagingError>,
     ) -> Result<CorrelationId, MessagingError> {
         let id = unguessable()?;
-        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let open = Open {
             target: message.recipient.clone(),
             hops: message.hops,
@@ -242,6 +242,7 @@ impl Port {
             traffic.admit_always(message_bytes(&callback))
         });
         let way = Way {
+            began: Instant::now(),
             redeliveries: 0,
             span: span(&callback, LetterKind::Callback, &open.span),
             reply: None,

@@ -15,9 +15,8 @@ use wasm_core::{ComponentHandle, RuntimeEngine};
 
 use crate::component::alarm::Alarm;
 use crate::component::budget::{Budget, Reservation};
-use crate::component::delivery::{Ended, unpanicked};
-use crate::component::handled::Handled;
-use crate::component::poll::now_or_never;
+use crate::component::handled::{Ended, Handled};
+use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::registry::Registry;

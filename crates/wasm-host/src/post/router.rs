@@ -99,13 +99,10 @@ impl Router {
         timeout: Duration,
     ) -> Result<Asking, MessagingError> {
         self.office.check_running()?;
-        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let mut way = Way::begin(&message, LetterKind::Request);
+        let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let caller = Arc::new(Caller::new());
-        let reply = Reply::new(Arc::clone(&caller) as Arc<_>, deadline);
-        let way = Way {
-            reply: Some(reply),
-            ..Way::begin(&message, LetterKind::Request)
-        };
+        way.reply = Some(Reply::new(Arc::clone(&caller) as Arc<_>, deadline));
         let message = message.with_correlation_id(unguessable()?);
         let (mailbox, place) = self.accept(message, LetterKind::Request, way)?;
         Ok(Asking {
@@ -239,6 +236,7 @@ impl Router {
 /// The way of a message that a component sends.
 fn way(message: &ComponentMessage, kind: LetterKind, port: &Port) -> Way {
     Way {
+        began: Instant::now(),
         redeliveries: 0,
         span: span(message, kind, &port.span()),
         reply: None,

@@ -293,6 +293,11 @@ impl<'a> Judge<'a> {
             self.wrong
                 .push(format!("called back more than once: {what}"));
         } else if total == 0 && self.law.stopped {
+            // Of one that handles several at a time, a host sees the end of a call later.
+            let ended_first = match self.book.unordered.contains(&asked.of) {
+                true => ended,
+                false => ended_first,
+            };
             let is_excused = match self.law.one_thread {
                 true => ended_first.is_some_and(|(_, at)| at <= asked.deadline + self.law.slack),
                 false => ended.is_some(),
@@ -303,7 +308,9 @@ impl<'a> Judge<'a> {
             }
         } else if total == 1 && self.law.stopped && self.law.one_thread {
             // One that asks itself may fail over its own request.
-            let is_vain = asked.of != asked.requester
+            let is_prompt = !self.book.unordered.contains(&asked.requester);
+            let is_vain = is_prompt
+                && asked.of != asked.requester
                 && ended_first.is_some_and(|(_, at)| at + self.law.slack < asked.deadline);
             if is_vain {
                 self.wrong
