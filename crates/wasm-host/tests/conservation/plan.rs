@@ -343,8 +343,9 @@ impl Draft {
             (Some(10), 1),
             (Some(10), 1),
         ]);
-        Build {
-            fixture: random.weighted(FIXTURES),
+        let fixture = random.weighted(FIXTURES);
+        let mut build = Build {
+            fixture,
             max_restarts,
             backoff,
             mailbox: random.pick(&[1, 2, 4, 16, 64, 1_024]),
@@ -356,7 +357,15 @@ impl Draft {
             concurrency: random.pick(&[1, 1, 1, 1, 1, 1, 2, 3]),
             fresh: random.chance(12),
             pauses: random.chance(40),
+        };
+        if [SHUTDOWN_SENDS, SHUTDOWN_BROADCASTS]
+            .iter()
+            .any(|sender| sender.name == fixture.name)
+        {
+            // One that sends to itself whenever it falls asleep would never come to rest.
+            build.idle = None;
         }
+        build
     }
 
     /// Rather one that is loaded, and now and then one that never is.

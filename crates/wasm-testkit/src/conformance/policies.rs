@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use wasm_core::{
@@ -263,7 +263,7 @@ async fn a_restart_waits_for_all_calls<E: Engine + ?Sized>(lab: Lab<E>) {
         let mut restart = bench.engine.restart_component(&sender);
         begin("a restart beside two calls", restart.as_mut()).await;
         router.gate.open(1);
-        until(async || running.iter().any(|call| call.is_finished())).await;
+        until(async || running.iter().any(JoinHandle::is_finished)).await;
         for _ in 0..10 {
             begin("a restart beside a call", restart.as_mut()).await;
             yield_now().await;
@@ -290,7 +290,7 @@ async fn an_unloading_waits_for_all_calls<E: Engine + ?Sized>(lab: Lab<E>) {
         let mut unload = bench.engine.unload_component(&sender);
         begin("an unloading beside two calls", unload.as_mut()).await;
         router.gate.open(1);
-        until(async || running.iter().any(|call| call.is_finished())).await;
+        until(async || running.iter().any(JoinHandle::is_finished)).await;
         for _ in 0..10 {
             begin("an unloading beside a call", unload.as_mut()).await;
             yield_now().await;

@@ -33,6 +33,7 @@ pub(super) struct Slot {
 /// The instances of a component that are in no call.
 #[derive(Default)]
 struct Home {
+    #[expect(clippy::vec_box, reason = "an instance is moved twice in each call")]
     idle: Vec<Box<Instance>>,
     failure: Option<Arc<WasmError>>,
     /// Calls and restarts that are running.
