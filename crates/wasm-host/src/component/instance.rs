@@ -287,9 +287,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         self.shared.office.tell(event);
     }
 
-    /// Gives the component a fresh instance, whatever became of the one before.
+    /// Gives the component a fresh instance, whatever became of the one before, once [all has
+    /// ended](Self::settle) that is handled.
     pub(crate) async fn restart(&mut self) -> Result<(), HostError> {
-        self.settle().await;
         let Some(handle) = self.handle.clone() else {
             return self.start().await;
         };
@@ -317,6 +317,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// On behalf of an operator.
     pub(crate) async fn restart_by_hand(&mut self) -> Result<(), HostError> {
+        // What comes of that may close the mailbox.
+        self.settle().await;
         self.restarts.forget();
         self.resident
             .update(|record| record.phase = Phase::Restarting);
@@ -519,6 +521,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         self.shared
             .office
             .tell(|| Event::Unhealthy { component, answers });
+        self.settle().await;
+        if !self.is_serving() {
+            // It has failed meanwhile.
+            return;
+        }
         self.resident
             .update(|record| record.phase = Phase::Restarting);
         // What comes of it is told.

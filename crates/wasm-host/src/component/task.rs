@@ -320,8 +320,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
         let supervision = self.recipe.supervision;
         match self.state {
-            // A failure of it is told.
-            State::Waiting(until) if until <= now => drop(self.restart().await),
+            State::Waiting(until) if until <= now => {
+                self.settle().await;
+                // A failure of it is told.
+                drop(self.restart().await);
+            }
             State::Serving => {
                 let idle = supervision.idle.map(|idle| self.active + idle);
                 if self.is_idle() && (is_due(idle) || self.shared.budget.is_short()) {
