@@ -34,7 +34,6 @@ const HAPPENS: &[&str] = &[
     "dead: message, unloaded",
     "dead: request, failed",
     "dead: request, quarantined",
-    "dead: request, stopped",
     "dead: request, unloaded",
     "handled: callback",
     "handled: message",
