@@ -62,7 +62,7 @@ static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 ///   that it is stopped by whichever budget is smaller; out of fuel it is at once.
 /// - *Time.* Nothing but waiting takes any.
 /// - *The stack* holds 10,000 levels.
-/// - *Texts* in [`Defect`] and [`Trap::RefusedByHost`]; there are no frames and no
+/// - *Texts* in [`Defect`] and [`RefusedByHost`](wasm_core::Trap::RefusedByHost); there are no frames and no
 ///   sources.
 /// - *Logs* go nowhere, but are checked like every use of the host.
 /// - *Components that take no messages* have no memory, and nothing to call.
