@@ -6,7 +6,7 @@
 //! ```text
 //! ;; world: runtime-host        fields of a core module that implements this world
 //! ;; wit: other.wit             the world is in wit/other.wit, alone, instead of
-//!                               wit/core.wit and wit/worlds.wit
+//!                               those of the contract and wit/worlds.wit
 //! ;; include: lifecycle.wat     append the items of include/lifecycle.wat, without
 //!                               those that the fixture defines itself and without
 //!                               functions that nothing mentions
@@ -28,9 +28,10 @@ use wasmparser::Validator;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-/// Where the contract is written; the copy in wasm-fixtures keeps that crate free
-/// of dependencies.
-const CONTRACT: &str = "crates/wasm-core/wit/core.wit";
+/// Where the contract is written, and its files; the copies in wasm-fixtures keep that crate
+/// free of dependencies.
+const CONTRACT: &str = "crates/wasm-core/wit";
+const CONTRACT_FILES: [&str; 2] = ["core.wit", "timers.wit"];
 const FIXTURES: &str = "crates/wasm-fixtures";
 const SOURCES: &str = "wasm/sources.txt";
 const MEND: &str = "cargo xtask fixtures";
@@ -40,11 +41,13 @@ const MEND: &str = "cargo xtask fixtures";
 pub(crate) fn write(root: &Path) -> Result<String> {
     let home = root.join(FIXTURES);
     let mut changes = Vec::new();
-    let contract = read(&root.join(CONTRACT))?;
-    let copy = home.join("wit/core.wit");
-    if fs::read_to_string(&copy).ok().as_ref() != Some(&contract) {
-        write_file(&copy, contract.as_bytes())?;
-        changes.push("copied wit/core.wit".to_owned());
+    for file in CONTRACT_FILES {
+        let contract = read(&root.join(CONTRACT).join(file))?;
+        let copy = home.join("wit").join(file);
+        if fs::read_to_string(&copy).ok().as_ref() != Some(&contract) {
+            write_file(&copy, contract.as_bytes())?;
+            changes.push(format!("copied wit/{file}"));
+        }
     }
 
     let compiled = compile_all(&home)?;
@@ -90,7 +93,7 @@ pub(crate) fn check(root: &Path) -> Result<String> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Problem {
-    ContractDiffers,
+    ContractDiffers(&'static str),
     NotCompiled(String),
     Stale(String),
     Edited(String),
@@ -106,7 +109,7 @@ impl Problem {
     fn is_mended_by_writing(&self) -> bool {
         matches!(
             self,
-            Problem::ContractDiffers
+            Problem::ContractDiffers(_)
                 | Problem::NotCompiled(_)
                 | Problem::Stale(_)
                 | Problem::Edited(_)
@@ -118,8 +121,11 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::ContractDiffers => {
-                write!(f, "{FIXTURES}/wit/core.wit differs from {CONTRACT}: {MEND}")
+            Problem::ContractDiffers(file) => {
+                write!(
+                    f,
+                    "{FIXTURES}/wit/{file} differs from {CONTRACT}/{file}: {MEND}"
+                )
             }
             Problem::NotCompiled(name) => {
                 write!(f, "wat/{name}.wat has no wasm/{name}.wasm: {MEND}")
@@ -167,8 +173,10 @@ impl fmt::Display for Problem {
 fn problems(root: &Path) -> Result<(usize, Vec<Problem>)> {
     let home = root.join(FIXTURES);
     let mut found = Vec::new();
-    if read(&root.join(CONTRACT))? != read(&home.join("wit/core.wit"))? {
-        found.push(Problem::ContractDiffers);
+    for file in CONTRACT_FILES {
+        if read(&root.join(CONTRACT).join(file))? != read(&home.join("wit").join(file))? {
+            found.push(Problem::ContractDiffers(file));
+        }
     }
 
     let compiled = compile_all(&home)?;
@@ -267,7 +275,8 @@ fn never_included(home: &Path) -> Result<Vec<Problem>> {
 
 /// The shared files that fixtures ask for, and those that worlds come from.
 fn mentioned(home: &Path) -> Result<BTreeSet<String>> {
-    let mut mentioned = BTreeSet::from(["wit/core.wit".to_owned(), "wit/worlds.wit".to_owned()]);
+    let mut mentioned =
+        BTreeSet::from(["core.wit", "timers.wit", "worlds.wit"].map(|file| format!("wit/{file}")));
     for name in names_in(&home.join("wat"), "wat")? {
         let recipe = Recipe::read(home, &name)?;
         mentioned.extend(recipe.include.map(|file| format!("include/{file}")));
@@ -349,7 +358,9 @@ fn assemble(path: &Path, text: &str) -> Result<Vec<u8>> {
 }
 
 fn find_world(home: &Path, wit: Option<&str>, name: &str) -> Result<(Resolve, WorldId)> {
-    let files = wit.map_or(vec!["core.wit", "worlds.wit"], |file| vec![file]);
+    let files = wit.map_or(vec!["core.wit", "timers.wit", "worlds.wit"], |file| {
+        vec![file]
+    });
     let mut resolve = Resolve::default();
     for file in files {
         let path = home.join("wit").join(file);
@@ -570,6 +581,7 @@ mod tests {
     use super::*;
 
     const WIT: &str = "package a:b; world one { export f: func() -> u32; }";
+    const TIMERS_WIT: &str = "package a:b@1.1.0;";
     const HELLO: &str = "\
 ;; world: one
 ;; include: shared.wat
@@ -596,6 +608,9 @@ mod tests {
             let workspace = Workspace(TempDir::new().unwrap());
             workspace.put("crates/wasm-core/wit/core.wit", WIT);
             workspace.put("crates/wasm-fixtures/wit/core.wit", WIT);
+            for folder in ["crates/wasm-core/wit", "crates/wasm-fixtures/wit"] {
+                workspace.put(&format!("{folder}/timers.wit"), TIMERS_WIT);
+            }
             workspace.put("crates/wasm-fixtures/wit/worlds.wit", "package c:d;");
             workspace.put("crates/wasm-fixtures/include/shared.wat", SHARED);
             workspace.put("crates/wasm-fixtures/wat/hello.wat", HELLO);
@@ -724,7 +739,10 @@ mod tests {
     fn a_changed_contract_is_copied() {
         let workspace = Workspace::new();
         workspace.put("crates/wasm-core/wit/core.wit", &format!("// New.\n{WIT}"));
-        assert_eq!(workspace.mended(), (vec![Problem::ContractDiffers], vec![]));
+        assert_eq!(
+            workspace.mended(),
+            (vec![Problem::ContractDiffers("core.wit")], vec![])
+        );
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl RactorActor for RactorEcho {
 }
 
 fn main() -> Result<(), Failure> {
-    let questions = env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
+    let questions = env::args()
+        .nth(1)
+        .map_or(Ok(200_000), |text| text.parse())?;
     for workers in [1, 2] {
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers)
@@ -85,50 +87,119 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is compared is done by turns, as often as this: what else the machine does then is the
+/// same for all.
+const TURNS: usize = 21;
+
+/// Messages that wait at a time, at the most.
+const MESSAGES: u32 = 1_000;
+
 async fn measure(workers: usize, questions: u32) -> Result<(), Failure> {
     let (host, handles) = host().await?;
     let engine = Arc::clone(host.engine());
     let handle = handles[0].clone();
-    let alone = time(questions, || {
+    let message = || {
         let id = handle.id().clone();
-        let message = ComponentMessage::new(id.clone(), id, PAYLOAD);
-        let (engine, handle) = (&engine, &handle);
-        async move { engine.call_handle_message(handle, message).await.map(drop) }
-    });
-    let alone = alone.await?;
+        ComponentMessage::new(id.clone(), id, PAYLOAD)
+    };
     let to = handle.id();
-    let hosted = time(questions, || async { host.request(to, PAYLOAD, PATIENCE).await.map(drop) });
-    let hosted = hosted.await?;
     let actor = <Echo as KameoActor>::spawn(Echo);
-    let kameo = time(questions, || async {
-        actor.ask(Ask(PAYLOAD)).await.map(|Answer(bytes)| drop(bytes))
-    });
-    let kameo = kameo.await?;
-    let (actor, _) = ractor::Actor::spawn(None, RactorEcho, ()).await?;
-    let ractor = time(questions, || async {
-        ractor::call!(actor, RactorAsk::Ask, PAYLOAD).map(drop)
-    });
-    let ractor = ractor.await?;
-    println!(
-        "{workers} workers: host {hosted:.0} ns, of which the engine's call {alone:.0} ns; \
-         kameo {kameo:.0} ns, ractor {ractor:.0} ns"
-    );
-    println!("  the host's own share is {:.2} kameo's asks", (hosted - alone) / kameo);
-    let began = Instant::now();
-    let pairs = handles.into_iter().map(|handle| {
-        let host = host.clone();
-        tokio::spawn(async move {
-            let to = handle.id();
-            time(questions, || async { host.request(to, PAYLOAD, PATIENCE).await.map(drop) }).await
-        })
-    });
-    for pair in pairs.collect::<Vec<_>>() {
-        pair.await??;
+    let (other, _) = ractor::Actor::spawn(None, RactorEcho, ()).await?;
+    let some = questions / TURNS as u32;
+    let (mut alone, mut hosted, mut kameo, mut ractor) = (vec![], vec![], vec![], vec![]);
+    let (mut share, mut sent) = (vec![], vec![]);
+    for _ in 0..TURNS {
+        let call = time(some, || async {
+            engine
+                .call_handle_message(&handle, message())
+                .await
+                .map(drop)
+        });
+        let call = call.await?;
+        let ask = time(some, || async {
+            host.request(to, PAYLOAD, PATIENCE).await.map(drop)
+        });
+        let ask = ask.await?;
+        let native = time(some, || async {
+            actor
+                .ask(Ask(PAYLOAD))
+                .await
+                .map(|Answer(bytes)| drop(bytes))
+        });
+        let native = native.await?;
+        ractor.push(
+            time(some, || async {
+                ractor::call!(other, RactorAsk::Ask, PAYLOAD).map(drop)
+            })
+            .await?,
+        );
+        let crowds = time(some / MESSAGES + 1, || async {
+            for _ in 0..MESSAGES {
+                host.send(to, PAYLOAD)?;
+            }
+            host.drain(PATIENCE).await.map_err(Failure::from)
+        });
+        sent.push(crowds.await? / f64::from(MESSAGES) / call);
+        share.push((ask - call) / native);
+        alone.push(call);
+        hosted.push(ask);
+        kameo.push(native);
     }
-    let each = began.elapsed().as_secs_f64() / f64::from(questions) / 2.0 * 1e9;
-    println!("  two unrelated pairs at a time: {each:.0} ns for each question");
+    println!(
+        "{workers} workers: host {:.0} ns, of which the engine's call {:.0} ns; kameo {:.0} ns, \
+         ractor {:.0} ns",
+        median(hosted),
+        median(alone),
+        median(kameo),
+        median(ractor)
+    );
+    println!(
+        "  the host's own share is {:.2} kameo's asks",
+        median(share)
+    );
+    println!(
+        "  {MESSAGES} messages take {:.2} of as many calls of the engine",
+        median(sent)
+    );
+    println!(
+        "  two unrelated pairs at a time: {:.0} ns for each question",
+        pairs(&host, handles, questions).await?
+    );
     host.stop().await;
     Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Nanoseconds of a question, where each component is asked by somebody of its own.
+async fn pairs(
+    host: &Host<ModelEngine>,
+    handles: Vec<ComponentHandle>,
+    questions: u32,
+) -> Result<f64, Failure> {
+    let mut figures = Vec::new();
+    let some = questions / TURNS as u32;
+    for _ in 0..TURNS {
+        let began = Instant::now();
+        let asked = handles.iter().cloned().map(|handle| {
+            let host = host.clone();
+            tokio::spawn(async move {
+                let to = handle.id();
+                for _ in 0..some {
+                    host.request(to, PAYLOAD, PATIENCE).await?;
+                }
+                Ok::<_, Failure>(())
+            })
+        });
+        for asked in asked.collect::<Vec<_>>() {
+            asked.await??;
+        }
+        figures.push(began.elapsed().as_secs_f64() / f64::from(some) / 2.0 * 1e9);
+    }
+    Ok(median(figures))
 }
 
 async fn host() -> Result<(Host<ModelEngine>, Vec<ComponentHandle>), Failure> {

@@ -143,14 +143,18 @@ pub(crate) struct InTheWay {
 }
 
 impl Application {
-    /// Reads them all before it complains about any. What a component may have left is left
-    /// out, and told.
+    /// Reads them all before it complains about any: the application of those that can be
+    /// read, what was left out, which is told, and what is wrong with the others. What a
+    /// component may have left is left out.
+    ///
+    /// # Errors
+    /// A component could write the file of the data.
     pub(crate) async fn read(
         folder: ApplicationFolder,
         manifests: &[PathBuf],
         data: Option<PathBuf>,
         flags: &Flags,
-    ) -> Result<(Self, Vec<LeftOut>), Problems> {
+    ) -> Result<(Self, Vec<LeftOut>, Option<Problems>), Problems> {
         let mut read = Vec::new();
         for manifest in manifests {
             let found = ReadManifest::read(manifest.clone(), flags, &folder).await;
@@ -161,12 +165,8 @@ impl Application {
         let known: Vec<_> = known.map(ReadManifest::files).collect();
         let mut separation = Separation::new();
         known.iter().for_each(|files| separation.add(files));
-        let mut problems = Vec::new();
-        let mut left_out = Vec::new();
-        if let Some(file) = &data
-            && let Err(problem) = check_own_file(file, known)
-        {
-            problems.push(told(&problem));
+        if let Some(file) = &data {
+            check_own_file(file, known).map_err(|problem| told(&problem))?;
         }
         let application = Self {
             folder,
@@ -176,42 +176,41 @@ impl Application {
             moving: Mutex::default(),
             admission: Mutex::default(),
         };
+        let (mut problems, mut left_out) = (Vec::new(), Vec::new());
         for (file, manifest) in read {
             if manifest.is_err()
                 && let Some(other) = separation.may_have_left(file)
             {
                 left_out.push(other);
-                continue;
-            }
-            let source = match manifest {
-                Ok(manifest) => match separation.check(manifest.files()) {
-                    Ok(()) => Source::of_manifest(manifest, flags).await,
-                    Err(problem) => Err(told(&problem).into()),
-                },
-                Err(found) => Err(found),
-            };
-            match source {
-                Ok(source) => match application.source(&source.id) {
-                    Some(other) => {
-                        let report = same_id(&source.id, other.named_by(), source.named_by());
-                        problems.push(report);
-                    }
-                    None => application.insert(Arc::new(source)),
-                },
-                Err(found) => problems.extend(found),
+            } else if let Err(found) = application.take_in(manifest, &separation, flags).await {
+                problems.extend(found);
             }
         }
         application.keep(separation);
-        for other in left_out.iter().take(SHOWN_LEFT_OUT) {
-            tell(other).print();
+        some_of(left_out.iter().map(tell).collect())
+            .iter()
+            .for_each(Report::print);
+        let problems = (!problems.is_empty()).then(|| problems.into_iter().collect());
+        Ok((application, left_out, problems))
+    }
+
+    /// Takes in a component that was read, if it leaves the others alone and has an id of its
+    /// own.
+    async fn take_in(
+        &self,
+        manifest: Result<ReadManifest, Problems>,
+        separation: &Separation,
+        flags: &Flags,
+    ) -> Result<(), Problems> {
+        let manifest = manifest?;
+        let apart = separation.check(manifest.files());
+        apart.map_err(|problem| told(&problem))?;
+        let source = Source::of_manifest(manifest, flags).await?;
+        if let Some(other) = self.source(&source.id) {
+            return Err(same_id(&source.id, other.named_by(), source.named_by()).into());
         }
-        if let more @ 1.. = left_out.len().saturating_sub(SHOWN_LEFT_OUT) {
-            Report::note(format!("{more} more manifests are left out")).print();
-        }
-        match problems.is_empty() {
-            true => Ok((application, left_out)),
-            false => Err(problems.into_iter().collect()),
-        }
+        self.insert(Arc::new(source));
+        Ok(())
     }
 
     pub(crate) fn folder(&self) -> &ApplicationFolder {

@@ -199,13 +199,14 @@ impl Planned {
         // The component model knows at most one. Of a resource alone its name says all.
         let is_shown = |result: &&Val| !is_kept || !matches!(result, Val::Resource(_));
         let result = results.first().filter(is_shown).map(wave).transpose();
-        Ok(result.map_err(|error| {
-            Report::error(format!(
-                "the result of `{}` cannot be written in WAVE: {error}",
-                self.function
-            ))
-        }))
+        Ok(result.map_err(|error| unwritten(&self.function, &error)))
     }
+}
+
+fn unwritten(function: &str, error: &WriterError) -> Report {
+    Report::error(format!(
+        "the result of `{function}` cannot be written in WAVE: {error}"
+    ))
 }
 
 /// A value in WAVE; resources, for which it has no notation, are just said to be there.

@@ -106,8 +106,9 @@ impl Conversation {
         self.failed
     }
 
-    /// Loads every component; the reports about all that cannot be.
-    pub(crate) async fn load(&mut self) -> Result<(), Stop> {
+    /// Loads every component; the reports about all that cannot be. With `keep_going` these are
+    /// printed, and the others stay, if there are any.
+    pub(crate) async fn load(&mut self, keep_going: bool) -> Result<(), Stop> {
         let sources = self.application.sources();
         let components: Vec<Component> = sources.iter().map(|source| source.component()).collect();
         self.loading_many = sources.len() > SHOWN_IDS;
@@ -130,15 +131,27 @@ impl Conversation {
         self.show_pending().await;
         self.compiling.clear();
         let many = mem::take(&mut self.loading_many);
-        let failed = sources.iter().zip(loaded);
-        let reports: Vec<Report> = failed
-            .filter_map(|(source, loaded)| Some(explain(source, &loaded.err()?)))
-            .collect();
+        let mut missing = 0;
+        let mut reports = Vec::new();
+        for (source, loaded) in sources.iter().zip(loaded) {
+            if let Err(error) = loaded {
+                reports.push(explain(source, &error));
+                if keep_going {
+                    self.application.remove(&source.id);
+                    missing += 1;
+                }
+            }
+        }
         if !reports.is_empty() {
-            return Err(Problems::from_iter(reports).into());
+            let problems = Problems::from_iter(reports);
+            if !keep_going || missing == sources.len() {
+                return Err(problems.into());
+            }
+            problems.tell().await;
+            self.failed = true;
         }
         if many {
-            aside(format!("{} components are loaded", sources.len()));
+            aside(format!("{} components are loaded", sources.len() - missing));
         }
         Ok(())
     }
@@ -240,6 +253,20 @@ impl Conversation {
                 self.print(table).await?;
                 Done::Well
             }
+            Line::Component(id) => match self.host.component(&id).await {
+                Some(status) => {
+                    self.print(table::component(&status)).await?;
+                    Done::Well
+                }
+                None => Done::Badly(self.not_loaded(&id)),
+            },
+            Line::Redeliver(number) => match self.host.redeliver(number) {
+                Ok(()) => Done::Well,
+                Err(error) => {
+                    let report = Report::error(error.to_string());
+                    Done::Badly(report.with_help("`dead` lists those that there are"))
+                }
+            },
             Line::DeadLetters => {
                 let letters = self.host.dead_letters();
                 if letters.is_empty() {
@@ -645,7 +672,12 @@ fn dead_letters(letters: &[DeadLetter]) -> String {
             Err(_) => format_bytes(payload.len() as u64),
         };
         let (kind, from, to) = (letter.kind, &message.sender, &message.recipient);
-        text += &format!("{kind} from {from} to {to}, {payload}: {}\n", letter.cause);
+        let again = match letter.redeliveries {
+            0 => "",
+            _ => ", delivered again",
+        };
+        let (number, cause) = (letter.number, &letter.cause);
+        text += &format!("{number}: {kind} from {from} to {to}, {payload}{again}: {cause}\n");
     }
     text
 }

@@ -15,7 +15,7 @@ use wasm_core::{
     ComponentConfig, Defect, HostServices, KeptMemory, LogLevel, Permissions, ResourceLimits,
     Unmet, UnmetImport, WasmError,
 };
-use wasm_runtime::{ImportAudit, WasmtimeEngine};
+use wasm_runtime::{ComponentNeeds, ImportAudit, WasmtimeEngine};
 
 use crate::anatomy::{Anatomy, Item};
 use crate::call::exports::SHOWN_TYPE_CHARS;
@@ -110,41 +110,46 @@ impl Inspect {
                 .at(file.escaped())
                 .print();
         }
-        let text = if self.manifest {
+        if self.manifest {
             if let Some(report) = unsuggested {
                 return Err(report.into());
             }
-            if host.unmet().next().is_some() {
-                Report::warning("this host does not provide everything that it imports")
-                    .at(file.escaped())
-                    .tell()
-                    .await;
+            let text = own_manifest(&file, &anatomy, &host).await?;
+            output::print_styled(text).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut text = Description {
+            file: &file,
+            bytes: bytes.len() as u64,
+            anatomy: &anatomy,
+            host: &host,
+            kept,
+            types: self.types,
+        }
+        .to_string();
+        if !has_manifest && unsuggested.is_none() {
+            match suggested_manifest(&file, &anatomy, &host) {
+                Ok(manifest) => text += &titled(&manifest),
+                Err(report) => unsuggested = Some(report),
             }
-            suggested_manifest(&file, &anatomy, &host)?
-        } else {
-            let mut text = Description {
-                file: &file,
-                bytes: bytes.len() as u64,
-                anatomy: &anatomy,
-                host: &host,
-                kept,
-                types: self.types,
-            }
-            .to_string();
-            if !has_manifest && unsuggested.is_none() {
-                match suggested_manifest(&file, &anatomy, &host) {
-                    Ok(manifest) => text += &titled(&manifest),
-                    Err(report) => unsuggested = Some(report),
-                }
-            }
-            text
-        };
+        }
         output::print_styled(text).await?;
         match unsuggested {
             Some(report) => Err(report.into()),
             None => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// A manifest, on its own, with a warning where it is not enough.
+async fn own_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<String, Report> {
+    if host.unmet().next().is_some() {
+        Report::warning("this host does not provide everything that it imports")
+            .at(file.escaped())
+            .tell()
+            .await;
+    }
+    suggested_manifest(file, anatomy, host)
 }
 
 /// What the engine would keep of a component; `None` where imports are not provided, which
@@ -310,33 +315,40 @@ impl Display for Description<'_> {
             writeln!(f, "  nothing")?;
         }
 
-        let needs = &anatomy.needs;
-        writeln!(f, "\n{TITLE}needs at the least{TITLE:#}")?;
-        writeln!(
-            f,
-            "  memory     {} (memories {}, tables {})",
-            size(needs.bytes()),
-            size(needs.memory_bytes),
-            size(needs.table_bytes)
-        )?;
-        writeln!(
-            f,
-            "  instances  {}, of {}",
-            count(needs.core_instances, "core instance"),
-            count(needs.core_modules, "core module")
-        )?;
-        if needs.and_more {
-            writeln!(f, "  and what is instantiated from its imports")?;
-        }
-        if let Some(kept) = kept {
-            writeln!(
-                f,
-                "  host       {} outside of its memory: code, types and names",
-                size(kept.bytes)
-            )?;
-        }
-        Ok(())
+        write_needs(f, &anatomy.needs, *kept)
     }
+}
+
+fn write_needs(
+    f: &mut fmt::Formatter<'_>,
+    needs: &ComponentNeeds,
+    kept: Option<KeptMemory>,
+) -> fmt::Result {
+    writeln!(f, "\n{TITLE}needs at the least{TITLE:#}")?;
+    writeln!(
+        f,
+        "  memory     {} (memories {}, tables {})",
+        size(needs.bytes()),
+        size(needs.memory_bytes),
+        size(needs.table_bytes)
+    )?;
+    writeln!(
+        f,
+        "  instances  {}, of {}",
+        count(needs.core_instances, "core instance"),
+        count(needs.core_modules, "core module")
+    )?;
+    if needs.and_more {
+        writeln!(f, "  and what is instantiated from its imports")?;
+    }
+    if let Some(kept) = kept {
+        writeln!(
+            f,
+            "  host       {} outside of its memory: code, types and names",
+            size(kept.bytes)
+        )?;
+    }
+    Ok(())
 }
 
 fn count(count: u64, what: &str) -> String {
@@ -487,7 +499,25 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
             .with_help("rename it"));
     }
     let mut manifest = ComponentManifest::new(id_of_file(file), wasm, limits);
-    let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let open = grant_needed(&mut manifest, anatomy, host);
+    let mut text = unmet_comments(host);
+    if memory > ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES {
+        let memory = format_bytes(memory);
+        let _ = writeln!(text, "# Runs only with --memory-ceiling {memory} or more.");
+    }
+    let _ = write!(text, "{manifest}");
+    text += &open_comments(open);
+    Ok(text)
+}
+
+/// Grants what the component cannot do without; what it imports besides, by the keys that grant
+/// it.
+fn grant_needed<'a>(
+    manifest: &mut ComponentManifest,
+    anatomy: &'a Anatomy,
+    host: &Answers,
+) -> BTreeMap<&'static str, Vec<&'a str>> {
+    let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (place, import) in anatomy.imports.iter().enumerate() {
         if !matches!(host.standing(place, import), Standing::Provided) {
             continue;
@@ -501,12 +531,16 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
             }
             _ => {
                 if let Access::Granted(keys) = access(&import.name) {
-                    open.entry(keys).or_default().push(&import.name);
+                    open.entry(keys).or_default().push(import.name.as_str());
                 }
             }
         }
     }
+    open
+}
 
+/// What this host does not provide.
+fn unmet_comments(host: &Answers) -> String {
     let mut text = String::new();
     for unmet in host.unmet().take(SHOWN_UNMET) {
         let name = Escaped::new(&unmet.name);
@@ -526,11 +560,11 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
     } else if host.is_partial() {
         let _ = writeln!(text, "# There are others that were not looked up.");
     }
-    if memory > ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES {
-        let memory = format_bytes(memory);
-        let _ = writeln!(text, "# Runs only with --memory-ceiling {memory} or more.");
-    }
-    let _ = write!(text, "{manifest}");
+    text
+}
+
+fn open_comments(open: BTreeMap<&str, Vec<&str>>) -> String {
+    let mut text = String::new();
     if !open.is_empty() {
         text += "\n# Imported, and denied unless [permissions] grants it:\n";
     }
@@ -543,7 +577,7 @@ fn suggested_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
             more => writeln!(text, " and {more} more"),
         };
     }
-    Ok(text)
+    text
 }
 
 /// Half as much again as it starts with, so that it can also work; `None` if that

@@ -11,13 +11,24 @@ namespace/name/instance TEXT  send a message, wait for the reply
 send ID TEXT                  send a message, wait for nothing
 call ID EXPORT(ARGUMENTS)     call an export, show what it returns
 ps                            list the components
+ps ID                         show all that is known of one
 dead                          list messages that could not be handled
+redeliver NUMBER              deliver one of those once more
 restart ID                    give a component a fresh start, in quarantine or not
 help                          this
 quit                          end, as Ctrl-D and Ctrl-C do
 ";
 
-const WORDS: [&str; 7] = ["send", "call", "ps", "dead", "restart", "help", "quit"];
+const WORDS: [&str; 8] = [
+    "send",
+    "call",
+    "ps",
+    "dead",
+    "redeliver",
+    "restart",
+    "help",
+    "quit",
+];
 
 /// A line that was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +38,9 @@ pub(crate) enum Line {
     Send(ComponentId, Vec<u8>),
     Call(ComponentId, String),
     Components,
+    Component(ComponentId),
     DeadLetters,
+    Redeliver(u64),
     Restart(ComponentId),
     Help,
     Quit,
@@ -59,8 +72,14 @@ impl Line {
                 nothing_after("restart ID", rest)?;
                 Ok(Self::Restart(named("restart ID", component)?))
             }
-            "ps" => nothing_after("ps", rest).map(|()| Self::Components),
+            "ps" if rest.trim_ascii().is_empty() => Ok(Self::Components),
+            "ps" => {
+                let (component, rest) = first_word(rest.trim_ascii());
+                nothing_after("ps ID", rest)?;
+                Ok(Self::Component(named("ps ID", component)?))
+            }
             "dead" => nothing_after("dead", rest).map(|()| Self::DeadLetters),
+            "redeliver" => Ok(Self::Redeliver(number(rest.trim_ascii())?)),
             "help" | "?" => nothing_after("help", rest).map(|()| Self::Help),
             "quit" | "exit" => nothing_after("quit", rest).map(|()| Self::Quit),
             word if word.contains('/') => Ok(Self::Ask(parse_id(word)?, rest.to_vec())),
@@ -83,6 +102,21 @@ fn named(usage: &str, id: &[u8]) -> Result<ComponentId, Report> {
         return Err(report.with_help("`ID` is `namespace/name/instance`; `ps` lists them"));
     }
     parse_id(&String::from_utf8_lossy(id))
+}
+
+/// Of a dead letter.
+fn number(text: &[u8]) -> Result<u64, Report> {
+    let text = String::from_utf8_lossy(text);
+    text.parse().map_err(|_| {
+        let found = match &*text {
+            "" => "nothing".to_owned(),
+            found => Quoted::new(found).to_string(),
+        };
+        Report::error(format!(
+            "`redeliver NUMBER` takes the number of a dead letter, and this is {found}"
+        ))
+        .with_help("`dead` lists them with their numbers")
+    })
 }
 
 fn parse_id(text: &str) -> Result<ComponentId, Report> {
@@ -146,7 +180,9 @@ mod tests {
             ),
             ("restart  demo/echo/main ", Line::Restart(echo())),
             (" ps ", Line::Components),
+            (" ps  demo/echo/main ", Line::Component(echo())),
             ("dead", Line::DeadLetters),
+            ("redeliver 17 ", Line::Redeliver(17)),
             ("help", Line::Help),
             ("quit", Line::Quit),
         ] {
@@ -175,7 +211,12 @@ mod tests {
                 "restart demo/echo/main now",
                 "nothing comes after `restart ID`",
             ),
-            ("ps aux", "\"aux\""),
+            ("ps aux", "has 1 segment"),
+            ("ps demo/echo/main now", "nothing comes after `ps ID`"),
+            ("redeliver", "and this is nothing"),
+            ("redeliver all", "and this is \"all\""),
+            ("redeliver -1", "`dead` lists them"),
+            ("redelivre 1", "did you mean `redeliver`?"),
             ("sp", "did you mean `ps`?"),
             ("hlep", "did you mean `help`?"),
             ("hello", "\"hello\" is neither a component"),

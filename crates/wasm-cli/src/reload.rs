@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use wasm_core::LIFECYCLE_INTERFACE;
 use wasm_core::text::PathText as _;
-use wasm_host::{Host, HostError};
+use wasm_host::Host;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::application::{Application, Hold, InTheWay};
@@ -298,12 +298,7 @@ impl Work {
             self.keep_messages(loaded, source).await?;
         }
         let swapped = announced(source, self.host.swap(source.component())).await;
-        swapped.map_err(|error| match error {
-            HostError::Budget { .. } => {
-                explain(source, &error).with_note("until it is replaced, there are both")
-            }
-            error => explain(source, &error),
-        })?;
+        swapped.map_err(|error| explain(source, &error))?;
         self.application.insert(Arc::clone(source));
         Ok(())
     }

@@ -1,30 +1,27 @@
 use serde::Deserialize;
 
+use wasm_core::ComponentUsage;
 use wasm_core::text::Escaped;
 use wasm_core::units::format_count;
 use wasm_host::ComponentStatus;
 
-/// A terminal that is wider shows no more.
-const WIDTH: usize = 111;
+/// Of a terminal that is not wide.
+const WIDTH: usize = 80;
 /// What an id should have, whatever the other columns need.
 const MIN_ID: usize = 16;
 /// Versions are short unless someone is joking.
-const MAX_VERSION: usize = 10;
-const COLUMNS: usize = 12;
+const MAX_VERSION: usize = 40;
+const COLUMNS: usize = 8;
 
 const HEADER: [&str; COLUMNS] = [
     "COMPONENT",
-    "VERSION",
     "STATE",
+    "HEALTH",
     "HANDLED",
     "WAIT",
     "FAIL",
-    "RESTART",
     "FUEL",
-    "LAST",
     "MEMORY",
-    "PEAK",
-    "HOST",
 ];
 /// Texts, which begin on the left; numbers end on the right.
 const TEXTS: usize = 3;
@@ -34,8 +31,8 @@ const TEXTS: usize = 3;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) id: String,
-    version: Option<String>,
     phase: String,
+    health: String,
     handled: u64,
     waiting: u64,
     failures: u64,
@@ -44,28 +41,20 @@ pub(crate) struct Entry {
 
 #[derive(Debug, Deserialize)]
 struct Used {
-    restarts: u64,
     total_fuel: u64,
-    last_call_fuel: u64,
     memory_bytes: u64,
-    peak_memory_bytes: u64,
-    kept_bytes: u64,
 }
 
 impl From<&ComponentStatus> for Entry {
     fn from(status: &ComponentStatus) -> Self {
         let usage = status.usage.as_ref().map(|usage| Used {
-            restarts: usage.restarts,
             total_fuel: usage.total_fuel,
-            last_call_fuel: usage.last_call_fuel,
             memory_bytes: usage.memory_bytes,
-            peak_memory_bytes: usage.peak_memory_bytes,
-            kept_bytes: usage.kept.bytes,
         });
         Self {
             id: status.id.to_string(),
-            version: status.version.clone(),
             phase: status.phase.to_string(),
+            health: status.health.to_string(),
             handled: status.handled,
             waiting: status.waiting as u64,
             failures: status.failures,
@@ -74,8 +63,7 @@ impl From<&ComponentStatus> for Entry {
     }
 }
 
-/// Components at one moment, one on a line. FUEL is that of all calls, LAST that of the
-/// last one, MEMORY is now, PEAK the most it has been, HOST what is kept for it besides.
+/// Components at one moment, one on a line. FUEL is that of all calls, MEMORY that of now.
 pub(crate) fn components(entries: impl IntoIterator<Item = impl Into<Entry>>) -> String {
     let entries = entries.into_iter().map(Into::into);
     let rows: Vec<[String; COLUMNS]> = entries.map(|entry| row(&entry)).collect();
@@ -83,25 +71,64 @@ pub(crate) fn components(entries: impl IntoIterator<Item = impl Into<Entry>>) ->
 }
 
 fn row(status: &Entry) -> [String; COLUMNS] {
-    let version = status.version.as_deref().unwrap_or("-");
     let usage = status.usage.as_ref();
-    let number = |number: Option<u64>, format: fn(u64) -> String| {
-        number.map_or_else(|| "-".to_owned(), format)
-    };
     [
         Escaped::new(&status.id).to_string(),
-        Escaped::up_to(MAX_VERSION - 1, version).to_string(),
         Escaped::new(&status.phase).to_string(),
+        health(&status.health),
         short_count(status.handled),
         short_count(status.waiting),
         short_count(status.failures),
-        number(usage.map(|usage| usage.restarts), short_count),
-        number(usage.map(|usage| usage.total_fuel), short_count),
-        number(usage.map(|usage| usage.last_call_fuel), short_count),
-        number(usage.map(|usage| usage.memory_bytes), short_size),
-        number(usage.map(|usage| usage.peak_memory_bytes), short_size),
-        number(usage.map(|usage| usage.kept_bytes), short_size),
+        or_none(usage.map(|usage| short_count(usage.total_fuel))),
+        or_none(usage.map(|usage| short_size(usage.memory_bytes))),
     ]
+}
+
+/// All that is known of a component, one thing on a line.
+pub(crate) fn component(status: &ComponentStatus) -> String {
+    let usage = status.usage.as_ref();
+    let count =
+        |of: fn(&ComponentUsage) -> u64| or_none(usage.map(|usage| format_count(of(usage))));
+    let size = |of: fn(&ComponentUsage) -> u64| or_none(usage.map(|usage| short_size(of(usage))));
+    let version = status.version.as_deref();
+    let cause = status.cause.as_ref();
+    let lines = [
+        ("component", status.id.to_string()),
+        (
+            "version",
+            or_none(version.map(|version| Escaped::up_to(MAX_VERSION, version).to_string())),
+        ),
+        ("state", status.phase.to_string()),
+        ("health", health(&status.health.to_string())),
+        ("handled", format_count(status.handled)),
+        ("waiting", format_count(status.waiting as u64)),
+        ("failures", format_count(status.failures)),
+        ("restarts", count(|usage| usage.restarts)),
+        ("swaps", format_count(status.swaps)),
+        ("fuel of all calls", count(|usage| usage.total_fuel)),
+        ("fuel of the last", count(|usage| usage.last_call_fuel)),
+        ("memory now", size(|usage| usage.memory_bytes)),
+        ("memory at most", size(|usage| usage.peak_memory_bytes)),
+        ("kept by the host", size(|usage| usage.kept.bytes)),
+        ("last failure", or_none(cause.map(ToString::to_string))),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines {
+        text += &format!("{name:<18}{value}\n");
+    }
+    text
+}
+
+/// As it was last told; `-` of one that was not asked, or could not tell.
+fn health(told: &str) -> String {
+    match told {
+        "unknown" => or_none(None),
+        told => Escaped::new(told).to_string(),
+    }
+}
+
+fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 fn table(rows: &[[String; COLUMNS]]) -> String {
@@ -201,33 +228,19 @@ mod tests {
         let rows = [
             cells(
                 "demo/counter/main",
-                [
-                    "1.0.0", "ready", "3", "0", "0", "0", "1204", "301", "64KiB", "64KiB", "200KiB",
-                ],
+                ["ready", "healthy", "3", "0", "0", "1204", "64KiB"],
             ),
             cells(
                 "demo/t/main",
-                [
-                    "-",
-                    "quarantined",
-                    "12.3M",
-                    "17",
-                    "1",
-                    "0",
-                    "1.2G",
-                    "9",
-                    "0KiB",
-                    "128KiB",
-                    "1.3MiB",
-                ],
+                ["quarantined", "-", "12.3M", "17", "1", "1.2G", "0KiB"],
             ),
         ];
         assert_eq!(
             table(&rows),
             "\
-COMPONENT          VERSION  STATE        HANDLED  WAIT  FAIL  RESTART  FUEL  LAST  MEMORY    PEAK    HOST
-demo/counter/main  1.0.0    ready              3     0     0        0  1204   301   64KiB   64KiB  200KiB
-demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     9    0KiB  128KiB  1.3MiB
+COMPONENT          STATE        HEALTH   HANDLED  WAIT  FAIL  FUEL  MEMORY
+demo/counter/main  ready        healthy        3     0     0  1204   64KiB
+demo/t/main        quarantined  -          12.3M    17     1  1.2G    0KiB
 "
         );
     }
@@ -236,21 +249,15 @@ demo/t/main        -        quarantined    12.3M    17     1        0  1.2G     
     fn an_endless_id_loses_its_middle() {
         let id = format!("{}/{}/main", "n".repeat(64), "x".repeat(64));
         let wide = [
-            "1.0.0-rc…",
             "quarantined",
+            "unhealthy",
             "999.9k",
             "10.0k",
-            "0",
-            "0",
-            "999.9k",
+            "10.0k",
             "999.9k",
             "4096.0MiB",
-            "4096.0MiB",
-            "4096.0MiB",
         ];
-        let narrow = [
-            "-", "ready", "1", "0", "0", "0", "1", "1", "64KiB", "64KiB", "64KiB",
-        ];
+        let narrow = ["ready", "-", "1", "0", "0", "1", "64KiB"];
         for rest in [narrow, wide] {
             let text = table(&[cells(&id, rest)]);
             let last = text.lines().last().unwrap();

@@ -50,7 +50,9 @@ Each line of standard input is one of these:
   send ID TEXT                  send a message, wait for nothing
   call ID EXPORT(ARGUMENTS)     call an export, show what it returns
   ps                            list the components
+  ps ID                         show all that is known of one
   dead                          list messages that could not be handled
+  redeliver NUMBER              deliver one of those once more
   restart ID                    give a component a fresh start
   help                          all of these
   quit                          end, as Ctrl-D and Ctrl-C do
@@ -80,13 +82,18 @@ and by the commands ps, request, send, restart, events and dead with --host. It
 goes on after the end of its input. SIGHUP reads FOLDER and the token file
 again; SIGTERM lets nobody in any more, answers what was accepted, and ends.
 
-In `ps`, FUEL is that of all calls and LAST that of the last one, MEMORY is now
-PEAK the most it has been, and HOST what is kept for it besides: code and types.
+In `ps`, FUEL is that of all calls, MEMORY that of now, and HEALTH what a
+component said when it was last asked, as [supervision] says. `dead` begins each
+line with the number by which `redeliver` takes it.
+
+With --keep-going, a component that cannot be read or loaded is told of, and the
+others run without it.
 
 Exit codes:
   0    ended by the end of its input, `quit`, Ctrl-C or SIGTERM
   1    ended by the end of its input or `quit`, and a line was not answered
-       well; or the file of --data failed when it was closed
+       well; a component is missing (--keep-going); or the file of --data failed
+       when it was closed
   2    bad input: nothing was sent
   130  ended by Ctrl-C or SIGTERM while it was starting or stopping";
 
@@ -125,6 +132,10 @@ pub(crate) struct Up {
     /// Go on after the end of standard input, until Ctrl-C; so does --listen
     #[arg(long)]
     stay: bool,
+
+    /// Run without components that cannot be loaded
+    #[arg(long)]
+    keep_going: bool,
 
     /// Print every message that is handled
     #[arg(long, short)]
@@ -238,10 +249,18 @@ impl Up {
         let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
+        let mut is_whole = true;
         let is_reloaded = self.watch || self.reach.is_wanted();
         let mut watch = is_reloaded.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
-        let (application, left_out) = read.await?;
+        let (application, left_out, unread) = read.await?;
+        if let Some(problems) = unread {
+            if !self.keep_going || application.sources().is_empty() {
+                return Err(problems.into());
+            }
+            problems.tell().await;
+            is_whole = false;
+        }
         if let Some(watch) = &mut watch {
             left_out.iter().for_each(|other| watch.leave_out(other));
         }
@@ -257,7 +276,7 @@ impl Up {
             self.verbose,
             interactive,
         );
-        if let Err(stop) = unless_interrupted(conversation.load()).await {
+        if let Err(stop) = unless_interrupted(conversation.load(self.keep_going)).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
             return Err(stop);
@@ -276,22 +295,11 @@ impl Up {
         if let Some(reload) = reload {
             reload.abort();
         }
-        if let Err(Stop::Interrupted) = outcome {
-            aside("stopping; Ctrl-C again does not wait for it");
-        }
-        if let Some(reached) = reached {
-            let close = async {
-                reached.close().await;
-                Ok(())
-            };
-            unless_interrupted(close).await?;
-        }
-        unless_interrupted(conversation.stop()).await?;
-        if !close(storage).await? {
+        if !end(reached, &mut conversation, storage, &outcome).await? {
             return Ok(ExitCode::from(FAILED));
         }
         match outcome {
-            Ok(()) if conversation.has_failed() => Ok(ExitCode::from(FAILED)),
+            Ok(()) if conversation.has_failed() || !is_whole => Ok(ExitCode::from(FAILED)),
             // Ctrl-C is how it is ended.
             Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
             Err(stop) => Err(stop),
@@ -361,24 +369,43 @@ impl Up {
     async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
         let mut lines = typed_lines(self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES));
         let end = conversation.talk(&mut lines).await?;
-        if (self.stay || self.reach.is_wanted()) && end == End::OfInput {
-            conversation.watch().await?;
+        if end == End::OfInput {
+            if self.stay || self.reach.is_wanted() {
+                conversation.watch().await?;
+            }
+            aside("standard input has ended, and with it this; --stay goes on without");
         }
         conversation.settle().await
     }
 }
 
-/// Whether what was stored is kept; if not, that is told.
-async fn close(storage: Option<Arc<RedbStorage>>) -> Result<bool, Stop> {
-    let Some(storage) = storage else {
-        return Ok(true);
-    };
-    let closed = unless_interrupted(async { Ok(storage.close().await) }).await?;
-    if let Err(error) = &closed {
+/// Lets nobody in any more, ends all components and closes the file of the data; whether that
+/// is complete.
+async fn end(
+    reached: Option<Reached>,
+    conversation: &mut Conversation,
+    storage: Option<Arc<RedbStorage>>,
+    outcome: &Result<(), Stop>,
+) -> Result<bool, Stop> {
+    if let Err(Stop::Interrupted) = outcome {
+        aside("stopping; Ctrl-C again does not wait for it");
+    }
+    if let Some(reached) = reached {
+        let close = async {
+            reached.close().await;
+            Ok(())
+        };
+        unless_interrupted(close).await?;
+    }
+    unless_interrupted(conversation.stop()).await?;
+    if let Some(storage) = storage
+        && let Err(error) = unless_interrupted(async { Ok(storage.close().await) }).await?
+    {
         let report = Report::error(format!("what components store may be lost: {error}"));
         report.with_note(GIVEN_BY_DATA).tell().await;
+        return Ok(false);
     }
-    Ok(closed.is_ok())
+    Ok(true)
 }
 
 /// More have no mappings of memory left by default (`vm.max_map_count`), at four each.

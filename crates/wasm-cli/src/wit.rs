@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use wasmparser::collections::IndexSet;
 use wasmparser::component_types::{
     AliasableResourceId, ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId,
-    ComponentEntityType, ComponentFuncTypeId, ComponentValType, ResourceId,
+    ComponentEntityType, ComponentFuncTypeId, ComponentValType, ResourceId, VariantType,
 };
 use wasmparser::names::KebabString;
 use wasmparser::types::TypesRef;
@@ -198,17 +198,7 @@ impl<'a> Describer<'a> {
                 self.fields(fields, text);
                 text.push_str(" }");
             }
-            ComponentDefinedType::Variant(variant) => {
-                text.push_str("variant { ");
-                for (i, (name, case)) in variant.cases.iter().enumerate() {
-                    text.push_str(if i == 0 { "" } else { ", " });
-                    text.push_str(name);
-                    if let Some(ty) = case.ty {
-                        self.generic("(", [Some(ty)], ")", text);
-                    }
-                }
-                text.push_str(" }");
-            }
+            ComponentDefinedType::Variant(variant) => self.variant(variant, text),
             ComponentDefinedType::Flags(names) => {
                 alternatives("flags", names, text);
             }
@@ -246,6 +236,18 @@ impl<'a> Describer<'a> {
                 text.push_str(">");
             }
         }
+    }
+
+    fn variant(&self, variant: &VariantType, text: &mut Text) {
+        text.push_str("variant { ");
+        for (i, (name, case)) in variant.cases.iter().enumerate() {
+            text.push_str(if i == 0 { "" } else { ", " });
+            text.push_str(name);
+            if let Some(ty) = case.ty {
+                self.generic("(", [Some(ty)], ")", text);
+            }
+        }
+        text.push_str(" }");
     }
 
     fn resource(&self, id: AliasableResourceId) -> &'a str {

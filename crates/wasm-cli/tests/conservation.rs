@@ -31,3 +31,14 @@ fn nothing_is_lost_on_wasmtime_among_threads() {
     let setting = Setting::new(wasmtime, Time::Real(3));
     holds("nothing_is_lost_on_wasmtime_among_threads", setting, 20);
 }
+
+#[test]
+#[ignore = "minutes"]
+fn nothing_is_lost_in_200_applications_on_wasmtime() {
+    let setting = Setting::new(wasmtime, Time::Real(2));
+    holds(
+        "nothing_is_lost_in_200_applications_on_wasmtime",
+        setting,
+        200,
+    );
+}

@@ -28,10 +28,11 @@ pub enum InstancePolicy {
     /// next. After a failure calls fail until it is restarted.
     #[default]
     Resident,
-    /// For one call, before which it is initialized and after which it is shut down: no call
-    /// sees what another has left in memory, and one that fails harms no other. The first
-    /// instance is made when the component is loaded, so that what keeps it from starting is
-    /// known then.
+    /// For one call of an export, a callback and `health` included, before which it is
+    /// initialized and after which it is shut down: no call sees what another has left in
+    /// memory, and one that fails harms no other. Where `initialize` goes wrong, the call ends
+    /// in that; what `shutdown` answers changes nothing. The first instance is made when the
+    /// component is loaded, so that what keeps it from starting is known then.
     PerMessage,
 }
 
@@ -75,7 +76,8 @@ impl ComponentConfig {
     /// own: at least 1, which is the default, and at most
     /// [`MAX_CONCURRENCY`](Self::MAX_CONCURRENCY). With more than one, instances are made as
     /// they are needed, share no memory, and one that fails is replaced; messages are then
-    /// begun in the order in which they came, and end in any.
+    /// begun in the order in which they came, and end in any. A callback is given to any
+    /// instance, and may be while the call still runs that made the request.
     #[must_use]
     pub fn with_concurrency(mut self, calls: u32) -> Self {
         self.concurrency = calls.clamp(1, Self::MAX_CONCURRENCY);
@@ -85,6 +87,13 @@ impl ComponentConfig {
     /// See [`with_concurrency`](Self::with_concurrency).
     pub fn concurrency(&self) -> u32 {
         self.concurrency
+    }
+
+    /// Whether a call that finds no instance has one made, and one that fails costs the
+    /// component nothing else: with [`InstancePolicy::PerMessage`], and with more than one call
+    /// at a time.
+    pub fn renews_instances(&self) -> bool {
+        self.instances == InstancePolicy::PerMessage || self.concurrency > 1
     }
 
     /// The memory of all instances that there may be at a time, in bytes.
@@ -132,6 +141,7 @@ mod tests {
         assert_eq!(config.instances, InstancePolicy::Resident);
         assert_eq!(config.concurrency(), 1);
         assert_eq!(config.most_memory_bytes(), 1 << 20);
+        assert!(!config.renews_instances());
     }
 
     #[test]
@@ -141,6 +151,9 @@ mod tests {
         assert_eq!(concurrency(0).concurrency(), 1);
         assert_eq!(concurrency(100).most_memory_bytes(), 100 << 20);
         assert_eq!(concurrency(u32::MAX).concurrency(), 1024);
+        assert!(concurrency(2).renews_instances());
+        let per_message = concurrency(1).with_instances(InstancePolicy::PerMessage);
+        assert!(per_message.renews_instances());
     }
 
     #[test]

@@ -24,6 +24,25 @@ use crate::{
 /// engine has one thread for all its guests, one that computes may hold up the others
 /// until it waits or ends.
 ///
+/// *Several at a time.* A component that is loaded with more than one
+/// [`concurrency`](crate::ComponentConfig::with_concurrency) has so many turns: calls begin in
+/// the order in which their futures were first polled as long as a turn is free, and one more
+/// waits for the first that ends. Calls that run at a time are in instances of their own.
+/// Restarting and unloading wait until no call runs. An engine that has one resident instance
+/// for each component refuses to load others, with
+/// [`WasmError::Unsupported`].
+///
+/// *Renewed instances.* Where
+/// [`renews_instances`](crate::ComponentConfig::renews_instances) holds, a call that fails its
+/// instance ends with the cause and harms nothing else: the component stays ready, and the next
+/// call has another instance. Only a restart that goes wrong fails it. Usage is that of all
+/// instances together.
+///
+/// *Hops.* What a guest sends while it handles a message or a callback has one more of the
+/// [`hops`](crate::ComponentMessage::hops) than that, and so has what it sends in the
+/// `initialize` and the `shutdown` of an instance that was made for it; what it sends in any
+/// other call has one.
+///
 /// *Begun.* A call has begun once its guest is entered; until it ends,
 /// [`usage`](Self::usage) says [`ComponentState::Busy`](crate::ComponentState::Busy).
 /// Before that it waits for its turn. An engine may let it wait although nothing is

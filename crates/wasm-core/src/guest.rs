@@ -1,9 +1,10 @@
 //! What every engine does the same way when a guest calls its host: what the call has
 //! left, whether the component may, and which service is asked, in this order.
 //!
-//! An engine makes a [`Guest`] for each loaded component, tells it of each instance and
-//! each call that begins, and calls one method for each function of the contract that a
-//! guest can import. It only lifts the arguments and lowers the result.
+//! An engine makes a [`Guest`] for each loaded component, or for each of its instances where
+//! several may be in a call at a time, tells it of each instance, call and message that begins,
+//! and calls one method for each function of the contract that a guest can import. It only
+//! lifts the arguments and lowers the result.
 
 mod budget;
 mod directory;
@@ -15,7 +16,7 @@ mod timers;
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::{
     Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, HostServices,
@@ -32,6 +33,10 @@ pub struct Guest {
     services: HostServices,
     log: Box<dyn GuestLog>,
     budget: Budget,
+    /// Of the message that is being handled.
+    hops: AtomicU32,
+    /// Of the message that the instance was made for.
+    hops_before: AtomicU32,
     is_shutting_down: AtomicBool,
 }
 
@@ -49,6 +54,8 @@ impl Guest {
             services,
             log: Box::new(log),
             budget: Budget::default(),
+            hops: AtomicU32::new(0),
+            hops_before: AtomicU32::new(0),
             is_shutting_down: AtomicBool::new(false),
         }
     }
@@ -87,6 +94,20 @@ impl Guest {
     /// Gives the call that begins its full budgets, whichever export it calls.
     pub fn begin_call(&self) {
         self.budget.refill();
+        let hops = self.hops_before.load(Ordering::Relaxed);
+        self.hops.store(hops, Ordering::Relaxed);
+    }
+
+    /// From now on, calls that are about no message are due to one of so many
+    /// [hops](crate::ComponentMessage::hops), for which the instance was made; with 0, to none.
+    pub fn due_to(&self, hops: u32) {
+        self.hops_before.store(hops, Ordering::Relaxed);
+    }
+
+    /// The call that has begun is about a message or a callback of so many
+    /// [hops](crate::ComponentMessage::hops): what is sent in it has one more.
+    pub fn begin_message(&self, hops: u32) {
+        self.hops.store(hops, Ordering::Relaxed);
     }
 
     /// The next call of the instance is its last, `shutdown`, in which it makes no requests.

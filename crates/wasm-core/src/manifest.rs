@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
-        ResourceLimits, RestartPolicy, StartPolicy, Supervision, WasiGrant,
+        ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -107,6 +107,7 @@ mailbox = 512                  # messages waiting at most
 start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
+swap = "pause"                 # "beside" (default), "pause": without room for two versions
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
@@ -225,6 +226,7 @@ command = "make greeter.wasm"
                 start: StartPolicy::OnMessage,
                 idle: Some(Duration::from_secs(30)),
                 health: Some(Duration::from_secs(10)),
+                swap: SwapPolicy::Pause,
             },
             build_command: Some("make greeter.wasm".to_owned()),
         };

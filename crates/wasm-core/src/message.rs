@@ -148,10 +148,14 @@ pub struct ComponentMessage {
     pub reply_to: Option<ComponentId>,
     /// When it was sent, by the host's clock.
     pub timestamp: Timestamp,
+    /// How many components have sent it on: one more than the message in whose handling it
+    /// was sent, and 0 of what a program sends. Components do not see it; a router refuses
+    /// what has gone too far.
+    pub hops: u32,
 }
 
 impl ComponentMessage {
-    /// A message without type, correlation id and reply-to, sent at the epoch.
+    /// A message without type, correlation id and reply-to, sent at the epoch by a program.
     pub fn new(
         sender: ComponentId,
         recipient: ComponentId,
@@ -165,6 +169,7 @@ impl ComponentMessage {
             correlation_id: None,
             reply_to: None,
             timestamp: Timestamp::default(),
+            hops: 0,
         }
     }
 
@@ -193,6 +198,13 @@ impl ComponentMessage {
     #[must_use]
     pub fn with_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = timestamp;
+        self
+    }
+
+    /// Sets [`hops`](Self::hops).
+    #[must_use]
+    pub fn with_hops(mut self, hops: u32) -> Self {
+        self.hops = hops;
         self
     }
 }

@@ -29,6 +29,8 @@ pub struct Supervision {
     /// [`UNHEALTHY_ANSWERS`](Self::UNHEALTHY_ANSWERS) times in a row that it is unhealthy
     /// is restarted. With `None` it is asked only when somebody wants to know.
     pub health: Option<Duration>,
+    /// What becomes of the old version when this one takes its place.
+    pub swap: SwapPolicy,
 }
 
 impl Supervision {
@@ -56,6 +58,7 @@ impl Default for Supervision {
             start: StartPolicy::AtOnce,
             idle: None,
             health: None,
+            swap: SwapPolicy::Beside,
         }
     }
 }
@@ -118,6 +121,36 @@ impl Display for StartPolicy {
     }
 }
 
+/// What becomes of the old version of a component when a new one takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SwapPolicy {
+    /// It goes on until the new one is initialized, for which there must be room.
+    #[default]
+    Beside,
+    /// Where there is no room for both, it is shut down first, and messages wait until the new
+    /// one is there. If that does not start, the old version is started anew.
+    Pause,
+}
+
+impl SwapPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::Beside, Self::Pause];
+
+    /// As written in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Beside => "beside",
+            Self::Pause => "pause",
+        }
+    }
+}
+
+impl Display for SwapPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +173,10 @@ mod tests {
         assert_eq!(
             StartPolicy::ALL.map(|policy| policy.to_string()),
             ["at-once", "on-message"]
+        );
+        assert_eq!(
+            SwapPolicy::ALL.map(|policy| policy.to_string()),
+            ["beside", "pause"]
         );
     }
 }

@@ -111,6 +111,10 @@ pub enum OnMessage {
     Count,
     /// Adds one to the number stored under the key `count` and answers the sum.
     CountInStorage,
+    /// `DELAY NAME` sets a timer that is due after so many milliseconds and answers its id;
+    /// `cancel ID` answers `true` or `false`. When a timer comes, milliseconds since the Unix
+    /// epoch and a space are added to what is stored under its name, and `none` is answered.
+    Timers,
     /// Obeys commands. `set KEY VALUE` and `delete KEY` answer `none`; `get KEY`
     /// answers the value or `none`; `exists KEY` answers `true` or `false`;
     /// `keys PREFIX` and `keys` answer the keys in the host's order, each followed by

@@ -110,6 +110,8 @@ fixtures! {
     COUNTER = "counter" => Component(stateful(OnMessage::Count));
     /// Counts messages in storage.
     STORED_COUNTER = "stored-counter" => Component(stateful(OnMessage::CountInStorage));
+    /// Sets timers, and writes down in storage when they came.
+    ALARM = "alarm" => Component(on_message(OnMessage::Timers));
     /// Does with its storage what it is told.
     STORE = "store" => Component(stateful(OnMessage::Store));
     /// Shows what `initialize` was given.

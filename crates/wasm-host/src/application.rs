@@ -93,38 +93,17 @@ impl ApplicationFolder {
         for (_, files) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
             separation.add(files);
         }
-        let mut components = Vec::new();
-        let mut known: BTreeMap<ComponentId, PathBuf> = BTreeMap::new();
+        let mut taken = Taken::default();
         for (file, manifest) in read {
-            let (manifest, files) = match manifest {
-                Ok(read) => read,
-                Err(found) => {
-                    match separation.may_have_left(file) {
-                        Some(other) => left_out.push(other),
-                        None => problems.extend(found.0),
-                    }
-                    continue;
-                }
-            };
-            let id = manifest.manifest.id.clone();
-            if let Some(first) = known.get(&id) {
-                problems.push(ApplicationProblem::Duplicate {
-                    id,
-                    first: first.clone(),
-                    second: manifest.file,
-                });
-                continue;
-            }
-            known.insert(id, manifest.file.clone());
-            let component = separation
-                .check(&files)
-                .and_then(|()| manifest.component(&files));
-            match component {
-                Ok(component) => components.push(component),
-                Err(problem) => problems.push(problem),
+            if manifest.is_err()
+                && let Some(other) = separation.may_have_left(file)
+            {
+                left_out.push(other);
+            } else if let Err(found) = taken.take_in(manifest, &separation) {
+                problems.extend(found.0);
             }
         }
-        if components.is_empty() && problems.is_empty() {
+        if taken.components.is_empty() && problems.is_empty() {
             let folder = self.folder.clone();
             return Err(ApplicationProblem::Empty { folder, left_out }.into());
         }
@@ -132,7 +111,7 @@ impl ApplicationFolder {
             tracing::warn!("{other}");
         }
         match problems.is_empty() {
-            true => Ok(components),
+            true => Ok(taken.components),
             false => Err(ApplicationErrors(problems)),
         }
     }
@@ -145,6 +124,34 @@ impl ApplicationFolder {
         let manifest = ReadManifest::read(file, memory_ceiling_bytes)?;
         let files = self.files_of(manifest.as_text())?;
         Ok((manifest, files))
+    }
+}
+
+/// The components of an application that are read so far, and the manifests of their ids.
+#[derive(Default)]
+struct Taken {
+    components: Vec<Component>,
+    known: BTreeMap<ComponentId, PathBuf>,
+}
+
+impl Taken {
+    /// Takes in one that was read, if its id is its own and it leaves the others alone.
+    fn take_in(
+        &mut self,
+        read: Result<(ReadManifest, ComponentFiles), ApplicationErrors>,
+        separation: &Separation,
+    ) -> Result<(), ApplicationErrors> {
+        let (manifest, files) = read?;
+        let id = manifest.manifest.id.clone();
+        if let Some(first) = self.known.get(&id) {
+            let first = first.clone();
+            let second = manifest.file;
+            return Err(ApplicationProblem::Duplicate { id, first, second }.into());
+        }
+        self.known.insert(id, manifest.file.clone());
+        separation.check(&files)?;
+        self.components.push(manifest.component(&files)?);
+        Ok(())
     }
 }
 

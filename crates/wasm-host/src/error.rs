@@ -27,6 +27,17 @@ pub enum HostError {
         /// Which budget, and what mends it.
         source: BudgetExceeded,
     },
+    /// There is no room for the old version and the new one at a time.
+    #[error(
+        "{component} cannot be replaced while it runs: {source}; or let the old version end \
+         first (`swap = \"pause\"` in [supervision])"
+    )]
+    NoRoomForBoth {
+        /// Which was to be replaced.
+        component: ComponentId,
+        /// Which budget, and what mends it.
+        source: BudgetExceeded,
+    },
     /// Permissions that were to be set grant more than the component was loaded with.
     #[error(
         "{component} was not loaded with `{excess}`: what it was granted can be taken back and \

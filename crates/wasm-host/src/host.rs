@@ -307,8 +307,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [set](Self::set_permissions) while the swap is under way, those that were set.
     ///
     /// # Errors
-    /// [`HostError::NotLoaded`], [`HostError::Stopped`]; [`HostError::Budget`], because
-    /// for a while there are both; [`HostError::Engine`] with what preparing or loading
+    /// [`HostError::NotLoaded`], [`HostError::Stopped`]; [`HostError::NoRoomForBoth`], because
+    /// for a while there are both unless the new one's
+    /// [`Supervision::swap`](wasm_core::Supervision::swap) lets the old one end first, and
+    /// [`HostError::Budget`] if even that is not enough; [`HostError::Engine`] with what preparing or loading
     /// ended in; [`HostError::Superseded`] when another swap of this component is asked
     /// for while this one is prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {

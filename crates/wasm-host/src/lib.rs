@@ -27,6 +27,12 @@
 //! nobody waits for any more when its turn has not come yet is not handled
 //! ([`Event::Withdrawn`]).
 //!
+//! A component handles one message at a time, or as many as its configuration
+//! [says](wasm_core::ComponentConfig::with_concurrency): only with one are the messages of a
+//! sender handled one after the other. Where instances [are
+//! renewed](wasm_core::ComponentConfig::renews_instances), one that fails costs its message
+//! and nothing else.
+//!
 //! A component that [sleeps](Phase::Asleep) has neither an instance nor a task, and the next
 //! message wakes it. So a host may have many more components than instances.
 //!

@@ -34,7 +34,6 @@ const HAPPENS: &[&str] = &[
     "dead: message, unloaded",
     "dead: request, failed",
     "dead: request, quarantined",
-    "dead: request, stopped",
     "dead: request, unloaded",
     "handled: callback",
     "handled: message",
@@ -45,7 +44,9 @@ const HAPPENS: &[&str] = &[
     "request: in a failed initialize",
     "request: in initialize",
     "redelivered",
+    "renewed",
     "restarted",
+    "several at a time",
     "slept",
     "withdrawn: AskerGone",
     "withdrawn: GivenUp",
@@ -139,6 +140,14 @@ caught! {
     Hangs => "does not end" as a_call_without_end_is_caught,
     StopsLate => "stopping took" as a_stop_that_takes_too_long_is_caught,
     LeavesATask => "outlive" as a_task_that_stays_is_caught,
+    LosesWhatWakes => "not conserved" as a_message_that_is_lost_when_it_wakes_is_caught,
+    WakesTwice => "never ended" as a_component_that_wakes_twice_is_caught,
+    SleepsOverRequests => "another instance" as a_component_that_sleeps_over_requests_is_caught,
+    LosesBesideOthers => "not conserved" as a_message_that_is_lost_beside_others_is_caught,
+    MixesAnswers => "the wrong outcome" as answers_that_are_mixed_up_are_caught,
+    RepeatsRedelivered => "not conserved" as a_dead_letter_that_is_delivered_twice_is_caught,
+    RepeatsTimers => "neither came once" as a_timer_that_is_delivered_twice_is_caught,
+    LosesTimers => "neither came once" as a_timer_that_is_not_delivered_is_caught,
 }
 
 macro_rules! caught_timers {

@@ -271,6 +271,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let call = LifecycleCall {
             export: "handle-message",
             function: |lifecycle| &lifecycle.handle_message,
+            hops: message.hops,
             params: (Box::new(message.into()),),
         };
         let outcome = self.take_turn(handle, call).await?;
@@ -290,6 +291,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let call = LifecycleCall {
             export: "handle-callback",
             function: |lifecycle| &lifecycle.handle_callback,
+            hops: message.hops,
             params: (Box::new(message.into()),),
         };
         let outcome = self.take_turn(handle, call).await?;
@@ -313,6 +315,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             export: "health",
             function: |lifecycle| &lifecycle.health,
             params: (),
+            hops: 0,
         };
         Ok(self.take_turn(handle, call).await?.into())
     }
@@ -326,6 +329,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             export: "metadata",
             function: |lifecycle| &lifecycle.metadata,
             params: (),
+            hops: 0,
         };
         Ok(self.take_turn(handle, call).await?.into())
     }

@@ -77,6 +77,11 @@ pub trait Bindings<T: 'static>: Send + Sync + Sized + 'static {
 pub(crate) trait Work<T: 'static>: Send + 'static {
     type Output: Send + 'static;
 
+    /// Of the message that it is about.
+    fn hops(&self) -> u32 {
+        0
+    }
+
     fn perform(
         self,
         instance: &mut Instance<T>,
@@ -221,15 +226,18 @@ pub(crate) struct Instance<T: 'static> {
 }
 
 impl<T: Send + 'static> Instance<T> {
-    /// Makes the embedder's data and instantiates, which runs start functions.
+    /// Makes the embedder's data and instantiates, which runs start functions, for a message
+    /// of so many hops.
     pub(crate) async fn new(
         pre: &InstancePre<HostState<T>>,
         bytes: &Bytes,
         component: &Guest,
         meters: &Arc<Meters>,
         make_data: &MakeData<T>,
+        hops: u32,
     ) -> Result<Self, WasmError> {
         let guest = Arc::new(component.sibling());
+        guest.calls.due_to(hops);
         let data = made_data(&guest, make_data)?;
         let mut store = new_store(pre.engine(), &guest, &meters.memory, data)?;
         let budget = begin_call(&mut store);

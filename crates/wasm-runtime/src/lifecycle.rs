@@ -67,6 +67,8 @@ pub(crate) struct LifecycleCall<P, R> {
     pub(crate) export: &'static str,
     pub(crate) function: fn(&Lifecycle) -> &TypedFunc<P, R>,
     pub(crate) params: P,
+    /// Of the message that it is about; 0 for a call that is about none.
+    pub(crate) hops: u32,
 }
 
 impl<T, P, R> Work<T> for LifecycleCall<P, (R,)>
@@ -78,10 +80,18 @@ where
 {
     type Output = R;
 
+    fn hops(&self) -> u32 {
+        self.hops
+    }
+
     async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
         let begun = instance.begin::<Lifecycle>(self.export)?;
-        let call =
-            begun.run(|call| (self.function)(call.bindings).call_async(call.store, self.params));
+        let call = begun.run(|call| {
+            if self.hops > 0 {
+                call.store.data().guest.calls.begin_message(self.hops);
+            }
+            (self.function)(call.bindings).call_async(call.store, self.params)
+        });
         let outcome = call.await;
         let (result,) = instance.finish(self.export, outcome)?;
         Ok(result)
@@ -108,6 +118,7 @@ pub(crate) async fn initialize<T: Send + 'static>(
         export: "initialize",
         function: |lifecycle| &lifecycle.initialize,
         params: (WitConfig::from(instance.guest().config()),),
+        hops: 0,
     };
     let outcome = call.perform(instance).await?;
     outcome.map_err(|error| WasmError::InitializationFailed {
@@ -129,6 +140,7 @@ pub(crate) async fn shut_down<T: Send + 'static>(
         export: "shutdown",
         function: |lifecycle| &lifecycle.shutdown,
         params: (),
+        hops: 0,
     };
     let outcome = call.perform(instance).await?;
     outcome.map_err(|error| WasmError::ShutdownFailed {

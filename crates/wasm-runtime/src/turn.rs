@@ -75,15 +75,16 @@ impl<T: Send + 'static> Slot<T> {
             meters: Arc::default(),
             unloaded: AtomicBool::new(false),
         };
-        let instance = slot.start().await?;
+        let instance = slot.start(0).await?;
         slot.home().idle.push(instance);
         Ok(slot)
     }
 
-    async fn start(&self) -> Result<Box<Instance<T>>, WasmError> {
+    /// For a message of so many hops.
+    async fn start(&self, hops: u32) -> Result<Box<Instance<T>>, WasmError> {
         let compiled = self.compiled()?;
-        let (pre, bytes) = (&compiled.pre, &compiled.bytes);
-        let instance = Instance::new(pre, bytes, &self.guest, &self.meters, &self.make_data);
+        let (pre, bytes, make_data) = (&compiled.pre, &compiled.bytes, &self.make_data);
+        let instance = Instance::new(pre, bytes, &self.guest, &self.meters, make_data, hops);
         let mut instance = Box::new(instance.await?);
         lifecycle::initialize(&mut instance, compiled.lifecycle.as_ref()).await?;
         Ok(instance)
@@ -119,8 +120,12 @@ impl<T: 'static> Slot<T> {
     /// Whether a call that finds no instance has one made, and an instance that fails harms
     /// its own call only.
     fn is_renewed(&self) -> bool {
-        let config = self.guest.config();
-        config.instances == InstancePolicy::PerMessage || config.concurrency() > 1
+        self.guest.config().renews_instances()
+    }
+
+    /// Whether an instance is there for one call.
+    fn is_for_one_call(&self) -> bool {
+        self.guest.config().instances == InstancePolicy::PerMessage
     }
 
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {
@@ -285,10 +290,16 @@ impl<T: Send + 'static> Turn<T> {
         if !self.is_of_loaded() {
             return Err(self.slot.not_found());
         }
+        let hops = work.hops();
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => Box::pin(self.instance()).await?,
+            None => Box::pin(self.instance(hops)).await?,
         };
+        if self.slot.is_renewed() {
+            let is_made_for_it = self.slot.is_for_one_call();
+            let calls = &instance.guest().calls;
+            calls.due_to(if is_made_for_it { hops } else { 0 });
+        }
         let outcome = work.perform(&mut instance).await;
         let slot = &self.slot;
         let at_home = match &outcome {
@@ -299,7 +310,7 @@ impl<T: Send + 'static> Turn<T> {
                 }
                 None
             }
-            _ if slot.guest.config().instances == InstancePolicy::PerMessage => {
+            _ if slot.is_for_one_call() => {
                 if let Err(error) = Box::pin(slot.shut_down(&mut instance)).await {
                     slot.warn("shutdown after a call", &error);
                 }
@@ -312,13 +323,13 @@ impl<T: Send + 'static> Turn<T> {
     }
 
     /// The instance that came home meanwhile, or a new one.
-    async fn instance(&mut self) -> Result<Box<Instance<T>>, WasmError> {
+    async fn instance(&mut self, hops: u32) -> Result<Box<Instance<T>>, WasmError> {
         let taken = self.slot.take()?;
         self.begin();
         match taken {
             Some(instance) => Ok(instance),
             None => {
-                let started = self.slot.start().await;
+                let started = self.slot.start(hops).await;
                 if started.is_err() {
                     self.end(None, false);
                 }
@@ -337,7 +348,7 @@ impl<T: Send + 'static> Turn<T> {
         if let Err(error) = slot.shut_all_down().await {
             slot.warn("shutdown before a restart", &error);
         }
-        match slot.start().await {
+        match slot.start(0).await {
             Ok(instance) => {
                 slot.meters.restarted();
                 slot.home().failure = None;

@@ -52,6 +52,7 @@ mod lab;
 mod loading;
 mod messages;
 mod order;
+mod policies;
 mod probes;
 mod services;
 mod unloading;
@@ -93,17 +94,20 @@ pub enum Feature {
     Wasi,
     /// Runs others beside guests that compute, however many these are.
     Parallel,
+    /// Has components with an instance for each call, and with several calls at a time.
+    Policies,
 }
 
 impl Feature {
     /// Every one of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Fuel,
         Self::MemoryCeiling,
         Self::MessageBudget,
         Self::HostPanics,
         Self::Wasi,
         Self::Parallel,
+        Self::Policies,
     ];
 }
 
@@ -179,6 +183,7 @@ pub fn cases<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Case<Lab<E>, Feature>
         loading::cases(),
         budgets::cases(),
         order::cases(),
+        policies::cases(),
         messages::cases(),
         failure::cases(),
         cancellation::cases(),

@@ -6,34 +6,28 @@ mod exports;
 mod host;
 mod instance;
 mod memory;
+mod slot;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
-use tokio::task::coop::{consume_budget, unconstrained};
+use tokio::task::coop::consume_budget;
 
 use wasm_core::guest::Guest as GuestCalls;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
-    ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices, InstancePolicy,
-    LIFECYCLE_INTERFACE, MessagePayload, Preparation, Resource, ResourceLimits, RuntimeEngine,
-    Trap, Unmet, WasmError,
+    ComponentState, ComponentUsage, Defect, GuestError, HealthStatus, HostServices, MessagePayload,
+    Preparation, ResourceLimits, RuntimeEngine, Unmet, WasmError,
 };
 use wasm_fixtures::{ALL, Behaviour, ECHO, Lifecycle, Refusal};
 
-use self::call::{Detached, Run, Stop, bounded};
 pub use self::instance::OwnAnswer;
 use self::instance::{Guest, Instance, OnOwnMessage};
-use crate::lock::lock;
+use self::slot::{Running, Slot, Turn, async_runtime, detached, not_found};
 
 /// The size of the largest component that is accepted unless an engine is told
 /// otherwise.
@@ -68,7 +62,7 @@ static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 ///   that it is stopped by whichever budget is smaller; out of fuel it is at once.
 /// - *Time.* Nothing but waiting takes any.
 /// - *The stack* holds 10,000 levels.
-/// - *Texts* in [`Defect`] and [`Trap::RefusedByHost`]; there are no frames and no
+/// - *Texts* in [`Defect`] and [`RefusedByHost`](wasm_core::Trap::RefusedByHost); there are no frames and no
 ///   sources.
 /// - *Logs* go nowhere, but are checked like every use of the host.
 /// - *Components that take no messages* have no memory, and nothing to call.
@@ -106,23 +100,6 @@ pub struct ModelEngine {
     /// What was written by tests.
     own: HashMap<ComponentId, OnOwnMessage>,
     slots: RwLock<HashMap<u64, Arc<Slot>>>,
-}
-
-/// Where a loaded component lives.
-struct Slot {
-    guest: Arc<Guest>,
-    /// One permit, given to calls in the order in which they asked; closed by
-    /// unloading.
-    turns: Arc<Semaphore>,
-    /// Of who has the turn, and then of who unloads.
-    occupant: Arc<FairMutex<Occupant>>,
-}
-
-enum Occupant {
-    Ready(Box<Instance>),
-    Failed(Arc<WasmError>),
-    /// With a call that has not come back.
-    Away,
 }
 
 impl ModelEngine {
@@ -262,13 +239,6 @@ impl ModelEngine {
             component: id.clone(),
             source,
         })?;
-        if config.instances != InstancePolicy::Resident || config.concurrency() > 1 {
-            return Err(WasmError::Unsupported {
-                what: "instances other than one resident one (`instance` and `concurrency` in \
-                       [resources])"
-                    .to_owned(),
-            });
-        }
         let bytes = match self.own.contains_key(id) {
             true => ECHO.wasm,
             false => bytes,
@@ -334,6 +304,7 @@ impl ModelEngine {
         &self,
         handle: &ComponentHandle,
         export: &'static str,
+        hops: u32,
         call: F,
     ) -> Result<R, WasmError>
     where
@@ -346,9 +317,9 @@ impl ModelEngine {
         let outcome = detached(handle.id(), async move {
             let mut turn = Turn::of(slot).await?;
             if watch.strong_count() == 0 {
-                return Err(not_found(turn.slot.guest.calls.handle()));
+                return Err(not_found(turn.handle()));
             }
-            turn.call(export, call).await
+            turn.call(export, hops, call).await
         })
         .await;
         // A task that calls without a break leaves its thread to others now and then;
@@ -356,299 +327,6 @@ impl ModelEngine {
         consume_budget().await;
         outcome
     }
-}
-
-type Running<'a, R> = Pin<Box<dyn Future<Output = Run<R>> + Send + 'a>>;
-
-impl Slot {
-    fn new(guest: Guest) -> Self {
-        Self {
-            guest: Arc::new(guest),
-            turns: Arc::new(Semaphore::new(1)),
-            occupant: Arc::new(FairMutex::new(Occupant::Away)),
-        }
-    }
-
-    /// Instantiates and, for a component that takes messages, initializes.
-    async fn start(&self) -> Result<Box<Instance>, WasmError> {
-        let mut instance = Box::new(Instance::new(&self.guest));
-        let Some(lifecycle) = self.guest.lifecycle else {
-            return Ok(instance);
-        };
-        self.enter("instantiate", &mut instance, |instance| {
-            Box::pin(instance.instantiate(lifecycle))
-        })
-        .await?;
-        let initialized = self.enter("initialize", &mut instance, |instance| {
-            Box::pin(instance.initialize(lifecycle))
-        });
-        match initialized.await? {
-            Ok(()) => Ok(instance),
-            Err(error) => Err(WasmError::InitializationFailed {
-                component: self.guest.id().clone(),
-                error,
-            }),
-        }
-    }
-
-    /// A component that takes no messages has nothing to shut down.
-    async fn shutdown(&self, mut instance: Box<Instance>) -> Result<(), WasmError> {
-        let Some(lifecycle) = self.guest.lifecycle else {
-            return Ok(());
-        };
-        let shut_down = self.enter("shutdown", &mut instance, |instance| {
-            Box::pin(instance.shutdown(lifecycle))
-        });
-        shut_down.await?.map_err(|error| WasmError::ShutdownFailed {
-            component: self.guest.id().clone(),
-            error,
-        })
-    }
-
-    /// Runs an export under the limits.
-    async fn enter<R, F>(
-        &self,
-        export: &'static str,
-        instance: &mut Instance,
-        run: F,
-    ) -> Result<R, WasmError>
-    where
-        F: FnOnce(&mut Instance) -> Running<'_, R>,
-    {
-        let deadline = instance.begin_call();
-        let outcome = bounded(deadline, run(instance)).await;
-        self.ended(export, instance, outcome)
-    }
-
-    fn ended<R>(
-        &self,
-        export: &'static str,
-        instance: &mut Instance,
-        outcome: Run<R>,
-    ) -> Result<R, WasmError> {
-        let (fuel_consumed, denied) = instance.end_call();
-        let mut usage = lock(&self.guest.usage);
-        usage.last_call_fuel = fuel_consumed;
-        usage.total_fuel = usage.total_fuel.saturating_add(fuel_consumed);
-        let stop = match outcome {
-            Ok(result) => return Ok(result),
-            Err(stop) => stop,
-        };
-        match stop {
-            Stop::Deadline => usage.timeouts += 1,
-            Stop::OutOfFuel | Stop::Trap(_) => usage.traps += 1,
-        }
-        drop(usage);
-        Err(self.error(export, stop, fuel_consumed, denied))
-    }
-
-    fn error(
-        &self,
-        export: &'static str,
-        stop: Stop,
-        fuel_consumed: u64,
-        denied: Option<u64>,
-    ) -> WasmError {
-        let limits = &self.guest.config().limits;
-        let component = self.guest.id().clone();
-        let (export, frames) = (export.into(), Box::default());
-        let (resource, limit, requested) = match stop {
-            Stop::Deadline => {
-                return WasmError::Timeout {
-                    component,
-                    export,
-                    limit: limits.timeout(),
-                    fuel_consumed,
-                    frames,
-                };
-            }
-            Stop::Trap(trap) if denied.is_none() || !may_follow_denial(&trap) => {
-                return WasmError::Trapped {
-                    component,
-                    export,
-                    trap,
-                    frames,
-                    fuel_consumed,
-                    source: None,
-                    last_words: None,
-                };
-            }
-            Stop::Trap(_) => (Resource::Memory, limits.memory_bytes(), denied),
-            Stop::OutOfFuel => (Resource::Fuel, limits.fuel().unwrap_or(u64::MAX), None),
-        };
-        WasmError::ResourceLimitExceeded {
-            component,
-            export,
-            resource,
-            limit,
-            requested,
-            charged_ahead: false,
-            fuel_consumed,
-            frames,
-            source: None,
-        }
-    }
-
-    /// Empties the slot for the time of a call.
-    fn take(&self, occupant: &mut Occupant) -> Result<Box<Instance>, WasmError> {
-        let cause = match mem::replace(occupant, Occupant::Away) {
-            Occupant::Ready(instance) => return Ok(instance),
-            Occupant::Failed(cause) => cause,
-            Occupant::Away => Arc::new(abandoned(self.guest.id())),
-        };
-        *occupant = Occupant::Failed(Arc::clone(&cause));
-        Err(WasmError::ComponentFailed {
-            component: self.guest.id().clone(),
-            source: cause,
-        })
-    }
-
-    fn put_back(&self, occupant: &mut Occupant, instance: Box<Instance>) {
-        *occupant = Occupant::Ready(instance);
-        self.set_state(ComponentState::Ready);
-    }
-
-    fn fail(&self, occupant: &mut Occupant, error: &WasmError) {
-        *occupant = Occupant::Failed(Arc::new(error.clone()));
-        self.set_state(ComponentState::Failed);
-    }
-
-    fn set_state(&self, state: ComponentState) {
-        let mut usage = lock(&self.guest.usage);
-        usage.state = state;
-        if state == ComponentState::Failed {
-            usage.memory_bytes = 0;
-        }
-    }
-}
-
-/// The one call that a component is in.
-struct Turn {
-    slot: Arc<Slot>,
-    // Given back in this order.
-    occupant: OwnedMutexGuard<Occupant>,
-    _turn: OwnedSemaphorePermit,
-}
-
-impl Turn {
-    async fn of(slot: Arc<Slot>) -> Result<Self, WasmError> {
-        // A task that has done much already must stand in line all the same.
-        let turn = unconstrained(Arc::clone(&slot.turns).acquire_owned()).await;
-        let Ok(turn) = turn else {
-            return Err(not_found(slot.guest.calls.handle()));
-        };
-        let occupant = unconstrained(Arc::clone(&slot.occupant).lock_owned()).await;
-        // It may have been unloaded between the two.
-        if slot.turns.is_closed() {
-            return Err(not_found(slot.guest.calls.handle()));
-        }
-        Ok(Self {
-            slot,
-            occupant,
-            _turn: turn,
-        })
-    }
-
-    async fn call<R, F>(&mut self, export: &'static str, call: F) -> Result<R, WasmError>
-    where
-        F: FnOnce(&mut Instance, Lifecycle) -> Running<'_, R>,
-    {
-        let Self { slot, occupant, .. } = self;
-        let mut instance = slot.take(occupant)?;
-        let Some(lifecycle) = slot.guest.lifecycle else {
-            slot.put_back(occupant, instance);
-            return Err(WasmError::ExportNotFound {
-                component: slot.guest.id().clone(),
-                export: format!("{LIFECYCLE_INTERFACE}#{export}").into(),
-            });
-        };
-        slot.set_state(ComponentState::Busy);
-        let entered = slot.enter(export, &mut instance, |instance| call(instance, lifecycle));
-        let outcome = entered.await;
-        lock(&slot.guest.usage).calls += 1;
-        match &outcome {
-            Ok(_) => slot.put_back(occupant, instance),
-            Err(error) => slot.fail(occupant, error),
-        }
-        outcome
-    }
-
-    async fn restart(&mut self) -> Result<(), WasmError> {
-        let Self { slot, occupant, .. } = self;
-        slot.set_state(ComponentState::Busy);
-        if let Ok(instance) = slot.take(occupant) {
-            // Whatever it answers.
-            let _ = slot.shutdown(instance).await;
-        }
-        match slot.start().await {
-            Ok(instance) => {
-                lock(&slot.guest.usage).restarts += 1;
-                slot.put_back(occupant, instance);
-                Ok(())
-            }
-            Err(error) => {
-                slot.fail(occupant, &error);
-                Err(error)
-            }
-        }
-    }
-}
-
-/// A call that is dropped midway, as by the shutdown of its runtime, takes its
-/// instance with it.
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let busy = lock(&self.slot.guest.usage).state == ComponentState::Busy;
-        if busy {
-            drop(self.slot.take(&mut self.occupant));
-            self.slot.set_state(ComponentState::Failed);
-        }
-    }
-}
-
-/// Whether a guest may have ended so because it was denied memory: toolchains abort
-/// then, or hand the host a pointer to nothing.
-fn may_follow_denial(trap: &Trap) -> bool {
-    matches!(trap, Trap::Unreachable | Trap::RefusedByHost(_))
-}
-
-fn not_found(handle: &ComponentHandle) -> WasmError {
-    WasmError::ComponentNotFound {
-        handle: handle.clone(),
-    }
-}
-
-/// What is said of a call that nobody can end any more.
-fn abandoned(component: &ComponentId) -> WasmError {
-    WasmError::Trapped {
-        component: component.clone(),
-        export: "(unknown)".into(),
-        trap: Trap::Other("the async runtime that ran the call was shut down".to_owned()),
-        frames: Box::default(),
-        fuel_consumed: 0,
-        source: None,
-        last_words: None,
-    }
-}
-
-fn async_runtime() -> Result<Handle, WasmError> {
-    Handle::try_current().map_err(|error| WasmError::Unsupported {
-        what: format!("running components outside of a tokio runtime ({error})"),
-    })
-}
-
-/// Makes a call end whatever becomes of its caller, on the runtime where it began.
-async fn detached<R: Send + 'static>(
-    component: &ComponentId,
-    call: impl Future<Output = Result<R, WasmError>> + Send + 'static,
-) -> Result<R, WasmError> {
-    let ended = Detached::new(async_runtime()?, call).await;
-    ended.unwrap_or_else(|_| {
-        Err(WasmError::ComponentFailed {
-            component: component.clone(),
-            source: Arc::new(abandoned(component)),
-        })
-    })
 }
 
 impl Debug for ModelEngine {
@@ -683,15 +361,14 @@ impl RuntimeEngine for ModelEngine {
         let number = (self.numbers)(NEXT_HANDLE.fetch_add(1, Ordering::Relaxed));
         let handle = ComponentHandle::new(id.clone(), number);
         let services = self.services.clone();
-        let slot = Slot::new(Guest {
+        let slot = Slot::load(Guest {
             // Who may log is all there is to see: what is logged goes nowhere.
             calls: Arc::new(GuestCalls::new(handle.clone(), config, services, ())),
             lifecycle,
             own: self.own.get(id).cloned(),
-            usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Busy))),
-        });
-        let instance = slot.start().await?;
-        slot.put_back(&mut *slot.occupant.lock().await, instance);
+            usage: Arc::new(Mutex::new(ComponentUsage::new(ComponentState::Ready))),
+        })
+        .await?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.insert(number, Arc::new(slot));
         Ok(handle)
@@ -709,15 +386,7 @@ impl RuntimeEngine for ModelEngine {
         if removed.is_none() {
             return Ok(());
         }
-        slot.turns.close();
-        detached(handle.id(), async move {
-            let instance = slot.take(&mut *slot.occupant.lock().await);
-            match instance {
-                Ok(instance) => slot.shutdown(instance).await,
-                Err(_) => Ok(()),
-            }
-        })
-        .await
+        slot.unload().await
     }
 
     async fn call_handle_message(
@@ -725,7 +394,8 @@ impl RuntimeEngine for ModelEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
-        let answer = self.call(handle, "handle-message", |instance, lifecycle| {
+        let hops = message.hops;
+        let answer = self.call(handle, "handle-message", hops, |instance, lifecycle| {
             Box::pin(instance.handle_message(lifecycle, message))
         });
         answer.await?.map_err(|error| WasmError::GuestError {
@@ -739,7 +409,8 @@ impl RuntimeEngine for ModelEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<(), WasmError> {
-        let answer = self.call(handle, "handle-callback", |instance, lifecycle| {
+        let hops = message.hops;
+        let answer = self.call(handle, "handle-callback", hops, |instance, lifecycle| {
             Box::pin(instance.handle_callback(lifecycle, message))
         });
         answer.await?.map_err(|error| WasmError::GuestError {
@@ -750,29 +421,28 @@ impl RuntimeEngine for ModelEngine {
 
     async fn restart_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
         let slot = self.slot(handle)?;
-        detached(
-            handle.id(),
-            async move { Turn::of(slot).await?.restart().await },
-        )
+        detached(handle.id(), async move {
+            Turn::all(slot).await?.restart().await
+        })
         .await
     }
 
     async fn health(&self, handle: &ComponentHandle) -> Result<HealthStatus, WasmError> {
-        self.call(handle, "health", |instance, lifecycle| {
+        self.call(handle, "health", 0, |instance, lifecycle| {
             Box::pin(instance.health(lifecycle))
         })
         .await
     }
 
     async fn metadata(&self, handle: &ComponentHandle) -> Result<ComponentMetadata, WasmError> {
-        self.call(handle, "metadata", |instance, lifecycle| {
+        self.call(handle, "metadata", 0, |instance, lifecycle| {
             Box::pin(instance.metadata(lifecycle))
         })
         .await
     }
 
     async fn usage(&self, handle: &ComponentHandle) -> Result<ComponentUsage, WasmError> {
-        Ok(*lock(&self.slot(handle)?.guest.usage))
+        Ok(self.slot(handle)?.usage())
     }
 }
 

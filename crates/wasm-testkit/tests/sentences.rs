@@ -22,12 +22,14 @@ const NOTHING_TO_PROVE: [&str; 5] = [
 ];
 
 /// What the contract leaves to an engine; `tests/right_engines` has one that does so.
-const LEFT_TO_THE_ENGINE: [&str; 5] = [
+const LEFT_TO_THE_ENGINE: [&str; 6] = [
     "Where an engine has one thread for all its guests, one that computes may hold up the \
      others until it waits or ends.",
     "Before that it waits for its turn.",
     "An engine may let it wait although nothing is ahead of it, and may answer some time after \
      it has ended.",
+    "An engine that has one resident instance for each component refuses to load others, with \
+     `WasmError::Unsupported`.",
     "Numbers come in no given order.",
     "What is freed may be freed a little later.",
 ];

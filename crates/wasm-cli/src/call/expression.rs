@@ -165,14 +165,7 @@ impl Expression {
         let is_optional = |ty: &Type| matches!(ty, Type::Option(_));
         let needed = own.len() - own.clone().rev().take_while(|ty| is_optional(ty)).count();
         if !(needed..=own.len()).contains(&nodes.len()) {
-            let s = if own.len() == 1 { "" } else { "s" };
-            return Err(Report::error(format!(
-                "`{}` takes {} argument{s} here, not {}",
-                function.name,
-                own.len(),
-                nodes.len()
-            ))
-            .with_note(format!("its type is {}", function.signature())));
+            return Err(miscounted(function, own.len(), nodes.len()));
         }
         let mut arguments: Vec<Argument> = receiver.into_iter().map(Argument::borrowed).collect();
         for (ty, node) in own.clone().zip(&nodes) {
@@ -256,6 +249,15 @@ fn parse_name(text: &str, name: &str) -> Result<String, Report> {
                 label: "this is none".to_owned(),
             }),
     )
+}
+
+fn miscounted(function: &Function, taken: usize, found: usize) -> Report {
+    let s = if taken == 1 { "" } else { "s" };
+    let name = &function.name;
+    Report::error(format!(
+        "`{name}` takes {taken} argument{s} here, not {found}"
+    ))
+    .with_note(format!("its type is {}", function.signature()))
 }
 
 fn not_named(function: &Function, name: &str, of: ResourceType, names: &Types) -> Report {

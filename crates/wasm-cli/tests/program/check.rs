@@ -135,3 +135,35 @@ fn several_are_held_apart() {
         "change the component of demo/b/main",
     ]);
 }
+
+#[test]
+fn an_application_is_checked_as_it_is_run() {
+    let folder = Folder::new();
+    let sends = "[permissions]\nsend = [\"demo/b/*\", \"demo/missing/*\"]\n";
+    folder.component("a", wasm_fixtures::SENDER, sends);
+    folder.component("b", wasm_fixtures::HELLO, "");
+    let app = folder.0.path().display().to_string();
+    let checked = program(["check", &app]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(
+        checked
+            .stdout
+            .ends_with(": ok, 2 components with up to 2MiB of memory\n"),
+        "{}",
+        checked.stdout
+    );
+    checked.complains(&[
+        "`demo/missing/*` in `permissions.send` of demo/a/main matches no component here",
+        "`demo/b/*` in `permissions.send` of demo/a/main matches only components that take no \
+         messages",
+    ]);
+    // What `up` would refuse.
+    let manifest = std::fs::read_to_string(folder.path("b/Component.toml")).unwrap();
+    folder.write(
+        "b/Component.toml",
+        manifest.replace("demo/b/main", "demo/a/main"),
+    );
+    let checked = program(["check", &app]);
+    assert_eq!(checked.code, Some(2));
+    checked.complains(&["two components have the id demo/a/main"]);
+}

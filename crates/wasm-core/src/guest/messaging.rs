@@ -86,7 +86,7 @@ impl Guest {
         }
     }
 
-    /// The message as it goes to the router, with sender and time, if the component may
+    /// The message as it goes to the router, with sender, time and hops, if the component may
     /// send it.
     fn outgoing<T>(
         &self,
@@ -103,6 +103,7 @@ impl Guest {
         self.check(capability(target.clone()))
             .map_err(|denied| MessagingError::DeliveryFailed(denied.to_string()))?;
         let message = ComponentMessage::new(self.id().clone(), target, payload);
-        Ok(message.with_timestamp(self.now()))
+        let hops = self.hops.load(Ordering::Relaxed).saturating_add(1);
+        Ok(message.with_timestamp(self.now()).with_hops(hops))
     }
 }

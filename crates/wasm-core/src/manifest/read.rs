@@ -14,7 +14,7 @@ use crate::units::{format_bytes, format_duration};
 use crate::{
     ComponentConfig, ComponentId, ComponentPattern, DirAccess, ImportPattern, InstancePolicy,
     InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy, StartPolicy,
-    Supervision, WasiGrant,
+    Supervision, SwapPolicy, WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -413,6 +413,10 @@ impl Reader<'_> {
         let start = self.optional(&section, "start", &one_of(&starts), |value| {
             choice(value, &starts)
         });
+        let swaps = SwapPolicy::ALL.map(|swap| (swap.as_str(), swap));
+        let swap = self.optional(&section, "swap", &one_of(&swaps), |value| {
+            choice(value, &swaps)
+        });
         Supervision {
             restart: restart.unwrap_or(default.restart),
             max_restarts: self
@@ -430,6 +434,7 @@ impl Reader<'_> {
             start: start.unwrap_or(default.start),
             idle: self.duration(&section, "idle", Supervision::MAX_INTERVAL),
             health: self.duration(&section, "health", Supervision::MAX_INTERVAL),
+            swap: swap.unwrap_or(default.swap),
         }
     }
 }

@@ -45,6 +45,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
             "start",
             "idle",
             "health",
+            "swap",
         ],
     ),
     ("build", &["command"]),

@@ -5,7 +5,7 @@ use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
     ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions, StartPolicy,
-    Supervision, WasiGrant,
+    Supervision, SwapPolicy, WasiGrant,
 };
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
@@ -144,6 +144,9 @@ fn supervision(f: &mut fmt::Formatter<'_>, supervision: &Supervision) -> fmt::Re
     for (key, duration) in [("idle", supervision.idle), ("health", supervision.health)] {
         let duration = duration.map(format_duration);
         optional(f, key, duration.as_deref().map(Text))?;
+    }
+    if supervision.swap != SwapPolicy::default() {
+        writeln!(f, "swap = {}", Text(supervision.swap.as_str()))?;
     }
     Ok(())
 }
@@ -289,6 +292,7 @@ timeout = "1500ms"
         manifest.supervision.start = StartPolicy::OnMessage;
         manifest.supervision.idle = Some(Duration::from_millis(1));
         manifest.supervision.health = Some(Duration::from_secs(86_400));
+        manifest.supervision.swap = SwapPolicy::Pause;
         reads_back(&manifest);
         manifest.config = ConfigSource::File("a/b.json".into());
         reads_back(&manifest);

@@ -38,105 +38,122 @@ pub(super) struct Search<'a> {
     pub(super) reads_grants: bool,
 }
 
+/// What is found so far, and what is still to be looked through.
+#[derive(Default)]
+struct State {
+    found: Found,
+    data: Vec<GrantedDir>,
+    written: BTreeMap<PathBuf, ManifestLine>,
+    seen: HashSet<FileId>,
+    folders: Vec<Folder>,
+    /// In the order of their paths: which of several names a folder gets must not change from
+    /// one search to the next.
+    links: BTreeMap<PathBuf, usize>,
+    deep: Vec<PathBuf>,
+}
+
 impl Search<'_> {
     pub(super) fn run(self) -> Result<Found, ApplicationProblem> {
         self.separation.look_below();
         let root = &self.application.folder;
-        let mut found = Found::default();
-        let mut data: Vec<GrantedDir> = Vec::new();
-        let mut written: BTreeMap<PathBuf, ManifestLine> = BTreeMap::new();
-        let mut seen = HashSet::new();
-        // In the order of their paths: which of several names a folder gets must not change
-        // from one search to the next.
-        let mut links: BTreeMap<PathBuf, usize> = BTreeMap::new();
-        let mut folders = vec![Folder {
+        let mut state = State::default();
+        state.folders.push(Folder {
             path: root.clone(),
             depth: 0,
-        }];
+        });
         let mut looked_through = 0;
-        let mut deep = Vec::new();
-        // Real folders come first, so that what is reached in two ways has its own name.
-        loop {
-            let Folder { path: inner, depth } = match folders.pop() {
-                Some(folder) => folder,
-                // By then every folder is known that a component may write.
-                None => match links.pop_first() {
-                    Some((link, _)) if !self.follows(&mut found, &data, &link) => continue,
-                    Some((path, depth)) => Folder { path, depth },
-                    None => break,
-                },
-            };
-            let id = match FileId::of(&inner) {
-                Ok(id) => id,
-                Err(error) if depth > 0 => {
-                    left_unreadable(&mut found, inner, error);
-                    continue;
+        while let Some(folder) = self.next(&mut state) {
+            let depth = folder.depth;
+            if let Err((path, error)) = self.look_through(&mut state, folder, &mut looked_through) {
+                match depth > 0 {
+                    true => left_unreadable(&mut state.found, path, error),
+                    false => return Err(unreadable(&path, error)),
                 }
-                Err(error) => return Err(unreadable(&inner, error)),
-            };
-            if !seen.insert(id.clone()) {
-                continue;
             }
-            if let Some(dir) = self.writable(&data, &inner, &id) {
-                written.insert(inner, dir.named.line.clone());
-                continue;
-            }
-            looked_through += 1;
             if looked_through > MAX_FOLDERS {
                 let folder = root.clone();
                 return Err(ApplicationProblem::TooManyFolders { folder });
             }
-            let entries = match fs::read_dir(&inner) {
-                Ok(entries) => entries,
-                Err(error) if depth > 0 => {
-                    left_unreadable(&mut found, inner, error);
-                    continue;
-                }
-                Err(error) => return Err(unreadable(&inner, error)),
-            };
-            for entry in entries {
-                let entry = match entry {
-                    Ok(entry) => entry,
-                    Err(error) if depth > 0 => {
-                        left_unreadable(&mut found, inner.clone(), error);
-                        break;
-                    }
-                    Err(error) => return Err(unreadable(&inner, error)),
-                };
-                // Gone since it was listed.
-                let Ok(kind) = entry.file_type() else {
-                    continue;
-                };
-                let (name, path) = (entry.file_name(), entry.path());
-                if kind.is_dir() {
-                    match depth < MAX_DEPTH {
-                        _ if is_skipped(&name) => {}
-                        true => folders.push(Folder {
-                            path,
-                            depth: depth + 1,
-                        }),
-                        false => deep.push(path),
-                    }
-                } else if kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME {
-                    match depth < MAX_DEPTH {
-                        _ if is_skipped(&name) => {}
-                        true => drop(links.insert(path, depth + 1)),
-                        false => deep.push(path),
-                    }
-                } else if name == MANIFEST_NAME {
-                    if self.reads_grants {
-                        data.extend(self.application.data_below(&path));
-                    }
-                    found.manifests.push(path);
-                }
-            }
         }
+        let State {
+            mut found,
+            data,
+            written,
+            seen,
+            deep,
+            ..
+        } = state;
         self.leave_out_written(&mut found, &data);
         tell_written(&mut found, written);
         self.tell_deep(&mut found, deep, &data, &seen);
         found.manifests.sort();
         found.left_out.sort_by(|a, b| a.path().cmp(b.path()));
         Ok(found)
+    }
+
+    /// Real folders come first, so that what is reached in two ways has its own name. By then
+    /// every folder is known that a component may write.
+    fn next(&self, state: &mut State) -> Option<Folder> {
+        if let Some(folder) = state.folders.pop() {
+            return Some(folder);
+        }
+        loop {
+            let (path, depth) = state.links.pop_first()?;
+            if self.follows(&mut state.found, &state.data, &path) {
+                return Some(Folder { path, depth });
+            }
+        }
+    }
+
+    /// Looks through one folder, unless that was done or a component may write it. The error is
+    /// that of what cannot be read.
+    fn look_through(
+        &self,
+        state: &mut State,
+        folder: Folder,
+        looked_through: &mut usize,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let Folder { path: inner, depth } = folder;
+        let id = FileId::of(&inner).map_err(|error| (inner.clone(), error))?;
+        if !state.seen.insert(id.clone()) {
+            return Ok(());
+        }
+        if let Some(dir) = self.writable(&state.data, &inner, &id) {
+            let line = dir.named.line.clone();
+            state.written.insert(inner, line);
+            return Ok(());
+        }
+        *looked_through += 1;
+        if *looked_through > MAX_FOLDERS {
+            return Ok(());
+        }
+        let entries = fs::read_dir(&inner).map_err(|error| (inner.clone(), error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| (inner.clone(), error))?;
+            // Gone since it was listed.
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            let (name, path) = (entry.file_name(), entry.path());
+            let is_link = kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME;
+            if kind.is_dir() || is_link {
+                match depth < MAX_DEPTH {
+                    _ if is_skipped(&name) => {}
+                    true if is_link => drop(state.links.insert(path, depth + 1)),
+                    true => state.folders.push(Folder {
+                        path,
+                        depth: depth + 1,
+                    }),
+                    false => state.deep.push(path),
+                }
+            } else if name == MANIFEST_NAME {
+                if self.reads_grants {
+                    state.data.extend(self.application.data_below(&path));
+                }
+                state.found.manifests.push(path);
+            }
+        }
+        Ok(())
     }
 
     fn writable<'s>(

@@ -190,6 +190,15 @@ impl Reservation {
         Ok(())
     }
 
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// The engine keeps nothing for the component any more.
+    pub(crate) fn keep_nothing(&mut self) {
+        self.kept = None;
+    }
+
     /// Adds what the engine keeps for the component, which is known once it is loaded; on an
     /// error it is as it was.
     pub(crate) fn keep(&mut self, kept: KeptMemory) -> Result<(), BudgetExceeded> {

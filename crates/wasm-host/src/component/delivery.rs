@@ -1,5 +1,6 @@
-//! The delivery of one letter: the call of the engine, and what is told of it.
+//! The delivery of letters: the calls of the engine, and what is told of them.
 
+use std::mem;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -7,7 +8,8 @@ use tracing::Instrument;
 
 use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
 
-use crate::component::resident::Record;
+use crate::component::handled::{Ended, Outcome};
+use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::status::Phase;
 use crate::component::task::Task;
 use crate::error::kept;
@@ -17,17 +19,13 @@ use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::{Event, Reply};
 use crate::watch::metrics::Handling;
 
-/// What the engine's call for a letter ended with; of a call of the program, whether it did.
-enum Outcome {
-    Message(Result<Option<MessagePayload>, WasmError>),
-    Call(Result<(), WasmError>),
-}
-
-impl<E: RuntimeEngine + ?Sized> Task<E> {
+impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
+    /// Has the engine handle a letter. Where it may handle several at a time, this does not wait
+    /// until it has.
     pub(crate) async fn deliver(&mut self, mut letter: Box<Letter>) {
         let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
             // Nothing is delivered without an instance.
-            return self.resident.mailbox.push_front(letter);
+            return self.resident.mailbox.put_back(letter);
         };
         if letter
             .incarnation
@@ -36,50 +34,94 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             let cause = DeadLetterCause::RequesterGone;
             return self.shared.office.give_up(letter, cause);
         }
-        if !letter.is_wanted() {
+        let mut began = Instant::now();
+        if !letter.is_wanted(began) {
             return self.shared.office.withdraw_unwanted(&letter);
         }
-        if let Some(ticket) = &letter.ticket
-            && !self.attend(ticket.begin()).await
-        {
-            // It was cancelled, or comes again.
-            return;
+        if let Some(ticket) = &letter.ticket {
+            if !self.attend(ticket.begin()).await {
+                // It was cancelled, or comes again.
+                return;
+            }
+            began = Instant::now();
         }
-        let began = Instant::now();
-        port.begin_handling(letter.hops, letter.span.clone());
+        let span = letter.span.clone();
         self.resident.update(|record| record.phase = Phase::Busy);
         // A callback that is delivered makes room for another request.
         letter.seat = None;
-        let outcome = self.call(handle, letter).await;
-        let Some(letter) = self.handling.take() else {
-            return;
+        let engine = Arc::clone(&self.shared.engine);
+        let call = perform(engine, handle, &letter).instrument(span.clone());
+        let number = self.handled.add(letter);
+        let outcome = if self.recipe.config.concurrency() == 1 {
+            port.begin_handling(span);
+            let outcome = self.attend(call).await;
+            port.end_handling();
+            outcome
+        } else {
+            // Its first poll gives it its place among the calls of the component.
+            let mut call = Box::pin(call);
+            match now_or_never(call.as_mut()).await {
+                Some(outcome) => outcome,
+                None => return self.follow(number, began, call),
+            }
         };
-        port.end_handling();
-        match outcome {
-            Outcome::Message(outcome) => self.end_message(letter, began, outcome),
-            Outcome::Call(outcome) => self.end_call(letter, began, outcome).await,
-        }
-        self.active = Instant::now();
+        let ended = Ended {
+            number,
+            began,
+            outcome,
+        };
+        self.end(ended).await;
     }
 
-    /// Has the engine handle a letter, which is kept where it is not lost if the engine panics.
-    async fn call(&mut self, handle: ComponentHandle, letter: Box<Letter>) -> Outcome {
-        let engine = Arc::clone(&self.shared.engine);
-        let (message, span) = (letter.message.clone(), letter.span.clone());
-        let kind = letter.kind;
-        let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
-        self.handling = Some(letter);
-        match (call, kind) {
-            (Some(Some(call)), _) => Outcome::Call(self.attend(call.instrument(span)).await),
-            (Some(None), _) => Outcome::Call(Ok(())),
-            (None, LetterKind::Callback) => {
-                let call = engine.call_handle_callback(&handle, message);
-                let ended = self.attend(call.instrument(span)).await;
-                Outcome::Message(ended.map(|()| None))
+    /// Goes on to other letters while a call runs.
+    fn follow(
+        &mut self,
+        number: u64,
+        began: Instant,
+        call: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        self.running.spawn(async move {
+            let outcome = call.await;
+            Ended {
+                number,
+                began,
+                outcome,
             }
-            (None, _) => {
-                let call = engine.call_handle_message(&handle, message);
-                Outcome::Message(self.attend(call.instrument(span)).await)
+        });
+    }
+
+    /// Tells what came of a letter.
+    pub(crate) async fn end(&mut self, ended: Ended) {
+        let Ended {
+            number,
+            began,
+            outcome,
+        } = ended;
+        self.active = Instant::now();
+        match outcome {
+            Outcome::Message(outcome) => self.end_message(number, began, outcome),
+            Outcome::Call(outcome) => self.end_call(number, began, outcome).await,
+        }
+    }
+
+    /// Waits until nothing is handled any more.
+    pub(crate) async fn settle(&mut self) {
+        self.settle_to(0).await;
+    }
+
+    /// Waits until one more may be handled.
+    pub(crate) async fn find_turn(&mut self) {
+        self.settle_to(self.recipe.config.concurrency() as usize - 1)
+            .await;
+    }
+
+    async fn settle_to(&mut self, left: usize) {
+        while self.running.len() > left {
+            let mut running = mem::take(&mut self.running);
+            let ended = self.attend(running.join_next()).await;
+            self.running = running;
+            if let Some(ended) = ended.and_then(unpanicked) {
+                self.end(ended).await;
             }
         }
     }
@@ -87,10 +129,13 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     /// What became of the component is known before anyone is told of the message.
     fn end_message(
         &mut self,
-        mut letter: Box<Letter>,
+        number: u64,
         began: Instant,
         outcome: Result<Option<MessagePayload>, WasmError>,
     ) {
+        let Some(mut letter) = self.handled.take(number) else {
+            return;
+        };
         let answer = match outcome {
             Ok(reply) => {
                 let bytes = reply.as_ref().map(MessagePayload::len);
@@ -108,15 +153,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             // It had failed before, in a call that was not a message: this one never
             // reached it.
             Err(WasmError::ComponentFailed { source, .. }) => {
-                self.resident.mailbox.push_front(letter);
-                return self.fail(kept(WasmError::clone(&source)));
+                self.resident.mailbox.put_back(letter);
+                return self.fail_again(kept(WasmError::clone(&source)));
             }
             Err(error) => {
                 let error = kept(error);
-                let is_gone = matches!(*error, WasmError::ComponentNotFound { .. });
-                if error.fails_instance() || is_gone {
-                    self.fail(Arc::clone(&error));
-                }
+                self.lose(&error);
                 return self.give_up(letter, began, error);
             }
         };
@@ -127,19 +169,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// A call of the program has ended. What it ended in may be another component's error, and
     /// the failure of this one may have been kept from whoever called: the engine knows.
-    async fn end_call(
-        &mut self,
-        letter: Box<Letter>,
-        began: Instant,
-        outcome: Result<(), WasmError>,
-    ) {
-        // Where it is not lost if the engine panics.
-        self.handling = Some(letter);
+    async fn end_call(&mut self, number: u64, began: Instant, outcome: Result<(), WasmError>) {
         let failure = self.failure().await;
-        let Some(letter) = self.handling.take() else {
+        let Some(letter) = self.handled.take(number) else {
             return;
         };
-        if let Some(failure) = failure {
+        if let Some(failure) = failure.filter(|_| self.is_serving()) {
             self.fail(failure);
         }
         match outcome {
@@ -155,12 +190,13 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// It was handled, and what it ended in is an answer.
     fn end_well(&self, letter: &Letter, handling: Handling, began: Instant, reply: Reply) {
-        let (waited, took) = (began - letter.accepted, began.elapsed());
+        let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, handling, waited, took);
+        let is_last = self.handled.is_empty();
         self.resident.update(|record| {
             record.counts.handled += 1;
-            record.end_handling();
+            record.end_handling(is_last);
         });
         self.shared.office.tell(|| Event::Message {
             from: letter.message.sender.clone(),
@@ -176,11 +212,33 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// It was handled, and ended in an error that is no answer.
     fn give_up(&self, letter: Box<Letter>, began: Instant, error: Arc<WasmError>) {
-        let (waited, took) = (began - letter.accepted, began.elapsed());
+        let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, Handling::Failed, waited, took);
-        self.resident.update(Record::end_handling);
+        let is_last = self.handled.is_empty();
+        self.resident.update(|record| record.end_handling(is_last));
         let cause = DeadLetterCause::Failed(error);
         self.shared.office.give_up(letter, cause);
+    }
+}
+
+/// The engine's call for a letter.
+fn perform<E: RuntimeEngine + ?Sized + 'static>(
+    engine: Arc<E>,
+    handle: ComponentHandle,
+    letter: &Letter,
+) -> impl Future<Output = Outcome> + Send + use<E> {
+    let (message, kind) = (letter.message.clone(), letter.kind);
+    let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
+    async move {
+        match (call, kind) {
+            (Some(Some(call)), _) => Outcome::Call(call.await),
+            (Some(None), _) => Outcome::Call(Ok(())),
+            (None, LetterKind::Callback) => {
+                let ended = engine.call_handle_callback(&handle, message).await;
+                Outcome::Message(ended.map(|()| None))
+            }
+            (None, _) => Outcome::Message(engine.call_handle_message(&handle, message).await),
+        }
     }
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use wasm_core::{
-    ComponentHandle, ComponentState, HealthStatus, RuntimeEngine, Supervision, WasmError,
+    ComponentHandle, ComponentId, ComponentState, HealthStatus, RuntimeEngine, Supervision,
+    WasmError,
 };
 
 use crate::component::budget::Reservation;
 use crate::component::recipe::Recipe;
+use crate::component::resident::Record;
 use crate::component::status::Phase;
 use crate::component::swap::{Prepared, Swap};
 use crate::component::task::{State, Task};
@@ -21,7 +23,7 @@ use crate::post::mailbox::Closed;
 use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::Event;
 
-impl<E: RuntimeEngine + ?Sized> Task<E> {
+impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// Loads an instance that nothing is delivered to yet, and charges the reservation with
     /// what the engine keeps for it.
     async fn make(
@@ -235,6 +237,44 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         };
     }
 
+    /// An error of a call may have cost its instance, or the component all it had. Where
+    /// instances are renewed, one that failed harms nothing else.
+    pub(crate) fn lose(&mut self, error: &Arc<WasmError>) {
+        let is_gone = matches!(
+            **error,
+            WasmError::ComponentNotFound { .. } | WasmError::ComponentFailed { .. }
+        );
+        let is_renewed = self.recipe.config.renews_instances() && !is_gone;
+        if !self.is_serving() || !(is_gone || error.fails_instance()) {
+            return;
+        }
+        if !is_renewed {
+            return self.fail(Arc::clone(error));
+        }
+        self.resident.meters().failure();
+        self.resident.update(|record| {
+            record.counts.failures += 1;
+            record.cause = Some(Arc::clone(error));
+        });
+        let (component, error) = (self.resident.id.clone(), Arc::clone(error));
+        self.shared
+            .office
+            .tell(|| Event::Failed { component, error });
+    }
+
+    /// The engine says that the component has failed before. Other calls may have ended in that
+    /// already.
+    pub(crate) fn fail_again(&mut self, error: Arc<WasmError>) {
+        match self.state {
+            State::Serving => self.fail(error),
+            State::Quarantined => {
+                let cause = DeadLetterCause::Quarantined(error);
+                self.close(Closed::Quarantined, &cause);
+            }
+            State::Waiting(_) | State::Asleep => {}
+        }
+    }
+
     fn quarantine(&mut self, error: Arc<WasmError>) {
         let cause = DeadLetterCause::Quarantined(Arc::clone(&error));
         self.close(Closed::Quarantined, &cause);
@@ -247,7 +287,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         self.shared.office.tell(event);
     }
 
-    /// Gives the component a fresh instance, whatever became of the one before.
+    /// Gives the component a fresh instance, whatever became of the one before, once [all has
+    /// ended](Self::settle) that is handled.
     pub(crate) async fn restart(&mut self) -> Result<(), HostError> {
         let Some(handle) = self.handle.clone() else {
             return self.start().await;
@@ -276,6 +317,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// On behalf of an operator.
     pub(crate) async fn restart_by_hand(&mut self) -> Result<(), HostError> {
+        // What comes of that may close the mailbox.
+        self.settle().await;
         self.restarts.forget();
         self.resident
             .update(|record| record.phase = Phase::Restarting);
@@ -287,8 +330,12 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     pub(crate) async fn swap(&mut self, swap: Swap, prepared: Prepared) {
         match prepared {
             Ok(_prepared) => {
+                self.settle().await;
                 let set = swap.permissions_set;
-                let replaced = self.replace(swap.recipe, set, swap.reservation).await;
+                let replaced = match swap.reservation {
+                    Some(reservation) => self.replace(swap.recipe, set, reservation).await,
+                    None => self.replace_ended(swap.recipe, set).await,
+                };
                 let _ = swap.reply.send(replaced);
             }
             Err(error) => {
@@ -323,6 +370,92 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             None => Ok(()),
         };
         self.end_instance();
+        if let Err(error) = shutdown {
+            tracing::warn!(component = %resident.id, "replaced: {error}");
+        }
+        self.become_version(recipe, reservation);
+        Ok(())
+    }
+
+    /// The same where there is no room for both: the old one ends first, and gives its share to
+    /// the new one. If that does not start, the old version is started anew.
+    async fn replace_ended(
+        &mut self,
+        recipe: Arc<Recipe>,
+        permissions_set: u64,
+    ) -> Result<(), HostError> {
+        let resident = Arc::clone(&self.resident);
+        let (old_bytes, new_bytes) = (self.recipe.memory_bytes(), recipe.memory_bytes());
+        let mut reservation = match self.reservation.take() {
+            Some(reservation) => reservation,
+            None => self
+                .shared
+                .budget
+                .reserve(new_bytes)
+                .map_err(no_room(&resident.id))?,
+        };
+        if let Err(source) = reservation.resize(old_bytes.max(new_bytes)) {
+            self.reservation = Some(reservation);
+            return Err(no_room(&resident.id)(source));
+        }
+        resident.update(|record| record.phase = Phase::Swapping);
+        if let Some(old) = self.handle.take() {
+            let engine = &Arc::clone(&self.shared.engine);
+            if let Err(error) = self.attend(engine.unload_component(&old)).await {
+                tracing::warn!(component = %resident.id, "ended to be replaced: {error}");
+            }
+        }
+        self.end_instance();
+        reservation.keep_nothing();
+        resident.begin_version(&recipe, permissions_set);
+        let made = self.make(&recipe, &mut reservation).await;
+        let kept_bytes = match &made {
+            Ok(_) => new_bytes,
+            Err(_) => old_bytes,
+        };
+        // There is room for the smaller one, too.
+        let _ = reservation.resize(kept_bytes);
+        match made {
+            Ok(handle) => {
+                self.handle = Some(handle);
+                self.become_version(recipe, reservation);
+                Ok(())
+            }
+            Err(error) => {
+                self.reservation = Some(reservation);
+                self.go_on_without().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The instance was ended for a new version that did not start.
+    async fn go_on_without(&mut self) {
+        match self.state {
+            State::Serving => {
+                self.state = State::Waiting(Instant::now());
+                // What comes of it is told.
+                let _ = self.start().await;
+            }
+            State::Waiting(_) => {
+                let restarting = |record: &mut Record| record.phase = Phase::Restarting;
+                self.resident.update(restarting);
+            }
+            State::Asleep => {
+                self.reservation = None;
+                self.lie_down();
+            }
+            State::Quarantined => {
+                self.reservation = None;
+                let quarantined = |record: &mut Record| record.phase = Phase::Quarantined;
+                self.resident.update(quarantined);
+            }
+        }
+    }
+
+    /// Serves as another version from now on, an instance of which is there.
+    fn become_version(&mut self, recipe: Arc<Recipe>, reservation: Reservation) {
+        let resident = Arc::clone(&self.resident);
         self.recipe = recipe;
         self.reservation = Some(reservation);
         self.serve();
@@ -333,12 +466,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             record.counts.swaps += 1;
         });
         self.restarts.forget();
-        if let Err(error) = shutdown {
-            tracing::warn!(component = %resident.id, "replaced: {error}");
-        }
         let component = resident.id.clone();
         self.shared.office.tell(|| Event::Swapped { component });
-        Ok(())
     }
 
     /// On behalf of an operator, for whom one that sleeps is woken.
@@ -350,6 +479,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     }
 
     async fn ask_health(&mut self) -> Result<HealthStatus, HostError> {
+        self.find_turn().await;
         let Some(handle) = self.handle.clone() else {
             let cause = self.resident.record().cause;
             let not_there = || HostError::NotLoaded(self.resident.id.clone());
@@ -365,10 +495,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             }
             Err(error) => {
                 let error = kept(error);
-                let serving = matches!(self.state, State::Serving);
-                if serving && error.fails_instance() {
-                    self.fail(Arc::clone(&error));
-                }
+                self.lose(&error);
                 Err(HostError::Engine(error))
             }
         }
@@ -394,6 +521,11 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         self.shared
             .office
             .tell(|| Event::Unhealthy { component, answers });
+        self.settle().await;
+        if !self.is_serving() {
+            // It has failed meanwhile.
+            return;
+        }
         self.resident
             .update(|record| record.phase = Phase::Restarting);
         // What comes of it is told.
@@ -427,6 +559,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         resident.update(|record| record.phase = Phase::Unloading);
         self.close(closed, &cause);
         let swap = resident.swaps.close().await;
+        self.settle().await;
         let shutdown = match self.handle.take() {
             Some(handle) => self.shared.engine.unload_component(&handle).await,
             None => Ok(()),
@@ -443,5 +576,14 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         drop(self);
         drop(swap);
         error.map_or(Ok(()), |error| Err(HostError::Engine(error)))
+    }
+}
+
+/// For the new version of a component, the old one of which has no share to give.
+fn no_room(component: &ComponentId) -> impl Fn(BudgetExceeded) -> HostError + use<> {
+    let component = component.clone();
+    move |source| HostError::Budget {
+        component: component.clone(),
+        source,
     }
 }

@@ -46,28 +46,12 @@ pub(crate) struct Port {
     /// The number that the engine gave the instance, once it is known.
     number: Mutex<Option<u64>>,
     permissions: RwLock<Arc<Permissions>>,
-    /// What is being handled.
-    handling: Mutex<Handling>,
+    /// What is being handled, if that is one thing.
+    handling: Mutex<Option<Span>>,
     requests: Mutex<Requests>,
     /// Of the component.
     mailbox: Arc<Mailbox>,
     office: Arc<Office>,
-}
-
-/// The message that an instance handles, as far as it matters for what it sends.
-#[derive(Debug, Clone)]
-pub(crate) struct Handling {
-    pub(crate) hops: u32,
-    pub(crate) span: Span,
-}
-
-impl Handling {
-    fn nothing() -> Self {
-        Self {
-            hops: 0,
-            span: Span::none(),
-        }
-    }
 }
 
 /// Requests that are not answered yet. Whoever takes one out answers it, and nobody else
@@ -104,7 +88,7 @@ impl Port {
             seats: Seats::new(office.limits.open_requests),
             number: Mutex::new(number),
             permissions: RwLock::new(permissions),
-            handling: Mutex::new(Handling::nothing()),
+            handling: Mutex::default(),
             requests: Mutex::default(),
             mailbox: Arc::clone(mailbox),
             office: Arc::clone(office),
@@ -146,20 +130,23 @@ impl Port {
         })
     }
 
-    /// From now on, what it sends is sent because of this.
-    pub(crate) fn begin_handling(&self, hops: u32, span: Span) {
-        *lock(&self.handling) = Handling { hops, span };
+    /// From now on, what it sends is sent within this span.
+    pub(crate) fn begin_handling(&self, span: Span) {
+        *lock(&self.handling) = Some(span);
     }
 
     /// From now on, host calls are not about a message.
     pub(crate) fn end_handling(&self) {
-        let handled = mem::replace(&mut *lock(&self.handling), Handling::nothing());
+        let handled = lock(&self.handling).take();
         // Whoever watches spans is not called under the lock.
         drop(handled);
     }
 
-    pub(crate) fn handling(&self) -> Handling {
-        lock(&self.handling).clone()
+    /// Within which it sends. Where several messages are handled at a time, that is the span
+    /// in which the engine calls its host.
+    pub(crate) fn span(&self) -> Span {
+        let handled = lock(&self.handling).clone();
+        handled.unwrap_or_else(Span::current)
     }
 
     /// Makes a request, which `accept` puts on its way: it is open before its target can
@@ -173,10 +160,10 @@ impl Port {
         accept: impl FnOnce(ComponentMessage, Way) -> Result<(Arc<Mailbox>, Place), MessagingError>,
     ) -> Result<CorrelationId, MessagingError> {
         let id = unguessable()?;
-        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let open = Open {
             target: message.recipient.clone(),
-            hops: way.hops,
+            hops: message.hops,
             span: way.span.clone(),
             seat,
             waits: None,
@@ -238,7 +225,9 @@ impl Port {
     fn call_back(&self, id: CorrelationId, open: Open, outcome: Outcome) {
         let envelope = ComponentMessage::new(open.target, self.id.clone(), "")
             .with_correlation_id(id)
-            .with_timestamp(self.office.now());
+            .with_timestamp(self.office.now())
+            // A callback continues what the request began.
+            .with_hops(open.hops.saturating_add(1));
         let mut callback = match outcome {
             Ok(reply) => as_callback(envelope, Ok(reply)),
             Err(error) => as_callback(envelope, Err(&error)),
@@ -252,9 +241,8 @@ impl Port {
             }
             traffic.admit_always(message_bytes(&callback))
         });
-        // A callback continues what the request began.
         let way = Way {
-            hops: open.hops.saturating_add(1),
+            began: Instant::now(),
             redeliveries: 0,
             span: span(&callback, LetterKind::Callback, &open.span),
             reply: None,

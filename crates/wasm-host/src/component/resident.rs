@@ -316,9 +316,10 @@ impl Resident {
 }
 
 impl Record {
-    /// What it handled has ended; where it has failed over it, that is known already.
-    pub(crate) fn end_handling(&mut self) {
-        if self.phase == Phase::Busy {
+    /// What it handled has ended, and maybe it handles nothing else; where it has failed over
+    /// it, that is known already.
+    pub(crate) fn end_handling(&mut self, is_last: bool) {
+        if is_last && self.phase == Phase::Busy {
             self.phase = Phase::Ready;
         }
     }

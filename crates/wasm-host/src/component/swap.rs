@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use wasm_core::{ComponentId, Preparation, RuntimeEngine, WasmError};
+use wasm_core::{ComponentId, Preparation, RuntimeEngine, SwapPolicy, WasmError};
 
 use crate::component::budget::{Budget, Reservation};
 use crate::component::recipe::Recipe;
@@ -24,8 +24,9 @@ pub(crate) struct Swap {
     pub(crate) recipe: Arc<Recipe>,
     /// How often permissions had been set when it was asked for.
     pub(crate) permissions_set: u64,
-    /// Until it is in its place, there are both.
-    pub(crate) reservation: Reservation,
+    /// Until it is in its place, there are both; `None` if there is no room for that, and the
+    /// old one ends first.
+    pub(crate) reservation: Option<Reservation>,
     pub(crate) reply: oneshot::Sender<Result<(), HostError>>,
     preparation: Id,
 }
@@ -38,7 +39,7 @@ impl Swap {
         let _ = self.reply.send(Err(error));
     }
 
-    fn supersede(self, id: &ComponentId) -> Reservation {
+    fn supersede(self, id: &ComponentId) -> Option<Reservation> {
         let superseded = HostError::Superseded(id.clone());
         let _ = self.reply.send(Err(superseded));
         self.reservation
@@ -63,8 +64,8 @@ struct Slot {
 
 impl Swaps {
     /// Puts a swap in the place of an earlier one, together with its reservation; if
-    /// that is too small and there is no room for more, the earlier one stays. The task of the
-    /// component is to be nudged then.
+    /// that is too small, there is no room for more and the old version is not to end first, the
+    /// earlier one stays. The task of the component is to be nudged then.
     pub(crate) fn begin<E: RuntimeEngine + ?Sized + 'static>(
         &self,
         id: &ComponentId,
@@ -79,21 +80,26 @@ impl Swaps {
         if slot.is_closed {
             return Err(HostError::NotLoaded(id.clone()));
         }
-        let exceeded = |source| HostError::Budget {
+        let mut reserved = match &mut slot.latest {
+            Some(Swap {
+                reservation: Some(earlier),
+                ..
+            }) => earlier.resize(memory_bytes).map(|()| None),
+            _ => budget.reserve(memory_bytes).map(Some),
+        };
+        if recipe.supervision.swap == SwapPolicy::Pause && reserved.is_err() {
+            reserved = Ok(None);
+        }
+        let reservation = reserved.map_err(|source| HostError::NoRoomForBoth {
             component: id.clone(),
             source,
-        };
-        if let Some(earlier) = &mut slot.latest {
-            let resized = earlier.reservation.resize(memory_bytes);
-            resized.map_err(exceeded)?;
-        }
-        let reservation = match slot.latest.take() {
-            Some(earlier) => {
-                slot.preparations.abort_all();
-                earlier.supersede(id)
-            }
-            None => budget.reserve(memory_bytes).map_err(exceeded)?,
-        };
+        })?;
+        let earlier = slot.latest.take().and_then(|earlier| {
+            slot.preparations.abort_all();
+            earlier.supersede(id)
+        });
+        let fits = |it: &Reservation| it.memory_bytes() == memory_bytes;
+        let reservation = reservation.or(earlier.filter(fits));
         let prepare = {
             let (id, recipe) = (id.clone(), Arc::clone(recipe));
             async move {

@@ -1,13 +1,13 @@
-//! The task of one component: delivers what waits for it, one message after the other, and
-//! does between two of them what operators, failures and the time ask for.
+//! The task of one component: delivers what waits for it, one message after the other or as
+//! many at a time as its manifest says, and does what operators, failures and the time ask for
+//! while it handles none.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,6 +15,8 @@ use wasm_core::{ComponentHandle, RuntimeEngine};
 
 use crate::component::alarm::Alarm;
 use crate::component::budget::{Budget, Reservation};
+use crate::component::handled::{Ended, Handled};
+use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::registry::Registry;
@@ -54,7 +56,9 @@ pub(crate) struct Task<E: ?Sized> {
     /// Given back before anyone can see that the component is gone.
     pub(crate) reservation: Option<Reservation>,
     /// What the component handles right now.
-    pub(crate) handling: Option<Box<Letter>>,
+    pub(crate) handled: Handled,
+    /// The calls for it that nobody awaits, of a component that handles several at a time.
+    pub(crate) running: JoinSet<Ended>,
     /// Of the instance that serves.
     pub(crate) port: Option<Arc<Port>>,
     pub(crate) alarm: Alarm,
@@ -83,6 +87,8 @@ enum Next {
     Leave(Leaving),
     Obey(Command),
     Deliver(Box<Letter>),
+    /// A call has ended, unless the runtime is gone.
+    End(Option<Ended>),
     Swap(Box<Swap>, Prepared),
     Wake(Result<Reservation, BudgetExceeded>),
     /// It may be time for something.
@@ -90,10 +96,10 @@ enum Next {
     /// Something may have come.
     LookAgain,
     /// Nothing: the component sleeps.
-    End,
+    Rest,
 }
 
-impl<E: RuntimeEngine + ?Sized> Task<E> {
+impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// That of a component without an instance.
     pub(crate) fn new(shared: Shared<E>, assignment: Assignment) -> Self {
         let now = Instant::now();
@@ -106,7 +112,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             state: State::Asleep,
             handle: None,
             reservation: None,
-            handling: None,
+            handled: Handled::default(),
+            running: JoinSet::new(),
             port: None,
             alarm: Alarm::default(),
             active: now,
@@ -160,19 +167,24 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
                     let _ = reply.send(outcome);
                     return;
                 }
-                Next::Leave(Leaving::Abandoned) => return self.end_instance(),
+                Next::Leave(Leaving::Abandoned) => {
+                    self.settle().await;
+                    return self.end_instance();
+                }
                 Next::Obey(command) => self.obey(command).await,
                 Next::Deliver(letter) => {
                     self.deliver(letter).await;
                     // A mailbox that never runs empty must not keep others waiting.
                     consume_budget().await;
                 }
+                Next::End(Some(ended)) => self.end(ended).await,
+                Next::End(None) => {}
                 Next::Swap(swap, prepared) => self.swap(*swap, prepared).await,
                 Next::Wake(Ok(reservation)) => self.wake(reservation).await,
                 Next::Wake(Err(exceeded)) => self.stay_asleep(&exceeded),
                 Next::LookAround => self.look_around().await,
                 Next::LookAgain => {}
-                Next::End => return,
+                Next::Rest => return,
             }
         }
     }
@@ -187,7 +199,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             return next;
         }
         if self.try_to_rest() {
-            return Next::End;
+            return Next::Rest;
         }
         if self.is_idle() {
             if self.shared.budget.is_short() {
@@ -197,20 +209,24 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         }
         let memory_bytes = self.recipe.memory_bytes();
         let resident = &self.resident;
-        let serves = matches!(self.state, State::Serving);
+        let takes_letters = self.takes_letters();
+        let is_handling = !self.running.is_empty();
         let needs_room = matches!(self.state, State::Asleep) && resident.mailbox.len() > 0;
         let next = tokio::select! {
             biased;
             (swap, prepared) = resident.swaps.prepared(&resident.id),
                 if resident.swaps.are_under_way() => Next::Swap(Box::new(swap), prepared),
+            Some(ended) = self.running.join_next(), if is_handling => {
+                Next::End(unpanicked(ended))
+            }
             () = self.alarm.until(due) => Next::LookAround,
             room = find_room(&self.shared, memory_bytes, self.active), if needs_room => {
                 Next::Wake(room)
             }
-            letter = resident.mailbox.next(), if serves => {
+            letter = resident.mailbox.next(), if takes_letters => {
                 letter.map_or(Next::LookAgain, Next::Deliver)
             }
-            () = resident.mailbox.rung(), if !serves => Next::LookAgain,
+            () = resident.mailbox.rung(), if !takes_letters => Next::LookAgain,
         };
         resident.drowsy.end();
         next
@@ -218,6 +234,11 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// What there is to do without waiting for anything.
     fn next_at_once(&mut self) -> Option<Next> {
+        if !self.running.is_empty()
+            && let Some(ended) = self.running.try_join_next()
+        {
+            return Some(Next::End(unpanicked(ended)));
+        }
         if let Ok(leaving) = self.orders.leaving.try_recv() {
             return Some(Next::Leave(leaving));
         }
@@ -225,9 +246,18 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             return Some(Next::Obey(command));
         }
         // A new version that is prepared is not held up by messages that never end.
-        let serves = matches!(self.state, State::Serving) && !self.resident.swaps.are_under_way();
-        let letter = serves.then(|| self.resident.mailbox.pop()).flatten();
-        letter.map(Next::Deliver)
+        let takes_letters = self.takes_letters() && !self.resident.swaps.are_under_way();
+        let letter = takes_letters.then(|| self.resident.mailbox.pop());
+        letter.flatten().map(Next::Deliver)
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.state, State::Serving)
+    }
+
+    /// Whether another letter may be handled.
+    fn takes_letters(&self) -> bool {
+        self.is_serving() && self.handled.len() < self.recipe.config.concurrency() as usize
     }
 
     /// Leaves the component asleep if there is nothing to do for it; whether this task ends.
@@ -249,7 +279,8 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
     /// Whether it could sleep right now.
     fn is_idle(&self) -> bool {
         self.recipe.supervision.idle.is_some()
-            && matches!(self.state, State::Serving)
+            && self.is_serving()
+            && self.handled.is_empty()
             && self.resident.mailbox.len() == 0
             && self.port.as_ref().is_some_and(|port| port.seats.are_free())
     }
@@ -271,6 +302,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             health.map(|interval| self.examined + interval),
             restart,
             self.resident.mailbox.deadline(),
+            self.handled.wanted_until(),
         ]
         .into_iter()
         .flatten()
@@ -288,8 +320,11 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
         }
         let supervision = self.recipe.supervision;
         match self.state {
-            // A failure of it is told.
-            State::Waiting(until) if until <= now => drop(self.restart().await),
+            State::Waiting(until) if until <= now => {
+                self.settle().await;
+                // A failure of it is told.
+                drop(self.restart().await);
+            }
             State::Serving => {
                 let idle = supervision.idle.map(|idle| self.active + idle);
                 if self.is_idle() && (is_due(idle) || self.shared.budget.is_short()) {
@@ -323,9 +358,9 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             return ended;
         }
         loop {
-            let handled = self.handling.as_ref().and_then(|it| it.wanted_until());
             let waiting = self.resident.mailbox.deadline();
-            let due = [handled, waiting].into_iter().flatten().min();
+            let due = [self.handled.wanted_until(), waiting];
+            let due = due.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 ended = &mut call => return ended,
@@ -337,11 +372,7 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
 
     /// Tells whoever waits for this component and has waited long enough.
     fn time_out(&self) {
-        if let Some(letter) = &self.handling
-            && !letter.is_wanted()
-        {
-            letter.time_out();
-        }
+        self.handled.time_out();
         for letter in self.resident.mailbox.withdraw_late() {
             self.shared.office.withdraw_unwanted(&letter);
         }
@@ -353,17 +384,6 @@ impl<E: RuntimeEngine + ?Sized> Task<E> {
             self.shared.office.give_up(letter, cause.clone());
         }
     }
-}
-
-/// What the future ends in if that is at its first poll.
-async fn now_or_never<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 /// Waits for room for an instance.
@@ -400,7 +420,7 @@ impl<E: ?Sized> Drop for Task<E> {
             self.shared.sleepers.remove(port.incarnation);
             port.close();
         }
-        for letter in self.handling.take().into_iter().chain(waiting) {
+        for letter in self.handled.take_all().chain(waiting) {
             office.give_up(letter, DeadLetterCause::Abandoned);
         }
         office.tell_denials(&resident.id, resident.denials.take());

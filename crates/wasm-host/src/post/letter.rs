@@ -66,10 +66,10 @@ impl Display for LetterKind {
 pub(crate) struct Letter {
     pub(crate) message: ComponentMessage,
     pub(crate) kind: LetterKind,
+    /// In its mailbox, also once it was taken out to be handled.
+    pub(crate) place: u64,
     /// The instance that made the request, on a callback.
     pub(crate) incarnation: Option<u64>,
-    /// How many components sent it on.
-    pub(crate) hops: u32,
     /// How often it was a dead letter and is delivered again.
     pub(crate) redeliveries: u32,
     /// From acceptance to the end of the call.
@@ -99,8 +99,9 @@ impl Letter {
 
     /// Whether there is a reason to deliver it: of a request or a call, that somebody waits
     /// for what comes of it.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.reply.as_ref().is_none_or(Reply::is_wanted)
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        let reply = self.reply.as_ref();
+        reply.is_none_or(|reply| reply.is_wanted(now))
             && self.call.as_ref().is_none_or(Call::is_wanted)
     }
 

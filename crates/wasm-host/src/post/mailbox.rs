@@ -38,9 +38,6 @@ pub(crate) struct Mailbox {
 /// Where a letter lies in its mailbox; later ones have higher places.
 pub(crate) type Place = u64;
 
-/// Of the first letter of all, so that there is room before it for what is put back.
-const FIRST_PLACE: Place = 1 << 32;
-
 #[derive(Debug)]
 struct State {
     /// In the order of their places; of those that were withdrawn, the places are left.
@@ -81,7 +78,7 @@ impl Mailbox {
             max_bytes,
             state: Mutex::new(State {
                 letters: VecDeque::new(),
-                next: FIRST_PLACE,
+                next: 0,
                 withdrawn: 0,
                 deadlines: BinaryHeap::new(),
                 messages: 0,
@@ -141,12 +138,9 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Puts back what was taken last and not delivered.
-    pub(crate) fn push_front(&self, letter: Box<Letter>) {
-        let mut state = lock(&self.state);
-        let next = state.letters.front().map_or(state.next, |first| first.0);
-        state.add(next - 1, &letter);
-        state.letters.push_front((next - 1, Some(letter)));
+    /// Puts back what was taken and not delivered, into its place among the others.
+    pub(crate) fn put_back(&self, letter: Box<Letter>) {
+        lock(&self.state).put_back(letter);
     }
 
     /// Takes a letter out that was not delivered yet, if it is there.
@@ -260,12 +254,20 @@ impl State {
         (bytes > max_bytes).then_some(Refusal::TooManyBytes)
     }
 
-    fn push(&mut self, letter: Box<Letter>) -> Place {
+    fn push(&mut self, mut letter: Box<Letter>) -> Place {
         let place = self.next;
+        letter.place = place;
         self.add(place, &letter);
         self.next += 1;
         self.letters.push_back((place, Some(letter)));
         place
+    }
+
+    fn put_back(&mut self, letter: Box<Letter>) {
+        let place = letter.place;
+        let before = self.letters.partition_point(|it| it.0 < place);
+        self.add(place, &letter);
+        self.letters.insert(before, (place, Some(letter)));
     }
 
     fn add(&mut self, place: Place, letter: &Letter) {
@@ -353,8 +355,8 @@ mod tests {
             in_flight: Traffic::new(u64::MAX).admit_always(0),
             message,
             kind: LetterKind::Message,
+            place: 0,
             incarnation: None,
-            hops: 0,
             redeliveries: 0,
             span: Span::none(),
             accepted: Instant::now(),
@@ -383,7 +385,7 @@ mod tests {
         let first = mailbox.pop().unwrap();
         assert_eq!(text(&first), "a");
         assert!(mailbox.withdraw(places[0]).is_none());
-        mailbox.push_front(first);
+        mailbox.put_back(first);
         assert_eq!(text(&mailbox.withdraw(places[0]).unwrap()), "a");
         assert_eq!(text(&mailbox.withdraw(places[2]).unwrap()), "c");
         assert_eq!(mailbox.len(), 2);
@@ -391,6 +393,20 @@ mod tests {
             assert_eq!(text(&mailbox.pop().unwrap()), expected);
         }
         assert!(mailbox.close_if_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_has_its_place_again() {
+        let mailbox = Mailbox::new(4, 100);
+        let places = ["a", "b", "c", "d"].map(|text| mailbox.push(letter(text)).unwrap());
+        let [a, b, c] = [(); 3].map(|()| mailbox.pop().unwrap());
+        for taken in [a, c, b] {
+            mailbox.put_back(taken);
+        }
+        assert_eq!(text(&mailbox.withdraw(places[1]).unwrap()), "b");
+        for expected in ["a", "c", "d"] {
+            assert_eq!(text(&mailbox.pop().unwrap()), expected);
+        }
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl Reply {
     }
 
     /// Whether somebody waits, and still has time to.
-    pub(crate) fn is_wanted(&self) -> bool {
-        !self.is_late() && self.is_waited_for()
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        self.deadline > now && self.is_waited_for()
     }
 
     /// Whether somebody waits, whether or not the time is up.
@@ -162,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reply_is_given_once() {
         let (caller, reply) = asked();
-        assert!(reply.is_wanted());
+        assert!(reply.is_wanted(Instant::now()));
         let waiting = tokio::spawn({
             let caller = Arc::clone(&caller);
             async move { caller.answered().await }
@@ -190,10 +190,10 @@ mod tests {
     async fn nobody_wants_what_is_given_up_or_late() {
         let (caller, reply) = asked();
         caller.give_up();
-        assert!(!reply.is_wanted());
+        assert!(!reply.is_wanted(Instant::now()));
         let (caller, reply) = asked();
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(caller.is_waiting() && !reply.is_wanted());
+        assert!(caller.is_waiting() && !reply.is_wanted(Instant::now()));
         reply.time_out(&"c-1".into());
         let error = caller.answered().await.unwrap_err();
         assert_eq!(error.to_string(), "request c-1 was not answered in time");

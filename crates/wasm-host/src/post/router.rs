@@ -99,13 +99,10 @@ impl Router {
         timeout: Duration,
     ) -> Result<Asking, MessagingError> {
         self.office.check_running()?;
-        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let mut way = Way::begin(&message, LetterKind::Request);
+        let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let caller = Arc::new(Caller::new());
-        let reply = Reply::new(Arc::clone(&caller) as Arc<_>, deadline);
-        let way = Way {
-            reply: Some(reply),
-            ..Way::begin(&message, LetterKind::Request)
-        };
+        way.reply = Some(Reply::new(Arc::clone(&caller) as Arc<_>, deadline));
         let id = message
             .correlation_id
             .clone()
@@ -126,7 +123,7 @@ impl Router {
     pub(crate) fn redeliver(&self, dead: &DeadLetter) -> Result<(), MessagingError> {
         self.office.check_running()?;
         let mut message = dead.message.clone();
-        message.correlation_id = None;
+        (message.correlation_id, message.hops) = (None, 0);
         let way = Way {
             redeliveries: dead.redeliveries + 1,
             ..Way::begin(&message, LetterKind::Message)
@@ -176,6 +173,9 @@ impl Router {
             }
             Err(error)
         };
+        if let Err(error) = self.check_hops(&message) {
+            return refused(error, way.reply);
+        }
         let id = message.recipient.clone();
         let not_found = |id| MessagingError::TargetNotFound(id);
         let Some(mut roused) = self.registry.rouse(&id) else {
@@ -224,30 +224,28 @@ impl Router {
             })
     }
 
-    /// The way of a message that a component sends: one hop further than what it
-    /// handles.
-    fn way(
-        &self,
-        message: &ComponentMessage,
-        kind: LetterKind,
-        port: &Port,
-    ) -> Result<Way, MessagingError> {
+    /// Refuses what has come too far.
+    fn check_hops(&self, message: &ComponentMessage) -> Result<(), MessagingError> {
         let limit = self.office.limits.hops;
-        let handling = port.handling();
-        if handling.hops >= limit {
-            return Err(MessagingError::DeliveryFailed(format!(
-                "hop limit of {limit} reached: messages seem to go in a circle \
-                 (`hops` in HostLimits, `--max-hops`)"
-            )));
+        if message.hops <= limit {
+            return Ok(());
         }
-        Ok(Way {
-            hops: handling.hops + 1,
-            redeliveries: 0,
-            span: span(message, kind, &handling.span),
-            reply: None,
-            ticket: None,
-            call: None,
-        })
+        Err(MessagingError::DeliveryFailed(format!(
+            "hop limit of {limit} reached: messages seem to go in a circle \
+             (`hops` in HostLimits, `--max-hops`)"
+        )))
+    }
+}
+
+/// The way of a message that a component sends.
+fn way(message: &ComponentMessage, kind: LetterKind, port: &Port) -> Way {
+    Way {
+        began: Instant::now(),
+        redeliveries: 0,
+        span: span(message, kind, &port.span()),
+        reply: None,
+        ticket: None,
+        call: None,
     }
 }
 
@@ -280,7 +278,7 @@ impl MessageRouter for Router {
         message: ComponentMessage,
     ) -> Result<(), MessagingError> {
         let port = self.port(from)?;
-        let way = self.way(&message, LetterKind::Message, &port)?;
+        let way = way(&message, LetterKind::Message, &port);
         self.accept(message, LetterKind::Message, way).map(drop)
     }
 
@@ -291,7 +289,7 @@ impl MessageRouter for Router {
         timeout: Duration,
     ) -> Result<CorrelationId, MessagingError> {
         let port = self.port(from)?;
-        let way = self.way(&message, LetterKind::Request, &port)?;
+        let way = way(&message, LetterKind::Request, &port);
         let seat = port.seats.take().ok_or_else(|| {
             metrics::refused(&port.id, "open-requests");
             MessagingError::QueueFull

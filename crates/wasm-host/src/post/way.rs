@@ -13,7 +13,8 @@ use crate::post::traffic::InFlight;
 
 #[derive(Debug)]
 pub(crate) struct Way {
-    pub(crate) hops: u32,
+    /// When it began.
+    pub(crate) began: Instant,
     pub(crate) redeliveries: u32,
     pub(crate) span: Span,
     pub(crate) reply: Option<Reply>,
@@ -25,7 +26,7 @@ impl Way {
     /// Of what begins here.
     pub(crate) fn begin(message: &ComponentMessage, kind: LetterKind) -> Self {
         Self {
-            hops: 0,
+            began: Instant::now(),
             redeliveries: 0,
             span: span(message, kind, &Span::current()),
             reply: None,
@@ -43,11 +44,11 @@ impl Way {
         Box::new(Letter {
             message,
             kind,
+            place: 0,
             incarnation: None,
-            hops: self.hops,
             redeliveries: self.redeliveries,
             span: self.span,
-            accepted: Instant::now(),
+            accepted: self.began,
             in_flight,
             reply: self.reply,
             seat: None,

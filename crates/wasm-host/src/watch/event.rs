@@ -251,6 +251,16 @@ impl Display for Event {
     }
 }
 
+impl Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "handled"),
+            Self::Bytes(bytes) => write!(f, "answered with {}", format_bytes(*bytes as u64)),
+            Self::Error(error) => write!(f, "answered with an error: {error}"),
+        }
+    }
+}
+
 impl Event {
     /// The line of what is about a message or another call of the host.
     fn fmt_of_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -270,15 +280,29 @@ impl Event {
                     Some(call) => write!(f, "call of {}, ", Quoted::new(call))?,
                     None => write!(f, "{kind} of {}, ", format_bytes(*bytes as u64))?,
                 }
-                match reply {
-                    Reply::Nothing => write!(f, "handled")?,
-                    Reply::Bytes(bytes) => {
-                        write!(f, "answered with {}", format_bytes(*bytes as u64))?;
-                    }
-                    Reply::Error(error) => write!(f, "answered with an error: {error}")?,
-                }
-                write!(f, ", in {took:.1?}")
+                write!(f, "{reply}, in {took:.1?}")
             }
+            Self::Denied {
+                component,
+                capability,
+                granted,
+                reason,
+            } => {
+                let reason = Escaped::new(reason);
+                write!(f, "{component} was denied: {capability}: {reason}")?;
+                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
+                if !patterns.is_empty() {
+                    write!(f, " (granted: {})", patterns.join(", "))?;
+                }
+                Ok(())
+            }
+            _ => self.fmt_of_undelivered(f),
+        }
+    }
+
+    /// The line of what is about a message that was not handled.
+    fn fmt_of_undelivered(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::DeadLetter {
                 from,
                 to,
@@ -286,16 +310,14 @@ impl Event {
                 call,
                 cause,
                 ..
-            } => match call {
-                Some(call) => {
-                    let call = Quoted::new(call);
-                    write!(
-                        f,
-                        "dead letter: call of {call} from {from} to {to}: {cause}"
-                    )
+            } => {
+                write!(f, "dead letter: ")?;
+                match call {
+                    Some(call) => write!(f, "call of {}", Quoted::new(call))?,
+                    None => write!(f, "{kind}")?,
                 }
-                None => write!(f, "dead letter: {kind} from {from} to {to}: {cause}"),
-            },
+                write!(f, " from {from} to {to}: {cause}")
+            }
             Self::Withdrawn {
                 from, to, because, ..
             } => {
@@ -306,27 +328,8 @@ impl Event {
                 write!(f, "request from {from} to {to} was not handled: {because}")
             }
             Self::Redelivered { number, from, to } => {
-                write!(
-                    f,
-                    "dead letter {number} from {from} to {to} is delivered again"
-                )
-            }
-            Self::Denied {
-                component,
-                capability,
-                granted,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "{component} was denied: {capability}: {}",
-                    Escaped::new(reason)
-                )?;
-                let patterns: Vec<String> = granted.iter().map(ToString::to_string).collect();
-                if !patterns.is_empty() {
-                    write!(f, " (granted: {})", patterns.join(", "))?;
-                }
-                Ok(())
+                let dead = format_args!("dead letter {number} from {from} to {to}");
+                write!(f, "{dead} is delivered again")
             }
             _ => Ok(()),
         }

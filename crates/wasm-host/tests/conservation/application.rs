@@ -634,7 +634,7 @@ fn of<T>(what: &str, outcome: &Result<T, HostError>) -> String {
         Ok(_) => "ok",
         Err(HostError::AlreadyLoaded(_)) => "already loaded",
         Err(HostError::NotLoaded(_)) => "not loaded",
-        Err(HostError::Budget { .. }) => "budget",
+        Err(HostError::Budget { .. } | HostError::NoRoomForBoth { .. }) => "budget",
         Err(HostError::Engine(_)) => "engine",
         Err(HostError::Superseded(_)) => "superseded",
         Err(HostError::Stopped) => "stopped",

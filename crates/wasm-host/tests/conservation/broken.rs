@@ -1,7 +1,8 @@
 //! Hosts that break the property, each in its way: it must be seen.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentStorage, ComponentTimers, ComponentUsage, CorrelationId, HealthStatus, MessagePayload,
     MessageRouter, MessagingError, Preparation, RuntimeEngine, StorageError, StorageUsage,
-    TimerError, WasmError,
+    TIMER_TYPE, TimerError, Timestamp, WasmError,
 };
 
 /// What is wrong with a router.
@@ -40,6 +41,20 @@ pub(crate) enum EngineFlaw {
     Hangs,
     StopsLate,
     LeavesATask,
+    /// The message for which a component wakes is gone.
+    LosesWhatWakes,
+    /// Two instances are made, and one is forgotten.
+    WakesTwice,
+    /// An instance ends with its requests open, and the next is told.
+    SleepsOverRequests,
+    /// One of several that are handled at a time is gone.
+    LosesBesideOthers,
+    /// One is told what another was answered.
+    MixesAnswers,
+    /// What is delivered again is delivered twice.
+    RepeatsRedelivered,
+    RepeatsTimers,
+    LosesTimers,
 }
 
 /// What is wrong with timers.
@@ -65,6 +80,19 @@ pub(crate) struct BrokenEngine {
     pub(crate) flaw: EngineFlaw,
     calls: AtomicU64,
     callback: Mutex<Option<ComponentMessage>>,
+    seen: Mutex<Seen>,
+}
+
+/// What an engine was asked for.
+#[derive(Default)]
+struct Seen {
+    loaded: HashSet<ComponentId>,
+    /// Those that woke for a message which has not come yet.
+    woken: HashSet<u64>,
+    /// How many messages each handles.
+    running: HashMap<u64, u32>,
+    stamps: HashSet<Timestamp>,
+    answer: Option<MessagePayload>,
 }
 
 fn is_due(calls: &AtomicU64) -> bool {
@@ -176,6 +204,64 @@ impl BrokenEngine {
             flaw,
             calls: AtomicU64::new(0),
             callback: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is answered in place of calling the component, if that is the flaw.
+    fn answers_itself(&self, handle: &ComponentHandle, message: &ComponentMessage) -> bool {
+        let mut seen = self.seen();
+        let number = handle.handle_id();
+        let is_timer = message.message_type.as_deref() == Some(TIMER_TYPE);
+        match self.flaw {
+            EngineFlaw::LosesWhatWakes => seen.woken.remove(&number),
+            EngineFlaw::LosesBesideOthers => seen.running.get(&number).is_some_and(|it| *it > 1),
+            EngineFlaw::LosesTimers => is_timer,
+            _ => false,
+        }
+    }
+
+    /// Whether a message is delivered twice.
+    fn repeats(&self, message: &ComponentMessage) -> bool {
+        let is_timer = message.message_type.as_deref() == Some(TIMER_TYPE);
+        match self.flaw {
+            EngineFlaw::RepeatsTimers => is_timer,
+            EngineFlaw::RepeatsRedelivered => {
+                !is_timer && !self.seen().stamps.insert(message.timestamp)
+            }
+            _ => false,
+        }
+    }
+
+    async fn handle_message(
+        &self,
+        handle: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<Option<MessagePayload>, WasmError> {
+        if self.answers_itself(handle, &message) {
+            return Ok(None);
+        }
+        if self.repeats(&message) {
+            // Whatever comes of it.
+            let _ = self
+                .inner
+                .call_handle_message(handle, message.clone())
+                .await;
+        }
+        let answer = self.inner.call_handle_message(handle, message).await;
+        if self.flaw == EngineFlaw::SleepsOverRequests && answer.is_ok() && is_due(&self.calls) {
+            // Whether it starts again or not.
+            let _ = self.inner.restart_component(handle).await;
+        }
+        match answer {
+            Ok(Some(own)) if self.flaw == EngineFlaw::MixesAnswers => {
+                Ok(self.seen().answer.replace(own))
+            }
+            answer => answer,
         }
     }
 }
@@ -197,7 +283,17 @@ impl RuntimeEngine for BrokenEngine {
         bytes: Bytes,
         config: ComponentConfig,
     ) -> Result<ComponentHandle, WasmError> {
-        self.inner.load_component(id, bytes, config).await
+        let woke = !self.seen().loaded.insert(id.clone());
+        if woke && self.flaw == EngineFlaw::WakesTwice {
+            let (bytes, config) = (bytes.clone(), config.clone());
+            // Whatever comes of it.
+            let _ = self.inner.load_component(id, bytes, config).await;
+        }
+        let handle = self.inner.load_component(id, bytes, config).await?;
+        if woke {
+            self.seen().woken.insert(handle.handle_id());
+        }
+        Ok(handle)
     }
 
     async fn unload_component(&self, handle: &ComponentHandle) -> Result<(), WasmError> {
@@ -212,6 +308,13 @@ impl RuntimeEngine for BrokenEngine {
         handle: &ComponentHandle,
         message: ComponentMessage,
     ) -> Result<Option<MessagePayload>, WasmError> {
+        if self.flaw as u32 >= EngineFlaw::LosesWhatWakes as u32 {
+            let number = handle.handle_id();
+            *self.seen().running.entry(number).or_default() += 1;
+            let answer = self.handle_message(handle, message).await;
+            *self.seen().running.entry(number).or_default() -= 1;
+            return answer;
+        }
         let call = || self.inner.call_handle_message(handle, message.clone());
         if !is_due(&self.calls) {
             return call().await;

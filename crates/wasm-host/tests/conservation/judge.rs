@@ -42,6 +42,7 @@ pub(crate) fn judge(book: &mut Book, law: Law) -> Vec<String> {
     judge.requests();
     judge.answers();
     judge.timers();
+    judge.lives();
     let Judge { wrong, tally, .. } = judge;
     book.tally = tally;
     wrong
@@ -232,11 +233,13 @@ impl<'a> Judge<'a> {
                 .as_ref()
                 .is_none_or(|(_, _, outcome)| *outcome != Outcome::NotReached);
             let letter = moment_of(call.message.timestamp);
+            let message = &call.message;
+            let is_ordered = !self.book.unordered.contains(&message.recipient);
             // One that is delivered again has lost its place.
-            if call.is_callback || !reached || self.redelivered.contains_key(&letter) {
+            let is_again = self.redelivered.contains_key(&letter);
+            if call.is_callback || !reached || !is_ordered || is_again {
                 continue;
             }
-            let message = &call.message;
             if let Some(before) = last.insert((&message.sender, &message.recipient), letter)
                 && before > letter
             {
@@ -290,6 +293,11 @@ impl<'a> Judge<'a> {
             self.wrong
                 .push(format!("called back more than once: {what}"));
         } else if total == 0 && self.law.stopped {
+            // Of one that handles several at a time, a host sees the end of a call later.
+            let ended_first = match self.book.unordered.contains(&asked.of) {
+                true => ended,
+                false => ended_first,
+            };
             let is_excused = match self.law.one_thread {
                 true => ended_first.is_some_and(|(_, at)| at <= asked.deadline + self.law.slack),
                 false => ended.is_some(),
@@ -300,7 +308,9 @@ impl<'a> Judge<'a> {
             }
         } else if total == 1 && self.law.stopped && self.law.one_thread {
             // One that asks itself may fail over its own request.
-            let is_vain = asked.of != asked.requester
+            let is_prompt = !self.book.unordered.contains(&asked.requester);
+            let is_vain = is_prompt
+                && asked.of != asked.requester
                 && ended_first.is_some_and(|(_, at)| at + self.law.slack < asked.deadline);
             if is_vain {
                 self.wrong
@@ -436,6 +446,16 @@ impl<'a> Judge<'a> {
                 (_, Some(_)) => "timer: taken back".to_owned(),
                 _ => "timer: kept".to_owned(),
             });
+        }
+    }
+
+    /// No instance outlives the host.
+    fn lives(&mut self) {
+        let lives = self.book.lives.iter();
+        let left = lives.filter(|life| life.ended.is_none()).count();
+        if left > 0 && self.law.stopped {
+            self.wrong
+                .push(format!("{left} instances were never ended"));
         }
     }
 

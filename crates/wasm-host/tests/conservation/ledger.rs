@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use wasm_core::{
-    Clock, ComponentHandle, ComponentId, ComponentMessage, CorrelationId, MessagePayload,
-    Timestamp, WasmError,
+    Clock, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, CorrelationId,
+    MessagePayload, Timestamp, WasmError,
 };
 use wasm_host::{DeadLetter, LetterKind, RequestError};
 
@@ -55,7 +55,11 @@ pub(crate) struct Book {
     living: HashMap<u64, usize>,
     /// What instances asked in their `initialize`, until that ends.
     first_asked: HashMap<ComponentHandle, Vec<CorrelationId>>,
-    busy: HashMap<u64, &'static str>,
+    busy: HashMap<u64, Vec<&'static str>>,
+    /// How each is to be called, by number of the engine.
+    configs: HashMap<u64, ComponentConfig>,
+    /// Those that handled several at a time, now or before: their messages end in any order.
+    pub(crate) unordered: HashSet<ComponentId>,
     broken: HashSet<u64>,
 }
 
@@ -241,20 +245,49 @@ impl Ledger {
         self.book().broken.contains(&handle.handle_id())
     }
 
-    /// A host makes one call at a time of each instance.
+    /// How the component is to be called that was loaded under this handle.
+    pub(crate) fn is_configured(&self, handle: &ComponentHandle, config: &ComponentConfig) {
+        let mut book = self.book();
+        if config.concurrency() > 1 {
+            book.unordered.insert(handle.id().clone());
+        }
+        book.configs.insert(handle.handle_id(), config.clone());
+    }
+
+    /// Whether one of its instances may fail without the others.
+    pub(crate) fn is_renewed(&self, handle: &ComponentHandle) -> bool {
+        let book = self.book();
+        let config = book.configs.get(&handle.handle_id());
+        config.is_some_and(ComponentConfig::renews_instances)
+    }
+
+    /// A host makes as many calls of a component at a time as are allowed, and none beside what
+    /// ends them all.
     pub(crate) fn enters(
         self: &Arc<Self>,
         handle: &ComponentHandle,
         what: &'static str,
     ) -> Entered {
+        let number = handle.handle_id();
         let mut book = self.book();
-        if let Some(other) = book.busy.insert(handle.handle_id(), what) {
-            book.wrong
-                .push(format!("{what} of {handle} during its {other}"));
+        let config = book.configs.get(&number);
+        let allowed = config.map_or(1, ComponentConfig::concurrency) as usize;
+        let others = book.busy.entry(number).or_default();
+        let ends_all = |what: &&str| ["restart", "unload"].contains(what);
+        let is_alone = ends_all(&what) || others.iter().any(ends_all);
+        let too_many = others.len() >= allowed || is_alone && !others.is_empty();
+        let wrong =
+            too_many.then(|| format!("{what} of {handle} during its {}", others.join(", ")));
+        others.push(what);
+        let is_beside = others.len() > 1;
+        book.wrong.extend(wrong);
+        if is_beside {
+            book.count("several at a time");
         }
         Entered {
             ledger: Arc::clone(self),
             handle: handle.clone(),
+            what,
         }
     }
 
@@ -409,11 +442,16 @@ impl Book {
 pub(crate) struct Entered {
     ledger: Arc<Ledger>,
     handle: ComponentHandle,
+    what: &'static str,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.ledger.book().busy.remove(&self.handle.handle_id());
+        let mut book = self.ledger.book();
+        let running = book.busy.entry(self.handle.handle_id()).or_default();
+        if let Some(place) = running.iter().position(|what| *what == self.what) {
+            running.swap_remove(place);
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use wasm_core::{
-    ComponentConfig, ComponentId, ComponentPattern, LogLevel, Permissions, ResourceLimits,
-    RestartPolicy, StartPolicy, Supervision,
+    ComponentConfig, ComponentId, ComponentPattern, InstancePolicy, LogLevel, Permissions,
+    ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
 };
 use wasm_host::{Component, HostLimits};
 use wasm_testkit::wasm_fixtures::{
@@ -69,6 +69,12 @@ pub(crate) struct Build {
     pub(crate) idle: Option<u64>,
     /// Whether it starts on a message.
     pub(crate) lazy: bool,
+    /// How many messages it handles at a time.
+    pub(crate) concurrency: u32,
+    /// Whether each message has an instance of its own.
+    pub(crate) fresh: bool,
+    /// Whether the version before may end first.
+    pub(crate) pauses: bool,
 }
 
 /// How long the program stays for the outcome of what it does.
@@ -156,7 +162,17 @@ impl Build {
         }
         let fuel = self.metered.then_some(1_000_000);
         let limits = ResourceLimits::new(MIB, time(self.timeout), fuel).unwrap();
-        let config = ComponentConfig::new(limits).with_permissions(permissions(self.permitted));
+        if self.pauses {
+            supervision.swap = SwapPolicy::Pause;
+        }
+        let instances = match self.fresh {
+            true => InstancePolicy::PerMessage,
+            false => InstancePolicy::Resident,
+        };
+        let config = ComponentConfig::new(limits)
+            .with_permissions(permissions(self.permitted))
+            .with_instances(instances)
+            .with_concurrency(self.concurrency);
         Component::new(id, self.fixture.wasm, config).with_supervision(supervision)
     }
 
@@ -172,6 +188,9 @@ impl Build {
             permitted: true,
             idle: None,
             lazy: false,
+            concurrency: 1,
+            fresh: false,
+            pauses: false,
         }
     }
 }
@@ -237,10 +256,10 @@ impl Plan {
 
 fn limits(random: &mut Random, slots: u64) -> HostLimits {
     // A swap needs room for one more; sometimes there is none.
-    let components = slots + 1 + random.below(3);
+    let components = slots + random.below(4);
     let mut limits = HostLimits::default()
         .with_components(components)
-        .with_memory_bytes(components * MIB)
+        .with_memory_bytes((components + 4) * MIB)
         .with_dead_letters(usize::MAX, u64::MAX);
     if random.chance(25) {
         limits.hops = random.pick(&[0, 1, 2, 3]);
@@ -324,8 +343,9 @@ impl Draft {
             (Some(10), 1),
             (Some(10), 1),
         ]);
-        Build {
-            fixture: random.weighted(FIXTURES),
+        let fixture = random.weighted(FIXTURES);
+        let mut build = Build {
+            fixture,
             max_restarts,
             backoff,
             mailbox: random.pick(&[1, 2, 4, 16, 64, 1_024]),
@@ -334,7 +354,18 @@ impl Draft {
             permitted: random.chance(95),
             idle: random.pick(&[None, None, None, Some(1), Some(20), Some(1_000)]),
             lazy: random.chance(20),
+            concurrency: random.pick(&[1, 1, 1, 1, 1, 1, 2, 3]),
+            fresh: random.chance(12),
+            pauses: random.chance(40),
+        };
+        if [SHUTDOWN_SENDS, SHUTDOWN_BROADCASTS]
+            .iter()
+            .any(|sender| sender.name == fixture.name)
+        {
+            // One that sends to itself whenever it falls asleep would never come to rest.
+            build.idle = None;
         }
+        build
     }
 
     /// Rather one that is loaded, and now and then one that never is.
@@ -667,6 +698,15 @@ impl Display for Build {
         }
         if self.lazy {
             f.write_str(", started on a message")?;
+        }
+        if self.concurrency > 1 {
+            write!(f, ", {} at a time", self.concurrency)?;
+        }
+        if self.fresh {
+            f.write_str(", an instance for each message")?;
+        }
+        if self.pauses {
+            f.write_str(", after a pause")?;
         }
         match self.max_restarts {
             Some(times) => write!(f, ", {times} restarts after {} ms)", self.backoff),

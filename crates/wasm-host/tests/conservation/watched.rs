@@ -90,10 +90,16 @@ impl WatchedEngine {
         call: impl Future<Output = Result<T, WasmError>>,
     ) -> Result<T, WasmError> {
         let outcome = self.attempt(handle, export, call).await;
-        if let Err(error) = &outcome
-            && (error.fails_instance() || is_unknown(error) && export != "health")
-        {
-            self.ledger.dies(handle);
+        if let Err(error) = &outcome {
+            let had_failed = matches!(error, WasmError::ComponentFailed { .. });
+            match error.fails_instance() {
+                true if self.ledger.is_renewed(handle) && !had_failed => {
+                    self.ledger.count("renewed");
+                }
+                true => self.ledger.dies(handle),
+                false if is_unknown(error) => self.ledger.dies(handle),
+                false => {}
+            }
         }
         outcome
     }
@@ -122,6 +128,7 @@ impl WatchedEngine {
         }
         if let Err(error) = &outcome
             && error.fails_instance()
+            && !self.ledger.is_renewed(handle)
         {
             self.ledger.breaks(handle);
         }
@@ -157,7 +164,11 @@ impl RuntimeEngine for WatchedEngine {
         if self.weather.strikes(faults.trap) {
             return Err(trapped(id, "initialize"));
         }
-        let loaded = self.inner.load_component(id, bytes, config).await;
+        let loaded = self
+            .inner
+            .load_component(id, bytes, config.clone())
+            .await
+            .inspect(|handle| self.ledger.is_configured(handle, &config));
         match &loaded {
             // As if it had trapped at the end of its `initialize`.
             Ok(handle) if self.weather.strikes(faults.trap) => {

@@ -58,7 +58,7 @@ async fn a_ping_pong_without_end_ends_at_the_hop_limit() {
     // What does not come from a message begins at no hop, over and over.
     for games in 1..=2 {
         let mut events = host.events();
-        let ball = ComponentMessage::new(demo("ping"), demo("pong"), "ball");
+        let ball = ComponentMessage::new(demo("ping"), demo("pong"), "ball").with_hops(1);
         host.services().router.send(&ping, ball).await.unwrap();
         // Time would not pass while they are busy, and a drain without a limit not end.
         for _ in 0..10_000 {

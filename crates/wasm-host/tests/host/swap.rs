@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{Permissions, ResourceLimits, WasmError};
-use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
+use wasm_core::{Permissions, ResourceLimits, SwapPolicy, WasmError};
+use wasm_host::{Component, Event, Host, HostBuilder, HostError, HostLimits, Phase};
 use wasm_testkit::wasm_fixtures::{
-    CALLBACK, CORE_MODULE, COUNTER, ECHO, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER,
+    CALLBACK, CORE_MODULE, COUNTER, ECHO, Fixture, INIT_FAILS, SENDER, SHUTDOWN_FAILS, SLEEPER,
     STORED_COUNTER, TRAP,
 };
 use wasm_testkit::{Fault, Faulty, Method, ModelEngine};
@@ -107,7 +107,10 @@ async fn a_later_swap_takes_the_room_of_the_one_before() {
     let mut first = pin!(host.swap(sized(2 << 20)));
     timeout(SECOND, &mut first).await.unwrap_err();
     let refused = host.swap(sized(4 << 20)).await.unwrap_err();
-    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    assert!(
+        matches!(refused, HostError::NoRoomForBoth { .. }),
+        "{refused}"
+    );
     // That has not harmed the one before.
     timeout(SECOND, &mut first).await.unwrap_err();
     host.swap(sized(3 << 20)).await.unwrap();
@@ -331,9 +334,15 @@ async fn for_a_moment_there_are_both() {
     host.load(component("it", ECHO)).await.unwrap();
     // Before anything is prepared: that would be refused for another reason.
     let refused = host.swap(component("it", CORE_MODULE)).await.unwrap_err();
-    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    assert!(
+        matches!(refused, HostError::NoRoomForBoth { .. }),
+        "{refused}"
+    );
     let refused = host.swap(component("it", ECHO)).await.unwrap_err();
-    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    assert!(
+        matches!(refused, HostError::NoRoomForBoth { .. }),
+        "{refused}"
+    );
     let host = host_with(HostLimits::default().with_components(2));
     host.load(component("it", ECHO)).await.unwrap();
     for _ in 0..3 {
@@ -341,4 +350,95 @@ async fn for_a_moment_there_are_both() {
     }
     let nobody = host.swap(component("nobody", ECHO)).await.unwrap_err();
     assert!(matches!(nobody, HostError::NotLoaded(_)), "{nobody}");
+}
+
+/// Ends the old version first where there is no room for both.
+fn pausing(name: &str, fixture: Fixture) -> Component {
+    let mut pausing = component(name, fixture);
+    pausing.supervision.swap = SwapPolicy::Pause;
+    pausing
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_host_is_told_how_to_swap() {
+    let host = host_with(HostLimits::default().with_components(1));
+    host.load(component("it", ECHO)).await.unwrap();
+    let refused = host.swap(component("it", COUNTER)).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "demo/it/main cannot be replaced while it runs: 1 components are loaded, as many as \
+         this host may have (`components` in HostLimits, `--max-components`); or let the old \
+         version end first (`swap = \"pause\"` in [supervision])"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_host_swaps_where_a_pause_is_allowed() {
+    let limits = HostLimits::default().with_components(1);
+    let host = host_with(limits.with_memory_bytes(2 << 20));
+    host.load(component("it", SLEEPER)).await.unwrap();
+    let mut events = host.events();
+    let id = demo("it");
+    // What is handled ends, what waits is for the new version.
+    let handled = host.request(&id, "1000", 9 * SECOND);
+    let swapped = async {
+        sleep(SECOND / 2).await;
+        let waits = host.request(&id, "hello", 9 * SECOND);
+        let (waits, swapped) = tokio::join!(waits, host.swap(pausing("it", ECHO)));
+        swapped.unwrap();
+        waits.unwrap()
+    };
+    let (handled, waited) = tokio::join!(handled, swapped);
+    assert_eq!(handled.unwrap(), Some("awake".into()));
+    assert_eq!(waited, Some("hello".into()));
+    let seen = until(&mut events, |event| matches!(event, Event::Swapped { .. })).await;
+    let failed = seen
+        .iter()
+        .any(|event| matches!(event, Event::Failed { .. }));
+    assert!(!failed, "{seen:?}");
+    // Twice as large as the old one, and as the host, and back.
+    for (memory_bytes, fits) in [(2 << 20, true), (4 << 20, false), (1 << 20, true)] {
+        let mut sized = pausing("it", COUNTER);
+        sized.config.limits = ResourceLimits::new(memory_bytes, SECOND, None).unwrap();
+        let swapped = host.swap(sized).await;
+        match swapped {
+            Ok(()) => assert!(fits),
+            Err(error) => assert!(
+                matches!(error, HostError::Budget { .. }) && !fits,
+                "{error}"
+            ),
+        }
+        assert!(is(&host, "it", Phase::Ready).await);
+        told(&host, "it", "").await;
+    }
+    host.unload(&id).await.unwrap();
+    host.load(component("other", ECHO)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_version_comes_back_when_the_new_one_does_not_start() {
+    let host = host_with(HostLimits::default().with_components(1));
+    host.load(component("it", COUNTER)).await.unwrap();
+    assert_eq!(told(&host, "it", "").await, "1");
+    for fixture in [INIT_FAILS, CORE_MODULE] {
+        let error = host.swap(pausing("it", fixture)).await.unwrap_err();
+        assert!(matches!(error, HostError::Engine(_)), "{error}");
+    }
+    // The pause cost it what it had in memory; what cannot be prepared cost nothing.
+    assert_eq!(told(&host, "it", "").await, "1");
+    assert_eq!(told(&host, "it", "").await, "2");
+    let status = host.component(&demo("it")).await.unwrap();
+    assert_eq!((status.swaps, status.failures), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_quarantined_stays_so_when_the_new_version_does_not_start() {
+    let host = host_with(HostLimits::default().with_components(1));
+    host.load(component("it", TRAP)).await.unwrap();
+    ask(&host, "it", "poison").await.unwrap_err();
+    host.swap(pausing("it", INIT_FAILS)).await.unwrap_err();
+    assert!(is(&host, "it", Phase::Quarantined).await);
+    ask(&host, "it", "ok").await.unwrap_err();
+    host.swap(pausing("it", ECHO)).await.unwrap();
+    assert_eq!(told(&host, "it", "hello").await, "hello");
 }

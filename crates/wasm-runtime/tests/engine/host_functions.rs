@@ -79,7 +79,8 @@ fn may(change: impl FnOnce(&mut Permissions)) -> ComponentConfig {
 }
 
 fn outgoing(from: &ComponentHandle, to: &str, text: &'static str) -> ComponentMessage {
-    ComponentMessage::new(from.id().clone(), id(to), text).with_timestamp(NOW)
+    let message = ComponentMessage::new(from.id().clone(), id(to), text);
+    message.with_timestamp(NOW).with_hops(1)
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use wasm_core::{
     Capability, ComponentHandle, ComponentInfo, ComponentMessage, ComponentState, ComponentStorage,
-    HealthStatus, HostServices, LifecycleError, LogLevel, MemoryStorage, MessagingError,
-    StorageError, StorageUsage, Timestamp, WasmError,
+    HealthStatus, HostServices, InstancePolicy, LifecycleError, LogLevel, MemoryStorage,
+    MessagingError, StorageError, StorageUsage, Timestamp, WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, BROADCASTER, CALLBACK, CLOCK, DIRECTORY, Fixture, INIT_SENDS, LOGGER, SELF_ID,
@@ -29,6 +29,13 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             a_broadcast_is_handed_over_in_one_call,
             what_the_router_refuses_the_component_is_told,
             an_id_that_cannot_be_reaches_no_router,
+        ],
+        "What a guest sends while it handles a message or a callback has one more of the `hops` \
+         than that, and so has what it sends in the `initialize` and the `shutdown` of an \
+         instance that was made for it; what it sends in any other call has one." => [
+            what_is_sent_about_a_message_has_come_further,
+            what_is_sent_around_a_message_has_come_further needs Feature::Policies,
+            what_is_sent_about_nothing_has_come_one_hop,
         ],
         "`from` is the handle that loading returns, already while `initialize` runs." => [
             what_initialize_sends_comes_from_the_handle_that_is_loaded,
@@ -193,7 +200,8 @@ impl<E: Engine + ?Sized> Watched<E> {
 }
 
 fn outgoing(from: &ComponentHandle, to: &str, text: &'static str) -> ComponentMessage {
-    ComponentMessage::new(from.id().clone(), id(to), text).with_timestamp(NOW)
+    let message = ComponentMessage::new(from.id().clone(), id(to), text);
+    message.with_timestamp(NOW).with_hops(1)
 }
 
 async fn a_message_is_sent_under_the_id_of_its_sender<E: Engine + ?Sized>(lab: Lab<E>) {
@@ -208,6 +216,65 @@ async fn a_message_is_sent_under_the_id_of_its_sender<E: Engine + ?Sized>(lab: L
     assert_eq!(message.sender, *sender.id());
     assert_eq!(message.recipient, id("demo/a/main"));
     assert_eq!(message.payload.as_bytes(), b"hello there");
+}
+
+async fn what_is_sent_about_a_message_has_come_further<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let sender = host.bench.load(SENDER, permitted()).await;
+    for hops in [5, 0, u32::MAX - 1] {
+        let message = message(&sender, "demo/a/main hi").with_hops(hops);
+        let sent = host.bench.engine.call_handle_message(&sender, message);
+        let sent = sent.await;
+        assert!(matches!(sent, Ok(None)), "{sent:?}");
+        let [RouterCall::Send { message, .. }] = &host.router.take_calls()[..] else {
+            panic!("the router was not called once to send");
+        };
+        assert_eq!(message.hops, hops + 1);
+    }
+}
+
+async fn what_is_sent_around_a_message_has_come_further<E: Engine + ?Sized>(lab: Lab<E>) {
+    for fixture in [INIT_SENDS, SHUTDOWN_SENDS] {
+        let host = Watched::new(&lab);
+        let config = permitted().with_instances(InstancePolicy::PerMessage);
+        let handle = host.bench.load(fixture, config).await;
+        // What the first instance sends in its `initialize` is due to no message.
+        host.router.take_calls();
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            let message = message(&handle, "").with_hops(5);
+            let told = host.bench.engine.call_handle_message(&handle, message);
+            let told = told.await;
+            assert!(told.is_ok(), "{told:?}");
+            for call in host.router.take_calls() {
+                match call {
+                    RouterCall::Send { message, .. } | RouterCall::Request { message, .. } => {
+                        sent.push(message.hops);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(!sent.is_empty(), "{} sent nothing", fixture.name);
+        assert!(sent.iter().all(|hops| *hops == 6), "{sent:?}");
+    }
+}
+
+async fn what_is_sent_about_nothing_has_come_one_hop<E: Engine + ?Sized>(lab: Lab<E>) {
+    let host = Watched::new(&lab);
+    let sender = host.bench.load(SHUTDOWN_SENDS, permitted()).await;
+    let message = message(&sender, "").with_hops(5);
+    let told = host
+        .bench
+        .engine
+        .call_handle_message(&sender, message)
+        .await;
+    assert!(told.is_ok(), "{told:?}");
+    host.bench.unload(&sender).await;
+    let [RouterCall::Send { message, .. }] = &host.router.take_calls()[..] else {
+        panic!("the router was not called once to send");
+    };
+    assert_eq!(message.hops, 1);
 }
 
 async fn every_instance_sends_under_its_own_handle<E: Engine + ?Sized>(lab: Lab<E>) {

@@ -76,6 +76,7 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct GatedRouter {
     pub(super) gate: Gate,
+    arrived: Mutex<Vec<String>>,
     accepted: Mutex<Vec<String>>,
     inside: AtomicUsize,
     most_inside: AtomicUsize,
@@ -85,6 +86,7 @@ impl GatedRouter {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             gate: Gate::new(),
+            arrived: Mutex::default(),
             accepted: Mutex::default(),
             inside: AtomicUsize::new(0),
             most_inside: AtomicUsize::new(0),
@@ -98,7 +100,12 @@ impl GatedRouter {
         router
     }
 
-    /// The payloads, in order.
+    /// The payloads of all that came in, in order.
+    pub(super) fn arrived(&self) -> Vec<String> {
+        lock(&self.arrived).clone()
+    }
+
+    /// The payloads of those that were let out, in order.
     pub(super) fn accepted(&self) -> Vec<String> {
         lock(&self.accepted).clone()
     }
@@ -115,11 +122,12 @@ impl GatedRouter {
     async fn accept(&self, message: ComponentMessage) {
         let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_inside.fetch_max(inside, Ordering::SeqCst);
+        let text = String::from_utf8_lossy(message.payload.as_bytes()).into_owned();
+        lock(&self.arrived).push(text.clone());
         self.gate.pass().await;
         // Also when it is open, so that others get a chance to come in.
         yield_now().await;
         self.inside.fetch_sub(1, Ordering::SeqCst);
-        let text = String::from_utf8_lossy(message.payload.as_bytes()).into_owned();
         lock(&self.accepted).push(text);
     }
 }

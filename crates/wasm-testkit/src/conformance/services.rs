@@ -527,7 +527,7 @@ async fn every_message_carries_the_id_of_its_sender_and_nothing_else<E: Engine +
         let from = bench.load(fixture, permitted()).await;
         bench.tell(&from, "demo/a/main hi").await;
         let message = ComponentMessage::new(from.id().clone(), id("demo/a/main"), "hi");
-        let message = message.with_timestamp(now);
+        let message = message.with_timestamp(now).with_hops(1);
         let expected = match fixture.name {
             "sender" => RouterCall::Send { from, message },
             "callback" => RouterCall::Request {

@@ -8,7 +8,7 @@ use tokio::task::coop::consume_budget;
 
 use wasm_core::{
     ComponentId, ComponentMessage, ComponentMetadata, CorrelationId, GuestError, HealthStatus,
-    LifecycleError, LogLevel, MessagePayload, Timestamp,
+    LifecycleError, LogLevel, MessagePayload, TIMER_TYPE, Timestamp,
 };
 use wasm_fixtures::{
     CONTROL_CHARACTERS, Lifecycle, METADATA, OnCallback, OnHealth, OnInitialize, OnMessage,
@@ -95,6 +95,7 @@ impl Instance {
                 self.say(count)
             }
             OnMessage::CountInStorage => self.count_in_storage().await,
+            OnMessage::Timers => self.keep_timers(&message).await,
             OnMessage::Store => self.obey(&payload).await,
             OnMessage::Configuration => self.show_configuration(&payload),
             OnMessage::Envelope if *payload == *b"last" => Ok(Ok(self.last_callback())),
@@ -313,6 +314,7 @@ impl Instance {
 
     /// Takes a message from the host, which puts it on the heap.
     async fn receive(&mut self, lifecycle: Lifecycle, message: &ComponentMessage) -> Run<()> {
+        self.guest.calls.begin_message(message.hops);
         self.consume(CALL_FUEL)?;
         match lifecycle.message {
             OnMessage::SpinInRealloc => return Err(self.spin().await),
@@ -371,6 +373,37 @@ impl Instance {
             Ok(()) => some(text),
             Err(error) => failed(&error),
         }
+    }
+
+    async fn keep_timers(&mut self, message: &ComponentMessage) -> Run<Answer> {
+        let payload = message.payload.clone().into_bytes();
+        if message.message_type.as_deref() == Some(TIMER_TYPE) {
+            return self.write_down(&payload).await;
+        }
+        let (first, rest) = cut(&payload, b' ');
+        if payload.starts_with(b"cancel ") {
+            return match self.cancel_timer(number(&rest)).await? {
+                Ok(true) => some("true"),
+                Ok(false) => some("false"),
+                Err(error) => failed(&error),
+            };
+        }
+        match self.set_timer(number(&first), rest).await? {
+            Ok(timer) => self.say(timer.to_string()),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// A timer of this name has come.
+    async fn write_down(&mut self, name: &Bytes) -> Run<Answer> {
+        let before = match self.storage_get(name).await? {
+            Ok(before) => before.unwrap_or_default(),
+            Err(error) => return failed(&error),
+        };
+        let now = self.now()?.as_millis();
+        let times = [&*before, format!("{now} ").as_bytes()].concat();
+        self.allocate(1, times.len())?;
+        none_unless(self.storage_set(name, times.into()).await?)
     }
 
     async fn obey(&mut self, payload: &Bytes) -> Run<Answer> {

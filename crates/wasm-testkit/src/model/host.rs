@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use wasm_core::{
     ComponentId, ComponentInfo, CorrelationId, InvalidComponentId, LogLevel, MessagingError,
-    StorageError, StorageUsage, Timestamp,
+    StorageError, StorageUsage, TimerError, Timestamp,
 };
 
 use super::call::{Run, Stop};
@@ -216,6 +216,35 @@ impl Instance {
         Ok(Ok(info))
     }
 
+    pub(super) async fn set_timer(
+        &mut self,
+        millis: u64,
+        payload: Bytes,
+    ) -> Run<Result<u64, TimerError>> {
+        self.consume(HOST_CALL_FUEL)?;
+        let guest = Arc::clone(&self.guest);
+        let delay = Duration::from_millis(millis);
+        let set = self.host(guest.calls.set_timer(delay, payload)).await?;
+        self.lower_timer(set)
+    }
+
+    pub(super) async fn cancel_timer(&mut self, timer: u64) -> Run<Result<bool, TimerError>> {
+        self.consume(HOST_CALL_FUEL)?;
+        let guest = Arc::clone(&self.guest);
+        let cancelled = self.host(guest.calls.cancel_timer(timer)).await?;
+        self.lower_timer(cancelled)
+    }
+
+    /// An error comes with its text.
+    fn lower_timer<T>(&mut self, outcome: Result<T, TimerError>) -> Run<Result<T, TimerError>> {
+        if let Err(TimerError::Invalid(text) | TimerError::NotSet(text)) = &outcome {
+            self.allocate(1, text.len())?;
+        } else if let Err(TimerError::Denied(denied)) = &outcome {
+            self.allocate(1, denied.to_string().len())?;
+        }
+        Ok(outcome)
+    }
+
     pub(super) async fn storage_get(
         &mut self,
         key: &[u8],
@@ -326,6 +355,17 @@ impl Case for MessagingError {
             Self::QueueFull => "queue-full",
             Self::TargetNotFound(_) => "target-not-found",
             _ => "delivery-failed",
+        }
+    }
+}
+
+impl Case for TimerError {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::TooMany => "too-many",
+            Self::Invalid(_) => "invalid",
+            Self::Denied(_) => "permission-denied",
+            _ => "not-set",
         }
     }
 }

@@ -28,7 +28,7 @@ const RECURSION_FUEL: u64 = 10;
 /// far below, and what should use up the stack far above.
 const STACK_DEPTH: u64 = 10_000;
 
-/// Whom an instance belongs to: what stays the same over a restart.
+/// Whom an instance belongs to. What is counted for each call is the instance's own.
 pub(super) struct Guest {
     pub(super) calls: Arc<GuestCalls>,
     /// `None` for a component that takes no messages.
@@ -39,6 +39,24 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// The same component, for another instance of it.
+    fn sibling(&self) -> Self {
+        let (handle, config) = (self.calls.handle(), self.calls.shared_config());
+        let services = self.calls.services().clone();
+        Self {
+            // Who may log is all there is to see: what is logged goes nowhere.
+            calls: Arc::new(GuestCalls::new(
+                handle.clone(),
+                Arc::clone(config),
+                services,
+                (),
+            )),
+            lifecycle: self.lifecycle,
+            own: self.own.clone(),
+            usage: Arc::clone(&self.usage),
+        }
+    }
+
     pub(super) fn id(&self) -> &ComponentId {
         self.calls.id()
     }
@@ -73,13 +91,14 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Before it is instantiated.
-    pub(super) fn new(guest: &Arc<Guest>) -> Self {
+    pub(super) fn new(component: &Guest) -> Self {
+        let guest = Arc::new(component.sibling());
         let limit = guest.config().limits.memory_bytes();
         Self {
-            guest: Arc::clone(guest),
             deadline: Instant::now(),
             fuel_consumed: 0,
             memory: Memory::new(limit, Arc::clone(&guest.usage)),
+            guest,
             messages: 0,
             told: HealthStatus::Healthy,
             last_callback: None,

@@ -12,7 +12,8 @@ const HEAP_START: u64 = 0x1000;
 pub(super) const TABLE_ELEMENT_BYTES: u64 = 8;
 
 /// The memories and tables of one instance, and the allocator that all fixtures
-/// share: it hands out one block after the other and frees all at once.
+/// share: it hands out one block after the other and frees all at once. The usage of the
+/// component has those of all its instances that are there.
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: u64,
@@ -34,7 +35,6 @@ pub(super) struct Denied;
 impl Memory {
     /// None yet.
     pub(super) fn new(limit: u64, usage: Arc<Mutex<ComponentUsage>>) -> Self {
-        lock(&usage).memory_bytes = 0;
         Self {
             limit,
             used: 0,
@@ -75,8 +75,8 @@ impl Memory {
         }
         self.used = wanted;
         let mut usage = lock(&self.usage);
-        usage.memory_bytes = wanted;
-        usage.peak_memory_bytes = usage.peak_memory_bytes.max(wanted);
+        usage.memory_bytes += bytes;
+        usage.peak_memory_bytes = usage.peak_memory_bytes.max(usage.memory_bytes);
         Ok(())
     }
 
@@ -108,6 +108,12 @@ impl Memory {
     }
 }
 
+impl Drop for Memory {
+    fn drop(&mut self) {
+        lock(&self.usage).memory_bytes -= self.used;
+    }
+}
+
 /// A host function that is handed or returns more than numbers is called through a
 /// table, in which each has one element.
 fn table_elements(lifecycle: &Lifecycle) -> u64 {
@@ -117,6 +123,7 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
     };
     let of_message = match lifecycle.message {
         OnMessage::Store => 6,
+        OnMessage::Timers => 4,
         OnMessage::AsStored
         | OnMessage::CountInStorage
         | OnMessage::Request

@@ -3,10 +3,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 
 use wasm_core::{
     CorrelationId, GuestError, LifecycleError, MemoryStorage, MessageRouter, MessagingError,
-    Permissions,
+    Permissions, Resource, Trap,
 };
 use wasm_fixtures::{
     CALLBACK, COUNTER, DIRECTORY, Fixture, INIT_ONCE, OnInitialize, PING_PONG_LOOP,
@@ -14,6 +15,7 @@ use wasm_fixtures::{
 };
 
 use super::*;
+use crate::lock::lock;
 use crate::{RecordingRouter, RouterCall};
 
 // What the contract says of every engine is proven by `tests/conformance.rs`; this is

@@ -9,6 +9,7 @@ mod hosts;
 mod loading;
 mod messages;
 mod order;
+mod policies;
 mod services;
 mod usage;
 mod wrong;
@@ -82,6 +83,7 @@ fn rows() -> Vec<Row> {
         loading::rows,
         budgets::rows,
         order::rows,
+        policies::rows,
         messages::rows,
         ends::rows,
         usage::rows,

@@ -115,6 +115,24 @@ macro_rules! right_engines {
     )*};
 }
 
+/// All but those of an actor, which does one thing at a time.
+const OF_ACTORS: &[Feature] = &[
+    Feature::Fuel,
+    Feature::MemoryCeiling,
+    Feature::MessageBudget,
+    Feature::HostPanics,
+    Feature::Wasi,
+    Feature::Parallel,
+];
+
+/// An engine of actors.
+const fn acting(make: fn(HostServices, Settings) -> Arc<dyn RuntimeEngine>) -> Right {
+    Right {
+        make,
+        features: OF_ACTORS,
+    }
+}
+
 const fn right(make: fn(HostServices, Settings) -> Arc<dyn RuntimeEngine>) -> Right {
     Right {
         make,
@@ -128,36 +146,36 @@ fn actors(services: HostServices, settings: Settings, habits: Habits) -> Arc<dyn
 
 right_engines! {
     /// One task and one queue for each component.
-    one_actor_for_each_component = right(|services, settings| {
+    one_actor_for_each_component = acting(|services, settings| {
         actors(services, settings, Habits::default())
     });
 
     /// Whatever is asked of it begins and is told some time later.
-    delays_everything_at_random = right(|services, settings| {
+    delays_everything_at_random = acting(|services, settings| {
         let (before, after) = (Pause::UpTo(5), Pause::UpTo(5));
         actors(services, settings, Habits { before, after, ..Habits::default() })
     });
 
     /// Nothing is done at the first poll.
-    yields_at_every_await = right(|services, settings| {
+    yields_at_every_await = acting(|services, settings| {
         let (before, after) = (Pause::Yields(3), Pause::Yields(3));
         actors(services, settings, Habits { before, after, ..Habits::default() })
     });
 
     /// A call has long ended when its caller is told.
-    answers_late = right(|services, settings| {
+    answers_late = acting(|services, settings| {
         let after = Pause::Millis(30);
         actors(services, settings, Habits { after, ..Habits::default() })
     });
 
     /// It has nothing to do ahead of time, and all the more when it loads.
-    compiles_when_it_loads = right(|services, settings| {
+    compiles_when_it_loads = acting(|services, settings| {
         let (before, prepares) = (Pause::Millis(20), false);
         actors(services, settings, Habits { before, prepares, ..Habits::default() })
     });
 
     /// It frees a component in the background.
-    drops_slowly = right(|services, settings| {
+    drops_slowly = acting(|services, settings| {
         let frees_within = Duration::from_millis(50);
         actors(services, settings, Habits { frees_within, ..Habits::default() })
     });
@@ -172,7 +190,7 @@ right_engines! {
         Arc::new(engine.with_memory_ceiling_bytes(settings.memory_ceiling_bytes))
     });
 
-    checks_limits_after_bytes = right(|services, settings| {
+    checks_limits_after_bytes = acting(|services, settings| {
         let habits = Habits { bytes_first: true, ..Habits::default() };
         actors(services, settings, habits)
     });

@@ -362,6 +362,7 @@ start = "never"
 idle = "0s"
 idle = 30
 health = "25h"
+swap = "paused"
 "#;
     let said = mistaken_in("supervision", supervision);
     snapshot("manifest-supervision", said);
