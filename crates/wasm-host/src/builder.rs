@@ -2,13 +2,14 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use wasm_core::{
-    Clock, ComponentId, ComponentLoader, ComponentStorage, HostServices, MemoryStorage,
+    Clock, ComponentDirectory, ComponentId, ComponentLoader, ComponentStorage, HostServices, MemoryStorage,
     MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
 };
 
 use crate::component::registry::Registry;
 use crate::host::Host;
 use crate::limits::HostLimits;
+use crate::post::carrier::Carrier;
 use crate::post::office::Office;
 use crate::post::router::Router;
 use crate::post::timers::Timers;
@@ -27,6 +28,8 @@ pub struct HostBuilder {
     loader: Option<Arc<dyn ComponentLoader>>,
     program: Option<ComponentId>,
     wrap: Option<Wrap>,
+    carrier: Option<Arc<dyn Carrier>>,
+    directory: Option<Arc<dyn ComponentDirectory>>,
 }
 
 impl Default for HostBuilder {
@@ -46,6 +49,8 @@ impl HostBuilder {
             loader: None,
             program: None,
             wrap: None,
+            carrier: None,
+            directory: None,
         }
     }
 
@@ -95,6 +100,20 @@ impl HostBuilder {
         self
     }
 
+    /// Makes this host one of several: what this carries reaches components of the others.
+    #[must_use]
+    pub fn with_carrier(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
+    /// Which components others can learn of, in place of those of this host.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<dyn ComponentDirectory>) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
     /// As whom the program sends, by default `host/program/main`.
     #[must_use]
     pub fn with_program_id(mut self, id: ComponentId) -> Self {
@@ -121,7 +140,7 @@ impl HostBuilder {
         let office = Arc::new(Office::new(program, self.limits, Arc::clone(&self.clock)));
         let registry = Arc::new(Registry::new(&office));
         let timers = Timers::new(Arc::clone(&self.storage), &office);
-        let own = Router::new(&office, &registry, self.validator);
+        let own = Router::new(&office, &registry, self.validator, self.carrier);
         let router = Arc::clone(&own) as Arc<dyn MessageRouter>;
         let services = HostServices::default()
             .with_router(match self.wrap {
@@ -131,7 +150,10 @@ impl HostBuilder {
             .with_timers(Arc::clone(&timers) as Arc<_>)
             .with_storage(self.storage)
             .with_validator(Arc::clone(&own) as Arc<dyn SecurityValidator>)
-            .with_directory(Arc::clone(&own) as Arc<_>)
+            .with_directory(match self.directory {
+                Some(directory) => directory,
+                None => Arc::clone(&own) as Arc<_>,
+            })
             .with_clock(self.clock);
         let engine = engine(services.clone())?;
         Ok(Host::start(engine, own, timers, services, self.loader))

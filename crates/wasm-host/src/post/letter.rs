@@ -9,9 +9,9 @@ use tracing::Span;
 use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
+use crate::post::receipt::Ticket;
 use crate::post::reply::Reply;
 use crate::post::seats::Seat;
-use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
@@ -82,7 +82,7 @@ pub(crate) struct Letter {
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
     pub(crate) seat: Option<Seat>,
-    /// Of a timer.
+    /// Of what is kept elsewhere until it was handled.
     pub(crate) ticket: Option<Ticket>,
     /// What is done in place of delivering the message, for a call.
     pub(crate) call: Option<Call>,
@@ -120,6 +120,13 @@ impl Letter {
             .zip(self.message.correlation_id.as_ref())
         {
             reply.time_out(request);
+        }
+    }
+
+    /// Whoever waits for the answer is told otherwise, or when it comes again.
+    pub(crate) fn forget_reply(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            reply.forget();
         }
     }
 

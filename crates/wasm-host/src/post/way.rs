@@ -7,8 +7,8 @@ use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
 use crate::post::letter::{Letter, LetterKind};
+use crate::post::receipt::Ticket;
 use crate::post::reply::Reply;
-use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 
 #[derive(Debug)]
