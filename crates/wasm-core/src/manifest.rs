@@ -65,8 +65,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
-        ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
+        AfterCrash, ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload,
+        Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
+        WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -108,6 +109,9 @@ start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
 swap = "pause"                 # "beside" (default), "pause": without room for two versions
+
+[delivery]                     # optional, where the application runs on several nodes
+after-crash = "redeliver"      # "dead-letter" (default), "redeliver": what a dead node was handling
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
@@ -227,6 +231,7 @@ command = "make greeter.wasm"
                 idle: Some(Duration::from_secs(30)),
                 health: Some(Duration::from_secs(10)),
                 swap: SwapPolicy::Pause,
+                after_crash: AfterCrash::Redeliver,
             },
             build_command: Some("make greeter.wasm".to_owned()),
         };

@@ -2,8 +2,8 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use wasm_core::{
-    Clock, ComponentDirectory, ComponentId, ComponentLoader, ComponentStorage, HostServices, MemoryStorage,
-    MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
+    Clock, ComponentDirectory, ComponentId, ComponentLoader, ComponentStorage, HostServices,
+    MemoryStorage, MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
 };
 
 use crate::component::registry::Registry;

@@ -91,7 +91,7 @@ pub use post::arrival::Arrival;
 pub use post::carrier::{Carried, Carrier};
 pub use post::letter::LetterKind;
 pub use post::receipt::Receipt;
-pub use post::reply::{Asker, Reply};
+pub use post::reply::{Asker, ReplyTo};
 pub use post::timers::{component_of_timer, timers_owner};
 pub use storage::{RedbStorage, StorageOpenError};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};

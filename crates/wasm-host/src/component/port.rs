@@ -22,7 +22,7 @@ use crate::post::correlation::unguessable;
 use crate::post::letter::{LetterKind, message_bytes};
 use crate::post::mailbox::{Closed, Mailbox};
 use crate::post::office::Office;
-use crate::post::reply::{Asker, Reply};
+use crate::post::reply::{Asker, ReplyTo};
 use crate::post::seats::{Seat, Seats};
 use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
@@ -185,7 +185,7 @@ impl Port {
             id: id.clone(),
         });
         let way = Way {
-            reply: Some(Reply::new(asker, deadline)),
+            reply: Some(ReplyTo::new(asker, deadline)),
             ..way
         };
         let unaccepted = Unaccepted {

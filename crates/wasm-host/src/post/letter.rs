@@ -10,7 +10,7 @@ use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
 use crate::post::receipt::Ticket;
-use crate::post::reply::Reply;
+use crate::post::reply::ReplyTo;
 use crate::post::seats::Seat;
 use crate::post::traffic::InFlight;
 
@@ -78,7 +78,7 @@ pub(crate) struct Letter {
     /// Counted for as long as the letter is somewhere.
     pub(crate) in_flight: InFlight,
     /// What a request is answered through.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<ReplyTo>,
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
     pub(crate) seat: Option<Seat>,
@@ -109,7 +109,7 @@ impl Letter {
     /// somebody still waits.
     pub(crate) fn wanted_until(&self) -> Option<Instant> {
         let reply = self.reply.as_ref().filter(|reply| reply.is_waited_for());
-        reply.map(Reply::deadline)
+        reply.map(ReplyTo::deadline)
     }
 
     /// Tells whoever made a request that its time is up.

@@ -26,12 +26,12 @@ pub trait Asker: Debug + Send + Sync {
 /// What a request is answered through, once. When it is dropped, that is the answer: that the
 /// request was lost.
 #[derive(Debug)]
-pub struct Reply {
+pub struct ReplyTo {
     asker: Option<Arc<dyn Asker>>,
     deadline: Instant,
 }
 
-impl Reply {
+impl ReplyTo {
     /// Whoever waits is answered through `asker`, and waits until `deadline`.
     pub fn new(asker: Arc<dyn Asker>, deadline: Instant) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Reply {
     }
 }
 
-impl Drop for Reply {
+impl Drop for ReplyTo {
     fn drop(&mut self) {
         if let Some(asker) = self.asker.take() {
             let lost = MessagingError::DeliveryFailed("the request was lost".to_owned());
@@ -155,10 +155,10 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> (Arc<Caller>, Reply) {
+    fn asked() -> (Arc<Caller>, ReplyTo) {
         let caller = Arc::new(Caller::new());
         let deadline = Instant::now() + Duration::from_secs(1);
-        let reply = Reply::new(Arc::clone(&caller) as Arc<_>, deadline);
+        let reply = ReplyTo::new(Arc::clone(&caller) as Arc<_>, deadline);
         (caller, reply)
     }
 

@@ -25,7 +25,7 @@ use crate::post::letter::{LetterKind, message_bytes};
 use crate::post::mailbox::{Closed, Refusal};
 use crate::post::office::Office;
 use crate::post::receipt::Ticket;
-use crate::post::reply::{Caller, Reply};
+use crate::post::reply::{Caller, ReplyTo};
 use crate::post::traffic::InFlight;
 use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
@@ -158,7 +158,7 @@ impl Router {
         let mut way = Way::begin(&message, LetterKind::Request);
         let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let caller = Arc::new(Caller::new());
-        way.reply = Some(Reply::new(Arc::clone(&caller) as Arc<_>, deadline));
+        way.reply = Some(ReplyTo::new(Arc::clone(&caller) as Arc<_>, deadline));
         let id = message
             .correlation_id
             .clone()
@@ -241,7 +241,7 @@ impl Router {
         kind: LetterKind,
         way: Way,
     ) -> Result<Waits, MessagingError> {
-        let refused = |error, reply: Option<Reply>| {
+        let refused = |error, reply: Option<ReplyTo>| {
             // Whoever asked is told by the error.
             if let Some(reply) = reply {
                 reply.forget();
