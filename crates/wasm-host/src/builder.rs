@@ -14,7 +14,7 @@ use crate::post::office::Office;
 use crate::post::router::Router;
 use crate::post::timers::Timers;
 
-type Wrap = Box<dyn FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send>;
+type Wrap<T> = Box<dyn FnOnce(Arc<T>) -> Arc<T> + Send>;
 
 /// Puts a [`Host`] together.
 ///
@@ -27,9 +27,9 @@ pub struct HostBuilder {
     clock: Arc<dyn Clock>,
     loader: Option<Arc<dyn ComponentLoader>>,
     program: Option<ComponentId>,
-    wrap: Option<Wrap>,
+    wrap: Option<Wrap<dyn MessageRouter>>,
     carrier: Option<Arc<dyn Carrier>>,
-    directory: Option<Arc<dyn ComponentDirectory>>,
+    directory: Option<Wrap<dyn ComponentDirectory>>,
 }
 
 impl Default for HostBuilder {
@@ -107,10 +107,14 @@ impl HostBuilder {
         self
     }
 
-    /// Which components others can learn of, in place of those of this host.
+    /// Puts a directory between the components and the host's own, which `wrap` is given: one
+    /// that knows the components of other hosts, too.
     #[must_use]
-    pub fn with_directory(mut self, directory: Arc<dyn ComponentDirectory>) -> Self {
-        self.directory = Some(directory);
+    pub fn with_directory(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn ComponentDirectory>) -> Arc<dyn ComponentDirectory> + Send + 'static,
+    ) -> Self {
+        self.directory = Some(Box::new(wrap));
         self
     }
 
@@ -142,6 +146,7 @@ impl HostBuilder {
         let timers = Timers::new(Arc::clone(&self.storage), &office);
         let own = Router::new(&office, &registry, self.validator, self.carrier);
         let router = Arc::clone(&own) as Arc<dyn MessageRouter>;
+        let directory = Arc::clone(&own) as Arc<dyn ComponentDirectory>;
         let services = HostServices::default()
             .with_router(match self.wrap {
                 Some(wrap) => wrap(router),
@@ -151,8 +156,8 @@ impl HostBuilder {
             .with_storage(self.storage)
             .with_validator(Arc::clone(&own) as Arc<dyn SecurityValidator>)
             .with_directory(match self.directory {
-                Some(directory) => directory,
-                None => Arc::clone(&own) as Arc<_>,
+                Some(wrap) => wrap(directory),
+                None => directory,
             })
             .with_clock(self.clock);
         let engine = engine(services.clone())?;

@@ -14,14 +14,14 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use wasm_core::ComponentStorage;
-use wasm_host::Carrier;
+use wasm_host::{Carrier, HostBuilder};
 
 use crate::answers::Answers;
 use crate::carrier::{Arrived, NatsCarrier};
 use crate::claim::Claims;
 use crate::name::{InvalidName, Names, check_name};
 use crate::protocol::lease::Terms;
-use crate::roster::Roster;
+use crate::roster::{Everyone, Roster};
 use crate::sent::Sent;
 use crate::storage::NatsStorage;
 use crate::wire::Wire;
@@ -163,7 +163,6 @@ impl Connection {
         make(&context, dead_stream(&names, &config)).await?;
         let wire = Wire {
             client: client.clone(),
-            context,
             patience: config.patience,
         };
         let incarnation = unique(&client);
@@ -217,6 +216,16 @@ impl Connection {
     /// For [`HostBuilder::with_carrier`](wasm_host::HostBuilder::with_carrier).
     pub fn carrier(&self) -> Arc<dyn Carrier> {
         Arc::clone(&self.carrier) as Arc<_>
+    }
+
+    /// A host that is put together with what this connection gives it.
+    #[must_use]
+    pub fn build(&self, builder: HostBuilder) -> HostBuilder {
+        let roster = Arc::clone(&self.roster);
+        builder
+            .with_carrier(self.carrier())
+            .with_storage(self.storage())
+            .with_directory(|here| Arc::new(Everyone { roster, here }))
     }
 
     /// For [`HostBuilder::with_storage`](wasm_host::HostBuilder::with_storage).

@@ -136,11 +136,6 @@ impl Names {
     pub(crate) fn answers(&self, incarnation: &str) -> String {
         format!("{}.answer.{incarnation}", self.app)
     }
-
-    /// Where every node is asked how it is.
-    pub(crate) fn ask(&self) -> String {
-        format!("{}.ask", self.app)
-    }
 }
 
 /// The id as three tokens of a subject. Of the characters of an id only the dot means

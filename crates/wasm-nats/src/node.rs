@@ -41,8 +41,7 @@ const AT_A_TIME: usize = 16;
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
-    leave: oneshot::Sender<()>,
-    work: JoinHandle<()>,
+    work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     watching: Vec<JoinHandle<()>>,
 }
 
@@ -99,8 +98,7 @@ impl Node {
         };
         Ok(Self {
             shared,
-            leave,
-            work: tokio::spawn(work.run(left)),
+            work: Mutex::new(Some((leave, tokio::spawn(work.run(left))))),
             watching,
         })
     }
@@ -120,10 +118,18 @@ impl Node {
 
     /// Gives back all partitions, once running calls have ended and what was handled is
     /// acknowledged, and leaves: the others need not wait until its lease is over.
-    pub async fn leave(self) {
-        let _ = self.leave.send(());
+    pub async fn leave(&self) {
+        let work = self
+            .work
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((leave, work)) = work else {
+            return;
+        };
+        let _ = leave.send(());
         // It panics if a component of the program does, which has been told of then.
-        let _ = self.work.await;
+        let _ = work.await;
         self.watching.iter().for_each(JoinHandle::abort);
         self.shared.exit().await;
     }
@@ -448,10 +454,31 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         );
         let text = serde_json::to_vec(record).unwrap_or_default();
         let subject = names.owner(partition);
-        let sequence = wire.publish(&subject, headers, text.into()).await?;
+        let sequence = match wire.publish(&subject, headers, text.into()).await {
+            // It may be this that was stored, and nobody was told.
+            Err(PublishError::Outdated) => self.stored(&subject, before, record).await?,
+            written => written?,
+        };
         let (watched, now) = (&self.shared.watched, self.shared.now());
         watched.set_owner(partition, sequence, record.clone(), now);
         Ok(sequence)
+    }
+
+    /// Where this is the last record of a partition.
+    async fn stored(
+        &self,
+        subject: &str,
+        before: u64,
+        record: &OwnerRecord,
+    ) -> Result<u64, PublishError> {
+        let Connection { wire, data, .. } = &self.shared.connection;
+        let last = wire.last(data, subject).await?;
+        let last = last.filter(|last| {
+            last.sequence > before
+                && serde_json::from_slice::<OwnerRecord>(&last.payload)
+                    .is_ok_and(|last| last == *record)
+        });
+        last.map(|last| last.sequence).ok_or(PublishError::Outdated)
     }
 
     /// Gives these back: unloads their components, has acknowledged what they handled, and says
@@ -487,7 +514,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
                 .write_owner(claim.partition, claim.fence, &record)
                 .await;
             if let Err(error) = given_back {
-                tracing::warn!(claim.partition, "it is not given back: {error}");
+                let partition = claim.partition;
+                tracing::warn!(partition, "it is not given back: {error}");
             }
         }
     }

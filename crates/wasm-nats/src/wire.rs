@@ -8,7 +8,7 @@ use async_nats::header::HeaderMap;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use thiserror::Error;
@@ -26,7 +26,6 @@ const ENVELOPE_BYTES: usize = 8 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     pub(crate) client: Client,
-    pub(crate) context: Context,
     /// How long a call tries before it ends in an error.
     pub(crate) patience: Duration,
 }

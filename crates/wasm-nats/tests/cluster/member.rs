@@ -113,9 +113,7 @@ impl Setup {
         engine: impl FnOnce(HostServices) -> ModelEngine,
     ) -> Result<Member, NatsError> {
         let connection = Connection::open(self.config(node)).await?;
-        let builder = HostBuilder::new()
-            .with_carrier(connection.carrier())
-            .with_storage(connection.storage());
+        let builder = connection.build(HostBuilder::new());
         let host = builder
             .start(|services| Ok::<_, String>(Arc::new(engine(services))))
             .unwrap();
