@@ -69,7 +69,11 @@ impl Display for ComponentManifest {
             writeln!(f, "command = {}", Text(command))?;
         }
         if !self.build_sources.is_empty() {
-            let folders: Vec<String> = self.build_sources.iter().map(|folder| path(folder)).collect();
+            let folders: Vec<String> = self
+                .build_sources
+                .iter()
+                .map(|folder| path(folder))
+                .collect();
             writeln!(f, "sources = [{}]", folders.join(", "))?;
         }
         Ok(())

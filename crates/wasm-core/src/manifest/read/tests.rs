@@ -384,7 +384,10 @@ sources = ["", 1, "/src"]
     assert_eq!(accepted("").build_command, None);
     let found = accepted("[build]\nsources = [\".\", \"../common\"]\n");
     assert_eq!(found.build_command, None);
-    assert_eq!(found.build_sources, [Path::new("."), Path::new("../common")]);
+    assert_eq!(
+        found.build_sources,
+        [Path::new("."), Path::new("../common")]
+    );
 }
 
 #[test]
