@@ -151,17 +151,25 @@ static void begin_call(void) {
 
 // Frees the error.
 static bool refused(messaging_error_t *error) {
-  static const char *const cases[] = {"delivery failed", "the request was not answered in time",
-                                      "invalid message", "the queue is full",
-                                      "no such component"};
-  const char *what = cases[error->tag];
-  if (error->tag == AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_TARGET_NOT_FOUND)
-    airssys_fail("%s: %s", what, id_text(&error->val.target_not_found));
-  else if (error->tag == AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_QUEUE_FULL)
-    airssys_fail("%s", what);
-  else // The other cases carry one string each, at the same place.
-    airssys_fail("%.*s", (int)error->val.delivery_failed.len,
-                 (char *)error->val.delivery_failed.ptr);
+  // The cases that carry a string have it at the same place.
+  int length = (int)error->val.delivery_failed.len;
+  const char *text = (const char *)error->val.delivery_failed.ptr;
+  switch (error->tag) {
+    case AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_DELIVERY_FAILED:
+      airssys_fail("delivery failed: %.*s", length, text);
+      break;
+    case AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_CORRELATION_TIMEOUT:
+      airssys_fail("request %.*s was not answered in time", length, text);
+      break;
+    case AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_INVALID_MESSAGE:
+      airssys_fail("invalid message: %.*s", length, text);
+      break;
+    case AIRSSYS_CORE_ERRORS_MESSAGING_ERROR_QUEUE_FULL:
+      airssys_fail("queue full");
+      break;
+    default:
+      airssys_fail("no component %s", id_text(&error->val.target_not_found));
+  }
   airssys_core_errors_messaging_error_free(error);
   return false;
 }
@@ -223,16 +231,26 @@ static open_request *answered_request(const component_string_t *id) {
 // --- storage ------------------------------------------------------------------
 
 // Frees the error.
-static bool not_stored(const char *key, storage_error_t *error) {
-  static const char *const cases[] = {"there is none", "there is one already",
-                                      "the quota is used up", "the key is invalid",
-                                      "it cannot be stored"};
-  const char *what = cases[error->tag];
-  if (error->tag == AIRSSYS_CORE_ERRORS_STORAGE_ERROR_QUOTA_EXCEEDED)
-    airssys_fail("%s: %s", key, what);
-  else
-    airssys_fail("%s: %s: %.*s", key, what, (int)error->val.io_error.len,
-                 (char *)error->val.io_error.ptr);
+static bool not_stored(storage_error_t *error) {
+  // The cases that carry a string have it at the same place.
+  int length = (int)error->val.io_error.len;
+  const char *text = (const char *)error->val.io_error.ptr;
+  switch (error->tag) {
+    case AIRSSYS_CORE_ERRORS_STORAGE_ERROR_NOT_FOUND:
+      airssys_fail("%.*s is not in the store", length, text);
+      break;
+    case AIRSSYS_CORE_ERRORS_STORAGE_ERROR_ALREADY_EXISTS:
+      airssys_fail("%.*s is already in the store", length, text);
+      break;
+    case AIRSSYS_CORE_ERRORS_STORAGE_ERROR_QUOTA_EXCEEDED:
+      airssys_fail("quota exceeded");
+      break;
+    case AIRSSYS_CORE_ERRORS_STORAGE_ERROR_INVALID_KEY:
+      airssys_fail("invalid key: %.*s", length, text);
+      break;
+    default:
+      airssys_fail("storage failed: %.*s", length, text);
+  }
   airssys_core_storage_storage_error_free(error);
   return false;
 }
@@ -241,7 +259,7 @@ bool airssys_get(const char *key, const char **value, size_t *length) {
   component_string_t name = lent(key);
   airssys_core_storage_option_storage_value_t stored;
   storage_error_t error;
-  if (!airssys_core_storage_get(&name, &stored, &error)) return not_stored(key, &error);
+  if (!airssys_core_storage_get(&name, &stored, &error)) return not_stored(&error);
   *value = stored.is_some ? lasting_text(stored.val.ptr, stored.val.len) : NULL;
   *length = stored.is_some ? stored.val.len : 0;
   airssys_core_storage_option_storage_value_free(&stored);
@@ -252,7 +270,7 @@ bool airssys_set(const char *key, const void *value, size_t length) {
   component_string_t name = lent(key);
   airssys_core_storage_storage_value_t bytes = {(uint8_t *)value, length};
   storage_error_t error;
-  return airssys_core_storage_set(&name, &bytes, &error) || not_stored(key, &error);
+  return airssys_core_storage_set(&name, &bytes, &error) || not_stored(&error);
 }
 
 bool airssys_get_number(const char *key, int64_t *number) {
@@ -263,7 +281,7 @@ bool airssys_get_number(const char *key, int64_t *number) {
   if (text == NULL) return true;
   char *end;
   *number = strtoll(text, &end, 10);
-  return (length > 0 && end == text + length) || airssys_fail("%s is no number: %s", key, text);
+  return (length > 0 && end == text + length) || airssys_fail("what is stored under `%s` does not read: %s", key, text);
 }
 
 bool airssys_set_number(const char *key, int64_t number) {
@@ -274,14 +292,14 @@ bool airssys_set_number(const char *key, int64_t number) {
 bool airssys_delete(const char *key) {
   component_string_t name = lent(key);
   storage_error_t error;
-  return airssys_core_storage_delete(&name, &error) || not_stored(key, &error);
+  return airssys_core_storage_delete(&name, &error) || not_stored(&error);
 }
 
 bool airssys_keys(const char *prefix, const char *const **keys, size_t *count) {
   component_string_t begin = lent(prefix);
   component_list_string_t found;
   storage_error_t error;
-  if (!airssys_core_storage_list_keys(&begin, &found, &error)) return not_stored(prefix, &error);
+  if (!airssys_core_storage_list_keys(&begin, &found, &error)) return not_stored(&error);
   const char **texts = (const char **)lasting(found.len * sizeof *texts);
   for (size_t i = 0; i < found.len; i++)
     texts[i] = lasting_text(found.ptr[i].ptr, found.ptr[i].len);

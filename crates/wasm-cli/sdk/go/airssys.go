@@ -91,11 +91,24 @@ type HostError struct {
 	Reason string
 }
 
+// What the cases of the contract mean.
+var refusals = map[string]string{
+	"delivery-failed":     "delivery failed: %s",
+	"correlation-timeout": "request %s was not answered in time",
+	"invalid-message":     "invalid message: %s",
+	"target-not-found":    "no component %s",
+	"not-found":           "%s is not in the store",
+	"already-exists":      "%s is already in the store",
+	"invalid-key":         "invalid key: %s",
+	"io-error":            "storage failed: %s",
+}
+
 func (refused *HostError) Error() string {
-	if refused.Reason == "" {
-		return refused.Code
+	if told, ok := refusals[refused.Code]; ok {
+		return fmt.Sprintf(told, refused.Reason)
 	}
-	return refused.Reason
+	// "quota-exceeded" and "queue-full" say all there is to say.
+	return strings.ReplaceAll(refused.Code, "-", " ")
 }
 
 // An id as the contract has it.

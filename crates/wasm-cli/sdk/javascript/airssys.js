@@ -56,15 +56,29 @@ function idOf(target) {
   return { namespace, name, instance };
 }
 
+/** What the cases of the contract mean. */
+const REFUSALS = {
+  'delivery-failed': (why) => `delivery failed: ${why}`,
+  'correlation-timeout': (id) => `request ${id} was not answered in time`,
+  'invalid-message': (why) => `invalid message: ${why}`,
+  'queue-full': () => 'queue full',
+  'target-not-found': (id) => `no component ${idText(id)}`,
+  'not-found': (key) => `${key} is not in the store`,
+  'already-exists': (key) => `${key} is already in the store`,
+  'quota-exceeded': () => 'quota exceeded',
+  'invalid-key': (why) => `invalid key: ${why}`,
+  'io-error': (why) => `storage failed: ${why}`,
+};
+
 /** Has a function of the host called; what it refuses is thrown as a HostError. */
 function ask(call) {
   try {
     return call();
   } catch (thrown) {
-    const error = thrown?.payload ?? thrown;
-    if (typeof error?.tag !== 'string') throw thrown;
-    const said = typeof error.val === 'object' && error.val !== null ? idText(error.val) : error.val;
-    throw new HostError(error.tag, said ? String(said) : error.tag);
+    const error = thrown?.payload;
+    const told = REFUSALS[error?.tag];
+    if (told === undefined) throw thrown;
+    throw new HostError(error.tag, told(error.val));
   }
 }
 

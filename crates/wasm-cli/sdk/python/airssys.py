@@ -31,6 +31,21 @@ Payload = Union[str, bytes]
 _MESSAGING_ERROR = "application/vnd.airssys.messaging-error"
 
 
+#: What the cases of the contract mean.
+_REFUSALS = {
+    _errors.MessagingError_DeliveryFailed: "delivery failed: {}",
+    _errors.MessagingError_CorrelationTimeout: "request {} was not answered in time",
+    _errors.MessagingError_InvalidMessage: "invalid message: {}",
+    _errors.MessagingError_QueueFull: "queue full",
+    _errors.MessagingError_TargetNotFound: "no component {}",
+    _errors.StorageError_NotFound: "{} is not in the store",
+    _errors.StorageError_AlreadyExists: "{} is already in the store",
+    _errors.StorageError_QuotaExceeded: "quota exceeded",
+    _errors.StorageError_InvalidKey: "invalid key: {}",
+    _errors.StorageError_IoError: "storage failed: {}",
+}
+
+
 class HostError(Exception):
     """What the host refused; `error` is the value of the contract."""
 
@@ -38,7 +53,7 @@ class HostError(Exception):
         said = getattr(error, "value", None)
         if isinstance(said, ComponentId):
             said = _id_text(said)
-        super().__init__(said or type(error).__name__)
+        super().__init__(_REFUSALS[type(error)].format(said))
         self.error = error
 
 

@@ -69,6 +69,7 @@ fn bindings(sources: &Sources, mut world: World) -> Result<PathBuf, Report> {
     let mut generated = Files::default();
     let mut generator = Opts {
         rename_world: Some(BINDINGS.to_owned()),
+        rename: names_of_contract(&world),
         ..Opts::default()
     }
     .build();
@@ -84,6 +85,21 @@ fn bindings(sources: &Sources, mut world: World) -> Result<PathBuf, Report> {
         fs::write(&file, content).map_err(|error| unusable(&file, &error))?;
     }
     Ok(folder)
+}
+
+/// The contract's interfaces are called the same however many versions of it a world has.
+fn names_of_contract(world: &World) -> Vec<(String, String)> {
+    let resolve = &world.resolve;
+    let here = &resolve.worlds[world.id];
+    let keys = here.imports.keys().chain(here.exports.keys());
+    let names = keys.map(|key| resolve.name_world_key(key));
+    names
+        .filter_map(|name| {
+            let interface = name.strip_prefix("airssys:core/")?.split('@').next()?;
+            let short = format!("airssys_core_{}", interface.replace('-', "_"));
+            Some((name, short))
+        })
+        .collect()
 }
 
 /// A clang that has all that it needs for WebAssembly, by the variable `CLANG` or by its name.

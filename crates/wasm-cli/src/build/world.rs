@@ -7,21 +7,14 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
 
 use wasm_core::text::PathText as _;
-use wasm_core::{LIFECYCLE_INTERFACE, TIMERS_WIT, WIT};
+use wasm_core::{LIFECYCLE_INTERFACE, TIMERS_INTERFACE, TIMERS_WIT, WIT};
 
 use crate::build::sources::{Sources, unusable};
 use crate::report::Report;
 
-/// The packages of the contract: how each begins, and the file that is added where no other
-/// declares it.
-const CONTRACT: [(&str, &str, &str); 2] = [
-    ("package airssys:core@1.0.0;", "airssys-core.wit", WIT),
-    (
-        "package airssys:core@1.1.0;",
-        "airssys-core-timers.wit",
-        TIMERS_WIT,
-    ),
-];
+/// What the contract's package is called where it is declared.
+const PACKAGE: &str = "package airssys:core@1.0.0;";
+const TIMERS_PACKAGE: &str = "package airssys:core@1.1.0;";
 
 /// How deep folders of WIT may lie in each other.
 const MAX_DEPTH: usize = 8;
@@ -45,11 +38,13 @@ impl World {
         let folder = sources.work("wit")?;
         fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
         if own.is_dir() {
-            let declared = copy(&own, &folder, MAX_DEPTH)?;
-            for (package, file, text) in CONTRACT {
-                if !declared.contains(package) {
-                    write(&folder.join("deps"), file, text)?;
-                }
+            let said = copy(&own, &folder, MAX_DEPTH)?;
+            let deps = folder.join("deps");
+            if !said.contains(PACKAGE) {
+                write(&deps, "airssys-core.wit", WIT)?;
+            }
+            if said.contains(TIMERS_INTERFACE) && !said.contains(TIMERS_PACKAGE) {
+                write(&deps, "airssys-core-timers.wit", TIMERS_WIT)?;
             }
         } else {
             write(&folder, "core.wit", WIT)?;
