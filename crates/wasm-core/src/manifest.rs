@@ -111,6 +111,7 @@ swap = "pause"                 # "beside" (default), "pause": without room for t
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
+sources = ["src", "../common"] # folders with the sources, [default: that of the manifest]
 "#;
 
     #[test]
@@ -229,6 +230,7 @@ command = "make greeter.wasm"
                 swap: SwapPolicy::Pause,
             },
             build_command: Some("make greeter.wasm".to_owned()),
+            build_sources: vec!["src".into(), "../common".into()],
         };
         assert_eq!(example(), expected);
     }

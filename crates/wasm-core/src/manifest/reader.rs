@@ -48,7 +48,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
             "swap",
         ],
     ),
-    ("build", &["command"]),
+    ("build", &["command", "sources"]),
 ];
 
 /// Collects what is wrong while a manifest is read.

@@ -62,8 +62,19 @@ impl Display for ComponentManifest {
         if self.supervision != Supervision::default() {
             supervision(f, &self.supervision)?;
         }
+        if self.build_command.is_some() || !self.build_sources.is_empty() {
+            writeln!(f, "\n[build]")?;
+        }
         if let Some(command) = &self.build_command {
-            writeln!(f, "\n[build]\ncommand = {}", Text(command))?;
+            writeln!(f, "command = {}", Text(command))?;
+        }
+        if !self.build_sources.is_empty() {
+            let folders: Vec<String> = self
+                .build_sources
+                .iter()
+                .map(|folder| path(folder))
+                .collect();
+            writeln!(f, "sources = [{}]", folders.join(", "))?;
         }
         Ok(())
     }
