@@ -65,8 +65,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
-        ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
+        ComponentConfig, DirAccess, HttpRoute, InstancePolicy, LogLevel, MessagePayload,
+        Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
+        WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -108,6 +109,10 @@ start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
 swap = "pause"                 # "beside" (default), "pause": without room for two versions
+
+[http]                         # optional
+path = "/shop/*"               # requests to /shop and below are for it
+reply-type = "text/plain"      # of a component that takes messages
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
@@ -229,6 +234,7 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
                 health: Some(Duration::from_secs(10)),
                 swap: SwapPolicy::Pause,
             },
+            http: Some(HttpRoute::new("/shop/*".parse().unwrap()).with_reply_type("text/plain")),
             build_command: Some("make greeter.wasm".to_owned()),
             build_sources: vec!["src".into(), "../common".into()],
         };

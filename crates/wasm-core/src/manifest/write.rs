@@ -62,6 +62,10 @@ impl Display for ComponentManifest {
         if self.supervision != Supervision::default() {
             supervision(f, &self.supervision)?;
         }
+        if let Some(http) = &self.http {
+            writeln!(f, "\n[http]\npath = \"{}\"", http.path)?;
+            optional(f, "reply-type", http.reply_type.as_deref().map(Text))?;
+        }
         if self.build_command.is_some() || !self.build_sources.is_empty() {
             writeln!(f, "\n[build]")?;
         }
@@ -203,7 +207,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ComponentId, LogLevel, ResourceLimits, RestartPolicy};
+    use crate::{ComponentId, HttpRoute, LogLevel, ResourceLimits, RestartPolicy};
 
     #[track_caller]
     fn reads_back(manifest: &ComponentManifest) {
@@ -304,6 +308,8 @@ timeout = "1500ms"
         manifest.supervision.idle = Some(Duration::from_millis(1));
         manifest.supervision.health = Some(Duration::from_secs(86_400));
         manifest.supervision.swap = SwapPolicy::Pause;
+        let path = "/shop/*".parse().unwrap();
+        manifest.http = Some(HttpRoute::new(path).with_reply_type("text/html; charset=\"x\""));
         reads_back(&manifest);
         manifest.config = ConfigSource::File("a/b.json".into());
         reads_back(&manifest);

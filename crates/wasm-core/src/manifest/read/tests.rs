@@ -544,3 +544,23 @@ fn whatever_the_text_it_is_read_or_refused() {
         assert!(!parse(&text).unwrap_err().problems().is_empty());
     }
 }
+
+#[test]
+fn mistakes_in_http() {
+    let http = r#"
+path = "shop"
+path = "/shop/*/cart"
+path = "/../*"
+path = ["/shop"]
+pth = "/shop"
+path = "/shop" ⏎ reply-type = "text"
+path = "/shop" ⏎ reply-type = "text/html\n"
+"#;
+    snapshot("manifest-http", mistaken_in("http", http));
+    let shop = accepted("[http]\npath = \"/shop/*\"\n").http.unwrap();
+    assert_eq!(
+        (shop.path.to_string(), shop.reply_type),
+        ("/shop/*".to_owned(), None)
+    );
+    assert_eq!(accepted("").http, None);
+}
