@@ -11,7 +11,7 @@ use crate::text::Escaped;
 use crate::units::{format_count, format_duration};
 
 /// Every section with its keys; those of `env` are free.
-const SECTIONS: [(&str, &[&str]); 9] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     (
         "component",
         &["id", "wasm", "version", "description", "authors", "license"],
