@@ -65,9 +65,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        AfterCrash, ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload,
-        Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
-        WasiGrant,
+        AfterCrash, ComponentConfig, DirAccess, HttpRoute, InstancePolicy, LogLevel,
+        MessagePayload, Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision,
+        SwapPolicy, WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -113,8 +113,13 @@ swap = "pause"                 # "beside" (default), "pause": without room for t
 [delivery]                     # optional, where the application runs on several nodes
 after-crash = "redeliver"      # "dead-letter" (default), "redeliver": what a dead node was handling
 
+[http]                         # optional
+path = "/shop/*"               # requests to /shop and below are for it
+reply-type = "text/plain"      # of a component that takes messages
+
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
+sources = ["src", "../common"] # folders with the sources, [default: that of the manifest]
 "#;
 
     #[test]
@@ -233,7 +238,9 @@ command = "make greeter.wasm"
                 swap: SwapPolicy::Pause,
                 after_crash: AfterCrash::Redeliver,
             },
+            http: Some(HttpRoute::new("/shop/*".parse().unwrap()).with_reply_type("text/plain")),
             build_command: Some("make greeter.wasm".to_owned()),
+            build_sources: vec!["src".into(), "../common".into()],
         };
         assert_eq!(example(), expected);
     }

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -12,9 +12,9 @@ use super::value::{choice, duration, one_of, relative_path, size, string, whole_
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    AfterCrash, ComponentConfig, ComponentId, ComponentPattern, DirAccess, ImportPattern,
-    InstancePolicy, InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy,
-    StartPolicy, Supervision, SwapPolicy, WasiGrant,
+    AfterCrash, ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpRoute,
+    ImportPattern, InstancePolicy, InvalidComponentId, LogLevel, Permissions, ResourceLimits,
+    RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -75,7 +75,8 @@ impl Reader<'_> {
             Some(section) => self.instances(section),
             None => (InstancePolicy::default(), 1),
         };
-        let build_command = self.build_command(root);
+        let (build_command, build_sources) = self.build(root);
+        let http = self.http(root);
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -117,7 +118,9 @@ impl Reader<'_> {
             config,
             permissions,
             supervision,
+            http,
             build_command,
+            build_sources,
             ..ComponentManifest::new(id?, wasm?, limits?)
         })
     }
@@ -393,14 +396,45 @@ impl Reader<'_> {
         }
     }
 
-    fn build_command(&mut self, root: &DeTable<'_>) -> Option<String> {
-        let section = self.section(root, "build")?;
+    fn build(&mut self, root: &DeTable<'_>) -> (Option<String>, Vec<PathBuf>) {
+        let Some(section) = self.section(root, "build") else {
+            return (None, Vec::new());
+        };
+        let allowed = "folders, relative to the manifest's";
+        let sources = self.list(&section, "sources", allowed, |reader, item| {
+            reader.item(&section, "sources", item, allowed, relative_path)
+        });
+        // The tool of the language is told of the folders; a command says itself where it looks.
+        if section.table.contains_key("sources") && !section.table.contains_key("command") {
+            return (None, sources);
+        }
         let allowed = "a line of a shell such as \"make greeter.wasm\"";
-        self.required(&section, "command", allowed, |value| {
+        let command = self.required(&section, "command", allowed, |value| {
             let line = string(value)?;
             let is_blank = line.trim().is_empty();
             if is_blank { Err(None) } else { Ok(line) }
-        })
+        });
+        (command, sources)
+    }
+
+    fn http(&mut self, root: &DeTable<'_>) -> Option<HttpRoute> {
+        let section = self.section(root, "http")?;
+        let allowed = "a path such as \"/shop\", or \"/shop/*\" with all that is below, of segments \
+                       of [A-Za-z0-9._~-] that are not \".\" or \"..\"";
+        let path = self.required(&section, "path", allowed, |value| {
+            let path = value.as_str().and_then(|text| text.parse().ok());
+            path.ok_or(None)
+        });
+        let allowed = "a content type such as \"text/html; charset=utf-8\"";
+        let reply_type = self.optional(&section, "reply-type", allowed, |value| {
+            let text = string(value)?;
+            let is_visible = |byte: u8| (b' '..=b'~').contains(&byte);
+            let is_type = text.contains('/') && text.bytes().all(is_visible);
+            if is_type { Ok(text) } else { Err(None) }
+        });
+        let mut route = HttpRoute::new(path?);
+        route.reply_type = reply_type;
+        Some(route)
     }
 
     fn after_crash(&mut self, root: &DeTable<'_>) -> AfterCrash {

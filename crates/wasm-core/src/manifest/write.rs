@@ -71,8 +71,23 @@ impl Display for ComponentManifest {
             let policy = Text(after_crash.as_str());
             writeln!(f, "\n[delivery]\nafter-crash = {policy}")?;
         }
+        if let Some(http) = &self.http {
+            writeln!(f, "\n[http]\npath = \"{}\"", http.path)?;
+            optional(f, "reply-type", http.reply_type.as_deref().map(Text))?;
+        }
+        if self.build_command.is_some() || !self.build_sources.is_empty() {
+            writeln!(f, "\n[build]")?;
+        }
         if let Some(command) = &self.build_command {
-            writeln!(f, "\n[build]\ncommand = {}", Text(command))?;
+            writeln!(f, "command = {}", Text(command))?;
+        }
+        if !self.build_sources.is_empty() {
+            let folders: Vec<String> = self
+                .build_sources
+                .iter()
+                .map(|folder| path(folder))
+                .collect();
+            writeln!(f, "sources = [{}]", folders.join(", "))?;
         }
         Ok(())
     }
@@ -201,7 +216,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ComponentId, LogLevel, ResourceLimits, RestartPolicy};
+    use crate::{ComponentId, HttpRoute, LogLevel, ResourceLimits, RestartPolicy};
 
     #[track_caller]
     fn reads_back(manifest: &ComponentManifest) {
@@ -303,6 +318,8 @@ timeout = "1500ms"
         manifest.supervision.health = Some(Duration::from_secs(86_400));
         manifest.supervision.swap = SwapPolicy::Pause;
         manifest.supervision.after_crash = AfterCrash::Redeliver;
+        let path = "/shop/*".parse().unwrap();
+        manifest.http = Some(HttpRoute::new(path).with_reply_type("text/html; charset=\"x\""));
         reads_back(&manifest);
         manifest.config = ConfigSource::File("a/b.json".into());
         reads_back(&manifest);

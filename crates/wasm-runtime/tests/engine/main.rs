@@ -17,6 +17,7 @@ mod embedding;
 mod failures;
 mod held;
 mod host_functions;
+mod http;
 mod imports;
 mod lifecycle;
 mod limits;

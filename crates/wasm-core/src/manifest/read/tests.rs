@@ -376,11 +376,18 @@ fn mistakes_in_build() {
 command = ["make", "greeter.wasm"]
 command = " "
 comand = "make"
+sources = ["", 1, "/src"]
 "#;
     snapshot("manifest-build", mistaken_in("build", build));
     let made = accepted("[build]\ncommand = \"make\"\n");
     assert_eq!(made.build_command.as_deref(), Some("make"));
     assert_eq!(accepted("").build_command, None);
+    let found = accepted("[build]\nsources = [\".\", \"../common\"]\n");
+    assert_eq!(found.build_command, None);
+    assert_eq!(
+        found.build_sources,
+        [Path::new("."), Path::new("../common")]
+    );
 }
 
 #[test]
@@ -536,4 +543,24 @@ fn whatever_the_text_it_is_read_or_refused() {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!parse(&text).unwrap_err().problems().is_empty());
     }
+}
+
+#[test]
+fn mistakes_in_http() {
+    let http = r#"
+path = "shop"
+path = "/shop/*/cart"
+path = "/../*"
+path = ["/shop"]
+pth = "/shop"
+path = "/shop" ⏎ reply-type = "text"
+path = "/shop" ⏎ reply-type = "text/html\n"
+"#;
+    snapshot("manifest-http", mistaken_in("http", http));
+    let shop = accepted("[http]\npath = \"/shop/*\"\n").http.unwrap();
+    assert_eq!(
+        (shop.path.to_string(), shop.reply_type),
+        ("/shop/*".to_owned(), None)
+    );
+    assert_eq!(accepted("").http, None);
 }
