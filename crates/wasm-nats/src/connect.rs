@@ -1,6 +1,7 @@
 //! A node's connection: the streams and buckets of its application, which are made if they are
 //! not there, and what a host is put together with.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use wasm_core::ComponentStorage;
+use wasm_core::{ComponentId, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
 
 use crate::answers::Answers;
@@ -24,6 +25,7 @@ use crate::protocol::lease::Terms;
 use crate::roster::{Everyone, Roster};
 use crate::sent::Sent;
 use crate::storage::NatsStorage;
+use crate::view::OwnerRecord;
 use crate::wire::Wire;
 
 /// How long a server may take to answer at the beginning.
@@ -144,6 +146,7 @@ pub struct Connection {
     pub(crate) mail: Stream<()>,
     pub(crate) data: Stream<()>,
     pub(crate) nodes: Stream<()>,
+    pub(crate) dead: Stream<()>,
     carrier: Arc<NatsCarrier>,
 }
 
@@ -160,7 +163,7 @@ impl Connection {
         let mail = make(&context, mail_stream(&names, &config)).await?;
         let data = make(&context, data_stream(&names, &config)).await?;
         let nodes = make(&context, nodes_stream(&names, &config)).await?;
-        make(&context, dead_stream(&names, &config)).await?;
+        let dead = make(&context, dead_stream(&names, &config)).await?;
         let wire = Wire {
             client: client.clone(),
             patience: config.patience,
@@ -209,6 +212,7 @@ impl Connection {
             mail,
             data,
             nodes,
+            dead,
             carrier,
         })
     }
@@ -216,6 +220,35 @@ impl Connection {
     /// For [`HostBuilder::with_carrier`](wasm_host::HostBuilder::with_carrier).
     pub fn carrier(&self) -> Arc<dyn Carrier> {
         Arc::clone(&self.carrier) as Arc<_>
+    }
+
+    /// Says which components there are, for a host that sends to them and has none itself.
+    pub fn know(&self, ids: impl IntoIterator<Item = ComponentId>) {
+        self.roster.set(ids);
+    }
+
+    /// The names of the nodes that own partitions.
+    ///
+    /// # Errors
+    /// [`NatsError::Stream`] when this cannot be read.
+    pub async fn owners(&self) -> Result<BTreeMap<u16, String>, NatsError> {
+        let mut owners = BTreeMap::new();
+        for partition in 0..self.claims.partitions {
+            let last = self
+                .wire
+                .last(&self.data, &self.names.owner(partition))
+                .await;
+            let last = last.map_err(|error| NatsError::Stream {
+                name: self.names.data_bucket(),
+                reason: error.to_string(),
+            })?;
+            let record =
+                last.and_then(|it| serde_json::from_slice::<OwnerRecord>(&it.payload).ok());
+            if let Some(node) = record.and_then(|record| record.node) {
+                owners.insert(partition, node);
+            }
+        }
+        Ok(owners)
     }
 
     /// A host that is put together with what this connection gives it.

@@ -52,7 +52,7 @@ impl Envelope {
         }
     }
 
-    fn message(&self, payload: Bytes) -> Option<ComponentMessage> {
+    pub(crate) fn message(&self, payload: Bytes) -> Option<ComponentMessage> {
         let (from, to): (ComponentId, _) = (self.from.parse().ok()?, self.to.parse().ok()?);
         let mut message = ComponentMessage::new(from, to, payload)
             .with_hops(self.hops)

@@ -19,7 +19,7 @@ use crate::answers::Elsewhere;
 use crate::book::Book;
 use crate::carrier::Arrived;
 use crate::claim::Claim;
-use crate::dead::DeadRecord;
+use crate::dead::Kept;
 use crate::envelope::open_message;
 use crate::mail::{Mail, MailReceipt, Told};
 use crate::name::Names;
@@ -198,7 +198,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
                 Err(error) => {
                     let partition = self.claim.partition;
                     tracing::debug!(partition, "no consumer yet: {error}");
-                    self.delete_others(&name).await;
+                    self.delete_earlier().await;
                 }
             }
             sleep(RETRY).await;
@@ -207,12 +207,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
     }
 
     /// Deletes consumers that are in the way, of nodes that died before they said which they
-    /// have.
-    async fn delete_others(&self, own: &str) {
+    /// have. Those of later claims are left alone.
+    async fn delete_earlier(&self) {
         let prefix = format!("p{}-", self.claim.partition);
         let mut names = self.stream.consumer_names();
         while let Some(Ok(name)) = names.next().await {
-            if name.starts_with(&prefix) && name != own {
+            let fence = name.strip_prefix(&prefix).map(str::parse::<u64>);
+            if fence.is_some_and(|fence| fence.is_ok_and(|it| it < self.claim.fence)) {
                 let _ = self.stream.delete_consumer(&name).await;
             }
         }
@@ -303,7 +304,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         };
         let (place, is_last) = (info.stream_sequence, info.pending == 0);
         let acknowledge = message.reply.as_ref().map(ToString::to_string);
-        if self.known.contains_key(&place) || self.acknowledged.places.contains(&place) {
+        if self.acknowledged.places.contains(&place) {
+            // It was acknowledged to a consumer that is gone.
+            let _ = message.ack().await;
+            return;
+        }
+        if self.known.contains_key(&place) {
             // The server only wants to know whether it is still here.
             let _ = message.ack_with(AckKind::Progress).await;
             return;
@@ -357,7 +363,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                     return;
                 };
                 self.over.insert(place);
-                let record = dead.map(|dead| DeadRecord::new(&mail, &dead, &self.inbox.node));
+                let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
                 self.acknowledge(mail, record);
                 self.pump(&id).await;
             }
@@ -379,12 +385,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
     }
 
     /// Acknowledges a message, once it is kept as a dead letter if it is one.
-    fn acknowledge(&self, mail: Mail, record: Option<DeadRecord>) {
+    fn acknowledge(&self, mail: Mail, record: Option<Kept>) {
         let (wire, names) = (self.inbox.wire.clone(), self.inbox.names.clone());
         let (claim, tell) = (Arc::clone(&self.inbox.claim), self.tell.clone());
         tokio::spawn(async move {
             while let Some(record) = &record
-                && !record.keep(&wire, &names).await
+                && !record.store(&wire, &names).await
             {
                 if claim.is_over() {
                     return;

@@ -31,6 +31,7 @@ mod view;
 mod wire;
 
 pub use connect::{Connection, NatsConfig, NatsError};
+pub use dead::LostLetter;
 pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
 pub use node::Node;
 pub use tenants::Tenants;

@@ -103,6 +103,11 @@ impl Node {
         })
     }
 
+    /// With which it was started.
+    pub fn connection(&self) -> &Connection {
+        &self.shared.connection
+    }
+
     /// The partitions that it owns.
     pub fn owned(&self) -> Vec<u16> {
         let claims = self.shared.connection.claims.all();
@@ -331,15 +336,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
             } = &self.shared.connection;
             let own = (incarnation.as_str(), &lease);
             let watched = &self.shared.watched;
-            let mut view = watched.view(claims.partitions, own, *terms, now);
-            // What it is said to own and has not, it has to claim anew.
-            let inboxes = &self.inboxes;
-            view.owners.retain(|partition, owner| {
-                owner.as_str() != incarnation || inboxes.contains_key(partition)
-            });
-            let mut plan = view.plan(incarnation);
+            let view = watched.view(claims.partitions, own, *terms, now);
+            let mut plan = view.plan_with(incarnation, |it| self.inboxes.contains_key(&it));
             plan.release.truncate(AT_A_TIME);
             plan.claim.truncate(AT_A_TIME);
+            self.disown(&plan.release).await;
             self.release(&plan.release).await;
             self.claim(&plan.claim).await;
         }
@@ -479,6 +480,23 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
                     .is_ok_and(|last| last == *record)
         });
         last.map(|last| last.sequence).ok_or(PublishError::Outdated)
+    }
+
+    /// Gives back those of these that it is said to own and has not.
+    async fn disown(&self, partitions: &[u16]) {
+        for partition in partitions {
+            if self.inboxes.contains_key(partition) {
+                continue;
+            }
+            let (before, former) = self.shared.watched.owner(*partition);
+            let record = OwnerRecord {
+                consumer: former.consumer,
+                ..OwnerRecord::default()
+            };
+            if let Err(error) = self.write_owner(*partition, before, &record).await {
+                tracing::warn!(partition, "it is not given back: {error}");
+            }
+        }
     }
 
     /// Gives these back: unloads their components, has acknowledged what they handled, and says

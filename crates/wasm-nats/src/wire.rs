@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::header::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, Message, Request, RequestErrorKind};
 use bytes::Bytes;
@@ -145,14 +146,35 @@ impl Wire {
         &self,
         stream: &Stream<()>,
         subject: &str,
-    ) -> Result<Option<jetstream::message::StreamMessage>, PublishError> {
+    ) -> Result<Option<StreamMessage>, PublishError> {
+        self.read(|| stream.get_last_raw_message_by_subject(subject))
+            .await
+    }
+
+    /// The first message of these subjects from this place of the stream on.
+    pub(crate) async fn next(
+        &self,
+        stream: &Stream<()>,
+        subjects: &str,
+        from: u64,
+    ) -> Result<Option<StreamMessage>, PublishError> {
+        let next = || {
+            let next = stream.raw_message_builder().sequence(from);
+            next.next_by_subject(subjects).send()
+        };
+        self.read(next).await
+    }
+
+    async fn read<F>(&self, attempt: impl Fn() -> F) -> Result<Option<StreamMessage>, PublishError>
+    where
+        F: Future<Output = Result<StreamMessage, LastRawMessageError>>,
+    {
         let until = Instant::now() + self.patience;
         loop {
             if !self.is_there(until).await {
                 return Err(PublishError::Away);
             }
-            let attempt = stream.get_last_raw_message_by_subject(subject);
-            match timeout_at(until, attempt).await {
+            match timeout_at(until, attempt()).await {
                 Ok(Ok(message)) => return Ok(Some(message)),
                 Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                     return Ok(None);

@@ -50,6 +50,20 @@ impl View {
         plan
     }
 
+    /// The same for a node that has only these: what it is said to own besides it must claim anew
+    /// or give back, or nobody would have it. That may be because it was never told that its
+    /// claim was stored.
+    pub fn plan_with(&self, node: &str, has: impl Fn(u16) -> bool) -> Plan {
+        let mut plan = self.plan(node);
+        let claim_again = self
+            .owned(node)
+            .filter(|it| !has(*it) && !plan.release.contains(it));
+        let mut claim: Vec<_> = claim_again.collect();
+        claim.append(&mut plan.claim);
+        plan.claim = claim;
+        plan
+    }
+
     /// How many partitions a node should own: all have the same number or one more, and those
     /// that own most now have that one more.
     fn share(&self, node: &str) -> Option<usize> {
@@ -142,6 +156,20 @@ mod tests {
         let counts = counts(&view);
         assert!(counts.iter().all(|it| *it <= 1));
         assert_eq!(counts.iter().sum::<usize>(), 64);
+    }
+
+    #[test]
+    fn what_a_node_has_not_and_is_said_to_own_it_claims_or_gives_back() {
+        let mut view = view(&["a", "b"]);
+        settle(&mut view);
+        let owned: Vec<_> = view.owned("a").collect();
+        let plan = view.plan_with("a", |it| it != owned[3]);
+        assert_eq!((plan.claim, plan.release), (vec![owned[3]], vec![]));
+        let one = view.owned("b").next().unwrap();
+        view.owners.insert(one, "a".to_owned());
+        let last = view.owned("a").last().unwrap();
+        let plan = view.plan_with("a", |it| it != last);
+        assert_eq!((plan.claim, plan.release), (vec![], vec![last]));
     }
 
     #[test]
