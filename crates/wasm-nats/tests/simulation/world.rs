@@ -179,11 +179,6 @@ impl World {
                 break;
             }
         }
-            for p in &self.processes {
-                eprintln!("{:#?} {:?} {:?}", p.node, p.paused_until, p.cut_until);
-            }
-            eprintln!("{:#?} {:?}", self.server, self.now);
-        }
         self.tally.refused_writes = self.server.refused_writes;
         self.tally.takeovers = self.server.takeovers;
         self.judge.verdict(is_at_rest, self.tally)
