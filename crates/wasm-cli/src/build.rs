@@ -1,14 +1,20 @@
 //! Sources become components.
 
+mod c;
+mod go;
+mod javascript;
+mod python;
+mod rust;
+mod sources;
+mod tool;
+mod world;
+
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Args, ValueHint};
-use serde_json::Value;
 use tokio::task::block_in_place;
 
 use wasm_core::manifest::ComponentManifest;
@@ -16,6 +22,7 @@ use wasm_core::text::PathText as _;
 use wasm_core::units::parse_bytes;
 
 use crate::application::manifests_at;
+use crate::build::sources::{Language, Sources, unusable};
 use crate::check::Check;
 use crate::compiler::CompilerFlags;
 use crate::encode::{encode, imports};
@@ -25,8 +32,6 @@ use crate::output;
 use crate::report::{Report, size};
 use crate::source::manifest_at;
 
-const TARGET: &str = "wasm32-unknown-unknown";
-
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm build
@@ -35,10 +40,18 @@ Examples:
 
 const DETAILS: &str = "\
 Every Component.toml in PATH, or below if there is none in it, is built where it
-lies: by the line of a shell that is `command` in its [build], or with a
-Cargo.toml beside it, by cargo for wasm32-unknown-unknown. A core module that
-comes of it is encoded as a component, which is written to `wasm` of the
-manifest and checked as by `check`.
+lies: by the line of a shell that is `command` in its [build], or by the tool of
+the language whose sources are beside it or in the folders that `sources` names:
+
+  Cargo.toml    cargo, for wasm32-unknown-unknown
+  *.c           clang, with the bindings of component.h
+  package.json  componentize-qjs, from the module that is `main`
+  app.py        componentize-py
+  go.mod        go
+
+A folder `wit` beside the manifest has the world, if it is not the contract's. A
+core module that comes of it is encoded as a component, which is written to
+`wasm` of the manifest and checked as by `check`.
 
 Exit codes:
   0  all components were built
@@ -93,19 +106,18 @@ impl Build {
 
     /// Writes the component of one manifest; what is to be said of it.
     fn build(&self, file: &Path, manifest: &ComponentManifest) -> Result<String, Report> {
-        let folder = match file.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let component = folder.join(&manifest.wasm);
+        let sources = Sources::of(file, manifest);
+        let component = sources.folder.join(&manifest.wasm);
         let before = fs::read(&component).ok();
         let made = match &manifest.build_command {
             Some(line) => {
-                run_line(line, folder)?;
+                run_line(line, &sources.folder)?;
                 component.clone()
             }
-            None if folder.join("Cargo.toml").is_file() => run_cargo(folder)?,
-            None => return Err(no_way(file)),
+            None => match sources.language()? {
+                Some(language) => make(language, &sources)?,
+                None => return Err(no_way(file)),
+            },
         };
         let bytes = self.read(&made)?;
         let encoded = encode(bytes).map_err(|problem| {
@@ -124,6 +136,17 @@ impl Build {
             return Err(Report::error(told).with_help("--max-size allows more"));
         }
         fs::read(made).map_err(|error| unusable(made, &error))
+    }
+}
+
+/// Has the tool of a language build; the file that it made.
+fn make(language: Language, sources: &Sources) -> Result<PathBuf, Report> {
+    match language {
+        Language::Rust => rust::build(sources.folders.first().unwrap_or(&sources.folder)),
+        Language::C => c::build(sources),
+        Language::JavaScript => javascript::build(sources),
+        Language::Python => python::build(sources),
+        Language::Go => go::build(sources),
     }
 }
 
@@ -158,7 +181,7 @@ fn told(component: &Path, now: &[u8], before: Option<&[u8]>) -> String {
 fn no_way(file: &Path) -> Report {
     let told = format!("how {} is built is not known", file.escaped());
     Report::error(told)
-        .with_note("there is no Cargo.toml beside it")
+        .with_note("there is no Cargo.toml, go.mod, package.json, app.py or *.c beside it")
         .with_help("`command` in [build] names the line of a shell that makes the file of `wasm`")
 }
 
@@ -175,87 +198,13 @@ fn run_line(line: &str, folder: &Path) -> Result<(), Report> {
         .stdin(Stdio::null());
     // What it prints is no reply of ours.
     command.stdout(Stdio::null());
-    let status = command.status().map_err(|error| missing(shell, &error))?;
+    let status = command.status();
+    let status =
+        status.map_err(|error| Report::error(format!("{shell} cannot be started: {error}")))?;
     match status.success() {
         true => Ok(()),
         false => Err(Report::error(format!("`{line}` failed: {status}"))
             .at(folder.escaped())
             .with_note("it is `command` in [build]")),
     }
-}
-
-/// Has cargo build the crate of a folder; the module that it made.
-fn run_cargo(folder: &Path) -> Result<PathBuf, Report> {
-    check_target(folder)?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&cargo);
-    command
-        .args(["build", "--release", "--target", TARGET])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| missing("cargo", &error))?;
-    if !output.status.success() {
-        return Err(Report::error(format!("cargo failed: {}", output.status)).at(folder.escaped()));
-    }
-    let crate_manifest = folder.join("Cargo.toml").canonicalize();
-    let crate_manifest = crate_manifest.map_err(|error| unusable(folder, &error))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let lines = said
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let mut modules = lines.filter_map(|line: Value| module_of(&line, &crate_manifest));
-    modules.next().ok_or_else(|| {
-        Report::error("cargo made no WebAssembly of this crate")
-            .at(folder.join("Cargo.toml").escaped())
-            .with_help("`crate-type = [\"cdylib\"]` in [lib] has it make some")
-    })
-}
-
-/// The module that a line of cargo's tells of, if it is one of this crate.
-fn module_of(line: &Value, crate_manifest: &Path) -> Option<PathBuf> {
-    let of_crate = line.get("manifest_path")?.as_str()?;
-    if Path::new(of_crate) != crate_manifest {
-        return None;
-    }
-    let mut files = line
-        .get("filenames")?
-        .as_array()?
-        .iter()
-        .filter_map(Value::as_str);
-    files
-        .find(|file| Path::new(file).extension() == Some(OsStr::new("wasm")))
-        .map(PathBuf::from)
-}
-
-/// cargo would say it at length, and not how to mend it.
-fn check_target(folder: &Path) -> Result<(), Report> {
-    let mut command = Command::new("rustc");
-    command
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(folder);
-    let output = command.output().map_err(|error| missing("rustc", &error))?;
-    let library = String::from_utf8_lossy(&output.stdout);
-    if Path::new(library.trim()).is_dir() {
-        return Ok(());
-    }
-    Err(
-        Report::error(format!("the Rust target {TARGET} is not installed"))
-            .with_help(format!("`rustup target add {TARGET}` installs it")),
-    )
-}
-
-fn missing(tool: &str, error: &std::io::Error) -> Report {
-    let report = Report::error(format!("{tool} cannot be started: {error}"));
-    match (tool, error.kind()) {
-        ("cargo" | "rustc", ErrorKind::NotFound) => {
-            report.with_help("Rust is installed as https://rustup.rs says")
-        }
-        _ => report,
-    }
-}
-
-fn unusable(file: &Path, error: &std::io::Error) -> Report {
-    Report::error(format!("{} cannot be used: {error}", file.escaped()))
 }

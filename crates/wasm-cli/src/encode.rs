@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasmparser::{BinaryReader, Parser, Payload};
 use wit_component::ComponentEncoder;
 
@@ -20,11 +23,20 @@ pub(crate) fn encode(made: Vec<u8>) -> Result<Vec<u8>, String> {
     if !carries_types(&made) {
         return Err(
             "it is a core module without the types of a component; in Rust, \
-             `wasm_guest::export!(TYPE)` puts them in"
+             `wasm_guest::export!(TYPE)` puts them in, in C the bindings"
                 .to_owned(),
         );
     }
     let encoder = ComponentEncoder::default().validate(true).module(&made);
+    let encoder = match speaks_preview1(&made) {
+        true => encoder.and_then(|encoder| {
+            encoder.adapter(
+                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+            )
+        }),
+        false => encoder,
+    };
     encoder
         .and_then(|mut encoder| encoder.encode())
         .map(|component| without_names(&component).unwrap_or(component))
@@ -57,6 +69,18 @@ fn carries_types(module: &[u8]) -> bool {
         matches!(payload, Ok(Payload::CustomSection(section))
             if section.name().starts_with("component-type"))
     })
+}
+
+/// Whether a module imports WASI as it was before components; libraries of C and Go do.
+fn speaks_preview1(module: &[u8]) -> bool {
+    let payloads = Parser::new(0).parse_all(module);
+    let sections = payloads.filter_map(|payload| match payload {
+        Ok(Payload::ImportSection(section)) => Some(section),
+        _ => None,
+    });
+    sections
+        .flat_map(|section| section.into_imports().flatten())
+        .any(|import| import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME)
 }
 
 /// The names of what a component imports; of what cannot be read, as far as it can.

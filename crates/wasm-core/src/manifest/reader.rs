@@ -50,7 +50,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("http", &["path", "reply-type"]),
-    ("build", &["command"]),
+    ("build", &["command", "sources"]),
 ];
 
 /// Collects what is wrong while a manifest is read.

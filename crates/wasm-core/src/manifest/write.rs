@@ -66,8 +66,19 @@ impl Display for ComponentManifest {
             writeln!(f, "\n[http]\npath = \"{}\"", http.path)?;
             optional(f, "reply-type", http.reply_type.as_deref().map(Text))?;
         }
+        if self.build_command.is_some() || !self.build_sources.is_empty() {
+            writeln!(f, "\n[build]")?;
+        }
         if let Some(command) = &self.build_command {
-            writeln!(f, "\n[build]\ncommand = {}", Text(command))?;
+            writeln!(f, "command = {}", Text(command))?;
+        }
+        if !self.build_sources.is_empty() {
+            let folders: Vec<String> = self
+                .build_sources
+                .iter()
+                .map(|folder| path(folder))
+                .collect();
+            writeln!(f, "sources = [{}]", folders.join(", "))?;
         }
         Ok(())
     }

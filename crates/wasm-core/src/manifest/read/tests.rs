@@ -380,11 +380,18 @@ fn mistakes_in_build() {
 command = ["make", "greeter.wasm"]
 command = " "
 comand = "make"
+sources = ["", 1, "/src"]
 "#;
     snapshot("manifest-build", mistaken_in("build", build));
     let made = accepted("[build]\ncommand = \"make\"\n");
     assert_eq!(made.build_command.as_deref(), Some("make"));
     assert_eq!(accepted("").build_command, None);
+    let found = accepted("[build]\nsources = [\".\", \"../common\"]\n");
+    assert_eq!(found.build_command, None);
+    assert_eq!(
+        found.build_sources,
+        [Path::new("."), Path::new("../common")]
+    );
 }
 
 #[test]

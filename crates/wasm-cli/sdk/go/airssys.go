@@ -1,0 +1,223 @@
+// Package airssys is what components for airssys-wasm are written with in Go.
+//
+// A component is a type with a method Handle; Export makes of it what the contract asks for:
+//
+//	func init() { airssys.Export(airssys.About{Name: "greeter"}, newGreeter) }
+//
+// What a component returns as an error is told to whoever sent the message, and the component
+// goes on. The functions of this package are called within a call of the component only.
+package airssys
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Component handles messages.
+type Component interface {
+	// Handle returns the reply; nil is none.
+	Handle(message Message) ([]byte, error)
+}
+
+// Healthy may be a component's, too: how it does.
+type Healthy interface{ Health() Health }
+
+// Stopping may be a component's, too: the last call of an instance.
+type Stopping interface{ Shutdown() error }
+
+// About is what others see of a component.
+type About struct {
+	Name, Version, Description, Author, License string
+	Operations                                  []string
+}
+
+// Health is how a component does.
+type Health uint32
+
+// The values of Health.
+const (
+	HealthHealthy Health = iota
+	HealthDegraded
+	HealthUnhealthy
+	HealthUnknown
+)
+
+// Message is something that arrived.
+type Message struct {
+	// From is who sent it, which the host vouches for: namespace/name/instance.
+	From        string
+	Payload     []byte
+	ContentType string
+}
+
+// Text is the payload as a string.
+func (message Message) Text() string { return string(message.Payload) }
+
+// Answer is the answer to a request: a message, or why there is none.
+type Answer struct {
+	Message
+	// Err is why there is no answer.
+	Err error
+}
+
+// Config is what the manifest has for the component: [config] and [env].
+type Config struct {
+	// Data is nil where the manifest has none.
+	Data      []byte
+	Variables map[string]string
+}
+
+// Text is the configuration as a string.
+func (config Config) Text() string { return string(config.Data) }
+
+// Export makes a component of the module. It is called once, in an init function.
+func Export(about About, start func(Config) (Component, error)) {
+	exported.about, exported.start = about, start
+}
+
+var exported struct {
+	about   About
+	start   func(Config) (Component, error)
+	running Component
+}
+
+// HostError is what the host refused.
+type HostError struct {
+	// Code is the case of the contract.
+	Code string
+	// Reason may be empty.
+	Reason string
+}
+
+// What the cases of the contract mean.
+var refusals = map[string]string{
+	"delivery-failed":     "delivery failed: %s",
+	"correlation-timeout": "request %s was not answered in time",
+	"invalid-message":     "invalid message: %s",
+	"target-not-found":    "no component %s",
+	"not-found":           "%s is not in the store",
+	"already-exists":      "%s is already in the store",
+	"invalid-key":         "invalid key: %s",
+	"io-error":            "storage failed: %s",
+}
+
+func (refused *HostError) Error() string {
+	if told, ok := refusals[refused.Code]; ok {
+		return fmt.Sprintf(told, refused.Reason)
+	}
+	// "quota-exceeded" and "queue-full" say all there is to say.
+	return strings.ReplaceAll(refused.Code, "-", " ")
+}
+
+// An id as the contract has it.
+type id [3]string
+
+func (id id) String() string { return strings.Join(id[:], "/") }
+
+func parseID(text string) (id, error) {
+	segments := strings.Split(text, "/")
+	if len(segments) != 3 {
+		return id{}, fmt.Errorf("%s is no id: it is namespace/name/instance", text)
+	}
+	return id(segments), nil
+}
+
+// Send sends a message that is not answered.
+func Send(to string, payload []byte) error {
+	target, err := parseID(to)
+	if err != nil {
+		return err
+	}
+	return hostSend(target, payload)
+}
+
+// Broadcast sends the same message to several components.
+func Broadcast(to []string, payload []byte) error {
+	targets := make([]id, len(to))
+	for i, text := range to {
+		target, err := parseID(text)
+		if err != nil {
+			return err
+		}
+		targets[i] = target
+	}
+	return hostBroadcast(targets, payload)
+}
+
+var open = map[string]func(Answer) error{}
+
+// Request sends a message that is answered: answered is called once, in a later call, with the
+// answer or with why there is none. It returns the request's id.
+func Request(to string, payload []byte, timeout time.Duration, answered func(Answer) error) (string, error) {
+	target, err := parseID(to)
+	if err != nil {
+		return "", err
+	}
+	request, err := hostRequest(target, payload, uint64(timeout.Milliseconds()))
+	if err != nil {
+		return "", err
+	}
+	open[request] = answered
+	return request, nil
+}
+
+// Cancel has a request not answered any more.
+func Cancel(request string) error {
+	delete(open, request)
+	return hostCancel(request)
+}
+
+const messagingError = "application/vnd.airssys.messaging-error"
+
+func answered(request string, message Message) error {
+	then, ok := open[request]
+	if !ok {
+		return nil
+	}
+	delete(open, request)
+	answer := Answer{Message: message}
+	if message.ContentType == messagingError {
+		answer.Err = errors.New(message.Text())
+	}
+	return then(answer)
+}
+
+// Get is what is stored under a key; nil is nothing.
+func Get(key string) ([]byte, error) { return hostGet(key) }
+
+// Set stores a value.
+func Set(key string, value []byte) error { return hostSet(key, value) }
+
+// Delete removes a key.
+func Delete(key string) error { return hostDelete(key) }
+
+// Keys are those that begin with a prefix, which may be "".
+func Keys(prefix string) ([]string, error) { return hostKeys(prefix) }
+
+// Level is how much a log line matters.
+type Level uint32
+
+// The levels of log lines.
+const (
+	Trace Level = iota
+	Debug
+	Info
+	Warn
+	Error
+)
+
+// Log writes a line in the way of fmt.Sprintf.
+func Log(level Level, format string, arguments ...any) {
+	hostLog(level, fmt.Sprintf(format, arguments...))
+}
+
+// Now is the host's clock.
+func Now() time.Time { return time.UnixMilli(int64(hostNow())) }
+
+// Sleep waits.
+func Sleep(duration time.Duration) { hostSleep(uint64(duration.Milliseconds())) }
+
+// OwnID is who this component is: namespace/name/instance.
+func OwnID() string { return hostSelfID().String() }

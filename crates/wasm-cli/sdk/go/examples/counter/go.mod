@@ -1,0 +1,7 @@
+module counter
+
+go 1.25
+
+require airssys v0.0.0
+
+replace airssys => ../..

@@ -1,0 +1,3 @@
+module airssys
+
+go 1.25

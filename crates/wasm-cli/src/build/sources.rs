@@ -1,0 +1,105 @@
+//! Where the sources of a component are, and what they are written in.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wasm_core::manifest::ComponentManifest;
+use wasm_core::text::PathText as _;
+
+use crate::report::Report;
+
+/// The file by which the tool that builds a folder is known, in the order in which they are
+/// looked for. C has none: a file of it is enough.
+const MARKS: [(&str, Language); 4] = [
+    ("Cargo.toml", Language::Rust),
+    ("go.mod", Language::Go),
+    ("package.json", Language::JavaScript),
+    (APP, Language::Python),
+];
+
+/// The module of a component in Python.
+const APP: &str = "app.py";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Rust,
+    C,
+    JavaScript,
+    Python,
+    Go,
+}
+
+/// The folders of one component.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// That of the manifest.
+    pub(crate) folder: PathBuf,
+    /// Those with sources; the first has the file by which the language is known.
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+impl Sources {
+    pub(crate) fn of(manifest_file: &Path, manifest: &ComponentManifest) -> Self {
+        let folder = match manifest_file.parent() {
+            Some(folder) if folder != Path::new("") => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let folders = match manifest.build_sources.as_slice() {
+            [] => vec![folder.clone()],
+            named => named.iter().map(|named| folder.join(named)).collect(),
+        };
+        Self { folder, folders }
+    }
+
+    /// The language, by the files that are there.
+    ///
+    /// # Errors
+    /// If a folder is none.
+    pub(crate) fn language(&self) -> Result<Option<Language>, Report> {
+        for folder in &self.folders {
+            if !folder.is_dir() {
+                return Err(Report::error(format!("{} is no folder", folder.escaped()))
+                    .with_note("`sources` in [build] names it"));
+            }
+        }
+        for folder in &self.folders {
+            let marked = MARKS.iter().find(|(name, _)| folder.join(name).is_file());
+            if let Some((_, language)) = marked {
+                return Ok(Some(*language));
+            }
+            if !files(folder, "c")?.is_empty() {
+                return Ok(Some(Language::C));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A folder for what is made of the sources, which can be deleted at any time.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn work(&self, name: &str) -> Result<PathBuf, Report> {
+        let work = self.folder.join("target").join("airssys-wasm").join(name);
+        fs::create_dir_all(&work).map_err(|error| unusable(&work, &error))?;
+        Ok(work)
+    }
+}
+
+/// The files of a folder with an extension, in order of their names.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Report> {
+    let entries = fs::read_dir(folder).map_err(|error| unusable(folder, &error))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = paths
+        .filter(|path| path.extension() == Some(OsStr::new(extension)))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+pub(crate) fn unusable(path: &Path, error: &std::io::Error) -> Report {
+    Report::error(format!("{} cannot be used: {error}", path.escaped()))
+}

@@ -1,0 +1,140 @@
+//! The WIT that a component is built for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
+
+use wasm_core::text::PathText as _;
+use wasm_core::{LIFECYCLE_INTERFACE, TIMERS_INTERFACE, TIMERS_WIT, WIT};
+
+use crate::build::sources::{Sources, unusable};
+use crate::report::Report;
+
+/// What the contract's package is called where it is declared.
+const PACKAGE: &str = "package airssys:core@1.0.0;";
+const TIMERS_PACKAGE: &str = "package airssys:core@1.1.0;";
+
+/// How deep folders of WIT may lie in each other.
+const MAX_DEPTH: usize = 8;
+
+/// The world that the component of a folder is built for: that of its folder `wit`, or the
+/// contract's.
+pub(crate) struct World {
+    /// A copy of the WIT in which nothing is missing, for tools.
+    pub(crate) folder: PathBuf,
+    pub(crate) resolve: Resolve,
+    pub(crate) id: WorldId,
+}
+
+impl World {
+    /// Copies the WIT of a component, adds the contract if it is not there, and reads it.
+    ///
+    /// # Errors
+    /// If it cannot be copied or read, or is for no component of the contract.
+    pub(crate) fn of(sources: &Sources) -> Result<Self, Report> {
+        let own = sources.folder.join("wit");
+        let folder = sources.work("wit")?;
+        fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
+        if own.is_dir() {
+            let said = copy(&own, &folder, MAX_DEPTH)?;
+            let deps = folder.join("deps");
+            if !said.contains(PACKAGE) {
+                write(&deps, "airssys-core.wit", WIT)?;
+            }
+            if said.contains(TIMERS_INTERFACE) && !said.contains(TIMERS_PACKAGE) {
+                write(&deps, "airssys-core-timers.wit", TIMERS_WIT)?;
+            }
+        } else {
+            write(&folder, "core.wit", WIT)?;
+        }
+        // A copy is no place to mend anything in.
+        let shown = match own.is_dir() {
+            true => own,
+            false => folder.clone(),
+        };
+        let mut resolve = Resolve::default();
+        let read = resolve.push_dir(&folder).and_then(|(package, _)| {
+            let id = resolve.select_world(&[package], None)?;
+            Ok(id)
+        });
+        let id = read.map_err(|error| {
+            let why = format!("{error:#}");
+            let is_of_contract = why.contains("'airssys:core@");
+            let report = Report::error(format!("the WIT in {} cannot be used", shown.escaped()))
+                .with_note(why);
+            match is_of_contract {
+                true => report.with_help(
+                    "this program has airssys:core@1.0.0, and of 1.1.0 the interface host-timers",
+                ),
+                false => report,
+            }
+        })?;
+        let world = Self {
+            folder,
+            resolve,
+            id,
+        };
+        world.check(&shown)?;
+        Ok(world)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.resolve.worlds[self.id].name
+    }
+
+    /// Puts the types of the world into a core module, from which a component can be made.
+    ///
+    /// # Errors
+    /// If it is no module.
+    pub(crate) fn embed(&self, module: &mut Vec<u8>) -> Result<(), Report> {
+        let encoding = StringEncoding::UTF8;
+        embed_component_metadata(module, &self.resolve, self.id, encoding)
+            .map_err(|error| Report::error(format!("what was compiled cannot be used: {error:#}")))
+    }
+
+    /// A component that takes no messages cannot be written with the layers of the languages.
+    fn check(&self, shown: &Path) -> Result<(), Report> {
+        let world = &self.resolve.worlds[self.id];
+        let mut exports = world.exports.iter().map(|(key, item)| match (key, item) {
+            (WorldKey::Name(name), WorldItem::Function(_) | WorldItem::Type { .. }) => name.clone(),
+            _ => self.resolve.name_world_key(key),
+        });
+        if exports.any(|name| name == LIFECYCLE_INTERFACE) {
+            return Ok(());
+        }
+        let told = format!(
+            "the world `{}` in {} does not export {LIFECYCLE_INTERFACE}",
+            world.name,
+            shown.escaped()
+        );
+        Err(Report::error(told)
+            .with_help("`include airssys:core/runtime-host@1.0.0;` in the world has it do so"))
+    }
+}
+
+/// Copies files of WIT; all that they say.
+fn copy(from: &Path, to: &Path, depth: usize) -> Result<String, Report> {
+    let mut said = String::new();
+    let entries = fs::read_dir(from).map_err(|error| unusable(from, &error))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && depth > 0 {
+            said += &copy(&path, &to.join(&name), depth - 1)?;
+        } else if path.extension().is_some_and(|extension| extension == "wit") {
+            let text = fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
+            write(to, &name.to_string_lossy(), &text)?;
+            said += &text;
+        }
+    }
+    Ok(said)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), Report> {
+    let file = folder.join(name);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, text))
+        .map_err(|error| unusable(&file, &error))
+}
