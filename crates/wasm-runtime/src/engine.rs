@@ -36,6 +36,7 @@ use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
+use crate::standard;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
 use crate::wasi::{self, HostAccount, WasiShare};
@@ -95,6 +96,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)
+            .and_then(|()| standard::add_to_linker(&mut linker))
             .and_then(|()| lifecycle::host::add_to_linker(&mut linker))
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {

@@ -1,14 +1,15 @@
 //! From the grants of a component to what its instance has of WASI.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use cap_primitives::ambient_authority;
 use cap_primitives::fs::open_ambient_dir;
+use tokio::sync::RwLock;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -39,6 +40,11 @@ pub(crate) struct WasiShare {
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
     pub(crate) names: Arc<HostNames>,
+    /// Whoever replaces a value of the component's storage, depending on what it was, has it
+    /// alone.
+    pub(crate) values: RwLock<()>,
+    /// What `wasi:config` tells, once somebody asks.
+    pub(crate) settings: OnceLock<Arc<BTreeMap<String, String>>>,
     /// Folders that no component may come near, such as the cache of compiled code.
     guarded: Box<[PathBuf]>,
     /// Folders that were granted, by their paths.
@@ -65,6 +71,8 @@ impl WasiShare {
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
             names: Arc::clone(names),
+            values: RwLock::default(),
+            settings: OnceLock::new(),
             guarded: guarded.into(),
             folders: Mutex::default(),
         }

@@ -25,6 +25,7 @@ mod limits;
 mod loader;
 mod loading;
 mod policies;
+mod standard;
 mod support;
 mod wasi;
 mod world;
