@@ -38,7 +38,7 @@ use crate::lines::LineBuckets;
 use crate::registry::Registry;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
-use crate::wasi::{self, HostAccount};
+use crate::wasi::{self, HostAccount, WasiShare};
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
 /// another.
@@ -242,16 +242,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
+        let (guarded, names) = (self.config.guarded(), self.config.names());
+        let wasi = WasiShare::new(id, account, guarded, names);
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let guest = Guest::new(
-            handle.clone(),
-            Arc::new(config),
-            services,
-            account,
-            self.config.guarded(),
-            lines,
-        );
+        let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
         self.slots.insert(slot);
         Ok(handle)

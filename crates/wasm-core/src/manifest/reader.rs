@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
             "broadcast",
             "storage",
             "log",
+            "http",
             "wasi",
             "imports",
         ],

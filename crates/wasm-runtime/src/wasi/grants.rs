@@ -21,7 +21,9 @@ use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
 use super::descriptors::{Descriptors, PlacedDir};
 use super::files::Files;
-use super::http::NoHttp;
+use super::http::Http;
+use super::http::names::HostNames;
+use super::http::outgoing::HttpCaller;
 use super::operations::Operations;
 use super::output::{GuestOutput, LastWords, OutputHandle};
 use super::sockets::SocketPlaces;
@@ -36,6 +38,7 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
+    pub(crate) names: Arc<HostNames>,
     /// Folders that no component may come near, such as the cache of compiled code.
     guarded: Box<[PathBuf]>,
     /// Folders that were granted, by their paths.
@@ -51,11 +54,17 @@ struct Folder {
 }
 
 impl WasiShare {
-    pub(crate) fn new(component: &ComponentId, account: HostAccount, guarded: &[PathBuf]) -> Self {
+    pub(crate) fn new(
+        component: &ComponentId,
+        account: HostAccount,
+        guarded: &[PathBuf],
+        names: &Arc<HostNames>,
+    ) -> Self {
         Self {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
+            names: Arc::clone(names),
             guarded: guarded.into(),
             folders: Mutex::default(),
         }
@@ -137,7 +146,7 @@ pub(crate) struct WasiState {
     pub(crate) context: WasiCtx,
     pub(crate) sockets: SocketPlaces,
     pub(crate) http: WasiHttpCtx,
-    pub(crate) http_hooks: NoHttp,
+    pub(crate) http_hooks: Http,
     outputs: Vec<Arc<GuestOutput>>,
     pub(crate) last_words: Arc<LastWords>,
 }
@@ -173,7 +182,7 @@ pub(crate) fn granted_files(guest: &Guest, share: &WasiShare) -> Result<Files, U
 }
 
 impl WasiState {
-    pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>) -> Self {
+    pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>, caller: Arc<dyn HttpCaller>) -> Self {
         let (config, services) = (guest.config(), guest.services());
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
@@ -234,8 +243,8 @@ impl WasiState {
         Self {
             context: builder.build(),
             sockets: SocketPlaces::new(),
-            http: NoHttp::context(),
-            http_hooks: NoHttp,
+            http: Http::context(),
+            http_hooks: Http::new(caller),
             outputs,
             last_words,
         }

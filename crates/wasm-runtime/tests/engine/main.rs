@@ -15,6 +15,7 @@ mod complexity;
 mod concurrency;
 mod embedding;
 mod failures;
+mod fetch;
 mod held;
 mod host_functions;
 mod http;
