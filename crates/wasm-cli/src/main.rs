@@ -24,6 +24,7 @@ mod new;
 mod outcome;
 mod output;
 mod reach;
+mod rebuild;
 mod reload;
 mod remote;
 mod report;
