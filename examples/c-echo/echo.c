@@ -24,7 +24,7 @@
 //   fail TEXT          no reply: err(runtime-error(TEXT))
 //   abort              a trap
 //
-// Bindings: `wit-bindgen c`. Build: scripts/build-c-component.sh.
+// Built by `airssys-wasm build`; component.h are its bindings.
 
 #include <errno.h>
 #include <stdio.h>

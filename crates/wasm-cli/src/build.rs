@@ -5,7 +5,7 @@ mod go;
 mod javascript;
 mod python;
 mod rust;
-mod sources;
+pub(crate) mod sources;
 mod tool;
 mod world;
 
@@ -97,46 +97,54 @@ impl Build {
         let files = manifests_at(&self.path)?;
         for file in &files {
             let manifest = manifest_at(file.clone(), self.memory_ceiling).await?;
-            let built = block_in_place(|| self.build(file, &manifest))?;
+            let built = block_in_place(|| build(file, &manifest, self.max_size))?;
             output::print(built).await?;
         }
         let flags = Flags::of_many(self.memory_ceiling, self.compiler);
         Check::of(files, flags).run().await
     }
+}
 
-    /// Writes the component of one manifest; what is to be said of it.
-    fn build(&self, file: &Path, manifest: &ComponentManifest) -> Result<String, Report> {
-        let sources = Sources::of(file, manifest);
-        let component = sources.folder.join(&manifest.wasm);
-        let before = fs::read(&component).ok();
-        let made = match &manifest.build_command {
-            Some(line) => {
-                run_line(line, &sources.folder)?;
-                component.clone()
-            }
-            None => match sources.language()? {
-                Some(language) => make(language, &sources)?,
-                None => return Err(no_way(file)),
-            },
-        };
-        let bytes = self.read(&made)?;
-        let encoded = encode(bytes).map_err(|problem| {
-            Report::error(format!("{} is no component: {problem}", made.escaped()))
-        })?;
-        fs::write(&component, &encoded).map_err(|error| unusable(&component, &error))?;
-        Ok(told(&component, &encoded, before.as_deref()))
-    }
-
-    fn read(&self, made: &Path) -> Result<Vec<u8>, Report> {
-        let length = fs::metadata(made)
-            .map_err(|error| unusable(made, &error))?
-            .len();
-        if length > self.max_size {
-            let told = format!("{} has {}", made.escaped(), size(length));
-            return Err(Report::error(told).with_help("--max-size allows more"));
+/// Writes the component of one manifest, which has up to `max_size` bytes; what is to be said
+/// of it.
+///
+/// # Errors
+/// If its sources are not known or do not build, or what comes of them is no component.
+pub(crate) fn build(
+    file: &Path,
+    manifest: &ComponentManifest,
+    max_size: u64,
+) -> Result<String, Report> {
+    let sources = Sources::of(file, manifest);
+    let component = sources.folder.join(&manifest.wasm);
+    let before = fs::read(&component).ok();
+    let made = match &manifest.build_command {
+        Some(line) => {
+            run_line(line, &sources.folder)?;
+            component.clone()
         }
-        fs::read(made).map_err(|error| unusable(made, &error))
+        None => match sources.language()? {
+            Some(language) => make(language, &sources)?,
+            None => return Err(no_way(file)),
+        },
+    };
+    let bytes = read(&made, max_size)?;
+    let encoded = encode(bytes).map_err(|problem| {
+        Report::error(format!("{} is no component: {problem}", made.escaped()))
+    })?;
+    fs::write(&component, &encoded).map_err(|error| unusable(&component, &error))?;
+    Ok(told(&component, &encoded, before.as_deref()))
+}
+
+fn read(made: &Path, max_size: u64) -> Result<Vec<u8>, Report> {
+    let length = fs::metadata(made)
+        .map_err(|error| unusable(made, &error))?
+        .len();
+    if length > max_size {
+        let told = format!("{} has {}", made.escaped(), size(length));
+        return Err(Report::error(told).with_help("--max-size allows more"));
     }
+    fs::read(made).map_err(|error| unusable(made, &error))
 }
 
 /// Has the tool of a language build; the file that it made.

@@ -25,6 +25,7 @@ mod new;
 mod outcome;
 mod output;
 mod reach;
+mod rebuild;
 mod reload;
 mod remote;
 mod report;

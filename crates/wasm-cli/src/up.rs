@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
-use wasm_host::{ApplicationFolder, Host, HostBuilder, HostLimits, RedbStorage};
+use wasm_host::{ApplicationFolder, Found, Host, HostBuilder, HostLimits, RedbStorage};
 use wasm_nats::Connection;
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
@@ -23,6 +23,7 @@ use crate::flags::{Flags, parse_ceiling};
 use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reach::{Prepared, Reach, Reached};
+use crate::rebuild::Rebuild;
 use crate::reload::Reload;
 use crate::report::{Problems, Report, aside};
 use crate::source::{told, widened};
@@ -33,6 +34,7 @@ Examples:
   airssys-wasm up examples/cafe
   echo 'demo/echo/main hello' | airssys-wasm up examples
   airssys-wasm up shop --data shop.redb --watch
+  airssys-wasm up shop --watch --build
   airssys-wasm up shop --stay --verbose < /dev/null
   airssys-wasm up shop --listen 127.0.0.1:7070 --data shop.redb
   airssys-wasm up shop --http 127.0.0.1:8080
@@ -81,6 +83,10 @@ replaced while messages arrive: the old one ends what it is doing, and stays if
 the new one cannot be loaded, is no other, or takes no messages while it does.
 Components come and go with their Component.toml.
 
+With --build, components are built first, as by `build`, and with --watch again
+when their sources change; what cannot be built goes on as it was. This runs the
+commands of the manifests and the tools of their languages.
+
 With --listen, components are reached over HTTP, which /openapi.json describes,
 and by the commands ps, request, send, restart, events and dead with --host. It
 goes on after the end of its input. SIGHUP reads FOLDER and the token file
@@ -123,6 +129,10 @@ pub(crate) struct Up {
     /// Reload components whose files change, and take in new ones
     #[arg(long)]
     watch: bool,
+
+    /// Build components from their sources first, and with --watch when these change
+    #[arg(long)]
+    build: bool,
 
     /// Keep what components store in this file, or it is lost at the end
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -264,19 +274,13 @@ impl Up {
         let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
-        let mut is_whole = true;
+        let (rebuild, mut is_whole) = self.build_all(&found).await?;
         // What several nodes have does not change on one.
         let is_reloaded = !self.cluster.is_wanted() && (self.watch || self.reach.is_wanted());
         let mut watch = is_reloaded.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
         let (application, left_out, unread) = read.await?;
-        if let Some(problems) = unread {
-            if !self.keep_going || application.sources().is_empty() {
-                return Err(problems.into());
-            }
-            problems.tell().await;
-            is_whole = false;
-        }
+        is_whole &= self.goes_on(&application, unread).await?;
         if let Some(watch) = &mut watch {
             left_out.iter().for_each(|other| watch.leave_out(other));
         }
@@ -300,6 +304,9 @@ impl Up {
             return Err(stop);
         }
         self.introduce(&application, interactive);
+        if let Some(rebuild) = rebuild.filter(|_| self.watch) {
+            rebuild.start(&application);
+        }
         let (mut reached, is_complete) = self
             .open(prepared, &mut conversation, &application, &host)
             .await?;
@@ -349,6 +356,41 @@ impl Up {
         }
         problems.tell().await;
         Ok((Some(self.reach.open(admitted)), is_complete))
+    }
+
+    /// Whether all of it was read; with --keep-going, some of it is enough.
+    async fn goes_on(
+        &self,
+        application: &Application,
+        unread: Option<Problems>,
+    ) -> Result<bool, Stop> {
+        let Some(problems) = unread else {
+            return Ok(true);
+        };
+        if !self.keep_going || application.sources().is_empty() {
+            return Err(problems.into());
+        }
+        problems.tell().await;
+        Ok(false)
+    }
+
+    /// With --build, builds what was found; what knows the sources, and whether all were built.
+    async fn build_all(&self, found: &Found) -> Result<(Option<Rebuild>, bool), Stop> {
+        if !self.build {
+            return Ok((None, true));
+        }
+        let mut rebuild = Rebuild::new(self.limits.memory_ceiling);
+        let mut is_whole = true;
+        for manifest in &found.manifests {
+            if let Err(problems) = rebuild.build(manifest).await {
+                if !self.keep_going {
+                    return Err(problems.into());
+                }
+                problems.tell().await;
+                is_whole = false;
+            }
+        }
+        Ok((Some(rebuild), is_whole))
     }
 
     /// Follows the files, or reads them again when it is asked to.

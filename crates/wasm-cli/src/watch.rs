@@ -18,7 +18,7 @@ use crate::source::files_of;
 /// Files are looked at, not subscribed to: editors and build tools replace files in
 /// many ways, each of which the notifications of each system tell differently, while
 /// what a file is always tells. A look at some files costs microseconds.
-const POLL: Duration = Duration::from_millis(300);
+pub(crate) const POLL: Duration = Duration::from_millis(300);
 /// Folders are looked through for new manifests less often: there may be thousands.
 const POLLS_PER_SEARCH: u32 = 4;
 
@@ -53,7 +53,7 @@ struct Watched {
 
 /// What a file is, without a look into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stamp {
+pub(crate) enum Stamp {
     Absent,
     /// Something is there, and this keeps it from being looked at.
     Unreadable(ErrorKind),
@@ -64,7 +64,7 @@ enum Stamp {
 /// and a size do not: tools that make the same file twice give it the same time.
 #[cfg(unix)]
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
     /// Of the last change of the file or of what is known about it, which no tool can set.
@@ -93,7 +93,7 @@ impl From<fs::Metadata> for Identity {
 /// What every system tells.
 #[cfg(not(unix))]
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     created: Option<std::time::SystemTime>,
     modified: Option<std::time::SystemTime>,
     size: u64,
@@ -315,7 +315,7 @@ impl Subject {
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|file| Stamp::of(file)).collect()
 }
 

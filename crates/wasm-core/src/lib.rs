@@ -63,7 +63,7 @@ pub use config::{ComponentConfig, InstancePolicy};
 pub use directory::{ComponentDirectory, ComponentInfo};
 pub use engine::RuntimeEngine;
 pub use error::{Cause, GuestError, LifecycleError, Resource, Trap, WasmError, WasmFrame};
-pub use http::{HttpPath, HttpRoute, InvalidHttpPath};
+pub use http::{HttpOrigin, HttpPath, HttpPattern, HttpRoute, InvalidHttpPath, InvalidHttpPattern};
 pub use id::{ComponentHandle, ComponentId, InvalidComponentId};
 pub use import::{Unmet, UnmetImport};
 pub use limits::{LimitsError, ResourceLimits};

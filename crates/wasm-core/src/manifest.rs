@@ -97,6 +97,7 @@ request = ["demo/counter/*"]
 broadcast = ["demo/*/*"]
 storage = "1MiB"               # quota; absent: no storage
 log = "info"                   # most verbose level that is kept; absent: logs are dropped
+http = ["https://api.example.com", "http://localhost:*"]
 wasi = ["stdout", "stderr", "env", { dir = "data", access = "read" }, { connect = "127.0.0.1:6379" }]
 
 [supervision]                  # optional
@@ -133,10 +134,10 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
             ("config.file", 19, "file = \"greeter.json\""),
             ("permissions.send", 23, "send = [\"demo/*/*\"]"),
             ("permissions.send[0]", 23, "\"demo/*/*\""),
-            ("permissions.wasi[0]", 28, "\"stdout\""),
+            ("permissions.wasi[0]", 29, "\"stdout\""),
             (
                 "permissions.wasi[3]",
-                28,
+                29,
                 "{ dir = \"data\", access = \"read\" }",
             ),
         ] {
@@ -210,6 +211,10 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
                 broadcast: pattern("demo/*/*"),
                 storage: Some(1 << 20),
                 log: Some(LogLevel::Info),
+                http: vec![
+                    "https://api.example.com".parse().unwrap(),
+                    "http://localhost:*".parse().unwrap(),
+                ],
                 wasi: vec![
                     WasiGrant::Stdout,
                     WasiGrant::Stderr,

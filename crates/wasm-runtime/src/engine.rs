@@ -36,9 +36,10 @@ use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
+use crate::standard;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
-use crate::wasi::{self, HostAccount};
+use crate::wasi::{self, HostAccount, WasiShare};
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
 /// another.
@@ -95,6 +96,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)
+            .and_then(|()| standard::add_to_linker(&mut linker))
             .and_then(|()| lifecycle::host::add_to_linker(&mut linker))
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {
@@ -242,16 +244,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
+        let (guarded, names) = (self.config.guarded(), self.config.names());
+        let wasi = WasiShare::new(id, account, guarded, names);
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let guest = Guest::new(
-            handle.clone(),
-            Arc::new(config),
-            services,
-            account,
-            self.config.guarded(),
-            lines,
-        );
+        let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
         self.slots.insert(slot);
         Ok(handle)

@@ -43,6 +43,7 @@ mod lifecycle;
 mod lines;
 mod loader;
 mod registry;
+mod standard;
 mod survey;
 mod ticker;
 mod turn;

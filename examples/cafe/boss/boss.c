@@ -2,21 +2,20 @@
 //
 //   announce NEWS
 
-#include "cafe.h"
+#include <string.h>
 
-const char NAME[] = "boss";
-const char DESCRIPTION[] = "Tells everybody at once";
+#include "airssys.h"
+
+AIRSSYS_COMPONENT("boss", "1.0.0");
 
 static const char *const everybody[] = {"cafe/waiter/ada", "cafe/waiter/ben", "cafe/till/main"};
 
-bool on_message(const char *from, const char *said, char *reply) {
-  (void)from;
-  const char *news = after(said, "announce ");
-  if (news == NULL) {
-    format(reply, "the boss knows `announce NEWS`");
+bool airssys_handle(const airssys_message *message) {
+  static const char announce[] = "announce ";
+  const char *news = message->payload + sizeof announce - 1;
+  if (strncmp(message->payload, announce, sizeof announce - 1) != 0)
+    return airssys_fail("the boss knows `announce NEWS`");
+  if (!airssys_broadcast(everybody, sizeof everybody / sizeof *everybody, news, strlen(news)))
     return false;
-  }
-  if (!broadcast(everybody, sizeof everybody / sizeof *everybody, news, reply)) return false;
-  format(reply, "everybody knows: %s", news);
-  return true;
+  return airssys_reply("everybody knows: %s", news);
 }

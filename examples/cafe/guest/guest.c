@@ -7,35 +7,34 @@
 
 #include <string.h>
 
-#include "cafe.h"
+#include "airssys.h"
 
-const char NAME[] = "guest";
-const char DESCRIPTION[] = "Tries what it may and what it may not";
+AIRSSYS_COMPONENT("guest", "1.0.0");
 
-bool on_message(const char *from, const char *said, char *reply) {
-  (void)from;
-  const char *coins = after(said, "tip ");
-  char id[TEXT], why[TEXT];
-  unsigned loot;
-  if (coins != NULL) {
-    if (send("cafe/till/main", coins, why)) {
-      format(reply, "%s for you", coins);
-      return true;
-    }
-  } else if (strcmp(said, "peek") == 0) {
-    if (request("cafe/kitchen/main", "status", 1000, id, why)) {
-      format(reply, "asked");
-      return true;
-    }
-  } else if (strcmp(said, "steal") == 0) {
-    if (load("coins", &loot, why)) {
-      format(reply, "%u coins", loot);
-      return true;
-    }
-  } else {
-    format(reply, "a guest knows `tip NUMBER`, `peek` and `steal`");
-    return false;
-  }
-  format(reply, "refused: %s", why);
+static bool answered(const airssys_answer *answer, void *context) {
+  (void)answer, (void)context;
   return true;
+}
+
+static bool refused(void) { return airssys_reply("refused: %s", airssys_error()); }
+
+bool airssys_handle(const airssys_message *message) {
+  static const char tip[] = "tip ", status[] = "status";
+  const char *said = message->payload;
+  if (strncmp(said, tip, sizeof tip - 1) == 0) {
+    const char *coins = said + sizeof tip - 1;
+    if (!airssys_send("cafe/till/main", coins, strlen(coins))) return refused();
+    return airssys_reply("%s for you", coins);
+  }
+  if (strcmp(said, "peek") == 0) {
+    if (!airssys_request("cafe/kitchen/main", status, strlen(status), 1000, answered, NULL))
+      return refused();
+    return airssys_reply("asked");
+  }
+  if (strcmp(said, "steal") == 0) {
+    int64_t loot;
+    if (!airssys_get_number("coins", &loot)) return refused();
+    return airssys_reply("%lld coins", (long long)loot);
+  }
+  return airssys_fail("a guest knows `tip NUMBER`, `peek` and `steal`");
 }

@@ -8,28 +8,25 @@
 
 #include <string.h>
 
-#include "cafe.h"
+#include "airssys.h"
 
-const char NAME[] = "kitchen";
-const char DESCRIPTION[] = "Cooks, and sometimes burns down";
+AIRSSYS_COMPONENT("kitchen", "1.0.0");
 
 static unsigned since_lit; // starts over with each instance
 
-bool on_message(const char *from, const char *said, char *reply) {
-  (void)from;
-  unsigned ever;
-  if (!load("dishes", &ever, reply)) return false;
+bool airssys_handle(const airssys_message *message) {
+  const char *dish = message->payload;
+  int64_t ever;
+  if (!airssys_get_number("dishes", &ever)) return false;
 
-  if (strcmp(said, "status") == 0) {
-    format(reply, "dishes since the stove was lit: %u, ever: %u", since_lit, ever);
-    return true;
-  }
-  if (strcmp(said, "fondue") == 0) __builtin_trap();
-  if (strcmp(said, "stew") == 0)
+  if (strcmp(dish, "status") == 0)
+    return airssys_reply("dishes since the stove was lit: %u, ever: %lld", since_lit,
+                         (long long)ever);
+  if (strcmp(dish, "fondue") == 0) __builtin_trap();
+  if (strcmp(dish, "stew") == 0)
     for (volatile unsigned hours = 0;; hours++) continue;
 
-  if (!store("dishes", ever + 1, reply)) return false;
+  if (!airssys_set_number("dishes", ever + 1)) return false;
   since_lit++;
-  format(reply, "fresh %s", said);
-  return true;
+  return airssys_reply("fresh %s", dish);
 }

@@ -7,38 +7,31 @@
 
 #include <string.h>
 
-#include "cafe.h"
+#include "airssys.h"
 
-const char NAME[] = "till";
-const char DESCRIPTION[] = "Keeps the coins";
+AIRSSYS_COMPONENT("till", "1.0.0");
 
 // 1 to 9999, or 0 if it is no such number.
-static unsigned number(const char *text) {
-  unsigned value = 0;
+static int64_t number(const char *text) {
+  int64_t value = 0;
   if (strlen(text) > 4) return 0;
   for (; *text != '\0'; text++) {
     if (*text < '0' || *text > '9') return 0;
-    value = value * 10 + (unsigned)(*text - '0');
+    value = value * 10 + (*text - '0');
   }
   return value;
 }
 
-bool on_message(const char *from, const char *said, char *reply) {
-  unsigned coins, more = number(said);
-  if (!load("coins", &coins, reply)) return false;
+bool airssys_handle(const airssys_message *message) {
+  const char *said = message->payload;
+  int64_t coins, more = number(said);
+  if (!airssys_get_number("coins", &coins)) return false;
 
-  if (after(from, "cafe/boss/") != NULL) {
-    char line[TEXT];
-    format(line, "%s, with %u coins", said, coins);
-    note(line);
-  } else if (strcmp(said, "total") == 0) {
-    format(reply, "%u coins", coins);
-  } else if (more > 0) {
-    if (!store("coins", coins + more, reply)) return false;
-    format(reply, "thank you");
-  } else {
-    format(reply, "not coins: %s", said);
-    return false;
+  if (strncmp(message->from, "cafe/boss/", 10) == 0) {
+    airssys_log(AIRSSYS_INFO, "%s, with %lld coins", said, (long long)coins);
+    return true;
   }
-  return true;
+  if (strcmp(said, "total") == 0) return airssys_reply("%lld coins", (long long)coins);
+  if (more == 0) return airssys_fail("not coins: %s", said);
+  return airssys_set_number("coins", coins + more) && airssys_reply("thank you");
 }

@@ -1,74 +1,63 @@
-// Takes orders to the kitchen, and money to the till: a request and its callback,
-// and a message that nobody answers.
+// Takes orders to the kitchen, and money to the till: a request and its answer, and a
+// message that nobody answers.
 //
-//   order DISH   asks the kitchen for it; the answer comes later, to on_callback
+//   order DISH   asks the kitchen for it; the answer comes later, to `served`
 //   status       the latest news
 //
 // What the boss says ends the day.
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "cafe.h"
+#include "airssys.h"
 
-const char NAME[] = "waiter";
-const char DESCRIPTION[] = "Takes orders to the kitchen and money to the till";
+AIRSSYS_COMPONENT("waiter", "1.0.0");
 
-enum { ORDERS = 8, PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 5000 };
 
-// Open requests; an empty id is a free place.
-static struct {
-  char id[TEXT], dish[TEXT];
-} orders[ORDERS];
-static char news[TEXT] = "nothing to do";
-static char closed[TEXT];
+// What is kept from one message to the next; NULL at first.
+static char *news, *closed;
 
-static void order(const char *dish, char *reply) {
-  char why[TEXT];
-  if (closed[0] != '\0') {
-    format(reply, "no more %s: %s", dish, closed);
-    return;
-  }
-  for (int i = 0; i < ORDERS; i++) {
-    if (orders[i].id[0] != '\0') continue;
-    if (request("cafe/kitchen/main", dish, PATIENCE_MS, orders[i].id, why)) {
-      format(orders[i].dish, "%s", dish);
-      format(reply, "%s is ordered", dish);
-    } else {
-      format(reply, "no %s: %s", dish, why);
-    }
-    return;
-  }
-  format(reply, "too many orders, %s has to wait", dish);
+static void keep(char **place, const char *text) {
+  free(*place);
+  *place = strdup(text);
 }
 
-bool on_message(const char *from, const char *said, char *reply) {
-  const char *dish = after(said, "order ");
-  if (after(from, "cafe/boss/") != NULL) {
-    format(closed, "%s", said);
-    format(news, "heard: %s", said);
-    note(news);
-  } else if (dish != NULL) {
-    order(dish, reply);
-  } else if (strcmp(said, "status") == 0) {
-    format(reply, "%s", news);
-  } else {
-    format(reply, "a waiter knows `order DISH` and `status`");
-    return false;
-  }
+static bool told(const char *text) {
+  keep(&news, text);
+  airssys_log(AIRSSYS_INFO, "%s", text);
   return true;
 }
 
-void on_callback(const char *id, bool failed, const char *answer) {
-  char why[TEXT];
-  for (int i = 0; i < ORDERS; i++) {
-    if (orders[i].id[0] == '\0' || strcmp(orders[i].id, id) != 0) continue;
-    orders[i].id[0] = '\0';
-    if (failed) {
-      format(news, "no %s: %s", orders[i].dish, answer);
-    } else {
-      format(news, "%s is served", answer);
-      if (!send("cafe/till/main", "4", why)) note(why);
-    }
-    note(news);
+// `context` is the dish.
+static bool served(const airssys_answer *answer, void *context) {
+  const char *dish = airssys_text("%s", (char *)context);
+  free(context);
+  if (answer->failed) return told(airssys_text("no %s: %s", dish, answer->payload));
+  if (!airssys_send("cafe/till/main", "4", 1)) return false;
+  return told(airssys_text("%s is served", answer->payload));
+}
+
+static bool order(const char *dish) {
+  if (closed != NULL) return airssys_reply("no more %s: %s", dish, closed);
+  char *ordered = strdup(dish);
+  if (!airssys_request("cafe/kitchen/main", dish, strlen(dish), PATIENCE_MS, served, ordered)) {
+    free(ordered);
+    return airssys_reply("no %s: %s", dish, airssys_error());
   }
+  return airssys_reply("%s is ordered", dish);
+}
+
+bool airssys_handle(const airssys_message *message) {
+  static const char order_of[] = "order ";
+  const char *said = message->payload;
+  if (strncmp(message->from, "cafe/boss/", 10) == 0) {
+    keep(&closed, said);
+    return told(airssys_text("heard: %s", said));
+  }
+  if (strncmp(said, order_of, sizeof order_of - 1) == 0)
+    return order(said + sizeof order_of - 1);
+  if (strcmp(said, "status") == 0)
+    return airssys_reply("%s", news == NULL ? "nothing to do" : news);
+  return airssys_fail("a waiter knows `order DISH` and `status`");
 }

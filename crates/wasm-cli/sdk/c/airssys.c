@@ -3,7 +3,6 @@
 #include "airssys.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,15 +70,89 @@ static component_string_t given(const char *text) {
   return copy;
 }
 
+// A text that grows; it lasts until the call ends.
+typedef struct {
+  char *bytes;
+  size_t length, room;
+} growing;
+
+static void add(growing *text, const char *bytes, size_t length) {
+  if (text->length + length >= text->room) {
+    size_t room = 2 * (text->length + length) + 32;
+    char *more = lasting(room);
+    if (text->length > 0) memcpy(more, text->bytes, text->length);
+    text->bytes = more;
+    text->room = room;
+  }
+  memcpy(text->bytes + text->length, bytes, length);
+  text->length += length;
+}
+
+static void add_number(growing *text, uint64_t number, unsigned base, bool is_negative) {
+  char digits[21];
+  char *digit = digits + sizeof digits;
+  do *--digit = "0123456789abcdef"[number % base];
+  while (number /= base);
+  if (is_negative) *--digit = '-';
+  add(text, digit, (size_t)(digits + sizeof digits - digit));
+}
+
+// Of an integer as wide as the letters between `%` and its conversion say.
+#define INTEGER(arguments, width, type) \
+  (width == 0 ? (int64_t)va_arg(arguments, type) \
+   : width == 1 ? (int64_t)va_arg(arguments, type long) \
+                : (int64_t)va_arg(arguments, type long long))
+
+// What printf of the C library brings along is many times this, and speaks WASI.
 static const char *formatted(const char *format, va_list arguments) {
-  va_list again;
-  va_copy(again, arguments);
-  int length = vsnprintf(NULL, 0, format, again);
-  va_end(again);
-  if (length < 0) return "";
-  char *text = lasting((size_t)length + 1);
-  vsnprintf(text, (size_t)length + 1, format, arguments);
-  return text;
+  growing text = {0};
+  add(&text, "", 0);
+  while (*format != '\0') {
+    size_t plain = strcspn(format, "%");
+    add(&text, format, plain);
+    format += plain;
+    if (*format == '\0') break;
+    const char *start = format++;
+    size_t most = SIZE_MAX;
+    if (strncmp(format, ".*", 2) == 0) {
+      most = (size_t)va_arg(arguments, int);
+      format += 2;
+    }
+    int width = 0;
+    for (; *format == 'l' || *format == 'z'; format++) width++;
+    switch (*format++) {
+      case 's': {
+        const char *string = va_arg(arguments, const char *);
+        add(&text, string, strnlen(string, most));
+        break;
+      }
+      case 'c': {
+        char character = (char)va_arg(arguments, int);
+        add(&text, &character, 1);
+        break;
+      }
+      case 'd': {
+        int64_t number = INTEGER(arguments, width, int);
+        add_number(&text, number < 0 ? -(uint64_t)number : (uint64_t)number, 10, number < 0);
+        break;
+      }
+      case 'u':
+        add_number(&text, (uint64_t)INTEGER(arguments, width, unsigned), 10, false);
+        break;
+      case 'x':
+        add_number(&text, (uint64_t)INTEGER(arguments, width, unsigned), 16, false);
+        break;
+      case '%':
+        add(&text, "%", 1);
+        break;
+      default: // It cannot be known what its argument is.
+        add(&text, start, strlen(start));
+        goto end;
+    }
+  }
+end:
+  text.bytes[text.length] = '\0';
+  return text.bytes;
 }
 
 #define FORMATTED(text, format) \
@@ -215,6 +288,15 @@ bool airssys_request(const char *to, const void *payload, size_t length, uint64_
   *made = (open_request){open_requests, request, then, context};
   open_requests = made;
   return true;
+}
+
+// Why a request has no answer, of the case and its text.
+static const char *reason_of(const char *told) {
+  static const char timeout[] = "correlation-timeout", failed[] = "delivery-failed: ";
+  if (strncmp(told, timeout, sizeof timeout - 1) == 0)
+    return "the request was not answered in time";
+  if (strncmp(told, failed, sizeof failed - 1) == 0) told += sizeof failed - 1;
+  return airssys_text("the request failed: %s", told);
 }
 
 // Takes the request out of the list.
@@ -415,11 +497,13 @@ bool exports_airssys_core_component_lifecycle_handle_callback(
   begin_call();
   const char *type = content_type(message);
   bool failed = type != NULL && strcmp(type, MESSAGING_ERROR) == 0;
+  const char *payload = lasting_text(message->payload.ptr, message->payload.len);
+  if (failed) payload = reason_of(payload);
   airssys_answer answer = {
       .failed = failed,
       .from = id_text(&message->sender),
-      .payload = lasting_text(message->payload.ptr, message->payload.len),
-      .length = message->payload.len,
+      .payload = payload,
+      .length = failed ? strlen(payload) : message->payload.len,
   };
   open_request *request = NULL;
   if (message->metadata.correlation_id.is_some)

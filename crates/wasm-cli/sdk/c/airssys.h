@@ -54,6 +54,9 @@ bool airssys_stop(void);
 
 // --- what it can do -----------------------------------------------------------
 
+// The functions that take a format know %s, %.*s, %c, %d, %u, %x and %%, the numbers with l, ll
+// or z, too.
+
 // The reply to the message that is being handled; the last one counts. Returns true.
 bool airssys_reply(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool airssys_reply_bytes(const void *bytes, size_t length);
@@ -79,7 +82,7 @@ typedef enum {
 void airssys_log(airssys_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-// A text made in the way of printf.
+// A text made of others.
 const char *airssys_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // A message that is not answered, to `namespace/name/instance`, or to several at once. Needs

@@ -179,9 +179,17 @@ func answered(request string, message Message) error {
 	delete(open, request)
 	answer := Answer{Message: message}
 	if message.ContentType == messagingError {
-		answer.Err = errors.New(message.Text())
+		answer.Err = failure(message.Text())
 	}
 	return then(answer)
+}
+
+// Why a request has no answer, of the case and its text.
+func failure(told string) error {
+	if strings.HasPrefix(told, "correlation-timeout") {
+		return errors.New("the request was not answered in time")
+	}
+	return fmt.Errorf("the request failed: %s", strings.TrimPrefix(told, "delivery-failed: "))
 }
 
 // Get is what is stored under a key; nil is nothing.

@@ -217,6 +217,12 @@ function reason(thrown) {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
+/** Why a request has no answer, of the case and its text. */
+function failure(told) {
+  if (told.startsWith('correlation-timeout')) return 'the request was not answered in time';
+  return `the request failed: ${told.replace(/^delivery-failed: /, '')}`;
+}
+
 /** Has something done by the component; what it throws becomes the error of a call. */
 function result(tag, act) {
   try {
@@ -254,7 +260,7 @@ export function component(Class, about = {}) {
       if (answered === undefined) return;
       result('runtime-error', () => {
         const answer = new Arrived(message);
-        if (answer.contentType === MESSAGING_ERROR) answer.error = new Error(answer.text);
+        if (answer.contentType === MESSAGING_ERROR) answer.error = new Error(failure(answer.text));
         answered.call(running, answer);
       });
     },

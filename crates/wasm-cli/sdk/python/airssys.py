@@ -97,13 +97,20 @@ class Message:
         return _json.loads(self.payload)
 
 
+def _failure(told: str) -> str:
+    """Why a request has no answer, of the case and its text."""
+    if told.startswith("correlation-timeout"):
+        return "the request was not answered in time"
+    return f"the request failed: {told.removeprefix('delivery-failed: ')}"
+
+
 class Answer(Message):
     """The answer to a request, or, in `error`, why there is none."""
 
     def __init__(self, message):
         super().__init__(message)
         failed = self.content_type == _MESSAGING_ERROR
-        self.error: Optional[str] = self.text if failed else None
+        self.error: Optional[str] = _failure(self.text) if failed else None
 
 
 class Config:

@@ -43,7 +43,7 @@ pub(crate) fn build(sources: &Sources) -> Result<PathBuf, Report> {
     };
     let mut command = GO.command(&sources.folder);
     command
-        .args(["build", "-buildmode=c-shared"])
+        .args(["build", "-buildmode=c-shared", "-trimpath"])
         // Without tables for debuggers; and with the one function of Go's runtime that makes
         // memory before it has begun.
         .arg("-ldflags=-s -w -checklinkname=0")

@@ -18,6 +18,13 @@ const MARKS: [(&str, Language); 4] = [
     (APP, Language::Python),
 ];
 
+/// Folders that have no sources.
+const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
+
+/// Sources are written by hand.
+const MAX_FILES: usize = 10_000;
+const MAX_DEPTH: usize = 16;
+
 /// The module of a component in Python.
 const APP: &str = "app.py";
 
@@ -75,6 +82,18 @@ impl Sources {
         Ok(None)
     }
 
+    /// All files that may be sources, in order of their names: not what is made of them, nor
+    /// what package managers install.
+    pub(crate) fn all_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for folder in self.folders.iter().chain([&self.folder]) {
+            gather(folder, MAX_DEPTH, &mut files);
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
+
     /// A folder for what is made of the sources, which can be deleted at any time.
     ///
     /// # Errors
@@ -83,6 +102,27 @@ impl Sources {
         let work = self.folder.join("target").join("airssys-wasm").join(name);
         fs::create_dir_all(&work).map_err(|error| unusable(&work, &error))?;
         Ok(work)
+    }
+}
+
+/// Adds the files of a folder and of those in it. What cannot be read now may be later.
+fn gather(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_made = MADE.iter().any(|made| name == *made);
+        if is_made || name.as_encoded_bytes().starts_with(b".") || files.len() >= MAX_FILES {
+            continue;
+        }
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && depth > 0 => gather(&path, depth - 1, files),
+            Ok(kind) if kind.is_dir() => {}
+            _ if path.extension() == Some(OsStr::new("wasm")) => {}
+            _ => files.push(path),
+        }
     }
 }
 

@@ -1092,11 +1092,20 @@ fn the_examples_are_an_application() {
     );
 }
 
-/// What the README of the cafe says is typed, replied, logged and reported, all of it.
+/// What the README of the cafe says is typed, replied, logged and reported, all of it, by the
+/// components of either language.
 #[test]
 fn a_day_in_the_cafe_is_as_it_is_told() {
+    for cafe in ["cafe", "cafe-rust"] {
+        a_day_in(cafe);
+    }
+}
+
+#[track_caller]
+fn a_day_in(cafe: &str) {
     let readme = repository().join("examples/cafe/README.md");
     let readme = fs::read_to_string(readme).unwrap();
+    let readme = readme.replace("cafe/", &format!("{cafe}/"));
     let (mut typed, mut replies, mut aside) = (Vec::new(), String::new(), Vec::new());
     for block in readme.split("```text\n").skip(1) {
         let (block, _) = block.split_once("```").unwrap();
@@ -1116,10 +1125,10 @@ fn a_day_in_the_cafe_is_as_it_is_told() {
     assert!(typed.len() > 10 && aside.len() > 10, "{typed:?} {aside:?}");
     let mut input = typed.join("\n");
     input.push('\n');
-    let ended = with_input(["up", &example("cafe")], input.as_bytes()).expect(1, &replies);
+    let ended = with_input(["up", &example(cafe)], input.as_bytes()).expect(1, &replies);
     // Not what is said at the beginning, and below an error.
     let is_of_the_day = |line: &&str| {
-        let of_component = !line.starts_with(' ') && line.contains("cafe/");
+        let of_component = !line.starts_with(' ') && line.contains(&format!("{cafe}/"));
         // With how long it took, where it took long.
         let of_loading = line.contains(" is loaded") || line.starts_with("compiling ");
         of_component && !of_loading && !line.starts_with("note: ")

@@ -12,7 +12,7 @@ use super::value::{choice, duration, one_of, relative_path, size, string, whole_
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    AfterCrash, ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpRoute,
+    AfterCrash, ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpPattern, HttpRoute,
     ImportPattern, InstancePolicy, InvalidComponentId, LogLevel, Permissions, ResourceLimits,
     RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
@@ -265,6 +265,7 @@ impl Reader<'_> {
             broadcast: self.patterns(&section, "broadcast"),
             storage,
             log,
+            http: self.http_patterns(&section),
             wasi: self.wasi(&section),
             imports: self.imports(&section),
         }
@@ -276,6 +277,21 @@ impl Reader<'_> {
             let allowed = "a pattern `namespace/name/instance` such as \"demo/*/*\", each 1 to 64 \
                            of the characters [A-Za-z0-9._-] or `*`";
             reader.item(section, key, item, allowed, |value| {
+                value
+                    .as_str()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(None)
+            })
+        })
+    }
+
+    fn http_patterns(&mut self, section: &Section<'_, '_>) -> Vec<HttpPattern> {
+        let allowed = "a list of origins such as [\"https://api.example.com\"]";
+        self.list(section, "http", allowed, |reader, item| {
+            let allowed = "`http://` or `https://` with a name, an address, or `*.` before a name, \
+                           and no path, such as \"https://api.example.com\", \
+                           \"https://*.example.com:8443\" or \"http://localhost:*\"";
+            reader.item(section, "http", item, allowed, |value| {
                 value
                     .as_str()
                     .and_then(|text| text.parse().ok())

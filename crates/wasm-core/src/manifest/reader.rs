@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &[&str]); 9] = [
             "broadcast",
             "storage",
             "log",
+            "http",
             "wasi",
             "imports",
         ],

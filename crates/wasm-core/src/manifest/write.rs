@@ -4,8 +4,8 @@ use std::path::Path;
 use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
-    AfterCrash, ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions,
-    StartPolicy, Supervision, SwapPolicy, WasiGrant,
+    AfterCrash, ComponentPattern, DirAccess, HttpPattern, ImportPattern, InstancePolicy,
+    Permissions, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
@@ -108,6 +108,14 @@ fn permissions(f: &mut fmt::Formatter<'_>, permissions: &Permissions) -> fmt::Re
     let storage = permissions.storage.map(format_bytes);
     optional(f, "storage", storage.as_deref().map(Text))?;
     optional(f, "log", permissions.log.map(|level| Text(level.as_str())))?;
+    if !permissions.http.is_empty() {
+        let texts: Vec<String> = permissions
+            .http
+            .iter()
+            .map(HttpPattern::to_string)
+            .collect();
+        list(f, "http", texts.iter().map(|text| Text(text)))?;
+    }
     if !permissions.wasi.is_empty() {
         list(f, "wasi", permissions.wasi.iter().map(grant))?;
     }
@@ -281,6 +289,10 @@ timeout = "1500ms"
         manifest.permissions.broadcast = vec!["*/*/*".parse().unwrap()];
         manifest.permissions.storage = Some(1_000_001);
         manifest.permissions.log = Some(LogLevel::Warn);
+        manifest.permissions.http = vec![
+            "https://*.example.com".parse().unwrap(),
+            "http://localhost:*".parse().unwrap(),
+        ];
         manifest.permissions.imports = vec!["acme:shop/*".parse().unwrap()];
         manifest.permissions.wasi = vec![
             WasiGrant::Stdout,

@@ -15,12 +15,13 @@ use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::{
-    HostIncomingRequest, HostOutgoingRequest, HostOutgoingResponse,
+    HostIncomingRequest, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
 
 use wasm_core::units::format_bytes;
 
 use super::files::listing::Listing;
+use crate::standard::cas::Cas;
 
 /// Names and values of one set of HTTP fields, as wasmtime counts them.
 pub(super) const FIELDS_SIZE_LIMIT: usize = 4 << 10;
@@ -97,8 +98,10 @@ fn bytes_of(entry: &(dyn Any + Send)) -> u64 {
         FIELDS_BYTES + request_bytes(request) + body_bytes(request.body.is_some())
     } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
         FIELDS_BYTES + body_bytes(response.body.is_some())
-    } else if entry.is::<HostIncomingRequest>() {
+    } else if entry.is::<HostIncomingRequest>() || entry.is::<HostIncomingResponse>() {
         FIELDS_BYTES + STREAM_BYTES
+    } else if let Some(cas) = entry.downcast_ref::<Cas>() {
+        cas.bytes()
     } else if entry.is::<HostOutgoingBody>() {
         BODY_BYTES
     } else {

@@ -3,12 +3,111 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::reached::{curl, up};
 use super::{LONG, Running};
 use crate::{Folder, LIMITS, command, program};
+
+/// A component that sends requests on behalf of whoever asks, to another that answers.
+#[test]
+fn a_component_sends_requests_where_it_may_and_denials_are_told() {
+    let folder = Folder::new();
+    folder.write("web.wasm", wasm_fixtures::WEB.wasm);
+    let file = folder.path("web.wasm");
+    let plain = [&[file.as_str()], LIMITS.as_slice()].concat();
+    let (_answering, to) = serve(&plain);
+    let port = to.rsplit(':').next().unwrap();
+    let allowed = ["--allow", "http=http://localhost:*"];
+    let (mut running, address) = serve(&[&plain[..], &allowed].concat());
+    let fetch = |url: &str| curl(&address, &format!("/fetch?{url}"), &[]);
+    assert_eq!(
+        fetch(&format!("http://localhost:{port}/")),
+        (200, "hello".into())
+    );
+    // HTTP-request-denied: the address itself is not granted.
+    assert_eq!(
+        fetch(&format!("http://127.0.0.1:{port}/")),
+        (200, "015".into())
+    );
+    running.says(&format!("http to http://127.0.0.1:{port}: not granted"));
+    assert_eq!(fetch("http://169.254.169.254/"), (200, "015".into()));
+    running.says("http to http://169.254.169.254: not granted");
+
+    // All names are not all addresses, whatever a name leads to.
+    let allowed = ["--allow", "http=http://*:*"];
+    let (mut running, address) = serve(&[&plain[..], &allowed].concat());
+    let fetch = |url: &str| curl(&address, &format!("/fetch?{url}"), &[]);
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "10.0.0.1",
+        "169.254.169.254",
+    ] {
+        let url = format!("http://{host}:{port}/");
+        assert_eq!(fetch(&url), (200, "004".into()), "{url}");
+        running.says(&format!("http to http://{host}:{port} at "));
+    }
+    program(["run", &file, "--allow", "http=localhost"])
+        .expect(2, "")
+        .complains(&["nowhere to send requests", "https://api.example.com"]);
+}
+
+/// With the certificate of whoever answers among those that the machine trusts, and without.
+#[test]
+fn a_component_speaks_tls_with_those_whom_the_machine_trusts() {
+    let folder = Folder::new();
+    folder.write("web.wasm", wasm_fixtures::WEB.wasm);
+    let file = folder.path("web.wasm");
+    let (cert, key) = (folder.path("it.pem"), folder.path("it.key"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "1", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &cert])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let plain = [&[file.as_str()], LIMITS.as_slice()].concat();
+    let tls = ["--tls-cert", cert.as_str(), "--tls-key", key.as_str()];
+    let (_answering, to) = serve(&[&plain[..], &tls].concat());
+    assert!(to.starts_with("https://"), "{to}");
+    let port = to.rsplit(':').next().unwrap();
+    let nobody = folder.write("nobody.pem", "");
+    for (trusted, url, answer) in [
+        (&cert, format!("https://localhost:{port}/"), "hello"),
+        // TLS-certificate-error: of nobody that is trusted, and for another name.
+        (&nobody, format!("https://localhost:{port}/"), "013"),
+        (&cert, format!("https://127.0.0.1:{port}/"), "013"),
+    ] {
+        let allowed = [
+            "--allow",
+            "http=https://localhost:*",
+            "--allow",
+            "http=https://127.0.0.1:*",
+        ];
+        let flags = ["serve", "--listen", "127.0.0.1:0"];
+        let mut command = command([&flags[..], &plain, &allowed].concat());
+        command
+            .env("SSL_CERT_FILE", trusted)
+            .env_remove("SSL_CERT_DIR");
+        let mut running = Running::new(command);
+        let address = running.listens();
+        let fetched = curl(&address, &format!("/fetch?{url}"), &[]);
+        assert_eq!(fetched, (200, answer.into()), "{trusted} {url}");
+    }
+}
 
 /// Components of their own for each path.
 fn application() -> Folder {

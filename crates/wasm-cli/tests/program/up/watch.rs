@@ -253,3 +253,49 @@ fn folders_that_are_links_are_followed_or_named() {
         "c is a link that cannot be followed",
     ]);
 }
+
+/// The sources here are what the component is copied from.
+#[cfg(unix)]
+#[test]
+fn components_are_built_when_their_sources_change() {
+    let folder = Folder::new();
+    let build = "[build]\nsources = [\"src\"]\n\
+                 command = \"cp src/made component.wasm\"";
+    folder.component("a", wasm_fixtures::HELLO, build);
+    fs::create_dir(folder.path("a/src")).unwrap();
+    folder.write("a/src/made", wasm_fixtures::COUNTER.wasm);
+    let mut running = folder.start(&["--watch", "--build"]);
+    running.says("a/component.wasm: ");
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    // What is built from what was not changed is not built again.
+    thread::sleep(SEARCH);
+    running.asks("demo/a/main x", "demo/a/main: 2");
+    folder.write("a/src/made", "no component");
+    running.says("a/component.wasm is no component: it is no WebAssembly");
+    running.says("a/Component.toml was not built");
+    folder.write("a/src/made", wasm_fixtures::ECHO.wasm);
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: x");
+    // One that comes later, without a component yet.
+    fs::create_dir_all(folder.path("b/src")).unwrap();
+    folder.write("b/src/made", wasm_fixtures::ECHO.wasm);
+    let manifest = fs::read_to_string(folder.path("a/Component.toml")).unwrap();
+    folder.write("b/Component.toml", manifest.replace("/a/", "/b/"));
+    running.says("demo/b/main is loaded");
+    running.asks("demo/b/main x", "demo/b/main: x");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[test]
+fn what_cannot_be_built_first_is_bad_input() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "[build]\ncommand = \"exit 3\"");
+    let lines = ["up . --build", "up . --build --keep-going"];
+    folder.shows("up-build", &lines);
+    // One that has no sources is what its file is.
+    folder.component("a", wasm_fixtures::ECHO, "");
+    folder
+        .up(&["--build"], &["demo/a/main x"])
+        .expect(0, "demo/a/main: x\n");
+}
