@@ -23,6 +23,7 @@ mod inspect;
 mod line;
 mod message;
 mod new;
+mod nodes;
 mod outcome;
 mod output;
 mod reach;
@@ -59,6 +60,7 @@ use crate::compile::Compile;
 use crate::deploy::{Deploy, Rollback, Undeploy};
 use crate::inspect::Inspect;
 use crate::new::New;
+use crate::nodes::Nodes;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::remote::components::{Ps, Restart};
@@ -113,6 +115,7 @@ enum Command {
     Deploy(Deploy),
     Rollback(Rollback),
     Undeploy(Undeploy),
+    Nodes(Nodes),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -159,6 +162,7 @@ fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.execute(),
         Command::Rollback(rollback) => rollback.execute(),
         Command::Undeploy(undeploy) => undeploy.execute(),
+        Command::Nodes(nodes) => nodes.execute(),
         Command::Request(request) => request.execute(),
         Command::Send(send) => send.execute(),
         Command::Restart(restart) => restart.execute(),

@@ -147,6 +147,11 @@ impl Names {
         format!("{}.dead.{}", self.app, tokens(to))
     }
 
+    /// Where every node is asked how it is.
+    pub(crate) fn ask(&self) -> String {
+        format!("{}.ask", self.app)
+    }
+
     /// Where a node is told what became of its requests.
     pub(crate) fn answers(&self, incarnation: &str) -> String {
         format!("{}.answer.{incarnation}", self.app)

@@ -91,6 +91,9 @@ impl Node {
         for what in [What::Nodes, What::Owners] {
             watching.push(tokio::spawn(Arc::clone(&shared).watch(what)));
         }
+        let (telling, told) = (Arc::clone(&shared), host.clone());
+        let tell = async move { telling.connection.tell_status(told).await };
+        watching.push(tokio::spawn(tell));
         let (leave, left) = oneshot::channel();
         let (refresh, refreshed) = mpsc::unbounded_channel();
         let work = Work {

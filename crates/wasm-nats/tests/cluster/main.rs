@@ -62,5 +62,7 @@ fn main() -> ExitCode {
             what_was_accepted_outlasts_the_server;
     ];
     trials.extend(storage::trials());
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    storage::end();
+    conclusion.exit_code()
 }
