@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{ComponentId, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
@@ -30,6 +30,9 @@ use crate::wire::Wire;
 
 /// How long a server may take to answer at the beginning.
 const BEGINNING: Duration = Duration::from_secs(10);
+
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How long the stream knows a message that it is given a second time.
 const DUPLICATES: Duration = Duration::from_secs(120);
@@ -314,9 +317,14 @@ async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, N
         name: name.clone(),
         reason,
     };
-    let made = timeout(BEGINNING, context.get_or_create_stream(config)).await;
-    let made = made.map_err(|_| failed("the server does not answer".to_owned()))?;
-    made.map_err(|error| failed(error.to_string()))?;
+    let until = Instant::now() + BEGINNING;
+    // Servers that were just started have no leader yet.
+    while let Err(error) = context.get_or_create_stream(config.clone()).await {
+        if Instant::now() >= until {
+            return Err(failed(error.to_string()));
+        }
+        sleep(AGAIN).await;
+    }
     let stream = context.get_stream_no_info(&name).await;
     stream.map_err(|error| failed(error.to_string()))
 }

@@ -324,7 +324,14 @@ impl Shared {
         while let Some(message) = messages.next().await {
             let message = message?;
             match what {
-                What::Nodes => self.watched.hear_of_node(&message, self.now()),
+                What::Nodes => {
+                    let Connection {
+                        incarnation, terms, ..
+                    } = &self.connection;
+                    let now = self.now();
+                    self.watched
+                        .hear_of_node(&message, incarnation, *terms, now);
+                }
                 What::Owners => self.watched.hear_of_owner(&message, self.now()),
             }
         }
@@ -356,9 +363,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
                 terms,
                 ..
             } = &self.shared.connection;
-            let own = (incarnation.as_str(), &lease);
             let watched = &self.shared.watched;
-            let view = watched.view(claims.partitions, own, *terms, now);
+            let view = watched.view(claims.partitions, incarnation, *terms, now);
             let mut plan = view.plan_with(incarnation, |it| self.inboxes.contains_key(&it));
             plan.release.truncate(AT_A_TIME);
             plan.claim.truncate(AT_A_TIME);

@@ -29,9 +29,9 @@ pub(crate) async fn run(rounds: u64, messages: u64) -> bool {
     println!("the owner of most is killed with -9 in the middle");
     println!();
     println!(
-        "| round | accepted | handled | dead letters | of these handled before | twice | lost | new owner serves after |"
+        "| round | accepted | handled | dead letters | of these handled before | twice | lost | new owner after | all answer after |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let mut is_fine = true;
     for number in 1..=rounds {
         is_fine &= round(number, messages).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasm_nats::protocol::balance::View;
 use wasm_nats::protocol::desk::{Desk, Left};
-use wasm_nats::protocol::lease::{Heard, Lease, Terms};
+use wasm_nats::protocol::lease::{Heard, Hearing, Lease, Terms};
 
 use crate::judge::Message;
 use crate::server::{Answer, Ask, Owner};
@@ -67,6 +67,7 @@ pub(crate) struct Node {
     enters: Duration,
     next_renewal: Duration,
     heard: BTreeMap<u64, Option<Heard>>,
+    hearing: Hearing,
     names: BTreeMap<usize, u64>,
     owners: BTreeMap<u16, Owner>,
     claims: BTreeMap<u16, Claim>,
@@ -87,6 +88,7 @@ impl Node {
             enters: now + TERMS.silence(),
             next_renewal: Duration::ZERO,
             heard: BTreeMap::new(),
+            hearing: Hearing::default(),
             names: BTreeMap::new(),
             owners: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -125,6 +127,9 @@ impl Node {
     ) {
         if name == own {
             self.renewed = self.renewed.max(Some(sequence));
+            if incarnation == self.incarnation {
+                self.hearing.hear(now, TERMS);
+            }
             return;
         }
         self.heard.insert(incarnation, Some(Heard { last: now }));
@@ -242,7 +247,7 @@ impl Node {
     fn balance(&mut self, now: Duration) {
         let heard = self.heard.iter();
         let alive = heard.filter(|(_, heard)| {
-            heard.is_some_and(|heard| !heard.is_over(now, &self.lease, TERMS))
+            heard.is_some_and(|heard| !heard.is_over(now, &self.hearing, TERMS))
         });
         let mut nodes: BTreeSet<_> = alive.map(|(it, _)| it.to_string()).collect();
         let own = self.incarnation.to_string();
