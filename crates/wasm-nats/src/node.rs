@@ -412,6 +412,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         for (claim, ..) in &claimed {
             self.shared.connection.claims.insert(Arc::clone(claim));
         }
+        let storage = &self.shared.connection.storage;
+        let read = join_all(claimed.iter().map(|it| storage.read_ahead(&it.0))).await;
+        if let Some(error) = read.into_iter().find_map(Result::err) {
+            // Whoever needs it reads it then.
+            tracing::warn!("keys are not read ahead: {error}");
+        }
         while let Err(error) = self.host.adopt_timers().await {
             tracing::warn!("timers cannot be read: {error}");
             if !self.shared.lease().is_held(self.shared.now()) {

@@ -13,7 +13,7 @@ use wasm_nats::{Connection, partition_of};
 use wasm_testkit::ModelEngine;
 
 use crate::keeper::{KEEPERS, components, keeper};
-use crate::member::SECOND;
+use crate::member::{SECOND, Setup};
 use crate::process::{Process, setup};
 use crate::server::Server;
 use crate::verdict::judge;
@@ -42,12 +42,12 @@ pub(crate) async fn run(rounds: u64, messages: u64) -> bool {
 async fn round(number: u64, messages: u64) -> bool {
     let server = Server::start();
     let url = server.url();
-    let mut first = Process::start("first", &url, LEASE);
+    let mut first = Process::start("first", &url, LEASE, 1);
     let sender = Sender::connect(&url).await;
     sender.wait_for("first").await;
     let accepted = Arc::new(Mutex::new(BTreeSet::new()));
     let sending = tokio::spawn(sender.clone().send_all(messages, Arc::clone(&accepted)));
-    let second = Process::start("second", &url, LEASE);
+    let second = Process::start("second", &url, LEASE, 1);
     // Both own something by now.
     sleep(2 * SECOND).await;
     let victims = sender.keepers_of("first").await;
@@ -92,8 +92,12 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) async fn connect(url: &str) -> Self {
-        let config = setup(url, LEASE).config("sender");
+    async fn connect(url: &str) -> Self {
+        Self::connect_to(setup(url, LEASE)).await
+    }
+
+    pub(crate) async fn connect_to(setup: Setup) -> Self {
+        let config = setup.config("sender");
         let connection = Connection::open(config).await.expect("a connection");
         connection.know(components().into_iter().map(|it| it.id));
         let builder = connection.build(HostBuilder::new());
@@ -111,6 +115,18 @@ impl Sender {
             if owners.len() == 32 && owners.values().all(|it| it == node) {
                 return;
             }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until nodes own everything.
+    pub(crate) async fn wait_for_all(&self) {
+        while self
+            .connection
+            .owners()
+            .await
+            .is_ok_and(|owners| owners.len() < 32)
+        {
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -185,6 +201,15 @@ impl Sender {
                 Err(_) => return false,
             }
         }
+    }
+
+    /// Waits for an answer.
+    pub(crate) async fn ask(&self, number: u64) {
+        let answer = self
+            .host
+            .request(&keeper(number), "probe", 10 * SECOND)
+            .await;
+        answer.expect("an answer");
     }
 
     /// A request is answered after all that was sent before it.

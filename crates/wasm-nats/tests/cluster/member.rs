@@ -81,6 +81,7 @@ pub(crate) struct Setup {
     pub(crate) max_waiting: i64,
     pub(crate) lease: Duration,
     pub(crate) partitions: u16,
+    pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
     pub(crate) after_crash: AfterCrash,
 }
@@ -93,6 +94,7 @@ impl Setup {
             max_waiting: 1_024,
             lease: 2 * SECOND,
             partitions: 16,
+            replicas: 1,
             components,
             after_crash: AfterCrash::DeadLetter,
         }
@@ -102,6 +104,7 @@ impl Setup {
         let mut config = NatsConfig::new(self.url.clone(), node);
         config.lease = self.lease;
         config.partitions = self.partitions;
+        config.replicas = self.replicas;
         config.app.clone_from(&self.app);
         config.max_waiting = self.max_waiting;
         config
