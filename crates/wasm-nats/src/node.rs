@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// back.
 const FINISH: Duration = Duration::from_secs(1);
 
+/// How often it is tried to take the name of a node, while servers have just been started.
+const PATIENCE: usize = 3;
+
 /// Partitions that are claimed or given back at a time.
 const AT_A_TIME: usize = 16;
 
@@ -194,7 +197,13 @@ impl Shared {
         };
         let subject = names.node(node);
         let last = || async {
-            let last = wire.last(nodes, &subject).await;
+            let mut last = wire.last(nodes, &subject).await;
+            for _ in 0..PATIENCE {
+                if last.is_ok() {
+                    break;
+                }
+                last = wire.last(nodes, &subject).await;
+            }
             let last = last.map_err(|error| failed(error.to_string()))?;
             let last = last.map(|it| (it.sequence, is_deleted(&it.headers)));
             Ok::<_, NatsError>(last.unwrap_or((0, true)))
@@ -209,7 +218,16 @@ impl Shared {
             sequence = later;
         }
         *self.renewed() = sequence;
-        match self.renew_once().await {
+        let mut entered = self.renew_once().await;
+        for _ in 0..PATIENCE {
+            // One that is not confirmed may have been stored.
+            if !matches!(entered, Err(PublishError::Away | PublishError::Unconfirmed)) {
+                break;
+            }
+            self.catch_up().await;
+            entered = self.renew_once().await;
+        }
+        match entered {
             Ok(()) => Ok(()),
             Err(PublishError::Outdated) => Err(NatsError::NodeIsRunning { node: node.clone() }),
             Err(error) => Err(failed(error.to_string())),
@@ -397,9 +415,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         if partitions.is_empty() {
             return;
         }
+        let began = self.shared.now();
         let claims = partitions.iter().map(|it| self.claim_one(*it));
         let mut claimed = Vec::new();
-        for outcome in join_all(claims).await {
+        let outcomes = join_all(claims).await;
+        let lease = *self.shared.lease();
+        if !lease.is_held_since(began, self.shared.now()) {
+            // Others may have taken over what was claimed. It is claimed again.
+            return;
+        }
+        for outcome in outcomes {
             match outcome {
                 Ok(Some(found)) => claimed.push(found),
                 Ok(None) => {}

@@ -42,6 +42,8 @@ pub(crate) struct Watched {
 struct State {
     /// By the names of nodes.
     nodes: HashMap<String, NodeRecord>,
+    /// Where in the stream each node was heard of last.
+    places: HashMap<String, u64>,
     /// When an incarnation was last heard of, be it that it owns something; `None` for one that
     /// has left, or is another by now.
     heard: HashMap<String, Option<Heard>>,
@@ -68,6 +70,12 @@ impl Watched {
         let is_gone = message.headers.as_ref().is_some_and(is_deleted);
         let record = serde_json::from_slice::<NodeRecord>(&message.payload);
         let mut state = self.state();
+        let place = message.info().map_or(0, |info| info.stream_sequence);
+        let known = state.places.entry(node.to_owned()).or_default();
+        if place <= *known {
+            return;
+        }
+        *known = place;
         if record.as_ref().is_ok_and(|it| it.incarnation == own) {
             state.hearing.hear(now, terms);
         }

@@ -38,6 +38,8 @@ pub struct Lease {
     terms: Terms,
     /// When the latest renewal was asked for that was granted.
     renewed: Option<Duration>,
+    /// Since when it has been held without a gap.
+    since: Option<Duration>,
 }
 
 impl Lease {
@@ -46,17 +48,21 @@ impl Lease {
         Self {
             terms,
             renewed: None,
+            since: None,
         }
     }
 
     /// A renewal was granted that was asked for at this time.
     pub fn grant(&mut self, asked: Duration) {
+        if !self.is_held(asked) {
+            self.since = Some(asked);
+        }
         self.renewed = self.renewed.max(Some(asked));
     }
 
     /// It is given up, or was another's all along.
     pub fn end(&mut self) {
-        self.renewed = None;
+        (self.renewed, self.since) = (None, None);
     }
 
     /// When components must be stopped unless it is renewed; `None` when it is not held.
@@ -68,6 +74,12 @@ impl Lease {
     /// Whether components may run.
     pub fn is_held(&self, now: Duration) -> bool {
         self.stops().is_some_and(|stops| now < stops)
+    }
+
+    /// Whether it has been held without a gap since then: what was claimed meanwhile nobody has
+    /// taken over.
+    pub fn is_held_since(&self, then: Duration, now: Duration) -> bool {
+        self.is_held(now) && self.since.is_some_and(|since| since <= then)
     }
 }
 
@@ -175,7 +187,11 @@ mod tests {
             (own.is_held(at(4_999)), own.is_held(at(5_000))),
             (true, false)
         );
+        assert!(own.is_held_since(at(2_500), at(3_000)));
+        // There was a gap from 5,000 on.
+        own.grant(at(6_000));
+        assert!(!own.is_held_since(at(2_500), at(6_500)));
         own.end();
-        assert!(!own.is_held(at(2_001)));
+        assert!(!own.is_held(at(6_500)));
     }
 }

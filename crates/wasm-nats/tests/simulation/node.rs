@@ -68,7 +68,8 @@ pub(crate) struct Node {
     next_renewal: Duration,
     heard: BTreeMap<u64, Option<Heard>>,
     hearing: Hearing,
-    names: BTreeMap<usize, u64>,
+    /// By their names, with where that was said.
+    names: BTreeMap<usize, (u64, u64)>,
     owners: BTreeMap<u16, Owner>,
     claims: BTreeMap<u16, Claim>,
     asked: BTreeMap<u64, Asked>,
@@ -132,8 +133,12 @@ impl Node {
             }
             return;
         }
+        let known = self.names.get(&name).map_or(0, |it| it.1);
+        if sequence <= known {
+            return;
+        }
         self.heard.insert(incarnation, Some(Heard { last: now }));
-        if let Some(before) = self.names.insert(name, incarnation)
+        if let Some((before, _)) = self.names.insert(name, (incarnation, sequence))
             && before != incarnation
         {
             self.heard.insert(before, None);
@@ -353,6 +358,10 @@ impl Node {
                     sequence: *fence,
                 };
                 self.hear_of_owner(partition, owner, now);
+                if !self.lease.is_held_since(asked_at, now) {
+                    // Another may have taken it over. It is claimed again.
+                    return;
+                }
                 self.claims.insert(
                     partition,
                     Claim {
