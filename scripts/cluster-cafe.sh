@@ -77,6 +77,8 @@ ask 'ps' 'node c'
 echo '  node b is killed, and a server'
 kill -9 "$b"
 kill -9 "${servers[2]}"
+# The servers agree on new leaders, and the other nodes take over.
+sleep 10
 ask 'cafe/waiter/ada order cake' 'cafe/waiter/ada: cake is ordered'
 ask 'cafe/kitchen/main status' 'ever: 2'
 ask 'cafe/till/main total' 'cafe/till/main: 8 coins'

@@ -339,7 +339,13 @@ impl Shared {
             ..Default::default()
         });
         let mut messages = consumer.await?.messages().await?;
-        while let Some(message) = messages.next().await {
+        // What a server has that is gone by now never comes. Of nodes, those are silent that do
+        // not even tell of this one; of owners, all are told of again.
+        let silence = match what {
+            What::Nodes => self.connection.terms.length,
+            What::Owners => 2 * self.connection.terms.length,
+        };
+        while let Ok(Some(message)) = timeout(silence, messages.next()).await {
             let message = message?;
             match what {
                 What::Nodes => {

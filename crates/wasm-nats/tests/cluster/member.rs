@@ -79,6 +79,7 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     pub(crate) app: String,
     pub(crate) max_waiting: i64,
+    pub(crate) patience: Duration,
     pub(crate) lease: Duration,
     pub(crate) partitions: u16,
     pub(crate) replicas: usize,
@@ -92,6 +93,7 @@ impl Setup {
             url,
             app: "test".to_owned(),
             max_waiting: 1_024,
+            patience: 3 * SECOND,
             lease: 2 * SECOND,
             partitions: 16,
             replicas: 1,
@@ -105,6 +107,7 @@ impl Setup {
         config.lease = self.lease;
         config.partitions = self.partitions;
         config.replicas = self.replicas;
+        config.patience = self.patience;
         config.app.clone_from(&self.app);
         config.max_waiting = self.max_waiting;
         config

@@ -172,7 +172,7 @@ impl World {
                 break;
             }
             let event = self.contents.remove(&number).expect("it is there");
-            self.happen(event);
+            self.happen(number, event);
             is_at_rest = when > TROUBLE && self.server.is_empty();
             if is_at_rest && self.judge.open() == 0 {
                 break;
@@ -195,8 +195,8 @@ impl World {
         (Duration::from_micros(micros) + Duration::from_secs(100)).saturating_sub(*set_back)
     }
 
-    fn happen(&mut self, event: Event) {
-        // What comes to a process that is paused waits for it.
+    fn happen(&mut self, number: u64, event: Event) {
+        // What comes to a process that is paused waits for it, in its order.
         if let Event::Answer(Envelope { node: to, .. })
         | Event::Tick(to)
         | Event::Node { to, .. }
@@ -205,7 +205,9 @@ impl World {
             && self.processes[*to].paused_until > self.now
         {
             let until = self.processes[*to].paused_until;
-            return self.at(until, event);
+            self.events.push(Reverse((until, number)));
+            self.contents.insert(number, event);
+            return;
         }
         match event {
             Event::Tick(process) => self.tick(process),
@@ -500,7 +502,8 @@ impl World {
             }
             3..=5 => {
                 self.tally.pauses += 1;
-                self.processes[process].paused_until = now + length;
+                let paused = &mut self.processes[process].paused_until;
+                *paused = (now + length).max(*paused);
             }
             6 | 7 => self.processes[process].cut_until = now + length,
             8 => self.server_down_until = now + length / 2,
