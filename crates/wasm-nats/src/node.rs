@@ -440,14 +440,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         if claimed.is_empty() {
             return;
         }
-        for (claim, ..) in &claimed {
-            self.shared.connection.claims.insert(Arc::clone(claim));
-        }
         let storage = &self.shared.connection.storage;
         let read = join_all(claimed.iter().map(|it| storage.read_ahead(&it.0))).await;
         if let Some(error) = read.into_iter().find_map(Result::err) {
             // Whoever needs it reads it then.
             tracing::warn!("keys are not read ahead: {error}");
+        }
+        for (claim, ..) in &claimed {
+            self.shared.connection.claims.insert(Arc::clone(claim));
         }
         while let Err(error) = self.host.adopt_timers().await {
             tracing::warn!("timers cannot be read: {error}");

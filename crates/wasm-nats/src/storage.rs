@@ -151,7 +151,15 @@ impl NatsStorage {
                 fence: claim.fence,
                 entries: Mutex::new(Some(entries)),
             };
-            indices.of.insert((claim.partition, owner), Arc::new(index));
+            let place = (claim.partition, owner);
+            // One that is in use already knows more.
+            if indices
+                .of
+                .get(&place)
+                .is_none_or(|it| it.fence != claim.fence)
+            {
+                indices.of.insert(place, Arc::new(index));
+            }
         }
         indices.whole.insert(claim.partition, claim.fence);
         Ok(())
