@@ -67,6 +67,11 @@ impl Anatomy {
     pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> bool {
         engine.takes_messages(self.exports.iter().map(|item| item.name.as_str()))
     }
+
+    /// Whether it answers HTTP requests.
+    pub(crate) fn answers_http(&self, engine: &WasmtimeEngine) -> bool {
+        engine.answers_http(self.exports.iter().map(|item| item.name.as_str()))
+    }
 }
 
 /// Names of what the outermost component imports and exports.

@@ -8,8 +8,8 @@ use clap::{Args, ValueHint};
 use wasm_core::text::Quoted;
 use wasm_core::units::{format_bytes, parse_bytes, parse_duration};
 use wasm_core::{
-    ComponentId, ComponentPattern, DirAccess, ImportPattern, LogLevel, Permissions, ResourceLimits,
-    WasiGrant,
+    ComponentId, ComponentPattern, DirAccess, HttpPattern, ImportPattern, LogLevel, Permissions,
+    ResourceLimits, WasiGrant,
 };
 use wasm_runtime::EngineConfig;
 
@@ -23,6 +23,8 @@ Permission to grant (repeatable)
   broadcast[=PATTERN]       broadcasts to them
   storage[=SIZE]            a key-value store of this size, 1MiB without SIZE
   log[=LEVEL]               log lines from this level on, info without LEVEL
+  http=ORIGIN               HTTP requests to this origin, such as
+                            https://api.example.com or http://localhost:*
   wasi=stdout, wasi=stderr  standard streams, shown on standard error
   wasi=env                  the variables of --env and the manifest
   wasi=dir:PATH             a folder to read, under the name PATH
@@ -188,6 +190,7 @@ pub(crate) enum Allow {
     Broadcast(ComponentPattern),
     Storage(u64),
     Log(LogLevel),
+    Http(HttpPattern),
     Wasi(WasiGrant),
     Import(ImportPattern),
 }
@@ -200,6 +203,7 @@ impl Allow {
             Self::Broadcast(pattern) => permissions.broadcast.push(pattern),
             Self::Storage(quota) => permissions.storage = Some(quota),
             Self::Log(level) => permissions.log = Some(level),
+            Self::Http(pattern) => permissions.http.push(pattern),
             Self::Wasi(grant) => permissions.wasi.push(grant),
             Self::Import(pattern) => permissions.imports.push(pattern),
         }
@@ -232,6 +236,11 @@ impl FromStr for Allow {
                 .parse()
                 .map(Self::Log)
                 .map_err(|error: wasm_core::InvalidLogLevel| error.to_string()),
+            "http" => value
+                .unwrap_or_default()
+                .parse()
+                .map(Self::Http)
+                .map_err(|error: wasm_core::InvalidHttpPattern| error.to_string()),
             "wasi" => parse_wasi(value.unwrap_or_default()).map(Self::Wasi),
             "imports" => value
                 .unwrap_or_default()
@@ -239,7 +248,7 @@ impl FromStr for Allow {
                 .map(Self::Import)
                 .map_err(|error: wasm_core::InvalidImportPattern| error.to_string()),
             _ => Err(format!(
-                "{} is not a key of [permissions]: write send, request, broadcast, storage, log, wasi or imports",
+                "{} is not a key of [permissions]: write send, request, broadcast, storage, log, http, wasi or imports",
                 Quoted::new(key)
             )),
         }

@@ -9,8 +9,6 @@ pub(crate) enum Access {
     /// It does nothing until this is granted: a value for `--allow` and a key of
     /// `[permissions]`.
     Granted(&'static str),
-    /// It is there so that components load, and refuses everything.
-    Refused,
 }
 
 /// An interface's name without its release; this host has one of each.
@@ -24,7 +22,8 @@ pub(crate) fn access(interface: &str) -> Access {
         "airssys:core/host-messaging" => Access::Granted("send, request, broadcast"),
         "airssys:core/host-services" => Access::Granted("log"),
         "airssys:core/storage" => Access::Granted("storage"),
-        "wasi:http/outgoing-handler" => Access::Refused,
+        path if path.starts_with("wasi:keyvalue/") => Access::Granted("storage"),
+        "wasi:http/outgoing-handler" => Access::Granted("http"),
         "wasi:cli/environment" => Access::Granted("wasi (env)"),
         "wasi:cli/stdout" => Access::Granted("wasi (stdout)"),
         "wasi:cli/stderr" => Access::Granted("wasi (stderr)"),
@@ -51,7 +50,12 @@ mod tests {
             ("wasi:cli/stdout@0.2.3", Access::Granted("wasi (stdout)")),
             ("wasi:filesystem/types@0.2.9", Access::Granted("wasi (dir)")),
             ("wasi:http/types@0.2.0", Access::Free),
-            ("wasi:http/outgoing-handler@0.2.0", Access::Refused),
+            ("wasi:http/outgoing-handler@0.2.0", Access::Granted("http")),
+            (
+                "wasi:keyvalue/batch@0.2.0-draft2",
+                Access::Granted("storage"),
+            ),
+            ("wasi:config/store@0.2.0-draft", Access::Free),
             ("storage", Access::Free),
         ] {
             assert_eq!(access(interface), expected, "{interface}");
@@ -68,6 +72,7 @@ mod tests {
             ("airssys:core/host-services@1.0.0", "log"),
             ("airssys:core/storage@1.0.0", "get"),
             ("wasi:http/outgoing-handler@0.2.0", "handle"),
+            ("wasi:keyvalue/store@0.2.0-draft", "open"),
             ("wasi:cli/environment@0.2.0", "get-environment"),
             ("wasi:cli/stdout@0.2.0", "get-stdout"),
             ("wasi:cli/stderr@0.2.0", "get-stderr"),

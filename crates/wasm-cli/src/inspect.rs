@@ -369,7 +369,6 @@ fn write_import(
             Access::Granted(keys) => {
                 writeln!(f, "{GOOD}provided{GOOD:#}, permission: {keys}")?;
             }
-            Access::Refused => writeln!(f, "{GOOD}provided{GOOD:#}, refuses everything")?,
         },
         Standing::InPart(_) => writeln!(f, "{BAD}provided in part{BAD:#}")?,
         Standing::Unmet(unmet) => write_unmet(f, &unmet.reason)?,

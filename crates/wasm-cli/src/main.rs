@@ -29,8 +29,10 @@ mod reload;
 mod remote;
 mod report;
 mod run;
+mod serve;
 mod service;
 mod signals;
+mod sites;
 mod source;
 mod table;
 mod trial;
@@ -60,6 +62,7 @@ use crate::remote::components::{Ps, Restart};
 use crate::remote::messages::{Request, Send};
 use crate::remote::watching::{Dead, Events};
 use crate::run::Run;
+use crate::serve::Serve;
 use crate::trial::Test;
 use crate::up::Up;
 
@@ -89,6 +92,7 @@ struct Cli {
 enum Command {
     Run(Run),
     Up(Up),
+    Serve(Serve),
     Call(Call),
     Inspect(Inspect),
     Check(Check),
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),
+        Command::Serve(serve) => serve.execute(),
         Command::Call(call) => call.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),

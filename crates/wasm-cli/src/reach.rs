@@ -2,9 +2,10 @@
 
 use std::future::pending;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -14,10 +15,13 @@ use wasm_runtime::WasmtimeEngine;
 
 use crate::report::{Report, aside};
 use crate::service;
+use crate::sites::{OnWasmtime, Sites};
+use crate::source::Source;
 
 /// Where others reach it, and who they are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reached from outside")]
+#[command(group(ArgGroup::new("address").args(["listen", "http"]).multiple(true)))]
 pub(crate) struct Reach {
     /// Serve HTTP at this address, and go on after the end of standard input (repeatable)
     ///
@@ -25,6 +29,13 @@ pub(crate) struct Reach {
     /// owner may connect. An address that other machines reach needs --token-file.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<ListenAddress>,
+
+    /// Serve the components that have an [http] at this address, and nothing else (repeatable)
+    ///
+    /// An IP address with a port, or unix:PATH. Whoever can connect is answered; tokens are for
+    /// --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Vec<ListenAddress>,
 
     /// File with the tokens of those who may get in, a line each: ROLES TOKEN
     ///
@@ -39,7 +50,7 @@ pub(crate) struct Reach {
     #[arg(
         long,
         value_name = "FILE",
-        requires = "listen",
+        requires = "address",
         requires = "tls_key",
         value_hint = ValueHint::FilePath
     )]
@@ -57,7 +68,7 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.listen.is_empty()
+        !self.listen.is_empty() || !self.http.is_empty()
     }
 
     /// What must be known before anything else is begun.
@@ -70,6 +81,11 @@ impl Reach {
         for address in &self.listen {
             listeners.push(self.listener(address, tokens.is_some()).await?);
         }
+        let mut http_listeners = Vec::new();
+        for address in &self.http {
+            // Nothing is reached there but components that are meant to be.
+            http_listeners.push(self.listener(address, true).await?);
+        }
         let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
         let mut builder = GatewayBuilder::new().with_metrics(metrics);
         for name in &self.name {
@@ -80,6 +96,7 @@ impl Reach {
         }
         Ok(Some(Prepared {
             listeners,
+            http_listeners,
             builder,
             hangups: Hangups::new(),
         }))
@@ -106,24 +123,54 @@ impl Reach {
         tokens.map_err(|error| Report::error(error.to_string()))
     }
 
-    /// Lets others in.
-    pub(crate) fn open(
+    /// Components answer the requests that their manifests name; the problems of those that do
+    /// not.
+    pub(crate) async fn admit(
         &self,
         prepared: Prepared,
         host: Host<WasmtimeEngine>,
         memory_ceiling: u64,
-    ) -> Reached {
-        let Prepared {
+        sources: &[Arc<Source>],
+    ) -> (Admitted, Vec<Report>) {
+        let builder = prepared.builder.with_memory_ceiling(memory_ceiling);
+        let gateway = builder.build_with_http(host, Arc::new(OnWasmtime));
+        let sites = Sites::new(gateway.clone());
+        let mut problems = Vec::new();
+        for source in sources {
+            problems.extend(sites.put(source).await.err());
+        }
+        let admitted = Admitted {
+            listeners: prepared.listeners,
+            http_listeners: prepared.http_listeners,
+            hangups: prepared.hangups,
+            gateway,
+            sites,
+        };
+        (admitted, problems)
+    }
+
+    /// Lets others in.
+    pub(crate) fn open(&self, admitted: Admitted) -> Reached {
+        let Admitted {
             listeners,
-            builder,
+            http_listeners,
             hangups,
-        } = prepared;
-        let gateway = builder.with_memory_ceiling(memory_ceiling).build(host);
+            gateway,
+            sites,
+        } = admitted;
         let stopping = watch::Sender::new(false);
         let mut serving = Vec::new();
         for listener in listeners {
             aside(format!("listening at {listener}"));
             serving.push(tokio::spawn(serve(
+                gateway.clone(),
+                listener,
+                stopping.subscribe(),
+            )));
+        }
+        for listener in http_listeners {
+            aside(format!("components answer requests at {listener}"));
+            serving.push(tokio::spawn(serve_sites(
                 gateway.clone(),
                 listener,
                 stopping.subscribe(),
@@ -137,6 +184,7 @@ impl Reach {
             serving,
             hangups,
             asked: Some(asked),
+            sites,
         }
     }
 }
@@ -150,11 +198,30 @@ async fn serve(
     gateway.serve(listener, stopped).await;
 }
 
+async fn serve_sites(
+    gateway: Gateway<WasmtimeEngine>,
+    listener: Listener,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let stopped = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) };
+    gateway.serve_sites(listener, stopped).await;
+}
+
 /// The addresses are taken, and nobody is let in yet.
 pub(crate) struct Prepared {
     listeners: Vec<Listener>,
+    http_listeners: Vec<Listener>,
     builder: GatewayBuilder,
     hangups: Hangups,
+}
+
+/// It is known who answers what, and nobody is let in yet.
+pub(crate) struct Admitted {
+    listeners: Vec<Listener>,
+    http_listeners: Vec<Listener>,
+    hangups: Hangups,
+    gateway: Gateway<WasmtimeEngine>,
+    sites: Sites,
 }
 
 /// Others are let in.
@@ -163,9 +230,15 @@ pub(crate) struct Reached {
     serving: Vec<JoinHandle<()>>,
     hangups: JoinHandle<()>,
     asked: Option<Receiver<()>>,
+    sites: Sites,
 }
 
 impl Reached {
+    /// Which components answer which requests.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
     /// Says when the folder is to be read again.
     pub(crate) fn take_asked(&mut self) -> Option<Receiver<()>> {
         self.asked.take()

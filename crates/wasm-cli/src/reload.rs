@@ -18,6 +18,7 @@ use crate::application::{Application, Hold, InTheWay};
 use crate::conversation::{SLOW, compiling, explain};
 use crate::flags::Flags;
 use crate::report::{Problems, Report, aside};
+use crate::sites::Sites;
 use crate::source::{ReadManifest, Source};
 use crate::watch::Change;
 
@@ -59,12 +60,14 @@ impl Reload {
         host: Host<WasmtimeEngine>,
         application: Arc<Application>,
         flags: Flags,
+        sites: Option<Sites>,
     ) -> Self {
         Self {
             work: Work {
                 host,
                 application,
                 flags,
+                sites,
             },
             tasks: JoinSet::new(),
             manifests: HashMap::new(),
@@ -186,6 +189,7 @@ struct Work {
     host: Host<WasmtimeEngine>,
     application: Arc<Application>,
     flags: Flags,
+    sites: Option<Sites>,
 }
 
 /// Why a component is not what its files say.
@@ -271,6 +275,13 @@ impl Work {
             }
         }
         drop(hold);
+        if let Some(sites) = &self.sites {
+            // It is loaded all the same.
+            sites
+                .put(&source)
+                .await
+                .inspect_err(|_| sites.remove(&source.id))?;
+        }
         Ok(())
     }
 
@@ -333,6 +344,9 @@ impl Work {
 
     async fn unload(&self, source: &Source) {
         let _hold = self.application.take_out(source);
+        if let Some(sites) = &self.sites {
+            sites.remove(&source.id);
+        }
         // A shutdown that failed is told as an event, and it is gone all the same.
         let _ = self.host.unload(&source.id).await;
     }

@@ -12,8 +12,8 @@ use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, Mani
 use wasm_core::text::{PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
-    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, LimitsError, Resource,
-    ResourceLimits, Supervision, WasiGrant, WasmError,
+    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, LimitsError,
+    Resource, ResourceLimits, Supervision, WasiGrant, WasmError,
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
@@ -94,6 +94,8 @@ pub(crate) struct Source {
     pub(crate) file: PathBuf,
     pub(crate) bytes: Bytes,
     pub(crate) config: ComponentConfig,
+    /// The requests that it answers.
+    pub(crate) http: Option<HttpRoute>,
     supervision: Supervision,
     version: Option<String>,
     manifest: Option<ReadManifest>,
@@ -214,6 +216,7 @@ impl Source {
             bytes: bytes.into(),
             file,
             config: with_flags(config, flags).await?,
+            http: parsed.http,
             supervision: parsed.supervision,
             version: parsed.version,
             manifest: Some(manifest),
@@ -244,6 +247,7 @@ impl Source {
             file,
             bytes,
             config: with_flags(ComponentConfig::new(limits), flags).await?,
+            http: None,
             supervision: Supervision::default(),
             version: None,
             manifest: None,
@@ -305,6 +309,20 @@ impl Source {
     pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> Option<bool> {
         let anatomy = Anatomy::of(&self.bytes).ok()?;
         Some(anatomy.takes_messages(engine))
+    }
+
+    /// Whether its manifest has this key.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        let manifest = self.manifest.as_ref();
+        manifest.is_some_and(|manifest| manifest.line(key).is_some())
+    }
+
+    /// What is wrong with what a key of its manifest says.
+    pub(crate) fn at_key(&self, report: Report, key: &str) -> Report {
+        match &self.manifest {
+            Some(manifest) => manifest.at_key(report, key),
+            None => report.at(self.file.escaped()),
+        }
     }
 
     pub(crate) fn has_manifest(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
 use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
-use crate::reach::{Reach, Reached};
+use crate::reach::{Prepared, Reach, Reached};
 use crate::rebuild::Rebuild;
 use crate::reload::Reload;
 use crate::report::{Problems, Report, aside};
@@ -34,7 +34,8 @@ Examples:
   airssys-wasm up shop --data shop.redb --watch
   airssys-wasm up shop --watch --build
   airssys-wasm up shop --stay --verbose < /dev/null
-  airssys-wasm up shop --listen 127.0.0.1:7070 --data shop.redb";
+  airssys-wasm up shop --listen 127.0.0.1:7070 --data shop.redb
+  airssys-wasm up shop --http 127.0.0.1:8080";
 
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
@@ -87,6 +88,8 @@ With --listen, components are reached over HTTP, which /openapi.json describes,
 and by the commands ps, request, send, restart, events and dead with --host. It
 goes on after the end of its input. SIGHUP reads FOLDER and the token file
 again; SIGTERM lets nobody in any more, answers what was accepted, and ends.
+With --http, those that have an [http] answer requests to its path, and nothing
+else is reached there; at --listen they do so for those who have a token.
 
 In `ps`, FUEL is that of all calls, MEMORY that of now, and HEALTH what a
 component said when it was last asked, as [supervision] says. `dead` begins each
@@ -289,13 +292,15 @@ impl Up {
         if let Some(rebuild) = rebuild.filter(|_| self.watch) {
             rebuild.start(&application);
         }
-        let ceiling = self.limits.memory_ceiling;
-        let open = |prepared| self.reach.open(prepared, host.clone(), ceiling);
-        let mut reached = prepared.map(open);
+        let (mut reached, is_complete) = self
+            .open(prepared, &mut conversation, &application, &host)
+            .await?;
+        is_whole &= is_complete;
         let asked = reached.as_mut().and_then(Reached::take_asked);
         let reload = watch.map(|watch| {
             let changes = self.changes(watch, asked, &application);
-            let reload = Reload::new(host, application, flags);
+            let sites = reached.as_ref().map(|reached| reached.sites().clone());
+            let reload = Reload::new(host, application, flags, sites);
             tokio::spawn(reload.follow(changes))
         });
         let outcome = unless_interrupted(self.talk(&mut conversation)).await;
@@ -311,6 +316,31 @@ impl Up {
             Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
             Err(stop) => Err(stop),
         }
+    }
+
+    /// Lets others in, once it is known which component answers what; whether all do that are
+    /// meant to.
+    async fn open(
+        &self,
+        prepared: Option<Prepared>,
+        conversation: &mut Conversation,
+        application: &Application,
+        host: &Host<WasmtimeEngine>,
+    ) -> Result<(Option<Reached>, bool), Stop> {
+        let Some(prepared) = prepared else {
+            return Ok((None, true));
+        };
+        let (ceiling, sources) = (self.limits.memory_ceiling, application.sources());
+        let admitting = self.reach.admit(prepared, host.clone(), ceiling, &sources);
+        let (admitted, problems) = admitting.await;
+        let is_complete = problems.is_empty();
+        let problems = Problems::from_iter(problems);
+        if !is_complete && !self.keep_going {
+            let _ = timeout(PATIENCE, conversation.stop()).await;
+            return Err(problems.into());
+        }
+        problems.tell().await;
+        Ok((Some(self.reach.open(admitted)), is_complete))
     }
 
     /// Whether all of it was read; with --keep-going, some of it is enough.

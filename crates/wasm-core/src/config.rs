@@ -1,3 +1,6 @@
+#[cfg(feature = "json")]
+use std::collections::BTreeMap;
+
 use crate::{MessagePayload, Permissions, ResourceLimits};
 
 /// What a component is loaded with.
@@ -102,6 +105,21 @@ impl ComponentConfig {
         self.limits.memory_bytes().saturating_mul(instances)
     }
 
+    /// Its variables, and the members of its configuration data if that is an object of JSON
+    /// and no variable is called so: texts as they are, and other values as JSON.
+    #[cfg(feature = "json")]
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let data = self.config_data.as_ref();
+        let members = data.and_then(|data| data.to_json::<serde_json::Map<_, _>>().ok());
+        let members = members.into_iter().flatten();
+        let members = members.filter_map(|(key, value)| match value {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some((key, text)),
+            other => Some((key, other.to_string())),
+        });
+        members.chain(self.env.iter().cloned()).collect()
+    }
+
     /// Adds a variable to [`env`](Self::env).
     #[must_use]
     pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -142,6 +160,36 @@ mod tests {
         assert_eq!(config.concurrency(), 1);
         assert_eq!(config.most_memory_bytes(), 1 << 20);
         assert!(!config.renews_instances());
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn settings_are_variables_and_members_of_the_configuration() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let config = ComponentConfig::new(limits)
+            .with_env("a", "1")
+            .with_env("b", "2");
+        let data = r#"{"b": "not this", "c": "text", "d": [1, {}], "e": null, "f": true}"#;
+        let settings = config.clone().with_config_data(data).settings();
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        let expected = [
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "text"),
+            ("d", "[1,{}]"),
+            ("f", "true"),
+        ];
+        assert_eq!(settings, expected);
+        for other in ["", "text", "[1]", "{"] {
+            assert_eq!(
+                config.clone().with_config_data(other).settings().len(),
+                2,
+                "{other}"
+            );
+        }
     }
 
     #[test]

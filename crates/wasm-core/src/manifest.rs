@@ -65,8 +65,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        ComponentConfig, DirAccess, InstancePolicy, LogLevel, MessagePayload, Permissions,
-        ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
+        ComponentConfig, DirAccess, HttpRoute, InstancePolicy, LogLevel, MessagePayload,
+        Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
+        WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -96,6 +97,7 @@ request = ["demo/counter/*"]
 broadcast = ["demo/*/*"]
 storage = "1MiB"               # quota; absent: no storage
 log = "info"                   # most verbose level that is kept; absent: logs are dropped
+http = ["https://api.example.com", "http://localhost:*"]
 wasi = ["stdout", "stderr", "env", { dir = "data", access = "read" }, { connect = "127.0.0.1:6379" }]
 
 [supervision]                  # optional
@@ -108,6 +110,10 @@ start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
 swap = "pause"                 # "beside" (default), "pause": without room for two versions
+
+[http]                         # optional
+path = "/shop/*"               # requests to /shop and below are for it
+reply-type = "text/plain"      # of a component that takes messages
 
 [build]                        # optional, for `airssys-wasm build`
 command = "make greeter.wasm"
@@ -125,10 +131,10 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
             ("config.file", 19, "file = \"greeter.json\""),
             ("permissions.send", 23, "send = [\"demo/*/*\"]"),
             ("permissions.send[0]", 23, "\"demo/*/*\""),
-            ("permissions.wasi[0]", 28, "\"stdout\""),
+            ("permissions.wasi[0]", 29, "\"stdout\""),
             (
                 "permissions.wasi[3]",
-                28,
+                29,
                 "{ dir = \"data\", access = \"read\" }",
             ),
         ] {
@@ -202,6 +208,10 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
                 broadcast: pattern("demo/*/*"),
                 storage: Some(1 << 20),
                 log: Some(LogLevel::Info),
+                http: vec![
+                    "https://api.example.com".parse().unwrap(),
+                    "http://localhost:*".parse().unwrap(),
+                ],
                 wasi: vec![
                     WasiGrant::Stdout,
                     WasiGrant::Stderr,
@@ -229,6 +239,7 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
                 health: Some(Duration::from_secs(10)),
                 swap: SwapPolicy::Pause,
             },
+            http: Some(HttpRoute::new("/shop/*".parse().unwrap()).with_reply_type("text/plain")),
             build_command: Some("make greeter.wasm".to_owned()),
             build_sources: vec!["src".into(), "../common".into()],
         };

@@ -1,5 +1,5 @@
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::text::{Escaped, Quoted};
 use crate::units::format_bytes;
-use crate::{ComponentId, LogLevel};
+use crate::{ComponentId, HttpOrigin, HttpPattern, LogLevel};
 
 /// One thing a component asks to do.
 ///
@@ -26,6 +26,10 @@ pub enum Capability {
     Storage,
     /// Write to the log at this level.
     Log(LogLevel),
+    /// Send HTTP requests there.
+    Http(HttpOrigin),
+    /// Connect to this address of it, which is where its name has led, or what it is.
+    HttpAddress(HttpOrigin, IpAddr),
     /// Use this interface of the embedder, `namespace:package/name`, with or without a
     /// version.
     Import(String),
@@ -40,6 +44,7 @@ impl Capability {
             Self::Broadcast(_) => "broadcast",
             Self::Storage => "storage",
             Self::Log(_) => "log",
+            Self::Http(_) | Self::HttpAddress(..) => "http",
             Self::Import(_) => "imports",
         }
     }
@@ -54,6 +59,8 @@ impl Display for Capability {
             }
             Self::Storage => f.write_str(key),
             Self::Log(level) => write!(f, "{key} at {level}"),
+            Self::Http(origin) => write!(f, "{key} to {origin}"),
+            Self::HttpAddress(origin, address) => write!(f, "{key} to {origin} at {address}"),
             Self::Import(name) => write!(f, "{key} of {}", Escaped::new(name)),
         }
     }
@@ -227,6 +234,8 @@ pub struct Permissions {
     pub storage: Option<u64>,
     /// The most verbose level that is kept; `None`: its log lines are dropped.
     pub log: Option<LogLevel>,
+    /// Where it may send HTTP requests.
+    pub http: Vec<HttpPattern>,
     /// What it may do through WASI.
     pub wasi: Vec<WasiGrant>,
     /// Which interfaces of the embedder it may use.
@@ -243,6 +252,10 @@ impl Permissions {
             Capability::Broadcast(target) => any(&self.broadcast, target),
             Capability::Storage => self.storage.is_some(),
             Capability::Log(level) => self.log.is_some_and(|most_verbose| *level >= most_verbose),
+            Capability::Http(origin) => self.http.iter().any(|p| p.matches(origin)),
+            Capability::HttpAddress(origin, address) => {
+                HttpPattern::any_reaches(&self.http, origin, *address)
+            }
             Capability::Import(name) => self.imports.iter().any(|p| p.matches(name)),
         }
     }
@@ -275,6 +288,10 @@ impl Permissions {
         if let Some(level) = self.log.filter(|level| !is_kept(level)) {
             return Some(format!("log = \"{level}\""));
         }
+        let is_new = |it: &&HttpPattern| !granted.http.iter().any(|there| there.covers(it));
+        if let Some(pattern) = self.http.iter().find(is_new) {
+            return Some(format!("http = [\"{pattern}\"]"));
+        }
         if self.wasi.iter().any(|grant| !granted.wasi.contains(grant)) {
             return Some("more of `wasi`".to_owned());
         }
@@ -298,6 +315,7 @@ impl Permissions {
             ),
             storage: self.storage.and(granted.storage),
             log: self.log.zip(granted.log).map(|(one, other)| one.max(other)),
+            http: narrowed(&self.http, &granted.http, HttpPattern::covers),
             wasi: granted.wasi.clone(),
             imports: narrowed(&self.imports, &granted.imports, ImportPattern::covers),
         }
@@ -375,6 +393,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn a_org() -> HttpOrigin {
+        HttpOrigin::new(true, "a.org", None).unwrap()
+    }
+
     #[test]
     fn a_star_stays_within_its_segment() {
         for (glob, name, matches) in [
@@ -431,13 +453,14 @@ mod tests {
             broadcast: all,
             storage: Some(1 << 20),
             log: Some(LogLevel::Info),
+            http: vec!["https://*.a.org".parse().unwrap()],
             wasi: vec![WasiGrant::Stdout],
             imports: vec!["a:b/*".parse().unwrap()],
         };
         assert_eq!(granted.excess(&granted), None);
         assert_eq!(Permissions::default().excess(&granted), None);
         type Widen = fn(&mut Permissions);
-        let cases: [(Widen, &str); 7] = [
+        let cases: [(Widen, &str); 8] = [
             (|it| it.send.push(pattern("x/*/*")), "send = [\"x/*/*\"]"),
             (
                 |it| it.request = vec![pattern("*/*/*")],
@@ -449,6 +472,10 @@ mod tests {
             ),
             (|it| it.storage = Some(2 << 20), "storage = \"2MiB\""),
             (|it| it.log = Some(LogLevel::Debug), "log = \"debug\""),
+            (
+                |it| it.http = vec!["https://a.org".parse().unwrap()],
+                "http = [\"https://a.org\"]",
+            ),
             (|it| it.wasi.push(WasiGrant::Env), "more of `wasi`"),
             (
                 |it| it.imports = vec!["c:d/e".parse().unwrap()],
@@ -563,6 +590,8 @@ mod tests {
             Capability::Broadcast(id("a/b/c")),
             Capability::Storage,
             Capability::Log(LogLevel::Error),
+            Capability::Http(a_org()),
+            Capability::HttpAddress(a_org(), [1, 1, 1, 1].into()),
             Capability::Import("acme:shop/catalog".to_owned()),
         ] {
             assert!(!none.allows(&capability), "{capability}");
@@ -580,6 +609,7 @@ mod tests {
             Capability::Broadcast(target.clone()),
             Capability::Storage,
             Capability::Log(LogLevel::Info),
+            Capability::Http(a_org()),
             Capability::Import("acme:shop/catalog@1.0.0".to_owned()),
         ];
         let grants = [
@@ -601,6 +631,10 @@ mod tests {
             },
             Permissions {
                 log: Some(LogLevel::Info),
+                ..Default::default()
+            },
+            Permissions {
+                http: vec!["https://a.org".parse().unwrap()],
                 ..Default::default()
             },
             Permissions {

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use thiserror::Error;
 
 use crate::{Capability, ComponentHandle};
@@ -51,11 +53,27 @@ pub struct CapabilityDenied {
 impl CapabilityDenied {
     /// The refusal of what the manifest does not grant.
     pub fn not_granted(capability: Capability) -> Self {
-        let reason = format!(
-            "not granted by `{}` in [permissions]",
-            capability.manifest_key()
-        );
+        let reason = match &capability {
+            Capability::HttpAddress(_, address) => format!(
+                "it is an address of this machine, of a private network, of a link or of nobody, \
+                 which only an address itself grants in `http` of [permissions], as \
+                 \"http://{}:*\" or \"http://localhost:*\"",
+                bracketed(*address)
+            ),
+            _ => format!(
+                "not granted by `{}` in [permissions]",
+                capability.manifest_key()
+            ),
+        };
         Self { capability, reason }
+    }
+}
+
+/// As it is written in a URL.
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }
 
@@ -63,7 +81,7 @@ impl CapabilityDenied {
 mod tests {
     use super::*;
     use crate::catalogue::{every, snapshot};
-    use crate::{ComponentId, LogLevel};
+    use crate::{ComponentId, HttpOrigin, LogLevel};
 
     #[test]
     fn a_refusal_names_the_key_that_would_grant() {
@@ -75,6 +93,11 @@ mod tests {
             Broadcast(target),
             Storage,
             Log(LogLevel::Warn),
+            Http(HttpOrigin::new(true, "api.example.com", None).unwrap()),
+            HttpAddress(
+                HttpOrigin::new(false, "a.example.com", Some(8080)).unwrap(),
+                [169, 254, 169, 254].into()
+            ),
             Import("acme:shop/catalog@1.0.0".to_owned()),
         );
         let denied = capabilities.map(|(name, what)| (name, CapabilityDenied::not_granted(what)));

@@ -90,6 +90,14 @@ fixtures! {
         interface: "acme:shop/catalog@1.0.0",
         function: "price",
     });
+    /// Keeps values and reads its configuration as components of other hosts do.
+    KV = "kv" => Exports(&[
+        "open", "set", "delete", "exists", "get", "add", "add-signed", "page", "page-after",
+        "many", "swap", "swap-late", "setting", "settings",
+    ]);
+    /// Answers HTTP requests: at once, piece by piece, too late or not at all, as the path
+    /// says.
+    WEB = "web" => Exports(&["wasi:http/incoming-handler@0.2.0#handle"]);
     /// Declares a memory of 64 MiB.
     BIG_INITIAL_MEMORY = "big-initial-memory" => Component(Lifecycle {
         initial_memory_bytes: 64 << 20,

@@ -95,7 +95,7 @@ fn case_of(error: &GuestError) -> &'static str {
     }
 }
 
-fn timed_out(to: &ComponentId, detail: String) -> Problem {
+pub(crate) fn timed_out(to: &ComponentId, detail: String) -> Problem {
     Problem::new(
         StatusCode::GATEWAY_TIMEOUT,
         "timed-out",

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-use wasm_core::{ResourceLimits, RuntimeEngine};
+use wasm_core::{ComponentId, HttpRoute, ResourceLimits, RuntimeEngine};
 use wasm_host::Host;
 
 use crate::access::role::Role;
@@ -30,6 +30,9 @@ use crate::page;
 use crate::problem::Problem;
 use crate::routes::{Route, routes};
 use crate::shared::{RECEIVED_UNIT, Shared};
+use crate::sites::answer;
+use crate::sites::handler::HttpHandler;
+use crate::sites::table::{PathTaken, Site, SiteKind, Sites};
 
 /// How often what was measured is summed up.
 const SUM_UP: Duration = Duration::from_secs(5);
@@ -93,6 +96,26 @@ impl GatewayBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build<E: RuntimeEngine + ?Sized + 'static>(self, host: Host<E>) -> Gateway<E> {
+        self.build_any(host, None)
+    }
+
+    /// The same, with how components answer requests that do so themselves.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build_with_http<E: RuntimeEngine + ?Sized + 'static>(
+        self,
+        host: Host<E>,
+        handler: Arc<dyn HttpHandler<E>>,
+    ) -> Gateway<E> {
+        self.build_any(host, Some(handler))
+    }
+
+    fn build_any<E: RuntimeEngine + ?Sized + 'static>(
+        self,
+        host: Host<E>,
+        handler: Option<Arc<dyn HttpHandler<E>>>,
+    ) -> Gateway<E> {
         let events = Arc::new(EventRing::new());
         let mut tasks = vec![tokio::spawn(Arc::clone(&events).keep(host.events()))];
         if let Some(metrics) = self.metrics.clone() {
@@ -104,6 +127,8 @@ impl GatewayBuilder {
             access: Arc::new(Access::new(self.tokens, self.names)),
             events,
             metrics: self.metrics,
+            sites: Arc::default(),
+            handler,
             received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
             uploads: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(limits.event_streams)),
@@ -168,6 +193,30 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
         self.shared.access.asks_for_tokens()
     }
 
+    /// Has a component of the host answer requests to these paths, in place of those that it
+    /// answered before. Those at which the gateway itself answers are not among them where it
+    /// does.
+    ///
+    /// # Errors
+    /// [`PathTaken`], and all stays as it was.
+    pub fn add_site(
+        &self,
+        component: ComponentId,
+        route: HttpRoute,
+        kind: SiteKind,
+    ) -> Result<(), PathTaken> {
+        self.shared.sites.put(Site {
+            component,
+            route,
+            kind,
+        })
+    }
+
+    /// Lets it answer none any more.
+    pub fn remove_site(&self, component: &ComponentId) {
+        self.shared.sites.remove(component);
+    }
+
     /// Ends streams of events, and says at `/readyz` that no more is to be sent.
     pub fn drain(&self) {
         self.shared.draining.send_replace(true);
@@ -198,13 +247,25 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
             router = router.route(operation.path, answering);
         }
         let access = Arc::clone(&self.shared.access);
+        let sites = Arc::clone(&self.shared.sites);
+        let others = Router::new()
+            .fallback(answer::beside_gateway::<E>)
+            .with_state(Arc::clone(&self.shared));
         router
             .with_state(Arc::clone(&self.shared))
             .route("/openapi.json", get(|| async { as_json(description) }))
             .merge(page::router())
-            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .merge(others)
             .method_not_allowed_fallback(not_allowed)
-            .layer(from_fn_with_state(access, guard))
+            .layer(from_fn_with_state((access, sites), guard))
+    }
+
+    /// Only what [components](Self::add_site) answer, to be mounted in a server of one's own:
+    /// for everybody who gets as far as this, whatever tokens there are.
+    pub fn sites_router(&self) -> Router {
+        Router::new()
+            .fallback(answer::alone::<E>)
+            .with_state(Arc::clone(&self.shared))
     }
 }
 
@@ -223,9 +284,14 @@ async fn not_allowed(method: Method) -> Problem {
 }
 
 /// Before anything else.
-async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+async fn guard(
+    State((access, sites)): State<(Arc<Access>, Arc<Sites>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (method, uri) = (request.method(), request.uri());
-    let checked = origin::check(method, uri, request.headers(), &access.names);
+    let is_component = sites.find(uri.path()).is_some();
+    let checked = origin::check(method, uri, request.headers(), &access.names, is_component);
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.ending_connection().into_response(),

@@ -46,6 +46,9 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Bodies, requests and responses as they are handed to an [`HttpHandler`].
+pub use axum::{body::Body, http};
+
 mod access;
 mod api;
 mod events;
@@ -62,6 +65,7 @@ mod receive;
 mod routes;
 mod serve;
 mod shared;
+mod sites;
 mod told;
 mod views;
 
@@ -73,3 +77,5 @@ pub use metrics::{Metrics, RecorderTaken};
 pub use serve::address::{InvalidAddress, ListenAddress};
 pub use serve::listener::{ListenError, Listener};
 pub use serve::tls::{Tls, TlsError};
+pub use sites::handler::{HttpCall, HttpHandler, HttpResponder};
+pub use sites::table::{PathTaken, SiteKind};

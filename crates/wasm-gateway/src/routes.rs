@@ -96,6 +96,10 @@ fn of_operators<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
         .fails(&[
             (400, "The parts of the upload are others."),
             (413, "The upload is too large."),
+            (
+                409,
+                "It is loaded, and the path of its `[http]` is another component's.",
+            ),
             (422, "The manifest or the component cannot be used."),
             (
                 503,

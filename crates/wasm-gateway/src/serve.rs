@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -20,6 +21,7 @@ use wasm_core::RuntimeEngine;
 use crate::gateway::Gateway;
 use crate::serve::connection::Connection;
 use crate::serve::listener::Listener;
+use crate::sites::answer::IsSecure;
 
 /// After an error of the system, such as too many open files, which goes away by waiting.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,10 +33,24 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
     ///
     /// Dropping the future ends all connections at once.
     pub async fn serve(&self, listener: Listener, stop: impl Future<Output = ()>) {
+        self.serve_router(self.router(), listener, stop).await;
+    }
+
+    /// The same with only what [components](Self::add_site) answer, for everybody who connects.
+    pub async fn serve_sites(&self, listener: Listener, stop: impl Future<Output = ()>) {
+        self.serve_router(self.sites_router(), listener, stop).await;
+    }
+
+    async fn serve_router(
+        &self,
+        router: Router,
+        listener: Listener,
+        stop: impl Future<Output = ()>,
+    ) {
         let limits = &self.shared.limits;
         let room = Arc::new(Semaphore::new(limits.connections));
         let stopping = watch::Sender::new(false);
-        let router = self.router();
+        let router = router.layer(Extension(IsSecure(listener.tls().is_some())));
         let mut connections = JoinSet::new();
         if let Some(tls) = listener.tls() {
             connections.spawn(until(stopping.subscribe(), Arc::clone(tls).follow()));

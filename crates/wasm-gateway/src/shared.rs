@@ -11,6 +11,8 @@ use crate::access::Access;
 use crate::events::EventRing;
 use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
+use crate::sites::handler::HttpHandler;
+use crate::sites::table::Sites;
 
 /// The unit in which [`Shared::received`] counts, in bytes.
 pub(crate) const RECEIVED_UNIT: usize = 1 << 10;
@@ -21,6 +23,10 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) access: Arc<Access>,
     pub(crate) events: Arc<EventRing>,
     pub(crate) metrics: Option<Metrics>,
+    /// Components that answer requests of their own.
+    pub(crate) sites: Arc<Sites>,
+    /// Has those answer that do so themselves.
+    pub(crate) handler: Option<Arc<dyn HttpHandler<E>>>,
     /// Room for payloads that are being received.
     pub(crate) received: Semaphore,
     /// Whose turn it is to upload.

@@ -128,6 +128,8 @@ pub(crate) struct PermissionsView {
     storage: Option<u64>,
     /// The most verbose level that is kept.
     log: Option<String>,
+    /// Where it may send HTTP requests, such as `https://api.example.com`.
+    http: Vec<String>,
     /// Which interfaces of the embedder it may use, such as `acme:shop/*`.
     imports: Vec<String>,
     /// How much it was granted through WASI, which is not changed here.
@@ -146,6 +148,7 @@ impl PermissionsView {
             broadcast: texts(&permissions.broadcast),
             storage: permissions.storage,
             log: permissions.log.map(|level| level.to_string()),
+            http: texts(&permissions.http),
             imports: texts(&permissions.imports),
             wasi: permissions.wasi.len(),
         }
@@ -167,6 +170,7 @@ impl PermissionsView {
         permissions.storage = self.storage;
         let log = self.log.map(|level| level.parse()).transpose();
         permissions.log = log.map_err(|error: wasm_core::InvalidLogLevel| error.to_string())?;
+        permissions.http = parsed(&self.http)?;
         permissions.imports = parsed(&self.imports)?;
         permissions.wasi.clone_from(&in_force.wasi);
         Ok(permissions)

@@ -367,7 +367,10 @@ fn a_file_with_changed_bytes_is_damaged_or_still_of_use() {
     filled(&whole);
     let path = folder.path().join("store");
     let length = fs::metadata(&whole).unwrap().len();
-    for offset in (0..400).step_by(8).chain((4096..length).step_by(4 * 4096)) {
+    for offset in (0..400)
+        .step_by(16)
+        .chain((4096..length).step_by(16 * 4096))
+    {
         fs::copy(&whole, &path).unwrap();
         let mut file = OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::Start(offset)).unwrap();
@@ -729,7 +732,7 @@ fn with_damaged_files() {
     let whole = fs::read(path.with_file_name("whole")).unwrap();
     // Neither what is not in use nor the values, which have no shape.
     let places = (0..whole.len()).filter(|at| ![0, 7].contains(&whole[*at]));
-    let places = places.step_by(11).enumerate();
+    let places = places.step_by(37).enumerate();
     for (n, at) in places.skip(first.parse().unwrap()) {
         println!("damaged: at {at}");
         let mut bytes = whole.clone();
@@ -852,12 +855,12 @@ async fn the_file_takes_about_twice_what_is_charged() {
     let folder = TempDir::new().unwrap();
     let long = "x".repeat(ComponentId::MAX_SEGMENT_BYTES);
     let lengths = [
-        ("short".to_owned(), 0, 8 << 20),
-        ("short".to_owned(), 1, 8 << 20),
-        (long.clone(), 1, 8 << 20),
-        (long, 100, 8 << 20),
-        ("short".to_owned(), 1_000, 16 << 20),
-        ("short".to_owned(), 5_000, 32 << 20),
+        ("short".to_owned(), 0, 2 << 20),
+        ("short".to_owned(), 1, 2 << 20),
+        (long.clone(), 1, 2 << 20),
+        (long, 100, 2 << 20),
+        ("short".to_owned(), 1_000, 8 << 20),
+        ("short".to_owned(), 5_000, 16 << 20),
     ];
     for (name, value_bytes, quota) in lengths {
         let path = folder.path().join("store");
@@ -866,8 +869,8 @@ async fn the_file_takes_about_twice_what_is_charged() {
         let owner = ComponentId::new(&name, &name, &name).unwrap();
         let mut next = 0;
         let full = loop {
-            let keys: Vec<String> = (next..next + 2_000).map(|n| format!("{n:x}")).collect();
-            next += 2_000;
+            let keys: Vec<String> = (next..next + 500).map(|n| format!("{n:x}")).collect();
+            next += 500;
             let value = Bytes::from(vec![7; value_bytes]);
             let writes = keys
                 .iter()

@@ -1,7 +1,9 @@
 mod allocation;
 mod code;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::Config;
 
@@ -12,6 +14,7 @@ pub use self::allocation::{Allocation, Profile};
 pub(crate) use self::code::CodeSettings;
 use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
 use crate::compiler::Compiler;
+use crate::wasi::HostNames;
 
 /// As it is from where the process is now.
 fn absolute(path: PathBuf) -> PathBuf {
@@ -41,6 +44,7 @@ pub struct EngineConfig {
     profile: Profile,
     cache: Option<CacheConfig>,
     guarded: Vec<PathBuf>,
+    names: Arc<HostNames>,
 }
 
 impl Default for EngineConfig {
@@ -62,6 +66,7 @@ impl Default for EngineConfig {
             profile: Profile::default(),
             cache: None,
             guarded: Vec::new(),
+            names: Arc::default(),
         }
     }
 }
@@ -166,6 +171,25 @@ impl EngineConfig {
     pub fn with_log_rate(mut self, rate: LogRate) -> Self {
         self.log_rate = rate;
         self
+    }
+
+    /// The addresses of a host's name, in place of those that the system finds, for HTTP
+    /// requests that components send. Like those they must be public, unless a permission
+    /// grants them as they are.
+    #[must_use]
+    pub fn with_host_name(
+        mut self,
+        name: &str,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Self {
+        let names = Arc::make_mut(&mut self.names);
+        names.insert(name.to_ascii_lowercase(), addresses.into_iter().collect());
+        self
+    }
+
+    /// See [`with_host_name`](Self::with_host_name).
+    pub(crate) fn names(&self) -> &Arc<HostNames> {
+        &self.names
     }
 
     /// The largest memory limit with which a component may be loaded, in bytes.

@@ -14,15 +14,19 @@ use wasm_core::units::format_count;
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
     ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, KeptMemory,
-    MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet, UnmetImport, WasmError,
+    LIFECYCLE_INTERFACE, MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet,
+    UnmetImport, WasmError,
 };
 
 use crate::compile::cache::{CacheEntry, CompileCache};
 use crate::compile::exports::{check_arguments, find_function, function_names};
-use crate::compile::imports::{ImportAudit, exports_lifecycle, not_met};
+use crate::compile::imports::{ImportAudit, exports_interface, not_met};
 use crate::compile::versions::name_version;
 use crate::config::{Allocation, EngineConfig};
 use crate::error::{cause, chain};
+use crate::http::{
+    HTTP_EXPORT, HttpCall, HttpOutcome, HttpResponder, HttpScheme, INCOMING_HANDLER, has_authority,
+};
 use crate::instance::state::{Guest, HostState};
 use crate::instance::{
     Bindings, GuestCall, GuestFuture, MakeData, ResourceDrop, TypedCall, ValueCall, Work,
@@ -32,9 +36,10 @@ use crate::lifecycle::abi::WitWasmError;
 use crate::lifecycle::{self, LifecycleCall};
 use crate::lines::LineBuckets;
 use crate::registry::Registry;
+use crate::standard;
 use crate::ticker::start_ticker;
 use crate::turn::{self, Slot, async_runtime};
-use crate::wasi::{self, HostAccount};
+use crate::wasi::{self, HostAccount, WasiShare};
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
 /// another.
@@ -91,6 +96,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)
+            .and_then(|()| standard::add_to_linker(&mut linker))
             .and_then(|()| lifecycle::host::add_to_linker(&mut linker))
             .map_err(|error| initialization("the host functions could not be linked", error))?;
         Ok(Self {
@@ -198,7 +204,13 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// them is a release of [`LIFECYCLE_INTERFACE`](wasm_core::LIFECYCLE_INTERFACE)
     /// that this engine finds.
     pub fn takes_messages<'a>(&self, exports: impl IntoIterator<Item = &'a str>) -> bool {
-        exports_lifecycle(self.engine(), exports.into_iter())
+        exports_interface(self.engine(), LIFECYCLE_INTERFACE, exports.into_iter())
+    }
+
+    /// Whether a component with exports of these names answers HTTP requests: whether one of
+    /// them is a release of `wasi:http/incoming-handler` that this engine finds.
+    pub fn answers_http<'a>(&self, exports: impl IntoIterator<Item = &'a str>) -> bool {
+        exports_interface(self.engine(), INCOMING_HANDLER, exports.into_iter())
     }
 
     /// See [`RuntimeEngine::prepare_component`].
@@ -232,16 +244,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let number = NEXT_HANDLE.fetch_add(1, Ordering::Relaxed);
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
+        let (guarded, names) = (self.config.guarded(), self.config.names());
+        let wasi = WasiShare::new(id, account, guarded, names);
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
-        let guest = Guest::new(
-            handle.clone(),
-            Arc::new(config),
-            services,
-            account,
-            self.config.guarded(),
-            lines,
-        );
+        let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
         self.slots.insert(slot);
         Ok(handle)
@@ -448,6 +455,44 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
     {
         let call = TypedCall::<B, F>::new(name.into(), call);
+        self.take_turn(handle, call).await
+    }
+
+    /// Has a component answer an HTTP request that exports `wasi:http/incoming-handler`, as a
+    /// call like any other: under the limits, in order, with the same consequences. What is
+    /// returned has ended when the call has; the response is given to the other end of
+    /// `responder` as soon as the component has begun it, and its body goes on with the call.
+    ///
+    /// If the call fails by then, the body ends with [`Incomplete`](crate::Incomplete). When the
+    /// response or the rest of it is not waited for any more, the call is ended at once where
+    /// [instances are renewed](ComponentConfig::renews_instances); else it goes on, and what
+    /// the component writes is refused, so that the instance stays for others.
+    ///
+    /// The request has an authority in its URI or in `Host`. A body that ends in an error is
+    /// one to the component, too.
+    ///
+    /// # Errors
+    /// [`WasmError::ExportNotFound`] if the component answers no requests; else as
+    /// [`call_handle_message`](RuntimeEngine::call_handle_message).
+    pub async fn answer_http<B>(
+        &self,
+        handle: &ComponentHandle,
+        request: ::http::Request<B>,
+        scheme: HttpScheme,
+        responder: HttpResponder,
+    ) -> Result<HttpOutcome, WasmError>
+    where
+        B: ::http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: fmt::Display,
+    {
+        if !has_authority(&request) {
+            return Err(WasmError::InvalidArguments {
+                component: handle.id().clone(),
+                export: HTTP_EXPORT.into(),
+                reason: "is given a request that names no host".to_owned(),
+            });
+        }
+        let call = HttpCall::new(request, scheme, responder);
         self.take_turn(handle, call).await
     }
 

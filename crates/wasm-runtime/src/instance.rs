@@ -82,6 +82,12 @@ pub(crate) trait Work<T: 'static>: Send + 'static {
         0
     }
 
+    /// Whether the instance was left in the middle of a call that is no failure, and is not to
+    /// be entered again: only where instances are renewed.
+    fn ends_instance(_output: &Self::Output) -> bool {
+        false
+    }
+
     fn perform(
         self,
         instance: &mut Instance<T>,

@@ -36,12 +36,14 @@ mod compiler;
 mod config;
 mod engine;
 mod error;
+mod http;
 mod instance;
 mod interface;
 mod lifecycle;
 mod lines;
 mod loader;
 mod registry;
+mod standard;
 mod survey;
 mod ticker;
 mod turn;
@@ -54,6 +56,9 @@ pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
 pub use config::{Allocation, EngineConfig, LogRate, Profile};
 pub use engine::WasmtimeEngine;
+pub use http::{
+    HttpBody, HttpOutcome, HttpPending, HttpResponder, HttpScheme, Incomplete, http_exchange,
+};
 pub use instance::state::{HostState, HostView};
 pub use instance::{Bindings, GuestCall, GuestFuture, GuestResource};
 pub use interface::{HasView, HostInterface, View};

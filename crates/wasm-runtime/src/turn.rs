@@ -310,6 +310,10 @@ impl<T: Send + 'static> Turn<T> {
                 }
                 None
             }
+            Ok(output) if W::ends_instance(output) => {
+                drop(instance);
+                None
+            }
             _ if slot.is_for_one_call() => {
                 if let Err(error) = Box::pin(slot.shut_down(&mut instance)).await {
                     slot.warn("shutdown after a call", &error);

@@ -20,6 +20,9 @@ pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use files::{Files, FilesView, HasFiles};
 pub(crate) use grants::{UnreadableDir, WasiShare, WasiState, granted_files};
+pub(crate) use http::budget::HttpBudget;
+pub(crate) use http::names::HostNames;
+pub(crate) use http::outgoing::HttpCaller;
 pub(crate) use output::LastWords;
 pub(crate) use sockets::{HasSockets, SocketPlaces};
 

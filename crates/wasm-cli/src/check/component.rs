@@ -7,6 +7,7 @@ use wasm_runtime::WasmtimeEngine;
 
 use crate::anatomy::Anatomy;
 use crate::report::{Problems, Report, size};
+use crate::sites::{answers_none, kind_in};
 use crate::source::Source;
 
 /// A component that can be loaded.
@@ -31,6 +32,9 @@ pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Ch
         }
     }
     let anatomy = Anatomy::of(&source.bytes).map_err(|defect| source.invalid(defect))?;
+    if source.http.is_some() && kind_in(&anatomy, engine).is_none() {
+        return Err(answers_none(source).into());
+    }
     let needs = anatomy.needs.bytes();
     if needs > source.config.limits.memory_bytes() {
         return Err(source.starts_too_large(needs).into());
@@ -48,6 +52,8 @@ fn describe(source: &Source, anatomy: &Anatomy, engine: &WasmtimeEngine) -> Stri
     }
     let messages = if anatomy.takes_messages(engine) {
         "takes messages"
+    } else if anatomy.answers_http(engine) {
+        "answers HTTP requests"
     } else {
         "takes no messages, has exports to call"
     };

@@ -247,7 +247,7 @@ fn sources_that_cannot_be_built_are_told() {
         ("no-json", ""),
         ("no-main", ""),
         ("no-wit", ""),
-        ("no-lifecycle", ""),
+        ("no-exports", ""),
         ("other-minor", ""),
     ] {
         folder.component(name, wasm_fixtures::ECHO, build);
@@ -259,7 +259,7 @@ fn sources_that_cannot_be_built_are_told() {
         "no-wit/wit/world.wit",
         "package a:b;\nworld w {\n  import c;\n}\n",
     );
-    write("no-lifecycle/wit/world.wit", "package a:b;\nworld w {}\n");
+    write("no-exports/wit/world.wit", "package a:b;\nworld w {}\n");
     write(
         "other-minor/wit/world.wit",
         "package a:b;\nworld w {\n  include airssys:core/runtime-host@1.2.0;\n}\n",
@@ -269,7 +269,7 @@ fn sources_that_cannot_be_built_are_told() {
         "build no-json",
         "build no-main",
         "build no-wit",
-        "build no-lifecycle",
+        "build no-exports",
         "build other-minor",
     ];
     folder.shows("build-of-sources", &lines);

@@ -12,7 +12,7 @@ use crate::{CACHE, Folder, command, example, program};
 
 const LOGS: &str = "[permissions]\nlog = \"trace\"\n";
 /// More than a pipe holds, and more than the program keeps.
-const MANY: usize = 60;
+const MANY: usize = 30;
 /// Of what may be logged.
 const ANY: [&str; 4] = ["--log-lines", "1000000", "--log-bytes", "1GiB"];
 

@@ -1,6 +1,8 @@
 mod escape;
 #[cfg(unix)]
 mod reached;
+#[cfg(unix)]
+mod served;
 mod watch;
 
 use std::fs;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::{
-    ComponentConfig, ComponentId, InstancePolicy, Permissions, ResourceLimits, Supervision,
+    ComponentConfig, ComponentId, HttpRoute, InstancePolicy, Permissions, ResourceLimits,
+    Supervision,
 };
 
 /// What a `Component.toml` says.
@@ -40,6 +41,8 @@ pub struct ComponentManifest {
     pub permissions: Permissions,
     /// What its host does when it fails.
     pub supervision: Supervision,
+    /// Which HTTP requests are for it.
+    pub http: Option<HttpRoute>,
     /// `command` of `[build]`: the line of a shell that makes the component's file, run in
     /// the manifest's folder. No host runs it; `airssys-wasm build` does.
     pub build_command: Option<String>,
@@ -80,6 +83,7 @@ impl ComponentManifest {
             config: ConfigSource::None,
             permissions: Permissions::default(),
             supervision: Supervision::default(),
+            http: None,
             build_command: None,
             build_sources: Vec::new(),
         }

@@ -12,9 +12,9 @@ use super::value::{choice, duration, one_of, relative_path, size, string, whole_
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    ComponentConfig, ComponentId, ComponentPattern, DirAccess, ImportPattern, InstancePolicy,
-    InvalidComponentId, LogLevel, Permissions, ResourceLimits, RestartPolicy, StartPolicy,
-    Supervision, SwapPolicy, WasiGrant,
+    ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpPattern, HttpRoute,
+    ImportPattern, InstancePolicy, InvalidComponentId, LogLevel, Permissions, ResourceLimits,
+    RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
@@ -73,6 +73,7 @@ impl Reader<'_> {
             None => (InstancePolicy::default(), 1),
         };
         let (build_command, build_sources) = self.build(root);
+        let http = self.http(root);
         let limits = resources.and_then(|section| self.limits(&section, memory_ceiling_bytes));
         let section = component?;
 
@@ -114,6 +115,7 @@ impl Reader<'_> {
             config,
             permissions,
             supervision,
+            http,
             build_command,
             build_sources,
             ..ComponentManifest::new(id?, wasm?, limits?)
@@ -260,6 +262,7 @@ impl Reader<'_> {
             broadcast: self.patterns(&section, "broadcast"),
             storage,
             log,
+            http: self.http_patterns(&section),
             wasi: self.wasi(&section),
             imports: self.imports(&section),
         }
@@ -271,6 +274,21 @@ impl Reader<'_> {
             let allowed = "a pattern `namespace/name/instance` such as \"demo/*/*\", each 1 to 64 \
                            of the characters [A-Za-z0-9._-] or `*`";
             reader.item(section, key, item, allowed, |value| {
+                value
+                    .as_str()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(None)
+            })
+        })
+    }
+
+    fn http_patterns(&mut self, section: &Section<'_, '_>) -> Vec<HttpPattern> {
+        let allowed = "a list of origins such as [\"https://api.example.com\"]";
+        self.list(section, "http", allowed, |reader, item| {
+            let allowed = "`http://` or `https://` with a name, an address, or `*.` before a name, \
+                           and no path, such as \"https://api.example.com\", \
+                           \"https://*.example.com:8443\" or \"http://localhost:*\"";
+            reader.item(section, "http", item, allowed, |value| {
                 value
                     .as_str()
                     .and_then(|text| text.parse().ok())
@@ -410,6 +428,26 @@ impl Reader<'_> {
             if is_blank { Err(None) } else { Ok(line) }
         });
         (command, sources)
+    }
+
+    fn http(&mut self, root: &DeTable<'_>) -> Option<HttpRoute> {
+        let section = self.section(root, "http")?;
+        let allowed = "a path such as \"/shop\", or \"/shop/*\" with all that is below, of segments \
+                       of [A-Za-z0-9._~-] that are not \".\" or \"..\"";
+        let path = self.required(&section, "path", allowed, |value| {
+            let path = value.as_str().and_then(|text| text.parse().ok());
+            path.ok_or(None)
+        });
+        let allowed = "a content type such as \"text/html; charset=utf-8\"";
+        let reply_type = self.optional(&section, "reply-type", allowed, |value| {
+            let text = string(value)?;
+            let is_visible = |byte: u8| (b' '..=b'~').contains(&byte);
+            let is_type = text.contains('/') && text.bytes().all(is_visible);
+            if is_type { Ok(text) } else { Err(None) }
+        });
+        let mut route = HttpRoute::new(path?);
+        route.reply_type = reply_type;
+        Some(route)
     }
 
     fn supervision(&mut self, root: &DeTable<'_>) -> Supervision {

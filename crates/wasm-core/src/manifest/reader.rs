@@ -11,7 +11,7 @@ use crate::text::Escaped;
 use crate::units::{format_count, format_duration};
 
 /// Every section with its keys; those of `env` are free.
-const SECTIONS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     (
         "component",
         &["id", "wasm", "version", "description", "authors", "license"],
@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
             "broadcast",
             "storage",
             "log",
+            "http",
             "wasi",
             "imports",
         ],
@@ -48,6 +49,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
             "swap",
         ],
     ),
+    ("http", &["path", "reply-type"]),
     ("build", &["command", "sources"]),
 ];
 

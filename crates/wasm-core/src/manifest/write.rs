@@ -4,8 +4,8 @@ use std::path::Path;
 use super::component::{ComponentManifest, ConfigSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
-    ComponentPattern, DirAccess, ImportPattern, InstancePolicy, Permissions, StartPolicy,
-    Supervision, SwapPolicy, WasiGrant,
+    ComponentPattern, DirAccess, HttpPattern, ImportPattern, InstancePolicy, Permissions,
+    StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
@@ -62,6 +62,10 @@ impl Display for ComponentManifest {
         if self.supervision != Supervision::default() {
             supervision(f, &self.supervision)?;
         }
+        if let Some(http) = &self.http {
+            writeln!(f, "\n[http]\npath = \"{}\"", http.path)?;
+            optional(f, "reply-type", http.reply_type.as_deref().map(Text))?;
+        }
         if self.build_command.is_some() || !self.build_sources.is_empty() {
             writeln!(f, "\n[build]")?;
         }
@@ -95,6 +99,14 @@ fn permissions(f: &mut fmt::Formatter<'_>, permissions: &Permissions) -> fmt::Re
     let storage = permissions.storage.map(format_bytes);
     optional(f, "storage", storage.as_deref().map(Text))?;
     optional(f, "log", permissions.log.map(|level| Text(level.as_str())))?;
+    if !permissions.http.is_empty() {
+        let texts: Vec<String> = permissions
+            .http
+            .iter()
+            .map(HttpPattern::to_string)
+            .collect();
+        list(f, "http", texts.iter().map(|text| Text(text)))?;
+    }
     if !permissions.wasi.is_empty() {
         list(f, "wasi", permissions.wasi.iter().map(grant))?;
     }
@@ -203,7 +215,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ComponentId, LogLevel, ResourceLimits, RestartPolicy};
+    use crate::{ComponentId, HttpRoute, LogLevel, ResourceLimits, RestartPolicy};
 
     #[track_caller]
     fn reads_back(manifest: &ComponentManifest) {
@@ -268,6 +280,10 @@ timeout = "1500ms"
         manifest.permissions.broadcast = vec!["*/*/*".parse().unwrap()];
         manifest.permissions.storage = Some(1_000_001);
         manifest.permissions.log = Some(LogLevel::Warn);
+        manifest.permissions.http = vec![
+            "https://*.example.com".parse().unwrap(),
+            "http://localhost:*".parse().unwrap(),
+        ];
         manifest.permissions.imports = vec!["acme:shop/*".parse().unwrap()];
         manifest.permissions.wasi = vec![
             WasiGrant::Stdout,
@@ -304,6 +320,8 @@ timeout = "1500ms"
         manifest.supervision.idle = Some(Duration::from_millis(1));
         manifest.supervision.health = Some(Duration::from_secs(86_400));
         manifest.supervision.swap = SwapPolicy::Pause;
+        let path = "/shop/*".parse().unwrap();
+        manifest.http = Some(HttpRoute::new(path).with_reply_type("text/html; charset=\"x\""));
         reads_back(&manifest);
         manifest.config = ConfigSource::File("a/b.json".into());
         reads_back(&manifest);

@@ -16,12 +16,22 @@ pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
     names: &BTreeSet<String>,
+    is_component: bool,
 ) -> Result<(), Problem> {
-    check_framing(headers)?;
-    check_path(uri.path())?;
-    let host = check_host(uri, headers, names)?;
+    let host = check_request(uri, headers)?;
+    if !is_component {
+        check_path(uri.path())?;
+    }
+    check_host(&host, names)?;
     check_origin(headers, &host)?;
     check_site(method, uri.path(), headers)
+}
+
+/// What no honest client sends anybody; else the host that it names.
+pub(crate) fn check_request(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
+    check_framing(headers)?;
+    check_steps(uri.path())?;
+    host_of(uri, headers)
 }
 
 /// A body whose end is told in two ways may have another one for a proxy in between.
@@ -40,23 +50,30 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
 /// in another way by somebody in between.
 fn check_path(path: &str) -> Result<(), Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-    let has_dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
-    match path.bytes().all(is_plain) && !has_dots {
+    match path.bytes().all(is_plain) {
         true => Ok(()),
         false => Err(Problem::bad_request(
-            "a path here has letters, digits and . _ - / only, nothing encoded, and no `.` or \
-             `..` as a segment",
+            "a path here has letters, digits and . _ - / only, and nothing encoded",
         )),
     }
 }
 
-/// A name that is not known here leads here by a trick, such as a name server that answers
-/// with the address of this machine. Addresses and `localhost` cannot be made to.
-fn check_host(
-    uri: &Uri,
-    headers: &HeaderMap,
-    names: &BTreeSet<String>,
-) -> Result<Authority, Problem> {
+/// Somebody in between may take such a path for another one, however it is encoded.
+fn check_steps(path: &str) -> Result<(), Problem> {
+    let is_step = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        matches!(segment.as_str(), "." | "..")
+    };
+    match path.split('/').any(is_step) {
+        true => Err(Problem::bad_request(
+            "a path has no `.` or `..` as a segment",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The one host that a request names.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Problem::bad_request("one `Host` is needed"));
@@ -71,9 +88,15 @@ fn check_host(
             "the URL and `Host` name different hosts",
         ));
     }
+    Ok(host)
+}
+
+/// A name that is not known here leads here by a trick, such as a name server that answers
+/// with the address of this machine. Addresses and `localhost` cannot be made to.
+fn check_host(host: &Authority, names: &BTreeSet<String>) -> Result<(), Problem> {
     let name = host.host().to_ascii_lowercase();
     if is_address(&name) || name == "localhost" || names.contains(&name) {
-        return Ok(host);
+        return Ok(());
     }
     Err(Problem::forbidden(
         "this gateway does not know the name in `Host`; it is reached by address, as localhost, \

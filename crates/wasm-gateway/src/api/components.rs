@@ -87,6 +87,7 @@ pub(crate) async fn unload<E: RuntimeEngine + ?Sized + 'static>(
         Ok(Err(error)) => return Err(fault::of_host(&error)),
         Err(_) => return Err(busy(&id, within)),
     };
+    app.sites.remove(&id);
     let done = "unloaded";
     Ok(Json(Done { done, warning }))
 }

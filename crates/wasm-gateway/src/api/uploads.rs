@@ -1,6 +1,7 @@
 //! Components that come with their manifests.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
@@ -9,9 +10,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource};
-use wasm_core::{ComponentId, RuntimeEngine, WasiGrant};
+use wasm_core::{ComponentId, HttpRoute, RuntimeEngine, WasiGrant};
 use wasm_host::{Component, HostError};
 
 use crate::api::components::done;
@@ -19,6 +21,7 @@ use crate::api::target::Target;
 use crate::problem::Problem;
 use crate::receive;
 use crate::shared::{App, Shared};
+use crate::sites::table::{PathTaken, Site, SiteKind};
 
 /// Loads the component, or replaces the one that is there while messages arrive.
 pub(crate) async fn put<E: RuntimeEngine + ?Sized + 'static>(
@@ -32,13 +35,57 @@ pub(crate) async fn put<E: RuntimeEngine + ?Sized + 'static>(
             .ending_connection()
     })?;
     let parts = Parts::read(&app, request).await?;
-    let component = parts.component(&app, &id)?;
+    let (component, route) = parts.component(&app, &id)?;
+    let site = match route {
+        Some(route) => Some(site_of(&app, &component, route).await),
+        None => None,
+    };
     let outcome = match app.host.permissions(&id) {
         Some(_) => done("swapped", app.host.swap(component).await).into_response(),
         None => load(&app, component).await,
     };
     drop(turn);
+    if !outcome.status().is_success() {
+        return Ok(outcome);
+    }
+    match site {
+        Some(site) => app.sites.put(site).map_err(|taken| conflict(&taken))?,
+        None => app.sites.remove(&id),
+    }
     Ok(outcome)
+}
+
+/// The requests that it answers, and how: which takes reading it all.
+async fn site_of<E: RuntimeEngine + ?Sized + 'static>(
+    app: &App<E>,
+    component: &Component,
+    route: HttpRoute,
+) -> Site {
+    let (app, bytes) = (Arc::clone(app), component.bytes.clone());
+    let is_handler = spawn_blocking(move || {
+        let handler = app.handler.as_ref();
+        handler.is_some_and(|handler| handler.is_handler(app.host.engine(), &bytes))
+    });
+    let kind = match is_handler.await {
+        Ok(true) => SiteKind::Handler,
+        _ => SiteKind::Messages,
+    };
+    Site {
+        component: component.id.clone(),
+        route,
+        kind,
+    }
+}
+
+/// It is loaded, and not reached by requests.
+fn conflict(taken: &PathTaken) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "path-taken",
+        "The path is another component's",
+        format!("the component is loaded, and {taken}"),
+    )
+    .about(&taken.component)
 }
 
 async fn load<E: RuntimeEngine + ?Sized + 'static>(
@@ -111,7 +158,7 @@ impl Parts {
         self,
         app: &Shared<E>,
         id: &ComponentId,
-    ) -> Result<Component, Problem> {
+    ) -> Result<(Component, Option<HttpRoute>), Problem> {
         let missing = |name| Problem::bad_request(format!("the part `{name}` is not there"));
         let text = self.manifest.ok_or_else(|| missing("manifest"))?;
         let bytes = self.component.ok_or_else(|| missing("component"))?;
@@ -131,7 +178,7 @@ impl Parts {
         let mut component =
             Component::new(manifest.id, bytes, config).with_supervision(manifest.supervision);
         component.version = manifest.version;
-        Ok(component)
+        Ok((component, manifest.http))
     }
 }
 

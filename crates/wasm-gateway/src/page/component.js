@@ -4,7 +4,7 @@ import { ask, json, pathOf } from "./host.js";
 import { of } from "./history.js";
 import { count, duration, element, plot, size } from "./show.js";
 
-const LISTS = ["send", "request", "broadcast", "imports"];
+const LISTS = ["send", "request", "broadcast", "http", "imports"];
 const SINGLES = ["storage", "log"];
 
 const place = document.getElementById("one");

@@ -13,4 +13,5 @@ mod events;
 mod listening;
 mod messages;
 mod operating;
+mod sites;
 mod uploads;

@@ -15,7 +15,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 use wasmtime::{Engine, Error};
 
-use wasm_core::{Cause, ComponentId, LIFECYCLE_INTERFACE, Unmet, UnmetImport, WasmError};
+use wasm_core::{Cause, ComponentId, Unmet, UnmetImport, WasmError};
 
 use self::probe::{Item, Need};
 use self::wit::Words;
@@ -203,19 +203,19 @@ fn unsigned(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-/// Whether one of these exports is found as the interface through which components
-/// are sent messages.
-pub(crate) fn exports_lifecycle<'a>(
+/// Whether one of these exports is found as this interface.
+pub(crate) fn exports_interface<'a>(
     engine: &Engine,
+    interface: &str,
     exports: impl Iterator<Item = &'a str>,
 ) -> bool {
-    let interface = LIFECYCLE_INTERFACE.split('@').next().unwrap_or_default();
+    let path = interface.split('@').next().unwrap_or_default();
     let releases = exports.filter(|export| {
-        let rest = export.strip_prefix(interface);
+        let rest = export.strip_prefix(path);
         rest.is_some_and(|rest| rest.starts_with('@'))
     });
     Component::from_binary(engine, &probe::exporting(releases)).is_ok_and(|component| {
-        let found = component.get_export_index(None, LIFECYCLE_INTERFACE);
+        let found = component.get_export_index(None, interface);
         found.is_some()
     })
 }

@@ -5,6 +5,9 @@ use wasm_core::{LIFECYCLE_INTERFACE, Unmet, UnmetImport};
 
 /// The release of WASI that is linked.
 const WASI_VERSION: &str = "0.2.12";
+/// The latest of the drafts of these, none of which stands in for another.
+const KEYVALUE_VERSION: &str = "0.2.0-draft2";
+const CONFIG_VERSION: &str = "0.2.0-rc.1";
 
 /// Tells of what is missing which version the host has, if that is another. `interfaces` are
 /// the embedder's.
@@ -53,6 +56,11 @@ fn provided<'a>(path: &str, interfaces: &[&'a str]) -> Option<&'a str> {
         package.strip_prefix("wasi:")
     {
         return Some(WASI_VERSION);
+    }
+    match package {
+        "wasi:keyvalue" => return Some(KEYVALUE_VERSION),
+        "wasi:config" => return Some(CONFIG_VERSION),
+        _ => {}
     }
     let mut interfaces = interfaces.iter().filter_map(|name| name.split_once('@'));
     let own = interfaces.find(|(own, _)| *own == path);

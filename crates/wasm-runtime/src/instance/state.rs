@@ -1,7 +1,6 @@
 //! What the host knows of a running instance: the data of its store.
 
 use std::fmt::{self, Debug};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,16 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use wasm_core::{ComponentConfig, ComponentHandle, ComponentId, HostServices};
+use wasm_core::{
+    Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, HostServices,
+};
 
 use super::deadline::Deadline;
 use super::limiter::WasmResourceLimiter;
 use crate::lines::{LineBucket, Lines};
 use crate::wasi::{
-    Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HostAccount, SocketPlaces,
-    WasiShare, WasiState,
+    Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HostNames, HttpBudget,
+    HttpCaller, SocketPlaces, WasiShare, WasiState,
 };
 
 /// Whom a store belongs to, and what host functions may hold on to while they wait.
@@ -26,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) wasi: Arc<WasiShare>,
     /// Of the call that is running.
     pub(crate) deadline: Deadline,
+    /// What the running call has sent and received.
+    pub(crate) http: Arc<HttpBudget>,
     line_bucket: Arc<LineBucket>,
 }
 
@@ -34,11 +37,10 @@ impl Guest {
         handle: ComponentHandle,
         config: Arc<ComponentConfig>,
         services: HostServices,
-        account: HostAccount,
-        guarded: &[PathBuf],
+        wasi: WasiShare,
         line_bucket: Arc<LineBucket>,
     ) -> Self {
-        let wasi = Arc::new(WasiShare::new(handle.id(), account, guarded));
+        let wasi = Arc::new(wasi);
         Self::of_instance(handle, config, services, wasi, line_bucket)
     }
 
@@ -67,6 +69,7 @@ impl Guest {
             calls: wasm_core::guest::Guest::new(handle, config, services, Arc::clone(&lines)),
             lines,
             wasi,
+            http: Arc::default(),
             line_bucket,
         }
     }
@@ -82,6 +85,33 @@ impl Guest {
     pub(crate) fn config(&self) -> &ComponentConfig {
         self.calls.config()
     }
+}
+
+impl HttpCaller for Guest {
+    fn check(&self, capability: Capability) -> Result<(), CapabilityDenied> {
+        self.calls.check(capability)
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline.at()
+    }
+
+    fn budget(&self) -> &Arc<HttpBudget> {
+        &self.http
+    }
+
+    fn descriptors(&self) -> &Arc<Descriptors> {
+        &self.wasi.descriptors
+    }
+
+    fn names(&self) -> &Arc<HostNames> {
+        &self.wasi.names
+    }
+}
+
+fn wasi_of(guest: &Arc<Guest>) -> Box<WasiState> {
+    let caller: Arc<dyn HttpCaller> = Arc::clone(guest) as _;
+    Box::new(WasiState::new(&guest.calls, &guest.lines, caller))
 }
 
 /// What host functions know of the instance that calls them: the data of its store. `T` is
@@ -141,8 +171,8 @@ impl<T> HostState<T> {
 
     fn wasi(&mut self) -> (&mut WasiState, &mut ResourceTable) {
         let guest = &self.guest;
-        let make = || Box::new(WasiState::new(&guest.calls, &guest.lines));
-        (self.wasi.get_or_insert_with(make), &mut self.table)
+        let wasi = self.wasi.get_or_insert_with(|| wasi_of(guest));
+        (wasi, &mut self.table)
     }
 
     /// All that a host function of the embedder works with.
@@ -190,8 +220,7 @@ impl<T: Send + 'static> HasAccount for HostState<T> {
 impl<T: Send + 'static> HasSockets for HostState<T> {
     fn places(&mut self) -> (&Descriptors, &mut SocketPlaces) {
         let guest = &self.guest;
-        let make = || Box::new(WasiState::new(&guest.calls, &guest.lines));
-        let wasi = self.wasi.get_or_insert_with(make);
+        let wasi = self.wasi.get_or_insert_with(|| wasi_of(guest));
         (&guest.wasi.descriptors, &mut wasi.sockets)
     }
 }

@@ -106,6 +106,7 @@ pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget 
     };
     state.guest.calls.begin_call();
     state.guest.lines.reset();
+    state.guest.http.refill();
     if let Some(wasi) = &state.wasi {
         wasi.last_words.forget();
     }

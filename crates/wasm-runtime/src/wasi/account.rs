@@ -14,11 +14,14 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{
+    HostIncomingRequest, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+};
 
 use wasm_core::units::format_bytes;
 
 use super::files::listing::Listing;
+use crate::standard::cas::Cas;
 
 /// Names and values of one set of HTTP fields, as wasmtime counts them.
 pub(super) const FIELDS_SIZE_LIMIT: usize = 4 << 10;
@@ -27,11 +30,12 @@ pub(super) const FIELDS_SIZE_LIMIT: usize = 4 << 10;
 /// bytes in the tables of `http::HeaderMap`, which grow by doubling, and a heap block.
 const FIELDS_BYTES: usize = 16 << 10;
 
-/// The one chunk that a body which will never be sent may buffer.
-pub(super) const BODY_CHUNK_BYTES: usize = 1 << 10;
+/// What is written to a body at a time at the most.
+pub(super) const BODY_CHUNK_BYTES: usize = 16 << 10;
 
-/// With the channel that holds it, of which the first block has 32 places.
-const BODY_BYTES: usize = 4 << 10;
+/// The two chunks that wait to be sent, and the channel that holds them, of which the first
+/// block has 32 places.
+const BODY_BYTES: usize = 2 * BODY_CHUNK_BYTES + (4 << 10);
 
 /// An entry of the resource table and the small thing in it: a pollable, a clock, the
 /// network, an open file's handle, an error.
@@ -94,6 +98,10 @@ fn bytes_of(entry: &(dyn Any + Send)) -> u64 {
         FIELDS_BYTES + request_bytes(request) + body_bytes(request.body.is_some())
     } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
         FIELDS_BYTES + body_bytes(response.body.is_some())
+    } else if entry.is::<HostIncomingRequest>() || entry.is::<HostIncomingResponse>() {
+        FIELDS_BYTES + STREAM_BYTES
+    } else if let Some(cas) = entry.downcast_ref::<Cas>() {
+        cas.bytes()
     } else if entry.is::<HostOutgoingBody>() {
         BODY_BYTES
     } else {

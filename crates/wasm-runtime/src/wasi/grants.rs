@@ -1,14 +1,15 @@
 //! From the grants of a component to what its instance has of WASI.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use cap_primitives::ambient_authority;
 use cap_primitives::fs::open_ambient_dir;
+use tokio::sync::RwLock;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -21,7 +22,9 @@ use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
 use super::descriptors::{Descriptors, PlacedDir};
 use super::files::Files;
-use super::http::NoHttp;
+use super::http::Http;
+use super::http::names::HostNames;
+use super::http::outgoing::HttpCaller;
 use super::operations::Operations;
 use super::output::{GuestOutput, LastWords, OutputHandle};
 use super::sockets::SocketPlaces;
@@ -36,6 +39,12 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
+    pub(crate) names: Arc<HostNames>,
+    /// Whoever replaces a value of the component's storage, depending on what it was, has it
+    /// alone.
+    pub(crate) values: RwLock<()>,
+    /// What `wasi:config` tells, once somebody asks.
+    pub(crate) settings: OnceLock<Arc<BTreeMap<String, String>>>,
     /// Folders that no component may come near, such as the cache of compiled code.
     guarded: Box<[PathBuf]>,
     /// Folders that were granted, by their paths.
@@ -51,11 +60,19 @@ struct Folder {
 }
 
 impl WasiShare {
-    pub(crate) fn new(component: &ComponentId, account: HostAccount, guarded: &[PathBuf]) -> Self {
+    pub(crate) fn new(
+        component: &ComponentId,
+        account: HostAccount,
+        guarded: &[PathBuf],
+        names: &Arc<HostNames>,
+    ) -> Self {
         Self {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
+            names: Arc::clone(names),
+            values: RwLock::default(),
+            settings: OnceLock::new(),
             guarded: guarded.into(),
             folders: Mutex::default(),
         }
@@ -137,7 +154,7 @@ pub(crate) struct WasiState {
     pub(crate) context: WasiCtx,
     pub(crate) sockets: SocketPlaces,
     pub(crate) http: WasiHttpCtx,
-    pub(crate) http_hooks: NoHttp,
+    pub(crate) http_hooks: Http,
     outputs: Vec<Arc<GuestOutput>>,
     pub(crate) last_words: Arc<LastWords>,
 }
@@ -173,7 +190,7 @@ pub(crate) fn granted_files(guest: &Guest, share: &WasiShare) -> Result<Files, U
 }
 
 impl WasiState {
-    pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>) -> Self {
+    pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>, caller: Arc<dyn HttpCaller>) -> Self {
         let (config, services) = (guest.config(), guest.services());
         let mut outputs = Vec::new();
         let mut addresses = Vec::new();
@@ -234,8 +251,8 @@ impl WasiState {
         Self {
             context: builder.build(),
             sockets: SocketPlaces::new(),
-            http: NoHttp::context(),
-            http_hooks: NoHttp,
+            http: Http::context(),
+            http_hooks: Http::new(caller),
             outputs,
             last_words,
         }

@@ -1,24 +1,33 @@
-//! WASI HTTP: linked so that components load, and every request is refused, as an
-//! error that the guest can handle.
+//! WASI HTTP: linked so that components load. Where a request may be sent is granted by
+//! permission, and what may not is refused as an error that the guest can handle.
 //!
-//! A guest can still make fields, requests and responses. Each function through which
-//! the host comes to hold more is defined a second time here, around wasmtime's, and
-//! settles the account.
+//! A guest can make fields, requests and responses. Each function through which the host
+//! comes to hold more is defined a second time here, around wasmtime's, and settles the
+//! account.
+
+mod body;
+pub(crate) mod budget;
+pub(crate) mod names;
+pub(crate) mod outgoing;
+mod tls;
 
 use std::future::{Future, ready};
+use std::io;
+use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Request;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::HeaderResult;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, Host, HostFields, HostOutgoingBody, HostOutgoingRequest, HostOutgoingResponse,
+    self, ErrorCode, Host, HostFields, HostOutgoingBody, HostOutgoingRequest, HostOutgoingResponse,
     HostRequestOptions, Method, Scheme,
 };
 use wasmtime_wasi_http::{
-    Error as HttpError, FieldMap, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
-    WasiHttpHooks, WasiHttpView,
+    FieldMap, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
+
+use self::outgoing::{HttpCaller, HttpEnd, HttpExchange, Outgoing};
 
 use super::account::{BODY_CHUNK_BYTES, FIELDS_SIZE_LIMIT, HasAccount};
 
@@ -32,13 +41,14 @@ type OutgoingRequest = Resource<types::OutgoingRequest>;
 type OutgoingResponse = Resource<types::OutgoingResponse>;
 type Fields = Resource<FieldMap>;
 
-/// Refuses every outgoing request.
-pub(crate) struct NoHttp;
+/// What an instance does over HTTP.
+pub(crate) struct Http(Arc<dyn HttpCaller>);
 
-type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
-type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
+impl Http {
+    pub(crate) fn new(caller: Arc<dyn HttpCaller>) -> Self {
+        Self(caller)
+    }
 
-impl NoHttp {
     pub(crate) fn context() -> WasiHttpCtx {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS_SIZE_LIMIT);
@@ -46,7 +56,7 @@ impl NoHttp {
     }
 }
 
-impl WasiHttpHooks for NoHttp {
+impl WasiHttpHooks for Http {
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         1
     }
@@ -57,11 +67,46 @@ impl WasiHttpHooks for NoHttp {
 
     fn send_request(
         &mut self,
-        _: Request<WasiBody>,
-        _: Option<RequestOptions>,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
         _: HttpEnd,
     ) -> Box<dyn Future<Output = HttpExchange> + Send> {
-        Box::new(ready(Err(HttpError::HttpRequestDenied)))
+        match Outgoing::new(request, options.as_ref(), Arc::clone(&self.0)) {
+            Ok(outgoing) => Box::new(outgoing.send()),
+            Err(error) => Box::new(ready(Err(error))),
+        }
+    }
+
+    // What goes wrong with a connection is told to the component, and no news for others.
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        if error.is_timeout() {
+            ErrorCode::HttpResponseTimeout
+        } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            ErrorCode::ConnectionTerminated
+        } else {
+            ErrorCode::HttpProtocolError
+        }
+    }
+
+    fn p2_error_from_connect(&mut self, error: &io::Error) -> ErrorCode {
+        match error.kind() {
+            io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                ErrorCode::DestinationUnavailable
+            }
+            _ => ErrorCode::ConnectionRefused,
+        }
+    }
+
+    fn p2_error_from_tls(&mut self, error: &io::Error) -> ErrorCode {
+        let inner = error
+            .get_ref()
+            .and_then(|it| it.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidCertificate(_)) => ErrorCode::TlsCertificateError,
+            _ => ErrorCode::TlsProtocolError,
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Harness for Right {
 }
 
 /// Cases that are run at a time.
-const WAITING: usize = 8;
+const WAITING: usize = 24;
 
 /// In paused time the cases only compute; in real time they mostly wait.
 fn keeps_the_contract(right: Right, time: Time) {
@@ -109,7 +109,7 @@ macro_rules! right_engines {
 
             #[test]
             fn is_like_the_model_in_real_time() {
-                is_like_the_model(RIGHT, Time::Real, 8);
+                is_like_the_model(RIGHT, Time::Real, 3);
             }
         }
     )*};

@@ -14,14 +14,23 @@ use crate::{Folder, command, example, program, repository};
 
 impl Running {
     /// Where it says that it listens. Its standard input has ended by then.
-    fn listens(&mut self) -> String {
+    pub(super) fn listens(&mut self) -> String {
+        self.says_where("listening at ")
+    }
+
+    /// Where components answer requests.
+    pub(super) fn answers(&mut self) -> String {
+        self.says_where("components answer requests at ")
+    }
+
+    fn says_where(&mut self, before: &str) -> String {
         drop(self.stdin.take());
         let began = Instant::now();
         while let Ok(line) = self
             .stderr
             .recv_timeout(LONG.saturating_sub(began.elapsed()))
         {
-            if let Some(address) = line.strip_prefix("listening at ") {
+            if let Some(address) = line.strip_prefix(before) {
                 return address.to_owned();
             }
         }
@@ -29,12 +38,12 @@ impl Running {
     }
 }
 
-fn up(folder: &str, flags: &[&str]) -> Running {
+pub(super) fn up(folder: &str, flags: &[&str]) -> Running {
     Running::new(command([&["up", folder], flags].concat()))
 }
 
 /// The status, and what is answered.
-fn curl(address: &str, path: &str, arguments: &[&str]) -> (u16, String) {
+pub(super) fn curl(address: &str, path: &str, arguments: &[&str]) -> (u16, String) {
     let output = Command::new("curl")
         .args([
             "--silent",

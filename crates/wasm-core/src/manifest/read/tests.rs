@@ -283,6 +283,10 @@ request = ["a/b/c", "demo/*"]
 broadcast = [[]]
 storage = 1
 log = "Info"
+http = "https://a.org"
+http = ["a.org"]
+http = ["https://a.org/path"]
+http = [443]
 wasi = "stdout"
 wasi = ["stdin"]
 wasi = ["stdou"]
@@ -543,4 +547,24 @@ fn whatever_the_text_it_is_read_or_refused() {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!parse(&text).unwrap_err().problems().is_empty());
     }
+}
+
+#[test]
+fn mistakes_in_http() {
+    let http = r#"
+path = "shop"
+path = "/shop/*/cart"
+path = "/../*"
+path = ["/shop"]
+pth = "/shop"
+path = "/shop" ⏎ reply-type = "text"
+path = "/shop" ⏎ reply-type = "text/html\n"
+"#;
+    snapshot("manifest-http", mistaken_in("http", http));
+    let shop = accepted("[http]\npath = \"/shop/*\"\n").http.unwrap();
+    assert_eq!(
+        (shop.path.to_string(), shop.reply_type),
+        ("/shop/*".to_owned(), None)
+    );
+    assert_eq!(accepted("").http, None);
 }

@@ -1,0 +1,91 @@
+//! A request to a component, from where it comes to what answers it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Request, Response};
+use axum::response::IntoResponse as _;
+
+use wasm_core::RuntimeEngine;
+
+use crate::access::origin;
+use crate::access::role::Role;
+use crate::problem::Problem;
+use crate::shared::App;
+use crate::sites::table::{Site, SiteKind};
+use crate::sites::{call, message};
+
+/// What a component answers with at the address of operators is of another origin to a
+/// browser: a script of it must not do there what the page may.
+const FOREIGN: &str = "sandbox allow-forms allow-popups allow-scripts";
+
+/// Whether the connection is one of TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IsSecure(pub(crate) bool);
+
+/// Where operators get in, too: with the same checks and tokens.
+pub(crate) async fn beside_gateway<E: RuntimeEngine + ?Sized + 'static>(
+    State(app): State<App<E>>,
+    secure: Option<Extension<IsSecure>>,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Problem> {
+    let site = find(&app, &request)?;
+    app.access.authorize(request.headers(), Role::Message)?;
+    if app.access.asks_for_tokens() {
+        // It was for the gateway, and is none of the component's business.
+        request.headers_mut().remove(AUTHORIZATION);
+    }
+    let mut response = answer(&app, &site, request, secure).await?;
+    let foreign = HeaderValue::from_static(FOREIGN);
+    let headers = response.headers_mut();
+    headers.append(CONTENT_SECURITY_POLICY, foreign);
+    Ok(response)
+}
+
+/// Where nothing else is served: for everybody who connects.
+pub(crate) async fn alone<E: RuntimeEngine + ?Sized + 'static>(
+    State(app): State<App<E>>,
+    secure: Option<Extension<IsSecure>>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let answered = async {
+        origin::check_request(request.uri(), request.headers())
+            .map_err(Problem::ending_connection)?;
+        let site = find(&app, &request)?;
+        answer(&app, &site, request, secure).await
+    };
+    let answered = answered.await;
+    answered.unwrap_or_else(|problem| {
+        let mut response = problem.into_response();
+        let nosniff = HeaderValue::from_static("nosniff");
+        response
+            .headers_mut()
+            .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        response
+    })
+}
+
+fn find<E: RuntimeEngine + ?Sized>(
+    app: &App<E>,
+    request: &Request<Body>,
+) -> Result<Arc<Site>, Problem> {
+    let site = app.sites.find(request.uri().path());
+    site.ok_or_else(|| Problem::not_found("there is nothing at this path"))
+}
+
+async fn answer<E: RuntimeEngine + ?Sized + 'static>(
+    app: &App<E>,
+    site: &Site,
+    request: Request<Body>,
+    secure: Option<Extension<IsSecure>>,
+) -> Result<Response<Body>, Problem> {
+    let is_secure = secure.is_some_and(|Extension(IsSecure(secure))| secure);
+    match (site.kind, app.handler.clone()) {
+        (SiteKind::Handler, Some(handler)) => {
+            call::answer(app, handler, &site.component, request, is_secure).await
+        }
+        _ => message::answer(app, site, request).await,
+    }
+}

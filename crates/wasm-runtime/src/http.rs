@@ -1,0 +1,229 @@
+//! Requests that components answer: the export `wasi:http/incoming-handler`.
+//!
+//! A request is a call like any other, and its response begins before the call ends. The call
+//! goes on with the body, within its fuel, memory and time; a body that it does not come to
+//! the end of ends with an error, so that nobody takes a part for the whole.
+
+mod body;
+
+use std::fmt::Display;
+use std::future::pending;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tokio::select;
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::{Instance as Exports, Resource, TypedFunc};
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
+
+use wasm_core::WasmError;
+
+use crate::instance::state::HostState;
+use crate::instance::{Bindings, Instance, Work};
+use crate::wasi::HasAccount as _;
+
+pub use body::{HttpBody, Incomplete};
+
+/// The interface, in the release that this engine has; a component may export any 0.2 of it.
+pub(crate) const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.12";
+pub(crate) const HTTP_EXPORT: &str = "wasi:http/incoming-handler#handle";
+
+type HandleFunc = TypedFunc<
+    (
+        Resource<HostIncomingRequest>,
+        Resource<HostResponseOutparam>,
+    ),
+    (),
+>;
+
+/// The export of a component that answers requests.
+pub(crate) struct IncomingHandler(HandleFunc);
+
+impl<T: Send + 'static> Bindings<T> for IncomingHandler {
+    fn bind(store: &mut Store<HostState<T>>, instance: &Exports) -> wasmtime::Result<Self> {
+        let missing = || wasmtime::Error::msg("it does not export it");
+        let interface = instance.get_export_index(&mut *store, None, INCOMING_HANDLER);
+        let interface = interface.ok_or_else(missing)?;
+        let handle = instance.get_export_index(&mut *store, Some(&interface), "handle");
+        let handle = handle.ok_or_else(missing)?;
+        Ok(Self(instance.get_typed_func(store, handle)?))
+    }
+}
+
+/// How a request came to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpScheme {
+    /// As it is.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// What a component made of a request, once its call has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HttpOutcome {
+    /// It has returned. If it gave no response, nobody gets one.
+    Ended,
+    /// Nobody waited for it any more, and its instance was given up in the middle of the call.
+    GivenUp,
+}
+
+/// The two ends of a response: one for the engine, and one for whoever waits for it.
+pub fn http_exchange() -> (HttpResponder, HttpPending) {
+    let (give, response) = oneshot::channel();
+    let (presence, gone) = oneshot::channel();
+    let failed = Arc::new(OnceLock::new());
+    let responder = HttpResponder {
+        give,
+        gone,
+        failed: Arc::clone(&failed),
+    };
+    let pending = HttpPending {
+        response,
+        presence,
+        failed,
+    };
+    (responder, pending)
+}
+
+/// The engine's end of a response.
+#[derive(Debug)]
+pub struct HttpResponder {
+    give: oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+    /// Ends in an error when nobody is there any more, and well once they have all they need.
+    gone: oneshot::Receiver<()>,
+    /// Set before the body of a call that failed ends.
+    failed: Arc<OnceLock<()>>,
+}
+
+/// The end of whoever waits for a response. Dropping it, or the body of the response before its
+/// end, gives the request up.
+#[derive(Debug)]
+pub struct HttpPending {
+    response: oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+    presence: oneshot::Sender<()>,
+    failed: Arc<OnceLock<()>>,
+}
+
+impl HttpPending {
+    /// The response to a request of this method, once it begins; `None` if the call ends
+    /// without one.
+    ///
+    /// # Errors
+    /// The error code that the component gave in place of a response.
+    pub async fn response(self, method: &Method) -> Option<Result<Response<HttpBody>, String>> {
+        let Self {
+            response,
+            presence,
+            failed,
+        } = self;
+        match response.await.ok()? {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let body = HttpBody::new(body, &head, method, presence, failed);
+                Some(Ok(Response::from_parts(head, body)))
+            }
+            Err(code) => {
+                // The call may go on.
+                let _ = presence.send(());
+                Some(Err(code.to_string()))
+            }
+        }
+    }
+}
+
+/// A request for a component.
+pub(crate) struct HttpCall {
+    request: Request<WasiBody>,
+    scheme: Scheme,
+    responder: HttpResponder,
+}
+
+impl HttpCall {
+    pub(crate) fn new<B>(request: Request<B>, scheme: HttpScheme, responder: HttpResponder) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display,
+    {
+        let unreadable = |error: B::Error| HttpError::InternalError(Some(error.to_string()));
+        Self {
+            request: request.map(|body| body.map_err(unreadable).boxed_unsync()),
+            scheme: match scheme {
+                HttpScheme::Http => Scheme::Http,
+                HttpScheme::Https => Scheme::Https,
+            },
+            responder,
+        }
+    }
+}
+
+impl<T: Send + 'static> Work<T> for HttpCall {
+    type Output = HttpOutcome;
+
+    fn ends_instance(output: &HttpOutcome) -> bool {
+        *output == HttpOutcome::GivenUp
+    }
+
+    async fn perform(self, instance: &mut Instance<T>) -> Result<HttpOutcome, WasmError> {
+        let HttpResponder { give, gone, failed } = self.responder;
+        // An instance that is there for others, too, is not ended for one of them.
+        let may_give_up = instance.guest().config().renews_instances();
+        let (request, scheme) = (self.request, self.scheme);
+        let begun = instance.begin::<IncomingHandler>(HTTP_EXPORT)?;
+        let outcome = begun.run(|mut call| async move {
+            let (request, outparam) = enter(call.store.data_mut(), scheme, request, give)?;
+            let handle = &call.bindings.0;
+            let handling = handle.call_async(&mut call.store, (request, outparam));
+            select! {
+                biased;
+                handled = handling => handled.map(|()| HttpOutcome::Ended),
+                () = given_up(gone), if may_give_up => Ok(HttpOutcome::GivenUp),
+            }
+        });
+        let outcome = outcome.await;
+        let outcome = instance.finish(HTTP_EXPORT, outcome);
+        if !matches!(outcome, Ok(HttpOutcome::Ended)) {
+            let _ = failed.set(());
+        }
+        outcome
+    }
+}
+
+/// Hands the request over.
+fn enter<T: Send + 'static>(
+    state: &mut HostState<T>,
+    scheme: Scheme,
+    request: Request<WasiBody>,
+    give: oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+) -> wasmtime::Result<(
+    Resource<HostIncomingRequest>,
+    Resource<HostResponseOutparam>,
+)> {
+    let mut http = state.http();
+    let request = http.new_incoming_request(scheme, request)?;
+    let outparam = http.new_response_outparam(give)?;
+    state.settle("a request")?;
+    Ok((request, outparam))
+}
+
+/// Whether a component can be told which host a request was sent to.
+pub(crate) fn has_authority<B>(request: &Request<B>) -> bool {
+    let host = || request.headers().get(HOST).map(HeaderValue::to_str);
+    request.uri().authority().is_some() || matches!(host(), Some(Ok(_)))
+}
+
+/// When nobody waits for the response or the rest of it.
+async fn given_up(gone: oneshot::Receiver<()>) {
+    if gone.await.is_ok() {
+        pending::<()>().await;
+    }
+}

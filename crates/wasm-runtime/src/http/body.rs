@@ -1,0 +1,117 @@
+//! The body of a response that a component gives while its call goes on.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+/// The body of a response. Dropping it before its end gives the request up.
+#[derive(Debug)]
+pub struct HttpBody {
+    inner: HyperOutgoingBody,
+    /// Until whoever reads it has all there is.
+    presence: Option<oneshot::Sender<()>>,
+    /// What is left of it, in bytes, if that was said.
+    left: Option<u64>,
+    failed: Arc<OnceLock<()>>,
+}
+
+impl HttpBody {
+    pub(super) fn new(
+        inner: HyperOutgoingBody,
+        head: &Parts,
+        method: &Method,
+        presence: oneshot::Sender<()>,
+        failed: Arc<OnceLock<()>>,
+    ) -> Self {
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_empty = *method == Method::HEAD
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            )
+            || inner.is_end_stream()
+            || length == Some(0);
+        let mut body = Self {
+            inner,
+            presence: Some(presence),
+            left: length,
+            failed,
+        };
+        if is_empty {
+            body.is_read();
+        }
+        body
+    }
+
+    /// Whoever reads it has all there is, and may go: the call goes on until it ends.
+    fn is_read(&mut self) {
+        if let Some(presence) = self.presence.take() {
+            // The call may have ended.
+            let _ = presence.send(());
+        }
+    }
+}
+
+impl Body for HttpBody {
+    type Data = Bytes;
+    type Error = Incomplete;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+                    *left = left.saturating_sub(data.len() as u64);
+                    if *left == 0 {
+                        self.is_read();
+                    }
+                }
+                Some(Ok(frame))
+            }
+            // The component gave up on it, and its call may go on.
+            Some(Err(_)) => {
+                self.is_read();
+                Some(Err(Incomplete))
+            }
+            None if self.failed.get().is_some() => Some(Err(Incomplete)),
+            None => {
+                self.is_read();
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A body has not come to its end: the component has failed over it, or given up on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incomplete;
+
+impl Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the component has not come to the end of the response")
+    }
+}
+
+impl StdError for Incomplete {}

@@ -1,0 +1,250 @@
+//! Requests that components send: where they may, to the very address that was looked at, and
+//! within bounds of the call that sends them.
+//!
+//! A redirect is an answer like any other. A component that follows it sends another request,
+//! of which everything is checked anew.
+
+use std::future::{Future, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout, timeout_at};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
+
+use wasm_core::{Capability, CapabilityDenied, HttpOrigin};
+
+use super::body::Charged;
+use super::budget::HttpBudget;
+use super::names::{HostNames, resolve};
+use super::tls;
+use crate::wasi::descriptors::{DescriptorPlace, Descriptors};
+
+/// Until a connection stands, its address and its TLS included, where the component does not
+/// say.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// The head of a response, in bytes and in headers.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+const MAX_HEADERS: usize = 100;
+
+/// The end of an exchange, with which its connection is closed.
+pub(super) type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
+pub(super) type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
+
+/// The call that sends a request.
+pub(crate) trait HttpCaller: Send + Sync {
+    /// Whether it may; a denial is told.
+    ///
+    /// # Errors
+    /// The denial.
+    fn check(&self, capability: Capability) -> Result<(), CapabilityDenied>;
+
+    /// When the call has to end.
+    fn deadline(&self) -> Instant;
+
+    /// What it has sent and received so far.
+    fn budget(&self) -> &Arc<HttpBudget>;
+
+    /// What its component has open.
+    fn descriptors(&self) -> &Arc<Descriptors>;
+
+    /// Names that the system is not asked about.
+    fn names(&self) -> &Arc<HostNames>;
+}
+
+/// A request that may be sent, as far as its name tells.
+pub(super) struct Outgoing {
+    request: Request<WasiBody>,
+    way: Way,
+}
+
+/// How it gets there.
+struct Way {
+    origin: HttpOrigin,
+    connect_time: Duration,
+    first_byte_time: Option<Duration>,
+    caller: Arc<dyn HttpCaller>,
+}
+
+impl Outgoing {
+    /// # Errors
+    /// It may not be sent, as far as that is known at once.
+    pub(super) fn new(
+        request: Request<WasiBody>,
+        options: Option<&RequestOptions>,
+        caller: Arc<dyn HttpCaller>,
+    ) -> Result<Self, HttpError> {
+        let origin = origin_of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+        let checked = caller.check(Capability::Http(origin.clone()));
+        checked.map_err(|_| HttpError::HttpRequestDenied)?;
+        if !caller.budget().take_request() {
+            return Err(HttpError::ConnectionLimitReached);
+        }
+        let connect_time = options.and_then(|options| options.connect_timeout);
+        let way = Way {
+            origin,
+            connect_time: connect_time.map_or(CONNECT_TIME, |time| time.min(CONNECT_TIME)),
+            first_byte_time: options.and_then(|options| options.first_byte_timeout),
+            caller,
+        };
+        Ok(Self { request, way })
+    }
+
+    /// Sends it, and has the response once its head is there.
+    pub(super) async fn send(self) -> HttpExchange {
+        let Self { request, way } = self;
+        let deadline = way.caller.deadline().into();
+        let sent = timeout_at(deadline, way.exchange(request));
+        sent.await.unwrap_or(Err(HttpError::ConnectionReadTimeout))
+    }
+}
+
+impl Way {
+    async fn exchange(&self, request: Request<WasiBody>) -> HttpExchange {
+        let descriptors = self.caller.descriptors();
+        let place = descriptors
+            .take()
+            .ok_or(HttpError::ConnectionLimitReached)?;
+        let connected = timeout(self.connect_time, self.connect()).await;
+        match connected.unwrap_or(Err(HttpError::ConnectionTimeout))? {
+            Connection::Plain(stream) => self.over(stream, place, request).await,
+            Connection::Secure(stream) => self.over(stream, place, request).await,
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, HttpError> {
+        let address = self.address().await?;
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(HttpError::Connect)?;
+        // Requests are written whole; without this, some wait for nothing.
+        let _ = stream.set_nodelay(true);
+        if !self.origin.is_secure() {
+            return Ok(Connection::Plain(stream));
+        }
+        let stream = tls::connect(&self.origin, stream).await;
+        let stream = stream.map_err(HttpError::Tls)?;
+        Ok(Connection::Secure(Box::new(stream)))
+    }
+
+    /// The first that the component may connect to. Nobody resolves the name again.
+    async fn address(&self) -> Result<SocketAddr, HttpError> {
+        let (host, port) = (self.origin.host(), self.origin.port());
+        let addresses = match self.origin.address() {
+            Some(address) => vec![SocketAddr::new(address, port)],
+            None => resolve(self.caller.names(), &host, port)
+                .await
+                .map_err(|error| unresolved(&error))?,
+        };
+        if addresses.is_empty() {
+            return Err(HttpError::DestinationNotFound);
+        }
+        let may_reach = |address: &SocketAddr| {
+            let capability = Capability::HttpAddress(self.origin.clone(), address.ip());
+            self.caller.check(capability).is_ok()
+        };
+        let address = addresses.into_iter().find(may_reach);
+        address.ok_or(HttpError::DestinationIpProhibited)
+    }
+
+    async fn over<S>(
+        &self,
+        stream: S,
+        place: DescriptorPlace,
+        request: Request<WasiBody>,
+    ) -> HttpExchange
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        // What was in use for the connection is in use until it is closed.
+        let mut connection = Box::pin(async move {
+            let ended = connection.await;
+            drop(place);
+            ended.map_err(HttpError::from)
+        });
+        let budget = Arc::clone(self.caller.budget());
+        let deadline = self.caller.deadline();
+        let first_byte_time = self.first_byte_time.unwrap_or(Duration::MAX);
+        let sending = timeout(first_byte_time, sender.send_request(self.prepared(request)));
+        let mut sending = pin!(sending);
+        let (response, is_over) = tokio::select! {
+            biased;
+            response = &mut sending => (response, false),
+            // What came before is there; else whoever sends has an error, which says more.
+            _ = &mut connection => (sending.await, true),
+        };
+        let response = response.map_err(|_| HttpError::ConnectionReadTimeout)??;
+        let response = response.map(|body| {
+            let inner = body.map_err(HttpError::from).boxed_unsync();
+            let until = Some(Box::pin(sleep_until(deadline.into())));
+            let excess = || HttpError::HttpResponseBodySize(None);
+            let charged = Charged {
+                inner,
+                budget,
+                until,
+                excess,
+            };
+            charged.boxed_unsync()
+        });
+        let end: HttpEnd = match is_over {
+            true => Box::new(ready(Ok(()))),
+            false => Box::new(connection),
+        };
+        Ok((response, end))
+    }
+
+    /// As it is sent to the host itself: what it is to it is in `Host` already.
+    fn prepared(&self, request: Request<WasiBody>) -> Request<WasiBody> {
+        let budget = Arc::clone(self.caller.budget());
+        let (mut head, inner) = request.into_parts();
+        let path = head.uri.into_parts().path_and_query;
+        head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        let body = Charged {
+            inner,
+            budget,
+            until: None,
+            excess: || HttpError::HttpRequestBodySize(None),
+        };
+        Request::from_parts(head, body.boxed_unsync())
+    }
+}
+
+enum Connection {
+    Plain(TcpStream),
+    Secure(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+/// `None` for a URI that names nobody, or says who asks.
+fn origin_of(uri: &Uri) -> Option<HttpOrigin> {
+    let is_secure = *uri.scheme()? == Scheme::HTTPS;
+    let authority = uri.authority()?;
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let port = match authority.port() {
+        Some(port) => Some(port.as_str().parse().ok()?),
+        None => None,
+    };
+    HttpOrigin::new(is_secure, authority.host(), port)
+}
+
+fn unresolved(error: &io::Error) -> HttpError {
+    HttpError::DnsError {
+        rcode: Some(error.kind().to_string()),
+        info_code: None,
+    }
+}

@@ -1,0 +1,225 @@
+//! Components of other hosts: `wasi:keyvalue` and `wasi:config`.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use wasm_core::{ComponentConfig, ComponentHandle, HostServices, Permissions};
+use wasm_fixtures::KV;
+use wasm_runtime::WasmtimeEngine;
+use wasm_runtime::wasmtime::component::Val;
+use wasm_testkit::RecordingValidator;
+
+use crate::support::{config, engine, engine_with, load};
+
+const NO_SUCH_STORE: u32 = 1;
+const ACCESS_DENIED: u32 = 2;
+const OTHER: u32 = 3;
+
+struct Kv {
+    engine: WasmtimeEngine,
+    handle: ComponentHandle,
+}
+
+impl Kv {
+    async fn with(config: ComponentConfig) -> Self {
+        let engine = engine();
+        let handle = load(&engine, KV, config).await;
+        Self { engine, handle }
+    }
+
+    async fn new(storage: Option<u64>) -> Self {
+        Self::with(permitted(storage)).await
+    }
+
+    async fn call(&self, function: &str, args: &[Val]) -> Val {
+        let called = self.engine.call_export(&self.handle, function, args);
+        let mut values = called.await.unwrap();
+        values.pop().unwrap()
+    }
+
+    async fn number(&self, function: &str, texts: &[&str]) -> u32 {
+        let args: Vec<Val> = texts.iter().map(|text| string(text)).collect();
+        match self.call(function, &args).await {
+            Val::U32(number) => number,
+            Val::Bool(value) => value.into(),
+            other => panic!("{function} returned {other:?}"),
+        }
+    }
+
+    async fn text(&self, function: &str, key: &str) -> Option<String> {
+        match self.call(function, &[string(key)]).await {
+            Val::Option(None) => None,
+            Val::Option(Some(text)) => match *text {
+                Val::String(text) => Some(text),
+                other => panic!("{function} returned {other:?}"),
+            },
+            other => panic!("{function} returned {other:?}"),
+        }
+    }
+
+    async fn add(&self, key: &str, number: u64) -> Val {
+        self.call("add", &[string(key), Val::U64(number)]).await
+    }
+}
+
+fn string(text: &str) -> Val {
+    Val::String(text.to_owned())
+}
+
+fn permitted(storage: Option<u64>) -> ComponentConfig {
+    let mut permissions = Permissions::default();
+    permissions.storage = storage;
+    config().with_permissions(permissions)
+}
+
+fn some(value: Val) -> Val {
+    Val::Option(Some(Box::new(value)))
+}
+
+#[tokio::test]
+async fn values_are_those_of_the_components_storage() {
+    let kv = Kv::new(Some(64 << 10)).await;
+    assert_eq!(kv.text("get", "a").await, None);
+    assert_eq!(kv.number("exists", &["a"]).await, 0);
+    assert_eq!(kv.number("set", &["a", "one"]).await, 0);
+    assert_eq!(kv.text("get", "a").await.as_deref(), Some("one"));
+    assert_eq!(kv.number("exists", &["a"]).await, 1);
+    assert_eq!(kv.number("delete", &["a"]).await, 0);
+    assert_eq!(kv.number("delete", &["a"]).await, 0);
+    assert_eq!(kv.text("get", "a").await, None);
+    assert_eq!(kv.number("set", &["", "x"]).await, OTHER);
+}
+
+#[tokio::test]
+async fn there_is_one_bucket_and_it_needs_the_permission() {
+    let validator = Arc::new(RecordingValidator::new());
+    let services = HostServices::default().with_validator(Arc::clone(&validator) as _);
+    for (storage, name, opened) in [
+        (Some(1024), "default", 0),
+        (Some(1024), "", 0),
+        (Some(1024), "other", NO_SUCH_STORE),
+        (None, "default", ACCESS_DENIED),
+    ] {
+        let engine = engine_with(services.clone());
+        let handle = load(&engine, KV, permitted(storage)).await;
+        let kv = Kv { engine, handle };
+        assert_eq!(
+            kv.number("open", &[name]).await,
+            opened,
+            "{storage:?} {name}"
+        );
+    }
+    assert_eq!(validator.denials().len(), 1);
+}
+
+#[tokio::test]
+async fn the_quota_is_that_of_storage() {
+    let kv = Kv::new(Some(1 << 10)).await;
+    assert_eq!(kv.number("set", &["a", &"x".repeat(700)]).await, 0);
+    assert_eq!(kv.number("set", &["b", &"x".repeat(700)]).await, OTHER);
+    assert_eq!(kv.number("exists", &["b"]).await, 0);
+}
+
+#[tokio::test]
+async fn numbers_are_added_to_as_text() {
+    let kv = Kv::new(Some(64 << 10)).await;
+    assert_eq!(kv.add("n", 40).await, some(Val::U64(40)));
+    assert_eq!(kv.add("n", 2).await, some(Val::U64(42)));
+    assert_eq!(kv.text("get", "n").await.as_deref(), Some("42"));
+    let signed = [string("n"), Val::S64(-50)];
+    assert_eq!(kv.call("add-signed", &signed).await, some(Val::S64(-8)));
+    // No number of the other draft.
+    assert_eq!(kv.add("n", 1).await, Val::Option(None));
+    assert_eq!(kv.text("get", "n").await.as_deref(), Some("-8"));
+    assert_eq!(kv.add("m", u64::MAX).await, some(Val::U64(u64::MAX)));
+    assert_eq!(kv.add("m", 1).await, Val::Option(None));
+    kv.number("set", &["text", "many"]).await;
+    assert_eq!(kv.add("text", 1).await, Val::Option(None));
+    assert_eq!(kv.text("get", "text").await.as_deref(), Some("many"));
+}
+
+/// Instances that are called at a time share one store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_of_what_is_added_at_a_time() {
+    const CALLS: u64 = 200;
+    let kv = Arc::new(Kv::with(permitted(Some(64 << 10)).with_concurrency(8)).await);
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let kv = Arc::clone(&kv);
+        calls.spawn(async move { kv.add("n", 1).await });
+    }
+    while let Some(added) = calls.join_next().await {
+        assert_ne!(added.unwrap(), Val::Option(None));
+    }
+    assert_eq!(kv.text("get", "n").await, Some(CALLS.to_string()));
+}
+
+#[tokio::test]
+async fn a_value_is_swapped_unless_it_has_changed() {
+    let kv = Kv::new(Some(64 << 10)).await;
+    assert_eq!(kv.number("swap", &["a", "one"]).await, 0);
+    assert_eq!(kv.text("get", "a").await.as_deref(), Some("one"));
+    assert_eq!(kv.number("swap-late", &["a", "between", "two"]).await, 1);
+    assert_eq!(kv.text("get", "a").await.as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn many_values_are_set_read_and_deleted() {
+    let kv = Kv::new(Some(64 << 10)).await;
+    assert_eq!(kv.number("many", &["a", "b", "c"]).await, 2);
+    assert_eq!(kv.number("exists", &["a"]).await, 0);
+    assert_eq!(kv.text("get", "b").await.as_deref(), Some("default"));
+}
+
+#[tokio::test]
+async fn keys_come_page_by_page() {
+    let kv = Kv::new(Some(1 << 20)).await;
+    let page = |keys, cursor| some(Val::Tuple(vec![Val::U32(keys), Val::U64(cursor)]));
+    let after = |keys, key: &str| some(Val::Tuple(vec![Val::U32(keys), string(key)]));
+    let (none, numbered) = (Val::Option(None), |n| some(Val::U64(n)));
+    assert_eq!(
+        kv.call("page", std::slice::from_ref(&none)).await,
+        page(0, 0)
+    );
+    for n in 0..1_500 {
+        assert_eq!(kv.number("set", &[&format!("{n:04}"), "x"]).await, 0);
+    }
+    assert_eq!(
+        kv.call("page", std::slice::from_ref(&none)).await,
+        page(1_000, 1_000)
+    );
+    assert_eq!(kv.call("page", &[numbered(1_000)]).await, page(500, 0));
+    assert_eq!(kv.call("page", &[numbered(1_499)]).await, page(1, 0));
+    assert_eq!(kv.call("page", &[numbered(9_999)]).await, page(0, 0));
+    assert_eq!(kv.call("page", &[numbered(u64::MAX)]).await, none);
+    assert_eq!(
+        kv.call("page-after", std::slice::from_ref(&none)).await,
+        after(1_000, "0999")
+    );
+    assert_eq!(
+        kv.call("page-after", &[some(string("0999"))]).await,
+        after(500, "")
+    );
+    assert_eq!(
+        kv.call("page-after", &[some(string("9"))]).await,
+        after(0, "")
+    );
+}
+
+#[tokio::test]
+async fn the_configuration_is_that_of_the_component() {
+    let config = config()
+        .with_env("GREETING", "hello")
+        .with_config_data(r#"{"GREETING": "not this", "size": 3, "name": "Ada"}"#);
+    let kv = Kv::with(config).await;
+    for (key, value) in [
+        ("GREETING", Some("hello")),
+        ("size", Some("3")),
+        ("name", Some("Ada")),
+        ("other", None),
+    ] {
+        assert_eq!(kv.text("setting", key).await.as_deref(), value, "{key}");
+    }
+    assert_eq!(kv.number("settings", &[]).await, 3);
+}
