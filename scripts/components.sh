@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 program=$(realpath "${1:?name the program}")
 root=$PWD
-folders=(examples/c-echo examples/cafe examples/cafe-rust examples/greeter-rust)
+folders=(examples/c-echo examples/cafe examples/cafe-rust examples/greeter-rust examples/greeter-plain examples/puppet)
 
 # What is in the configuration of cargo is not asked where this variable is.
 export RUSTFLAGS="-Clink-arg=-zstack-size=65536 --remap-path-prefix=$root=airssys-wasm --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
