@@ -141,6 +141,11 @@ forbidden wasm-gateway wasm-runtime
 forbidden wasm-gateway wasmtime
 forbidden wasm-gateway wasm-testkit
 forbidden wasm-gateway clap
+forbidden wasm-nats wasm-runtime
+forbidden wasm-nats wasm-gateway
+forbidden wasm-nats wasm-testkit
+forbidden wasm-host async-nats
+forbidden wasm-cli async-nats
 forbidden wasm-host axum
 forbidden wasm-cli axum
 forbidden wasm-testkit wasm-host

@@ -12,10 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use wasm_core::text::{PathText as _, Quoted};
 use wasm_core::units::{format_bytes, format_duration};
-use wasm_core::{ComponentId, MessagePayload, MessagingError, WasmError};
+use wasm_core::{ComponentId, ComponentMessage, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
     Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Phase, Reply, RequestError,
 };
+use wasm_nats::Node;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::application::Application;
@@ -57,6 +58,8 @@ pub(crate) const ADDRESS_BYTES: u64 = 256;
 pub(crate) struct Conversation {
     host: Host<WasmtimeEngine>,
     application: Arc<Application>,
+    /// Of a host that is one of several.
+    node: Option<Arc<Node>>,
     events: Events,
     timeout: Duration,
     verbose: bool,
@@ -88,6 +91,7 @@ impl Conversation {
             events: host.events(),
             host,
             application,
+            node: None,
             timeout,
             verbose,
             interactive,
@@ -99,6 +103,11 @@ impl Conversation {
             loading_many: false,
             stopping: false,
         }
+    }
+
+    /// Its components are shared with other nodes.
+    pub(crate) fn set_node(&mut self, node: Arc<Node>) {
+        self.node = Some(node);
     }
 
     /// A line was not understood, or a message not answered well.
@@ -249,7 +258,8 @@ impl Conversation {
                 Done::Well
             }
             Line::Components => {
-                let table = table::components(&self.host.status().await);
+                let mut table = table::components(&self.host.status().await);
+                table.push_str(&self.elsewhere().await);
                 self.print(table).await?;
                 Done::Well
             }
@@ -280,6 +290,22 @@ impl Conversation {
             Line::Call(to, call) => self.call(&to, &call, origin),
             Line::Restart(id) => self.restart(&id, origin),
         })
+    }
+
+    /// A line for each component of another node.
+    async fn elsewhere(&self) -> String {
+        let mut lines = String::new();
+        let Some(node) = &self.node else {
+            return lines;
+        };
+        for source in self.application.sources() {
+            if self.host.component(&source.id).await.is_none() {
+                let place = node.place_of(&source.id);
+                let place = place.map_or("on no node".to_owned(), |it| format!("on node {it}"));
+                lines.push_str(&format!("{} {place}\n", source.id));
+            }
+        }
+        lines
     }
 
     fn ask(&mut self, to: &ComponentId, text: Vec<u8>, line: String) -> Done {
@@ -407,7 +433,9 @@ impl Conversation {
         if let Err(report) = self.addressee(to, &text) {
             return Done::Badly(report);
         }
-        match self.host.send(to, text) {
+        let program = self.host.program_id().clone();
+        let message = ComponentMessage::new(program, to.clone(), text);
+        match self.host.dispatch(message).await {
             Ok(()) => Done::Well,
             Err(error) => Done::Badly(self.not_answered(to, &error).await),
         }
@@ -493,6 +521,9 @@ impl Conversation {
         for id in self.asked.abandon() {
             self.failed = true;
             aside(format!("{id} has not answered"));
+        }
+        if let Some(node) = self.node.take() {
+            self.showing(async move { node.leave().await }).await?;
         }
         let host = self.host.clone();
         let mut stop = pin!(host.stop());

@@ -10,6 +10,7 @@ mod build;
 mod cache;
 mod call;
 mod check;
+mod cluster;
 mod compile;
 mod compiler;
 mod conversation;

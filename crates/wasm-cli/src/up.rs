@@ -12,9 +12,11 @@ use tokio::time::timeout;
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
 use wasm_host::{ApplicationFolder, Found, Host, HostBuilder, HostLimits, RedbStorage};
+use wasm_nats::Connection;
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
 use crate::application::{Application, find_manifests};
+use crate::cluster::{Cluster, join};
 use crate::compiler::CompilerFlags;
 use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
@@ -35,7 +37,8 @@ Examples:
   airssys-wasm up shop --watch --build
   airssys-wasm up shop --stay --verbose < /dev/null
   airssys-wasm up shop --listen 127.0.0.1:7070 --data shop.redb
-  airssys-wasm up shop --http 127.0.0.1:8080";
+  airssys-wasm up shop --http 127.0.0.1:8080
+  airssys-wasm up shop --nats nats://127.0.0.1:4222 --node a";
 
 const DETAILS: &str = "\
 Every Component.toml in FOLDER and below is a component, up to 16 folders deep;
@@ -94,6 +97,12 @@ else is reached there; at --listen they do so for those who have a token.
 In `ps`, FUEL is that of all calls, MEMORY that of now, and HEALTH what a
 component said when it was last asked, as [supervision] says. `dead` begins each
 line with the number by which `redeliver` takes it.
+
+With --nats, the components of FOLDER are shared by all nodes that are started
+with the same FOLDER and --app: each has some of them, which others take over
+when it ends or is not heard of for as long as --lease says. What they store and
+what they are sent is kept by NATS. `ps` shows those of this node, and where the
+others are. docs/cluster.md says more.
 
 With --keep-going, a component that cannot be read or loaded is told of, and the
 others run without it.
@@ -156,6 +165,9 @@ pub(crate) struct Up {
 
     #[command(flatten)]
     reach: Reach,
+
+    #[command(flatten)]
+    cluster: Cluster,
 
     #[command(flatten)]
     limits: Limits,
@@ -263,7 +275,8 @@ impl Up {
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
         let (rebuild, mut is_whole) = self.build_all(&found).await?;
-        let is_reloaded = self.watch || self.reach.is_wanted();
+        // What several nodes have does not change on one.
+        let is_reloaded = !self.cluster.is_wanted() && (self.watch || self.reach.is_wanted());
         let mut watch = is_reloaded.then(|| Watch::new(&found));
         let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
         let (application, left_out, unread) = read.await?;
@@ -274,7 +287,8 @@ impl Up {
         let application = Arc::new(application);
         let prepared = self.reach.prepare().await?;
         let storage = self.storage()?.map(Arc::new);
-        let host = self.host(storage.clone())?;
+        let connection = self.cluster.connect().await?;
+        let host = self.host(storage.clone(), connection.as_ref())?;
         let interactive = io::stdin().is_terminal();
         let mut conversation = Conversation::new(
             host.clone(),
@@ -283,7 +297,8 @@ impl Up {
             self.verbose,
             interactive,
         );
-        if let Err(stop) = unless_interrupted(conversation.load(self.keep_going)).await {
+        let loading = self.begin(&mut conversation, connection, &host, &application);
+        if let Err(stop) = unless_interrupted(loading).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
             return Err(stop);
@@ -396,7 +411,26 @@ impl Up {
         storage.map_err(|error| Report::error(error.to_string()).with_note(GIVEN_BY_DATA))
     }
 
-    fn host(&self, storage: Option<Arc<RedbStorage>>) -> Result<Host<WasmtimeEngine>, Report> {
+    /// Loads all components, or becomes one of several nodes, each of which loads its own.
+    async fn begin(
+        &self,
+        conversation: &mut Conversation,
+        connection: Option<Connection>,
+        host: &Host<WasmtimeEngine>,
+        application: &Arc<Application>,
+    ) -> Result<(), Stop> {
+        let Some(connection) = connection else {
+            return conversation.load(self.keep_going).await;
+        };
+        conversation.set_node(join(connection, host, application).await?);
+        Ok(())
+    }
+
+    fn host(
+        &self,
+        storage: Option<Arc<RedbStorage>>,
+        connection: Option<&Connection>,
+    ) -> Result<Host<WasmtimeEngine>, Report> {
         let limits = HostLimits::default()
             .with_components(self.limits.max_components)
             .with_registered(self.limits.max_registered)
@@ -408,6 +442,9 @@ impl Up {
             .with_program_id(sender());
         if let Some(storage) = storage {
             builder = builder.with_storage(storage);
+        }
+        if let Some(connection) = connection {
+            builder = connection.build(builder);
         }
         let ceiling = self.limits.memory_ceiling;
         let instances = self.limits.max_components.min(MAX_INSTANCES) as u32 + SPARE_INSTANCES;
@@ -424,7 +461,7 @@ impl Up {
     fn introduce(&self, application: &Application, interactive: bool) {
         let mut sources = application.sources().into_iter();
         let stores = sources.find(|source| source.config.permissions.storage.is_some());
-        if let (None, Some(source)) = (&self.data, stores) {
+        if let (None, Some(source)) = (&self.data, stores.filter(|_| !self.cluster.is_wanted())) {
             let id = &source.id;
             Report::note(format!(
                 "what components such as {id} store is lost at the end"

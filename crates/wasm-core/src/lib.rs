@@ -81,7 +81,7 @@ pub use secret::Secret;
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};
-pub use supervision::{RestartPolicy, StartPolicy, Supervision, SwapPolicy};
+pub use supervision::{AfterCrash, RestartPolicy, StartPolicy, Supervision, SwapPolicy};
 pub use timers::{ComponentTimers, NoTimers, TIMER_TYPE, TimerError};
 pub use usage::{ComponentMetadata, ComponentState, ComponentUsage, HealthStatus, KeptMemory};
 pub use wit::{LIFECYCLE_INTERFACE, TIMERS_INTERFACE, TIMERS_WIT, WIT};

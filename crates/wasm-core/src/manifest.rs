@@ -65,9 +65,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        ComponentConfig, DirAccess, HttpRoute, InstancePolicy, LogLevel, MessagePayload,
-        Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision, SwapPolicy,
-        WasiGrant,
+        AfterCrash, ComponentConfig, DirAccess, HttpRoute, InstancePolicy, LogLevel,
+        MessagePayload, Permissions, ResourceLimits, RestartPolicy, StartPolicy, Supervision,
+        SwapPolicy, WasiGrant,
     };
 
     const EXAMPLE: &str = r#"
@@ -112,6 +112,9 @@ start = "on-message"           # "at-once" (default), "on-message"
 idle = "30s"                   # without a message for so long, it has no instance
 health = "10s"                 # how often it is asked how it is
 swap = "pause"                 # "beside" (default), "pause": without room for two versions
+
+[delivery]                     # optional, where the application runs on several nodes
+after-crash = "redeliver"      # "dead-letter" (default), "redeliver": what a dead node was handling
 
 [http]                         # optional
 path = "/shop/*"               # requests to /shop and below are for it
@@ -250,6 +253,7 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
                 idle: Some(Duration::from_secs(30)),
                 health: Some(Duration::from_secs(10)),
                 swap: SwapPolicy::Pause,
+                after_crash: AfterCrash::Redeliver,
             },
             http: Some(HttpRoute::new("/shop/*".parse().unwrap()).with_reply_type("text/plain")),
             build_command: Some("make greeter.wasm".to_owned()),

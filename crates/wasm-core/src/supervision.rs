@@ -31,6 +31,9 @@ pub struct Supervision {
     pub health: Option<Duration>,
     /// What becomes of the old version when this one takes its place.
     pub swap: SwapPolicy,
+    /// What becomes of a message that a node was handling when it died, where the host is one
+    /// of several.
+    pub after_crash: AfterCrash,
 }
 
 impl Supervision {
@@ -59,6 +62,7 @@ impl Default for Supervision {
             idle: None,
             health: None,
             swap: SwapPolicy::Beside,
+            after_crash: AfterCrash::DeadLetter,
         }
     }
 }
@@ -151,6 +155,35 @@ impl Display for SwapPolicy {
     }
 }
 
+/// What becomes of a message that was being handled when its process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AfterCrash {
+    /// It is a dead letter: it may have been handled, and is not handled twice.
+    #[default]
+    DeadLetter,
+    /// It is delivered again: the component bears with messages that come twice.
+    Redeliver,
+}
+
+impl AfterCrash {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::DeadLetter, Self::Redeliver];
+
+    /// As written in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadLetter => "dead-letter",
+            Self::Redeliver => "redeliver",
+        }
+    }
+}
+
+impl Display for AfterCrash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +210,10 @@ mod tests {
         assert_eq!(
             SwapPolicy::ALL.map(|policy| policy.to_string()),
             ["beside", "pause"]
+        );
+        assert_eq!(
+            AfterCrash::ALL.map(|policy| policy.to_string()),
+            ["dead-letter", "redeliver"]
         );
     }
 }

@@ -2,18 +2,19 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use wasm_core::{
-    Clock, ComponentId, ComponentLoader, ComponentStorage, HostServices, MemoryStorage,
-    MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
+    Clock, ComponentDirectory, ComponentId, ComponentLoader, ComponentStorage, HostServices,
+    MemoryStorage, MessageRouter, PermissionsOnly, RuntimeEngine, SecurityValidator, SystemClock,
 };
 
 use crate::component::registry::Registry;
 use crate::host::Host;
 use crate::limits::HostLimits;
+use crate::post::carrier::Carrier;
 use crate::post::office::Office;
 use crate::post::router::Router;
 use crate::post::timers::Timers;
 
-type Wrap = Box<dyn FnOnce(Arc<dyn MessageRouter>) -> Arc<dyn MessageRouter> + Send>;
+type Wrap<T> = Box<dyn FnOnce(Arc<T>) -> Arc<T> + Send>;
 
 /// Puts a [`Host`] together.
 ///
@@ -26,7 +27,9 @@ pub struct HostBuilder {
     clock: Arc<dyn Clock>,
     loader: Option<Arc<dyn ComponentLoader>>,
     program: Option<ComponentId>,
-    wrap: Option<Wrap>,
+    wrap: Option<Wrap<dyn MessageRouter>>,
+    carrier: Option<Arc<dyn Carrier>>,
+    directory: Option<Wrap<dyn ComponentDirectory>>,
 }
 
 impl Default for HostBuilder {
@@ -46,6 +49,8 @@ impl HostBuilder {
             loader: None,
             program: None,
             wrap: None,
+            carrier: None,
+            directory: None,
         }
     }
 
@@ -95,6 +100,24 @@ impl HostBuilder {
         self
     }
 
+    /// Makes this host one of several: what this carries reaches components of the others.
+    #[must_use]
+    pub fn with_carrier(mut self, carrier: Arc<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
+    /// Puts a directory between the components and the host's own, which `wrap` is given: one
+    /// that knows the components of other hosts, too.
+    #[must_use]
+    pub fn with_directory(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn ComponentDirectory>) -> Arc<dyn ComponentDirectory> + Send + 'static,
+    ) -> Self {
+        self.directory = Some(Box::new(wrap));
+        self
+    }
+
     /// As whom the program sends, by default `host/program/main`.
     #[must_use]
     pub fn with_program_id(mut self, id: ComponentId) -> Self {
@@ -121,8 +144,9 @@ impl HostBuilder {
         let office = Arc::new(Office::new(program, self.limits, Arc::clone(&self.clock)));
         let registry = Arc::new(Registry::new(&office));
         let timers = Timers::new(Arc::clone(&self.storage), &office);
-        let own = Router::new(&office, &registry, self.validator);
+        let own = Router::new(&office, &registry, self.validator, self.carrier);
         let router = Arc::clone(&own) as Arc<dyn MessageRouter>;
+        let directory = Arc::clone(&own) as Arc<dyn ComponentDirectory>;
         let services = HostServices::default()
             .with_router(match self.wrap {
                 Some(wrap) => wrap(router),
@@ -131,7 +155,10 @@ impl HostBuilder {
             .with_timers(Arc::clone(&timers) as Arc<_>)
             .with_storage(self.storage)
             .with_validator(Arc::clone(&own) as Arc<dyn SecurityValidator>)
-            .with_directory(Arc::clone(&own) as Arc<_>)
+            .with_directory(match self.directory {
+                Some(wrap) => wrap(directory),
+                None => directory,
+            })
             .with_clock(self.clock);
         let engine = engine(services.clone())?;
         Ok(Host::start(engine, own, timers, services, self.loader))

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
     HostServices, MessagePayload, MessagingError, Permissions, RuntimeEngine, StartPolicy,
-    Supervision, WasmError,
+    StorageError, Supervision, WasmError,
 };
 
 use crate::component::Component;
@@ -24,12 +24,13 @@ use crate::component::status::{ComponentStatus, Phase};
 use crate::component::task::{Shared, Task};
 use crate::error::HostError;
 use crate::post::answer::RequestError;
+use crate::post::arrival::Arrival;
 use crate::post::call::Call;
 use crate::post::mailbox::Closed;
 use crate::post::office::Office;
 use crate::post::router::Router;
-use crate::post::timers::{self, Timers};
-use crate::watch::dead_letter::DeadLetter;
+use crate::post::timers::{Timers, timers_owner};
+use crate::watch::dead_letter::{DeadLetter, DeadLetterCause};
 use crate::watch::event::Event;
 use crate::watch::events::Events;
 use crate::watch::metrics;
@@ -205,7 +206,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// What is returned only waits for the loading, which goes on without it.
     fn begin_load(&self, component: Component) -> Result<Loading, HostError> {
         let inner = &self.inner;
-        if component.id == inner.office.program || component.id == timers::owner() {
+        if component.id == inner.office.program || component.id == timers_owner() {
             return Err(HostError::Reserved(component.id));
         }
         if inner.registry.contains(&component.id) {
@@ -444,7 +445,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         }
     }
 
-    /// Sends a message on behalf of the program. Permissions do not apply to it.
+    /// Sends a message on behalf of the program to a component of this host, also where this is
+    /// one of several. Permissions do not apply to it.
     ///
     /// # Errors
     /// As [`MessageRouter::send`](wasm_core::MessageRouter::send).
@@ -464,6 +466,46 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// As those of [`send`](Self::send).
     pub fn send_message(&self, message: ComponentMessage) -> Result<(), MessagingError> {
         self.inner.router.send_from_program(self.stamped(message))
+    }
+
+    /// As [`send_message`](Self::send_message), to wherever the recipient is: a host that has a
+    /// [carrier](crate::HostBuilder::with_carrier) hands it to that.
+    ///
+    /// # Errors
+    /// As those of [`send`](Self::send), and those of the carrier.
+    pub async fn dispatch(&self, message: ComponentMessage) -> Result<(), MessagingError> {
+        let message = self.stamped(message);
+        self.inner.router.dispatch_from_program(message).await
+    }
+
+    /// Takes in a message from another host, as [`send`](Self::send) does those of the
+    /// program: it is handled, becomes a dead letter, or is put back.
+    ///
+    /// # Errors
+    /// As those of [`send`](Self::send); it is put back then, and its reply is forgotten.
+    pub fn post(&self, arrival: Arrival) -> Result<(), MessagingError> {
+        self.inner.router.take_in(arrival)
+    }
+
+    /// Makes a message from another host a dead letter that its recipient is not given, such as
+    /// one that another process was handling when it ended. Whoever waits for an answer is told.
+    pub fn bury(&self, arrival: Arrival, cause: DeadLetterCause) {
+        self.inner.router.bury(arrival, cause);
+    }
+
+    /// Reads from the store the timers of components that have come to this host from another,
+    /// before they are loaded. Those that were being handled there are dead letters.
+    ///
+    /// # Errors
+    /// Those of the store; then some may be read, and it is to be tried again.
+    pub async fn adopt_timers(&self) -> Result<(), StorageError> {
+        self.inner.timers.adopt().await
+    }
+
+    /// Forgets the timers of components that have left this host for another, and leaves them
+    /// in the store.
+    pub fn release_timers(&self, leaves: impl Fn(&ComponentId) -> bool) {
+        self.inner.timers.release(&leaves);
     }
 
     /// The same for many, which share the payload; on an error the others are sent all
@@ -499,7 +541,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     ) -> Result<Option<MessagePayload>, RequestError> {
         let message = self.message(to, payload);
         let router = &self.inner.router;
-        let asking = router.request_from_program(message, timeout)?;
+        let asking = router.request_from_program(message, timeout).await?;
         asking.answered().await
     }
 
@@ -515,7 +557,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         timeout: Duration,
     ) -> Result<Option<MessagePayload>, RequestError> {
         let message = self.stamped(message);
-        let asking = self.inner.router.request_from_program(message, timeout)?;
+        let router = &self.inner.router;
+        let asking = router.request_from_program(message, timeout).await?;
         asking.answered().await
     }
 

@@ -13,7 +13,7 @@ use super::value::{choice, duration, one_of, relative_path, size, string, whole_
 use crate::text::Quoted;
 use crate::units::{format_bytes, format_duration};
 use crate::{
-    ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpPattern, HttpRoute,
+    AfterCrash, ComponentConfig, ComponentId, ComponentPattern, DirAccess, HttpPattern, HttpRoute,
     ImportPattern, InstancePolicy, InvalidComponentId, LogLevel, Permissions, ResourceLimits,
     RestartPolicy, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
@@ -71,7 +71,10 @@ impl Reader<'_> {
         let (env, secrets) = self.env(root);
         let config = self.config(root);
         let permissions = self.permissions(root);
-        let supervision = self.supervision(root);
+        let supervision = Supervision {
+            after_crash: self.after_crash(root),
+            ..self.supervision(root)
+        };
         let (instances, concurrency) = match &resources {
             Some(section) => self.instances(section),
             None => (InstancePolicy::default(), 1),
@@ -491,6 +494,17 @@ impl Reader<'_> {
         Some(route)
     }
 
+    fn after_crash(&mut self, root: &DeTable<'_>) -> AfterCrash {
+        let Some(section) = self.section(root, "delivery") else {
+            return AfterCrash::default();
+        };
+        let policies = AfterCrash::ALL.map(|policy| (policy.as_str(), policy));
+        let policy = self.optional(&section, "after-crash", &one_of(&policies), |value| {
+            choice(value, &policies)
+        });
+        policy.unwrap_or_default()
+    }
+
     fn supervision(&mut self, root: &DeTable<'_>) -> Supervision {
         let default = Supervision::default();
         let Some(section) = self.section(root, "supervision") else {
@@ -526,6 +540,7 @@ impl Reader<'_> {
             idle: self.duration(&section, "idle", Supervision::MAX_INTERVAL),
             health: self.duration(&section, "health", Supervision::MAX_INTERVAL),
             swap: swap.unwrap_or(default.swap),
+            after_crash: default.after_crash,
         }
     }
 }

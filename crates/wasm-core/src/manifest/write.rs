@@ -4,8 +4,8 @@ use std::path::Path;
 use super::component::{ComponentManifest, ConfigSource, SecretSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
-    ComponentPattern, DirAccess, HttpPattern, ImportPattern, InstancePolicy, Permissions,
-    StartPolicy, Supervision, SwapPolicy, WasiGrant,
+    AfterCrash, ComponentPattern, DirAccess, HttpPattern, ImportPattern, InstancePolicy,
+    Permissions, StartPolicy, Supervision, SwapPolicy, WasiGrant,
 };
 
 /// A text that [`ComponentManifest::parse`] reads as the same manifest, without
@@ -66,8 +66,17 @@ impl Display for ComponentManifest {
         if self.permissions != Permissions::default() {
             permissions(f, &self.permissions)?;
         }
-        if self.supervision != Supervision::default() {
+        let after_crash = self.supervision.after_crash;
+        let default = Supervision {
+            after_crash,
+            ..Supervision::default()
+        };
+        if self.supervision != default {
             supervision(f, &self.supervision)?;
+        }
+        if after_crash != AfterCrash::default() {
+            let policy = Text(after_crash.as_str());
+            writeln!(f, "\n[delivery]\nafter-crash = {policy}")?;
         }
         if let Some(http) = &self.http {
             writeln!(f, "\n[http]\npath = \"{}\"", http.path)?;
@@ -331,6 +340,7 @@ timeout = "1500ms"
         manifest.supervision.idle = Some(Duration::from_millis(1));
         manifest.supervision.health = Some(Duration::from_secs(86_400));
         manifest.supervision.swap = SwapPolicy::Pause;
+        manifest.supervision.after_crash = AfterCrash::Redeliver;
         let path = "/shop/*".parse().unwrap();
         manifest.http = Some(HttpRoute::new(path).with_reply_type("text/html; charset=\"x\""));
         reads_back(&manifest);

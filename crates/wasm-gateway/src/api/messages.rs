@@ -65,7 +65,7 @@ pub(crate) async fn send<E: RuntimeEngine + ?Sized + 'static>(
     let payload = receive::payload(&app, body).await?;
     let message = envelope.message(&app, &to, payload);
     let span = info_span!("http message", to = %to, correlation_id = %envelope.correlation_id);
-    let sent = span.in_scope(|| app.host.send_message(message));
+    let sent = app.host.dispatch(message).instrument(span).await;
     let mut response = match sent {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(error) => fault::of_messaging(&app.host, &to, &error)

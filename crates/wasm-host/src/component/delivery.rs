@@ -41,7 +41,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         if let Some(ticket) = &letter.ticket {
             if !self.attend(ticket.begin()).await {
                 // It was cancelled, or comes again.
-                return;
+                return letter.forget_reply();
             }
             began = Instant::now();
         }

@@ -20,10 +20,11 @@ use crate::lock::{lock, read, write};
 use crate::post::answer::{Outcome, as_callback};
 use crate::post::correlation::unguessable;
 use crate::post::letter::{LetterKind, message_bytes};
-use crate::post::mailbox::{Closed, Mailbox, Place};
+use crate::post::mailbox::{Closed, Mailbox};
 use crate::post::office::Office;
-use crate::post::reply::{Asker, Reply};
+use crate::post::reply::{Asker, ReplyTo};
 use crate::post::seats::{Seat, Seats};
+use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
 use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::WithdrawnBecause;
@@ -70,7 +71,7 @@ struct Open {
     span: Span,
     seat: Seat,
     /// Where it waits, as long as it does.
-    waits: Option<(Arc<Mailbox>, Place)>,
+    waits: Option<Waits>,
 }
 
 impl Port {
@@ -151,14 +152,17 @@ impl Port {
 
     /// Makes a request, which `accept` puts on its way: it is open before its target can
     /// see it, and one that is not accepted never was.
-    pub(crate) fn request(
+    pub(crate) async fn request<F>(
         self: &Arc<Self>,
         seat: Seat,
         message: ComponentMessage,
         timeout: Duration,
         way: Way,
-        accept: impl FnOnce(ComponentMessage, Way) -> Result<(Arc<Mailbox>, Place), MessagingError>,
-    ) -> Result<CorrelationId, MessagingError> {
+        accept: impl FnOnce(ComponentMessage, Way) -> F + Send,
+    ) -> Result<CorrelationId, MessagingError>
+    where
+        F: Future<Output = Result<Waits, MessagingError>> + Send,
+    {
         let id = unguessable()?;
         let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let open = Open {
@@ -181,14 +185,21 @@ impl Port {
             id: id.clone(),
         });
         let way = Way {
-            reply: Some(Reply::new(asker, deadline)),
+            reply: Some(ReplyTo::new(asker, deadline)),
             ..way
         };
-        let accepted = accept(message.with_correlation_id(id.clone()), way);
-        let waits = accepted.inspect_err(|_| drop(lock(&self.requests).open.remove(&id)))?;
+        let unaccepted = Unaccepted {
+            port: self,
+            id: &id,
+        };
+        let waits = accept(message.with_correlation_id(id.clone()), way).await?;
+        mem::forget(unaccepted);
+        let mut waits = Some(waits);
         if let Some(open) = lock(&self.requests).open.get_mut(&id) {
-            open.waits = Some(waits);
+            open.waits = waits.take();
         }
+        // Nobody waits any more for one that is not open.
+        drop(waits);
         Ok(id)
     }
 
@@ -215,8 +226,7 @@ impl Port {
 
     /// Takes a request that waits out of the mailbox of its target.
     fn withdraw(&self, open: &Open) {
-        let waits = open.waits.as_ref();
-        if let Some(letter) = waits.and_then(|(mailbox, place)| mailbox.withdraw(*place)) {
+        if let Some(letter) = open.waits.as_ref().and_then(Waits::withdraw) {
             self.office.withdraw(&letter, WithdrawnBecause::GivenUp);
         }
     }
@@ -271,6 +281,20 @@ impl Debug for Port {
             .field("id", &self.id)
             .field("incarnation", &self.incarnation)
             .finish_non_exhaustive()
+    }
+}
+
+/// A request that is not accepted yet, and never was if it is not, or if nobody waits for that.
+struct Unaccepted<'a> {
+    port: &'a Port,
+    id: &'a CorrelationId,
+}
+
+impl Drop for Unaccepted<'_> {
+    fn drop(&mut self) {
+        let open = lock(&self.port.requests).open.remove(self.id);
+        // What it held is given back outside of the lock.
+        drop(open);
     }
 }
 

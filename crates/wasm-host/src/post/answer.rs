@@ -57,8 +57,8 @@ pub(crate) fn as_callback(
     callback
 }
 
-/// What became of a request.
-pub(crate) type Outcome = Result<Option<MessagePayload>, RequestError>;
+/// What became of a request: the reply, if the component gave one, or why there is none.
+pub type Outcome = Result<Option<MessagePayload>, RequestError>;
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,9 @@ use tracing::Span;
 use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
-use crate::post::reply::Reply;
+use crate::post::receipt::Ticket;
+use crate::post::reply::ReplyTo;
 use crate::post::seats::Seat;
-use crate::post::ticket::Ticket;
 use crate::post::traffic::InFlight;
 
 /// The correlation ids that a host makes.
@@ -78,11 +78,11 @@ pub(crate) struct Letter {
     /// Counted for as long as the letter is somewhere.
     pub(crate) in_flight: InFlight,
     /// What a request is answered through.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<ReplyTo>,
     /// Of the request that a callback answers: it counts as open until its callback
     /// is delivered.
     pub(crate) seat: Option<Seat>,
-    /// Of a timer.
+    /// Of what is kept elsewhere until it was handled.
     pub(crate) ticket: Option<Ticket>,
     /// What is done in place of delivering the message, for a call.
     pub(crate) call: Option<Call>,
@@ -109,7 +109,7 @@ impl Letter {
     /// somebody still waits.
     pub(crate) fn wanted_until(&self) -> Option<Instant> {
         let reply = self.reply.as_ref().filter(|reply| reply.is_waited_for());
-        reply.map(Reply::deadline)
+        reply.map(ReplyTo::deadline)
     }
 
     /// Tells whoever made a request that its time is up.
@@ -120,6 +120,13 @@ impl Letter {
             .zip(self.message.correlation_id.as_ref())
         {
             reply.time_out(request);
+        }
+    }
+
+    /// Whoever waits for the answer is told otherwise, or when it comes again.
+    pub(crate) fn forget_reply(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            reply.forget();
         }
     }
 

@@ -100,10 +100,21 @@ impl Office {
     }
 
     /// A message becomes a dead letter; who waits for its answer is told.
-    /// A timer that was not begun is none, but comes again.
+    /// A timer that was not begun is none, but comes again, and so does what another host
+    /// keeps for a recipient that leaves this one.
     pub(crate) fn give_up(&self, mut letter: Box<Letter>, cause: DeadLetterCause) {
-        if letter.ticket.as_ref().is_some_and(|it| !it.has_begun()) {
-            return;
+        if let Some(ticket) = &letter.ticket {
+            if ticket.comes_again(cause.is_of_leaving()) {
+                return letter.forget_reply();
+            }
+        }
+        self.give_up_for_good(letter, cause);
+    }
+
+    /// The same of one that does not come again.
+    pub(crate) fn give_up_for_good(&self, mut letter: Box<Letter>, cause: DeadLetterCause) {
+        if let Some(ticket) = &letter.ticket {
+            ticket.bury(cause.as_str(), &cause.to_string());
         }
         let error = || match &cause {
             DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
@@ -122,7 +133,7 @@ impl Office {
         });
     }
 
-    /// A message becomes a dead letter that was on its way in an earlier process.
+    /// A message becomes a dead letter that another process was handling.
     pub(crate) fn bury(&self, message: ComponentMessage, kind: LetterKind, cause: DeadLetterCause) {
         self.add_dead(DeadLetter::new(message, kind, cause, self.now()));
     }
@@ -163,6 +174,9 @@ impl Office {
 
     /// A request that nobody waits for any more is not handled.
     pub(crate) fn withdraw(&self, letter: &Letter, because: WithdrawnBecause) {
+        if let Some(ticket) = &letter.ticket {
+            ticket.give_up();
+        }
         metrics::withdrawn(&letter.message.recipient, because);
         self.tell(|| Event::Withdrawn {
             from: letter.message.sender.clone(),

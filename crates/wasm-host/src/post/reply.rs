@@ -15,7 +15,7 @@ use crate::lock::lock;
 use crate::post::answer::Outcome;
 
 /// Who waits for an answer.
-pub(crate) trait Asker: Debug + Send + Sync {
+pub trait Asker: Debug + Send + Sync {
     /// Is told what came of the request, unless it was told before or has given up.
     fn answer(&self, outcome: Outcome);
 
@@ -23,29 +23,32 @@ pub(crate) trait Asker: Debug + Send + Sync {
     fn is_waiting(&self) -> bool;
 }
 
-/// What a request is answered through.
+/// What a request is answered through, once. When it is dropped, that is the answer: that the
+/// request was lost.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub struct ReplyTo {
     asker: Option<Arc<dyn Asker>>,
     deadline: Instant,
 }
 
-impl Reply {
-    pub(crate) fn new(asker: Arc<dyn Asker>, deadline: Instant) -> Self {
+impl ReplyTo {
+    /// Whoever waits is answered through `asker`, and waits until `deadline`.
+    pub fn new(asker: Arc<dyn Asker>, deadline: Instant) -> Self {
         Self {
             asker: Some(asker),
             deadline,
         }
     }
 
-    pub(crate) fn answer(mut self, outcome: Outcome) {
+    /// Tells whoever waits what came of the request.
+    pub fn answer(mut self, outcome: Outcome) {
         if let Some(asker) = self.asker.take() {
             asker.answer(outcome);
         }
     }
 
     /// The request was not accepted, and whoever made it is told otherwise.
-    pub(crate) fn forget(mut self) {
+    pub fn forget(mut self) {
         self.asker = None;
     }
 
@@ -55,12 +58,12 @@ impl Reply {
     }
 
     /// Whether somebody waits, whether or not the time is up.
-    pub(crate) fn is_waited_for(&self) -> bool {
+    pub fn is_waited_for(&self) -> bool {
         self.asker.as_ref().is_some_and(|asker| asker.is_waiting())
     }
 
     /// Until when somebody waits for it.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
@@ -70,7 +73,7 @@ impl Reply {
     }
 
     /// Tells the asker that its time is up. Whatever it is told later it does not hear.
-    pub(crate) fn time_out(&self, request: &CorrelationId) {
+    pub fn time_out(&self, request: &CorrelationId) {
         if let Some(asker) = &self.asker {
             let late = MessagingError::CorrelationTimeout(request.clone());
             asker.answer(Err(late.into()));
@@ -78,7 +81,7 @@ impl Reply {
     }
 }
 
-impl Drop for Reply {
+impl Drop for ReplyTo {
     fn drop(&mut self) {
         if let Some(asker) = self.asker.take() {
             let lost = MessagingError::DeliveryFailed("the request was lost".to_owned());
@@ -152,10 +155,10 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> (Arc<Caller>, Reply) {
+    fn asked() -> (Arc<Caller>, ReplyTo) {
         let caller = Arc::new(Caller::new());
         let deadline = Instant::now() + Duration::from_secs(1);
-        let reply = Reply::new(Arc::clone(&caller) as Arc<_>, deadline);
+        let reply = ReplyTo::new(Arc::clone(&caller) as Arc<_>, deadline);
         (caller, reply)
     }
 

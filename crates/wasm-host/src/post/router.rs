@@ -17,16 +17,19 @@ use crate::component::registry::{Registry, There};
 use crate::component::resident::Resident;
 use crate::error::HostError;
 use crate::post::answer::Outcome;
+use crate::post::arrival::Arrival;
 use crate::post::call::Call;
+use crate::post::carrier::Carrier;
 use crate::post::correlation::unguessable;
 use crate::post::letter::{LetterKind, message_bytes};
-use crate::post::mailbox::{Closed, Mailbox, Place, Refusal};
+use crate::post::mailbox::{Closed, Refusal};
 use crate::post::office::Office;
-use crate::post::reply::{Caller, Reply};
-use crate::post::ticket::Ticket;
+use crate::post::receipt::Ticket;
+use crate::post::reply::{Caller, ReplyTo};
 use crate::post::traffic::InFlight;
+use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
-use crate::watch::dead_letter::DeadLetter;
+use crate::watch::dead_letter::{DeadLetter, DeadLetterCause};
 use crate::watch::event::{Event, WithdrawnBecause};
 use crate::watch::metrics;
 
@@ -35,13 +38,14 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     /// Of the embedder; asked after the host's own.
     validator: Arc<dyn SecurityValidator>,
+    /// Of a host that is one of several.
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 /// A request of the program that was accepted.
 pub(crate) struct Asking {
     caller: Arc<Caller>,
-    mailbox: Arc<Mailbox>,
-    place: Place,
+    waits: Waits,
     office: Arc<Office>,
     /// There is no answer yet.
     is_open: bool,
@@ -63,7 +67,7 @@ impl Drop for Asking {
             return;
         }
         self.caller.give_up();
-        if let Some(letter) = self.mailbox.withdraw(self.place) {
+        if let Some(letter) = self.waits.withdraw() {
             self.office.withdraw(&letter, WithdrawnBecause::GivenUp);
         }
     }
@@ -74,12 +78,64 @@ impl Router {
         office: &Arc<Office>,
         registry: &Arc<Registry>,
         validator: Arc<dyn SecurityValidator>,
+        carrier: Option<Arc<dyn Carrier>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             office: Arc::clone(office),
             registry: Arc::clone(registry),
             validator,
+            carrier,
         })
+    }
+
+    /// Who carries this message, unless it goes straight to a component of this host.
+    fn carrier_of(&self, message: &ComponentMessage, is_request: bool) -> Option<&dyn Carrier> {
+        let carrier = self.carrier.as_deref()?;
+        let is_here = self.registry.contains(&message.recipient);
+        carrier
+            .carries(message, is_request, is_here)
+            .then_some(carrier)
+    }
+
+    /// Accepts a message of the program, wherever its recipient is.
+    pub(crate) async fn dispatch_from_program(
+        &self,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        match self.carrier_of(&message, false) {
+            Some(carrier) => {
+                self.check_hops(&message)?;
+                carrier.send(message).await
+            }
+            None => self.send_from_program(message),
+        }
+    }
+
+    /// Accepts a message from another host.
+    pub(crate) fn take_in(&self, arrival: Arrival) -> Result<(), MessagingError> {
+        self.office.check_running()?;
+        let kind = kind_of(&arrival);
+        let way = Way {
+            reply: arrival.reply,
+            ticket: Some(Ticket::new(arrival.receipt)),
+            ..Way::begin(&arrival.message, kind)
+        };
+        self.accept(arrival.message, kind, way).map(drop)
+    }
+
+    /// Makes a message from another host a dead letter, without its recipient.
+    pub(crate) fn bury(&self, arrival: Arrival, cause: DeadLetterCause) {
+        let kind = kind_of(&arrival);
+        let bytes = message_bytes(&arrival.message);
+        let way = Way {
+            reply: arrival.reply,
+            ticket: Some(Ticket::new(arrival.receipt)),
+            ..Way::begin(&arrival.message, kind)
+        };
+        let in_flight = self.office.traffic.admit_always(bytes);
+        let letter = way.letter(arrival.message, kind, in_flight);
+        self.office.give_up_for_good(letter, cause);
     }
 
     /// Accepts a message of the program.
@@ -93,7 +149,7 @@ impl Router {
     }
 
     /// Accepts a request of the program.
-    pub(crate) fn request_from_program(
+    pub(crate) async fn request_from_program(
         &self,
         message: ComponentMessage,
         timeout: Duration,
@@ -102,17 +158,16 @@ impl Router {
         let mut way = Way::begin(&message, LetterKind::Request);
         let deadline = way.began + timeout.min(MAX_TIMEOUT);
         let caller = Arc::new(Caller::new());
-        way.reply = Some(Reply::new(Arc::clone(&caller) as Arc<_>, deadline));
+        way.reply = Some(ReplyTo::new(Arc::clone(&caller) as Arc<_>, deadline));
         let id = message
             .correlation_id
             .clone()
             .map_or_else(unguessable, Ok)?;
         let message = message.with_correlation_id(id);
-        let (mailbox, place) = self.accept(message, LetterKind::Request, way)?;
+        let waits = self.accept_request(message, way).await?;
         Ok(Asking {
             caller,
-            mailbox,
-            place,
+            waits,
             office: Arc::clone(&self.office),
             is_open: true,
         })
@@ -158,6 +213,26 @@ impl Router {
         self.accept(message, LetterKind::Call, way).map(drop)
     }
 
+    /// Accepts a request, wherever its recipient is.
+    async fn accept_request(
+        &self,
+        message: ComponentMessage,
+        mut way: Way,
+    ) -> Result<Waits, MessagingError> {
+        let Some(carrier) = self.carrier_of(&message, true) else {
+            return self.accept(message, LetterKind::Request, way);
+        };
+        let Some(reply) = way.reply.take() else {
+            return self.accept(message, LetterKind::Request, way);
+        };
+        if let Err(error) = self.check_hops(&message) {
+            reply.forget();
+            return Err(error);
+        }
+        let carried = carrier.request(message, reply).await?;
+        Ok(Waits::OnItsWay { _carried: carried })
+    }
+
     /// Puts a message into the mailbox of its recipient, which is woken for it; where it lies
     /// there.
     fn accept(
@@ -165,8 +240,8 @@ impl Router {
         message: ComponentMessage,
         kind: LetterKind,
         way: Way,
-    ) -> Result<(Arc<Mailbox>, Place), MessagingError> {
-        let refused = |error, reply: Option<Reply>| {
+    ) -> Result<Waits, MessagingError> {
+        let refused = |error, reply: Option<ReplyTo>| {
             // Whoever asked is told by the error.
             if let Some(reply) = reply {
                 reply.forget();
@@ -189,7 +264,7 @@ impl Router {
         loop {
             let mailbox = &roused.resident.mailbox;
             let (returned, refusal) = match mailbox.push(letter) {
-                Ok(place) => return Ok((Arc::clone(mailbox), place)),
+                Ok(place) => return Ok(Waits::Here(Arc::clone(mailbox), place)),
                 Err(returned) => returned,
             };
             if refusal != Refusal::Closed(Closed::Asleep) {
@@ -237,6 +312,14 @@ impl Router {
     }
 }
 
+/// What a message from another host is.
+fn kind_of(arrival: &Arrival) -> LetterKind {
+    match arrival.reply {
+        Some(_) => LetterKind::Request,
+        None => LetterKind::Message,
+    }
+}
+
 /// The way of a message that a component sends.
 fn way(message: &ComponentMessage, kind: LetterKind, port: &Port) -> Way {
     Way {
@@ -278,6 +361,10 @@ impl MessageRouter for Router {
         message: ComponentMessage,
     ) -> Result<(), MessagingError> {
         let port = self.port(from)?;
+        if let Some(carrier) = self.carrier_of(&message, false) {
+            self.check_hops(&message)?;
+            return carrier.send(message).await;
+        }
         let way = way(&message, LetterKind::Message, &port);
         self.accept(message, LetterKind::Message, way).map(drop)
     }
@@ -294,9 +381,8 @@ impl MessageRouter for Router {
             metrics::refused(&port.id, "open-requests");
             MessagingError::QueueFull
         })?;
-        port.request(seat, message, timeout, way, |message, way| {
-            self.accept(message, LetterKind::Request, way)
-        })
+        let accept = |message, way| self.accept_request(message, way);
+        port.request(seat, message, timeout, way, accept).await
     }
 
     async fn cancel_request(

@@ -20,7 +20,7 @@ use wasm_core::{
 use crate::lock::lock;
 use crate::post::letter::LetterKind;
 use crate::post::office::Office;
-use crate::post::ticket::{Ticket, TimerBook};
+use crate::post::receipt::{Receipt, Ticket};
 use crate::watch::dead_letter::DeadLetterCause;
 
 /// Timers that a component has at a time.
@@ -44,6 +44,9 @@ pub(crate) struct Timers {
     state: Mutex<State>,
     /// There is something to do for the clerk.
     changed: Notify,
+    /// Held by whoever reads what is in the store, or removes what is over from it: nobody
+    /// takes what is being removed for what another process has left behind.
+    tidying: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -80,9 +83,10 @@ impl Timers {
         Arc::new(Self {
             storage,
             office: Arc::clone(office),
-            owner: owner(),
+            owner: timers_owner(),
             state: Mutex::default(),
             changed: Notify::new(),
+            tidying: tokio::sync::Mutex::default(),
         })
     }
 
@@ -117,6 +121,7 @@ impl Timers {
 
     /// Removes from the store what is over; whether all of it could be.
     pub(crate) async fn remove_over(&self) -> bool {
+        let _tidying = self.tidying.lock().await;
         let over = mem::take(&mut lock(&self.state).over);
         let mut left = Vec::new();
         for key in over {
@@ -142,15 +147,33 @@ impl Timers {
                 .with_message_type(TIMER_TYPE)
                 .with_correlation_id(timer.to_string())
                 .with_timestamp(self.office.now());
-            let book = Arc::clone(self) as Arc<dyn TimerBook>;
+            let timers = Arc::clone(self);
+            let due = DueTimer { timers, of, timer };
             // One that is refused is put back when its ticket is dropped.
-            let _ = deliver(message, Ticket::new(book, of, timer));
+            let _ = deliver(message, Ticket::new(Arc::new(due)));
         }
+    }
+
+    /// Reads what other hosts have left behind of components that have come to this one.
+    pub(crate) async fn adopt(&self) -> Result<(), StorageError> {
+        self.recover().await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Forgets the timers of components that leave this host; they stay in the store.
+    pub(crate) fn release(&self, leaves: &dyn Fn(&ComponentId) -> bool) {
+        let mut state = lock(&self.state);
+        state.of.retain(|of, _| !leaves(of));
+        state.due.retain(|(_, of, _)| !leaves(of));
+        let belongs = |key: &String| parse_key(key).is_some_and(|(of, _)| leaves(&of));
+        state.over.retain(|key| !belongs(key));
     }
 
     /// What waits goes on waiting; what had begun to be handled when the process ended may
     /// have been handled, and is not handled again.
     async fn recover(&self) -> Result<(), StorageError> {
+        let _tidying = self.tidying.lock().await;
         let mut after: Option<String> = None;
         loop {
             let page = self
@@ -177,6 +200,13 @@ impl Timers {
             return;
         };
         let now = self.office.now();
+        {
+            // What this process knows already is its own.
+            let mut state = lock(&self.state);
+            if state.timer(&of, timer).is_some() || state.over.iter().any(|over| over == key) {
+                return;
+            }
+        }
         if stage == BEGUN {
             let message = ComponentMessage::new(of.clone(), of, payload)
                 .with_message_type(TIMER_TYPE)
@@ -192,11 +222,7 @@ impl Timers {
         let mut state = lock(&self.state);
         state.latest = state.latest.max(timer);
         // One that was set since is there already.
-        if state
-            .of
-            .get(&of)
-            .is_none_or(|its| !its.contains_key(&timer))
-        {
+        if state.timer(&of, timer).is_none() {
             let timers = state.of.entry(of.clone()).or_default();
             timers.insert(
                 timer,
@@ -351,48 +377,67 @@ impl Drop for Setting<'_> {
     }
 }
 
+/// One that is due: if it is not handled, it comes again.
+#[derive(Debug)]
+struct DueTimer {
+    timers: Arc<Timers>,
+    of: ComponentId,
+    timer: u64,
+}
+
 #[async_trait]
-impl TimerBook for Timers {
-    async fn begin(&self, of: &ComponentId, timer: u64) -> bool {
+impl Receipt for DueTimer {
+    async fn begin(&self) -> bool {
+        let (of, timer) = (&self.of, self.timer);
         let (due_millis, payload) = {
-            let mut state = lock(&self.state);
+            let mut state = lock(&self.timers.state);
             let Some(found) = state.timer(of, timer) else {
                 return false;
             };
             found.stage = Stage::Begun;
             (found.due_millis, found.payload.clone())
         };
-        let kept = self
-            .keep(&key(of, timer), BEGUN, due_millis, &payload)
-            .await;
+        let key = key(of, timer);
+        let kept = self.timers.keep(&key, BEGUN, due_millis, &payload).await;
         if let Err(error) = &kept {
             tracing::warn!(component = %of, "timer {timer} waits for the store: {error}");
         }
         kept.is_ok()
     }
 
-    fn put_back(&self, of: &ComponentId, timer: u64) {
-        lock(&self.state).wait(of, timer, Instant::now() + RETRY);
-        self.changed.notify_one();
+    fn always_comes_again(&self) -> bool {
+        true
     }
 
-    fn end(&self, of: &ComponentId, timer: u64) {
-        let mut state = lock(&self.state);
-        state.remove(of, timer);
-        state.over.push(key(of, timer));
+    fn put_back(&self) {
+        lock(&self.timers.state).wait(&self.of, self.timer, Instant::now() + RETRY);
+        self.timers.changed.notify_one();
+    }
+
+    fn end(&self) {
+        let mut state = lock(&self.timers.state);
+        // One that was released is another host's by now.
+        if state.remove(&self.of, self.timer).is_some() {
+            state.over.push(key(&self.of, self.timer));
+        }
         drop(state);
-        self.changed.notify_one();
+        self.timers.changed.notify_one();
     }
 }
 
 /// Whose the timers of all components are in the store. No component can be loaded under this
 /// id.
-pub(crate) fn owner() -> ComponentId {
+pub fn timers_owner() -> ComponentId {
     ComponentId::new("host", "timers", "main").expect("each segment is a word")
 }
 
 fn key(of: &ComponentId, timer: u64) -> String {
     format!("{of}/{timer:016x}")
+}
+
+/// Whose timer is kept under this key of [`timers_owner`].
+pub fn component_of_timer(key: &str) -> Option<ComponentId> {
+    parse_key(key).map(|(of, _)| of)
 }
 
 fn parse_key(key: &str) -> Option<(ComponentId, u64)> {

@@ -7,8 +7,8 @@ use wasm_core::ComponentMessage;
 
 use crate::post::call::Call;
 use crate::post::letter::{Letter, LetterKind};
-use crate::post::reply::Reply;
-use crate::post::ticket::Ticket;
+use crate::post::receipt::Ticket;
+use crate::post::reply::ReplyTo;
 use crate::post::traffic::InFlight;
 
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Way {
     pub(crate) began: Instant,
     pub(crate) redeliveries: u32,
     pub(crate) span: Span,
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<ReplyTo>,
     pub(crate) ticket: Option<Ticket>,
     pub(crate) call: Option<Call>,
 }

@@ -122,6 +122,11 @@ impl DeadLetterCause {
         }
     }
 
+    /// Whether it is that its recipient leaves the host, which may go on on another.
+    pub(crate) fn is_of_leaving(&self) -> bool {
+        matches!(self, Self::Unloaded | Self::Stopped | Self::Abandoned)
+    }
+
     /// The cause as a word, for metrics and lists.
     pub fn as_str(&self) -> &'static str {
         match self {

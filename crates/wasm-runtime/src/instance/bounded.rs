@@ -4,7 +4,7 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::sleep_until;
@@ -41,26 +41,36 @@ pub(crate) async fn bounded<T>(
 ) -> Result<T, Interrupted> {
     let mut timer = pin!(None);
     poll_fn(move |cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-        match polled {
-            Err(panic) => Poll::Ready(Err(match panic.downcast::<CapabilityDenied>() {
-                Ok(denied) => Interrupted::Denied(*denied),
-                Err(panic) => Interrupted::Panic(panic_message(&*panic)),
-            })),
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => {
-                *pauses += 1;
-                if timer.is_none() {
-                    timer.set(Some(sleep_until((deadline.at() + GRACE).into())));
-                }
-                match timer.as_mut().as_pin_mut() {
-                    Some(timer) => timer.poll(cx).map(|()| Err(Interrupted::Deadline)),
-                    None => Poll::Pending,
-                }
+        let mut is_late = false;
+        loop {
+            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+            match polled {
+                Err(panic) => return Poll::Ready(Err(of_panic(panic))),
+                Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
+                Ok(Poll::Pending) => *pauses += 1,
             }
+            if is_late {
+                return Poll::Ready(Err(Interrupted::Deadline));
+            }
+            if timer.is_none() {
+                timer.set(Some(sleep_until((deadline.at() + GRACE).into())));
+            }
+            if let Some(timer) = timer.as_mut().as_pin_mut() {
+                ready!(timer.poll(cx));
+            }
+            // On a machine with much else to do, a guest that computes may have given way just
+            // before its time was up: once more, and it tells where it was.
+            is_late = true;
         }
     })
     .await
+}
+
+fn of_panic(panic: Box<dyn Any + Send>) -> Interrupted {
+    match panic.downcast::<CapabilityDenied>() {
+        Ok(denied) => Interrupted::Denied(*denied),
+        Err(panic) => Interrupted::Panic(panic_message(&*panic)),
+    }
 }
 
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -1,0 +1,386 @@
+//! A node's connection: the streams and buckets of its application, which are made if they are
+//! not there, and what a host is put together with.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use wasm_core::{ComponentId, ComponentStorage};
+use wasm_host::{Carrier, HostBuilder};
+
+use crate::answers::Answers;
+use crate::carrier::{Arrived, NatsCarrier};
+use crate::claim::Claims;
+use crate::name::{InvalidName, Names, check_name};
+use crate::protocol::lease::Terms;
+use crate::roster::{Everyone, Roster};
+use crate::sent::Sent;
+use crate::storage::NatsStorage;
+use crate::view::OwnerRecord;
+use crate::wire::Wire;
+
+/// How long a server may take to answer at the beginning.
+const BEGINNING: Duration = Duration::from_secs(10);
+
+/// How long the stream knows a message that it is given a second time.
+const DUPLICATES: Duration = Duration::from_secs(120);
+
+/// Dead letters that are kept of one recipient, and of all.
+const DEAD_OF_ONE: i64 = 1_000;
+const DEAD: i64 = 100_000;
+
+/// Where NATS is and what a node is called there.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NatsConfig {
+    /// Addresses of servers, with commas between them.
+    pub url: String,
+    /// The name of this node, which no other has.
+    pub node: String,
+    /// With which all streams, buckets and subjects begin: applications of different names know
+    /// nothing of each other.
+    pub app: String,
+    /// A file with a user's credentials.
+    pub credentials: Option<PathBuf>,
+    /// Certificates of whoever signed those of the servers, in place of the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// Into how many parts the components are divided; fixed once the first node has started.
+    pub partitions: u16,
+    /// How long a node may not be heard of before others take over.
+    pub lease: Duration,
+    /// On how many servers everything is stored.
+    pub replicas: usize,
+    /// How many messages may wait for one component in the stream.
+    pub max_waiting: i64,
+    /// How long sends and storage calls try while NATS does not answer.
+    pub patience: Duration,
+}
+
+impl NatsConfig {
+    /// Of the application `wasm`, in 64 partitions on one server each, with a lease of 5 s, room
+    /// for 1,024 waiting messages of a component and a patience of 3 s.
+    pub fn new(url: impl Into<String>, node: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            node: node.into(),
+            app: "wasm".to_owned(),
+            credentials: None,
+            tls_ca: None,
+            partitions: 64,
+            lease: Duration::from_secs(5),
+            replicas: 1,
+            max_waiting: 1_024,
+            patience: Duration::from_secs(3),
+        }
+    }
+
+    /// Checks what becomes part of a subject, which needs no connection.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
+    pub fn check(&self) -> Result<(), InvalidName> {
+        check_name("the node", &self.node)?;
+        check_name("the application", &self.app)
+    }
+}
+
+/// Why there is no node.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NatsError {
+    /// A name that cannot be a part of a subject.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The file of credentials cannot be read or has none.
+    #[error("the credentials in {}: {reason}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server answers, or it refuses.
+    #[error("no connection to NATS at {url}: {reason}")]
+    Connect {
+        /// Where.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A stream or bucket is not as it must be, or may not be made.
+    #[error("{name} on NATS: {reason}")]
+    Stream {
+        /// Which.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Another process with this name is alive.
+    #[error("a node {node} is running already; each has a name of its own (`--node`)")]
+    NodeIsRunning {
+        /// Its name.
+        node: String,
+    },
+}
+
+/// What a host is put together with, before it is one of several.
+pub struct Connection {
+    pub(crate) wire: Wire,
+    pub(crate) names: Names,
+    pub(crate) node: String,
+    pub(crate) incarnation: String,
+    pub(crate) terms: Terms,
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) arrived: Arc<Arrived>,
+    pub(crate) storage: Arc<NatsStorage>,
+    pub(crate) mail: Stream<()>,
+    pub(crate) data: Stream<()>,
+    pub(crate) nodes: Stream<()>,
+    pub(crate) dead: Stream<()>,
+    carrier: Arc<NatsCarrier>,
+}
+
+impl Connection {
+    /// Connects, and makes the streams and buckets that are not there.
+    ///
+    /// # Errors
+    /// [`NatsError`], within ten seconds for each thing that a server is asked for.
+    pub async fn open(config: NatsConfig) -> Result<Self, NatsError> {
+        config.check()?;
+        let names = Names::new(&config.app)?;
+        let client = connect(&config).await?;
+        let context = jetstream::new(client.clone());
+        let mail = make(&context, mail_stream(&names, &config)).await?;
+        let data = make(&context, data_stream(&names, &config)).await?;
+        let nodes = make(&context, nodes_stream(&names, &config)).await?;
+        let dead = make(&context, dead_stream(&names, &config)).await?;
+        let wire = Wire {
+            client: client.clone(),
+            patience: config.patience,
+        };
+        let incarnation = unique(&client);
+        let partitions = config.partitions;
+        let claims = Arc::new(Claims::new(partitions));
+        let answers = Arc::new(Answers::default());
+        let subject = names.answers(&incarnation);
+        let listening = client.subscribe(subject).await;
+        let listening = listening.map_err(|error| NatsError::Connect {
+            url: config.url.clone(),
+            reason: error.to_string(),
+        })?;
+        tokio::spawn(Arc::clone(&answers).listen(listening));
+        let (roster, arrived) = (Arc::new(Roster::default()), Arc::new(Arrived::default()));
+        let carrier = Arc::new(NatsCarrier {
+            wire: wire.clone(),
+            names: names.clone(),
+            incarnation: incarnation.clone(),
+            claims: Arc::clone(&claims),
+            answers,
+            roster: Arc::clone(&roster),
+            sent: Sent::default(),
+            arrived: Arc::clone(&arrived),
+            latest: AtomicU64::new(0),
+        });
+        let storage = NatsStorage::new(
+            wire.clone(),
+            names.clone(),
+            data.clone(),
+            Arc::clone(&claims),
+        );
+        Ok(Self {
+            wire,
+            names,
+            node: config.node,
+            incarnation,
+            terms: Terms {
+                length: config.lease,
+            },
+            claims,
+            roster,
+            arrived,
+            storage,
+            mail,
+            data,
+            nodes,
+            dead,
+            carrier,
+        })
+    }
+
+    /// For [`HostBuilder::with_carrier`](wasm_host::HostBuilder::with_carrier).
+    pub fn carrier(&self) -> Arc<dyn Carrier> {
+        Arc::clone(&self.carrier) as Arc<_>
+    }
+
+    /// Says which components there are, for a host that sends to them and has none itself.
+    pub fn know(&self, ids: impl IntoIterator<Item = ComponentId>) {
+        self.roster.set(ids);
+    }
+
+    /// The names of the nodes that own partitions.
+    ///
+    /// # Errors
+    /// [`NatsError::Stream`] when this cannot be read.
+    pub async fn owners(&self) -> Result<BTreeMap<u16, String>, NatsError> {
+        let mut owners = BTreeMap::new();
+        for partition in 0..self.claims.partitions {
+            let last = self
+                .wire
+                .last(&self.data, &self.names.owner(partition))
+                .await;
+            let last = last.map_err(|error| NatsError::Stream {
+                name: self.names.data_bucket(),
+                reason: error.to_string(),
+            })?;
+            let record =
+                last.and_then(|it| serde_json::from_slice::<OwnerRecord>(&it.payload).ok());
+            if let Some(node) = record.and_then(|record| record.node) {
+                owners.insert(partition, node);
+            }
+        }
+        Ok(owners)
+    }
+
+    /// A host that is put together with what this connection gives it.
+    #[must_use]
+    pub fn build(&self, builder: HostBuilder) -> HostBuilder {
+        let roster = Arc::clone(&self.roster);
+        builder
+            .with_carrier(self.carrier())
+            .with_storage(self.storage())
+            .with_directory(|here| Arc::new(Everyone { roster, here }))
+    }
+
+    /// For [`HostBuilder::with_storage`](wasm_host::HostBuilder::with_storage).
+    pub fn storage(&self) -> Arc<dyn ComponentStorage> {
+        Arc::clone(&self.storage) as Arc<_>
+    }
+}
+
+async fn connect(config: &NatsConfig) -> Result<Client, NatsError> {
+    let mut options = ConnectOptions::new()
+        .name(format!("airssys-wasm {}/{}", config.app, config.node))
+        .request_timeout(Some(config.patience));
+    if let Some(path) = &config.credentials {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|error| NatsError::Credentials {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    if let Some(path) = &config.tls_ca {
+        options = options
+            .add_root_certificates(path.clone())
+            .require_tls(true);
+    }
+    let url = &config.url;
+    let refused = |reason: String| NatsError::Connect {
+        url: url.clone(),
+        reason,
+    };
+    let addresses: Result<Vec<async_nats::ServerAddr>, _> =
+        url.split(',').map(|it| it.trim().parse()).collect();
+    let addresses = addresses.map_err(|error: std::io::Error| refused(error.to_string()))?;
+    match timeout(BEGINNING, options.connect(addresses)).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(refused(error.to_string())),
+        Err(_) => Err(refused("it does not answer".to_owned())),
+    }
+}
+
+/// A text that nothing else is called.
+fn unique(client: &Client) -> String {
+    let inbox = client.new_inbox();
+    inbox.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, NatsError> {
+    let name = config.name.clone();
+    let failed = |reason: String| NatsError::Stream {
+        name: name.clone(),
+        reason,
+    };
+    let made = timeout(BEGINNING, context.get_or_create_stream(config)).await;
+    let made = made.map_err(|_| failed("the server does not answer".to_owned()))?;
+    made.map_err(|error| failed(error.to_string()))?;
+    let stream = context.get_stream_no_info(&name).await;
+    stream.map_err(|error| failed(error.to_string()))
+}
+
+/// What was stored is acknowledged once it was handled, and is gone then.
+fn mail_stream(names: &Names, config: &NatsConfig) -> stream::Config {
+    stream::Config {
+        name: names.mail_stream(),
+        subjects: vec![names.mail_subjects()],
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        max_messages_per_subject: config.max_waiting,
+        duplicate_window: DUPLICATES,
+        num_replicas: config.replicas,
+        ..Default::default()
+    }
+}
+
+/// A key-value bucket, as other tools know one. It is read from the leader only: others may not
+/// have what was just written.
+fn data_stream(names: &Names, config: &NatsConfig) -> stream::Config {
+    stream::Config {
+        name: names.data_stream(),
+        subjects: vec![names.data_subjects()],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        deny_delete: true,
+        allow_rollup: true,
+        allow_message_ttl: true,
+        num_replicas: config.replicas,
+        metadata: [("partitions".to_owned(), config.partitions.to_string())].into(),
+        ..Default::default()
+    }
+}
+
+/// A bucket that nobody needs after all have stopped.
+fn nodes_stream(names: &Names, config: &NatsConfig) -> stream::Config {
+    stream::Config {
+        name: names.nodes_stream(),
+        subjects: vec![names.node_subjects()],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        max_age: Duration::from_secs(60 * 60),
+        num_replicas: config.replicas,
+        ..Default::default()
+    }
+}
+
+fn dead_stream(names: &Names, config: &NatsConfig) -> stream::Config {
+    stream::Config {
+        name: names.dead_stream(),
+        subjects: vec![names.dead_subjects()],
+        max_messages_per_subject: DEAD_OF_ONE,
+        max_messages: DEAD,
+        discard: DiscardPolicy::Old,
+        duplicate_window: DUPLICATES,
+        num_replicas: config.replicas,
+        ..Default::default()
+    }
+}
+
+impl Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("node", &self.node)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
+}

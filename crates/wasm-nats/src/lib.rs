@@ -1,0 +1,37 @@
+//! The host of airssys-wasm on many machines, on NATS JetStream.
+//!
+//! A [`Connection`] gives a [`Host`](wasm_host::Host) its storage and its
+//! [`Carrier`](wasm_host::Carrier); [`Node::start`] makes that host one of several. The ids of
+//! components are divided into partitions, each of which one node owns at a time; it has the
+//! components in it, and gives them what is stored for them in a stream.
+//!
+//! | to | see |
+//! |---|---|
+//! | connect | [`NatsConfig`], [`Connection`] |
+//! | be one of several | [`Node`], [`Tenants`] |
+//! | see what nodes decide | [`protocol`] |
+
+mod answers;
+mod book;
+mod carrier;
+mod claim;
+mod connect;
+mod dead;
+mod envelope;
+mod inbox;
+mod mail;
+mod name;
+mod node;
+pub mod protocol;
+mod roster;
+mod sent;
+mod storage;
+mod tenants;
+mod view;
+mod wire;
+
+pub use connect::{Connection, NatsConfig, NatsError};
+pub use dead::LostLetter;
+pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
+pub use node::Node;
+pub use tenants::Tenants;

@@ -1,0 +1,93 @@
+//! What is being handled: written down before it is, so that whoever takes the place of a node
+//! that died knows what that may have handled.
+
+use std::collections::BTreeSet;
+
+/// Places of messages in the stream that began to be handled and are not known to be over.
+///
+/// A message is acknowledged once it was handled or is a dead letter, and leaves the desk once
+/// that is confirmed, never before: one that is on the desk and still in the stream when another
+/// node takes over may have been handled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desk {
+    begun: BTreeSet<u64>,
+}
+
+/// What a node that takes over does with a message that is still in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It waited.
+    Deliver,
+    /// It was being handled, or had just been.
+    Interrupted,
+}
+
+impl Desk {
+    /// As it was written down.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let begun = text.split_ascii_whitespace().map(str::parse);
+        let begun = begun.collect::<Result<_, _>>().ok()?;
+        Some(Self { begun })
+    }
+
+    /// To be written down.
+    pub fn as_text(&self) -> String {
+        let places: Vec<_> = self.begun.iter().map(u64::to_string).collect();
+        places.join(" ")
+    }
+
+    /// It begins to be handled once this is written down.
+    pub fn begin(&mut self, place: u64) {
+        self.begun.insert(place);
+    }
+
+    /// It is confirmed that it is not in the stream any more.
+    pub fn acknowledged(&mut self, place: u64) {
+        self.begun.remove(&place);
+    }
+
+    /// What becomes of a message that is found in the stream by whoever takes over.
+    pub fn left(&self, place: u64) -> Left {
+        match self.begun.contains(&place) {
+            true => Left::Interrupted,
+            false => Left::Deliver,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Whether nothing is being handled.
+    pub fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_read_again() {
+        let mut desk = Desk::default();
+        assert_eq!(Desk::parse(b""), Some(desk.clone()));
+        for place in [7, 3, u64::MAX] {
+            desk.begin(place);
+        }
+        desk.acknowledged(7);
+        assert_eq!(desk.as_text(), "3 18446744073709551615");
+        let read = Desk::parse(desk.as_text().as_bytes()).unwrap();
+        assert_eq!(read, desk);
+        assert_eq!(
+            (read.left(3), read.left(7)),
+            (Left::Interrupted, Left::Deliver)
+        );
+        assert_eq!((read.len(), read.is_empty()), (2, false));
+        for wrong in [b"3,4".as_slice(), b"-1", b"\xff"] {
+            assert_eq!(Desk::parse(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! How long a node may go on, and when another may take its place.
+//!
+//! Points in time are those of the monotonic clock of the node that reads them, as the time
+//! since some beginning; no two nodes compare theirs. A node counts its own lease from before it
+//! asked for it, and the lease of another from after it learnt of it, and longer: so the owner
+//! is always the first for whom it is over.
+
+use std::time::Duration;
+
+/// How long leases are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// From one renewal on.
+    pub length: Duration,
+}
+
+impl Terms {
+    /// How often a lease is renewed.
+    pub fn renewal(self) -> Duration {
+        self.length / 5
+    }
+
+    /// How long before its end an owner that could not renew stops its components.
+    pub fn margin(self) -> Duration {
+        self.length / 4
+    }
+
+    /// How long nothing may have been heard of a node before others take its place: clocks may
+    /// not run alike.
+    pub fn silence(self) -> Duration {
+        self.length + self.length / 10
+    }
+}
+
+/// The lease of this node.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    terms: Terms,
+    /// When the latest renewal was asked for that was granted.
+    renewed: Option<Duration>,
+    /// Since when it has been held without a gap.
+    since: Option<Duration>,
+}
+
+impl Lease {
+    /// Not held yet.
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            renewed: None,
+            since: None,
+        }
+    }
+
+    /// A renewal was granted that was asked for at this time.
+    pub fn grant(&mut self, asked: Duration) {
+        if !self.is_held(asked) {
+            self.since = Some(asked);
+        }
+        self.renewed = self.renewed.max(Some(asked));
+    }
+
+    /// It is given up, or was another's all along.
+    pub fn end(&mut self) {
+        (self.renewed, self.since) = (None, None);
+    }
+
+    /// When components must be stopped unless it is renewed; `None` when it is not held.
+    pub fn stops(&self) -> Option<Duration> {
+        let length = self.terms.length - self.terms.margin();
+        self.renewed.map(|renewed| renewed + length)
+    }
+
+    /// Whether components may run.
+    pub fn is_held(&self, now: Duration) -> bool {
+        self.stops().is_some_and(|stops| now < stops)
+    }
+
+    /// Since when it has been held without a gap, if it is: for so long this node would have
+    /// heard of the others.
+    pub fn held_since(&self, now: Duration) -> Option<Duration> {
+        self.since.filter(|_| self.is_held(now))
+    }
+}
+
+/// What a node has heard of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// When it last heard of a renewal.
+    pub last: Duration,
+}
+
+impl Heard {
+    /// Whether the lease of the other is over for sure. It must have been silent for as long as
+    /// this node, by its own lease, would have heard of it.
+    pub fn is_over(self, now: Duration, own: &Lease, terms: Terms) -> bool {
+        let Some(since) = own.held_since(now) else {
+            return false;
+        };
+        now.saturating_sub(self.last.max(since)) >= terms.silence()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms {
+        length: Duration::from_secs(4),
+    };
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_owner_stops_before_others_may_begin() {
+        let mut owner = Lease::new(TERMS);
+        assert!(!owner.is_held(at(0)));
+        // Asked for at 1,000, which another hears of at once.
+        owner.grant(at(1_000));
+        let heard = Heard { last: at(1_000) };
+        let mut other = Lease::new(TERMS);
+        for renewal in (0..10_000).step_by(800) {
+            other.grant(at(renewal));
+        }
+        let stopped = (1_000..).find(|now| !owner.is_held(at(*now)));
+        let over = (1_000..).find(|now| heard.is_over(at(*now), &other, TERMS));
+        assert_eq!((stopped, over), (Some(4_000), Some(5_400)));
+    }
+
+    #[test]
+    fn who_could_not_hear_has_not_heard_that_a_lease_is_over() {
+        let heard = Heard { last: at(0) };
+        let mut own = Lease::new(TERMS);
+        assert!(!heard.is_over(at(100_000), &own, TERMS));
+        // Away until 60,000: only from then on would it have heard of the other.
+        own.grant(at(0));
+        own.grant(at(60_000));
+        assert!(!heard.is_over(at(61_000), &own, TERMS));
+        own.grant(at(62_000));
+        own.grant(at(64_000));
+        assert!(!heard.is_over(at(64_399), &own, TERMS));
+        assert!(heard.is_over(at(64_400), &own, TERMS));
+        own.end();
+        assert!(!heard.is_over(at(65_000), &own, TERMS));
+    }
+
+    #[test]
+    fn a_late_answer_does_not_shorten_a_lease() {
+        let mut own = Lease::new(TERMS);
+        own.grant(at(2_000));
+        own.grant(at(1_000));
+        assert_eq!(own.stops(), Some(at(5_000)));
+        assert_eq!(own.held_since(at(4_999)), Some(at(2_000)));
+        assert_eq!(own.held_since(at(5_000)), None);
+    }
+}

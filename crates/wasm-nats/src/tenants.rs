@@ -1,0 +1,24 @@
+//! Whoever has the components of an application.
+
+use async_trait::async_trait;
+
+use wasm_core::{AfterCrash, ComponentId};
+
+/// Loads components into the host of this node, and unloads them, when the node is told to by
+/// the partitions that it owns.
+#[async_trait]
+pub trait Tenants: Send + Sync + 'static {
+    /// All components of the application, on whatever node they are. Every node must have the
+    /// same.
+    fn ids(&self) -> Vec<ComponentId>;
+
+    /// Loads these. What cannot be loaded is told by whoever has the components; what is sent
+    /// to it becomes a dead letter.
+    async fn load(&self, ids: Vec<ComponentId>);
+
+    /// Unloads these, which waits for their running calls.
+    async fn unload(&self, ids: Vec<ComponentId>);
+
+    /// What becomes of a message that a node was handling when it died.
+    fn after_crash(&self, id: &ComponentId) -> AfterCrash;
+}

@@ -1,0 +1,165 @@
+//! What a node sees of the others: who was heard of when, and who owns what.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::protocol::balance::View;
+use crate::protocol::lease::{Heard, Lease, Terms};
+use crate::wire::is_deleted;
+
+/// What a node says of itself with each renewal of its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    /// Of the process.
+    pub(crate) incarnation: String,
+}
+
+/// Who owns a partition, or that nobody does since it was given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnerRecord {
+    /// The name of the node, for people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) incarnation: Option<String>,
+    /// Of the latest owner: it is to be deleted by the next.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) consumer: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    state: Mutex<State>,
+    pub(crate) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the names of nodes.
+    nodes: HashMap<String, NodeRecord>,
+    /// When an incarnation was last heard of, be it that it owns something; `None` for one that
+    /// has left, or is another by now.
+    heard: HashMap<String, Option<Heard>>,
+    owners: BTreeMap<u16, (u64, OwnerRecord)>,
+}
+
+impl Watched {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node has renewed its lease, or has left.
+    pub(crate) fn hear_of_node(&self, message: &jetstream::Message, now: Duration) {
+        let Some(node) = message.subject.rsplit('.').next() else {
+            return;
+        };
+        let is_gone = message.headers.as_ref().is_some_and(is_deleted);
+        let record = serde_json::from_slice::<NodeRecord>(&message.payload);
+        let mut state = self.state();
+        let before = match record.ok().filter(|_| !is_gone) {
+            Some(record) => {
+                let heard = Some(Heard { last: now });
+                state.heard.insert(record.incarnation.clone(), heard);
+                let before = state.nodes.insert(node.to_owned(), record.clone());
+                before.filter(|before| *before != record)
+            }
+            None => state.nodes.remove(node),
+        };
+        let is_news = match before {
+            Some(before) => {
+                state.heard.insert(before.incarnation, None);
+                true
+            }
+            None => false,
+        };
+        drop(state);
+        if is_news {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A partition has been claimed or given back.
+    pub(crate) fn hear_of_owner(&self, message: &jetstream::Message, now: Duration) {
+        let partition = message.subject.rsplit('.').next();
+        let Some(partition) = partition.and_then(|it| it.parse().ok()) else {
+            return;
+        };
+        let Ok(info) = message.info() else {
+            return;
+        };
+        let record = serde_json::from_slice(&message.payload).unwrap_or_default();
+        self.set_owner(partition, info.stream_sequence, record, now);
+    }
+
+    pub(crate) fn set_owner(
+        &self,
+        partition: u16,
+        sequence: u64,
+        record: OwnerRecord,
+        now: Duration,
+    ) {
+        let mut state = self.state();
+        // Of one that has not been heard of by itself, this is the first that is known.
+        if let Some(incarnation) = &record.incarnation
+            && !state.heard.contains_key(incarnation)
+        {
+            let heard = Some(Heard { last: now });
+            state.heard.insert(incarnation.clone(), heard);
+        }
+        // What this node has written itself comes twice.
+        let known = state.owners.get(&partition).map_or(0, |it| it.0);
+        if sequence > known {
+            state.owners.insert(partition, (sequence, record));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The last that is known of a partition: what a claim of it must come after.
+    pub(crate) fn owner(&self, partition: u16) -> (u64, OwnerRecord) {
+        let state = self.state();
+        state.owners.get(&partition).cloned().unwrap_or_default()
+    }
+
+    /// Where each partition is, by the names of nodes.
+    pub(crate) fn places(&self) -> BTreeMap<u16, String> {
+        let state = self.state();
+        let named = state.owners.iter();
+        named
+            .filter_map(|(partition, (_, record))| Some((*partition, record.node.clone()?)))
+            .collect()
+    }
+
+    /// What a node decides by: itself and those whose leases are not over.
+    pub(crate) fn view(
+        &self,
+        partitions: u16,
+        own: (&str, &Lease),
+        terms: Terms,
+        now: Duration,
+    ) -> View {
+        let (incarnation, lease) = own;
+        let state = self.state();
+        let others = state.heard.iter();
+        let mut nodes: BTreeSet<_> = others
+            .filter(|(_, heard)| heard.is_some_and(|heard| !heard.is_over(now, lease, terms)))
+            .map(|(incarnation, _)| incarnation.clone())
+            .collect();
+        nodes.insert(incarnation.to_owned());
+        let owners = state.owners.iter();
+        View {
+            partitions,
+            nodes,
+            owners: owners
+                .filter_map(|(partition, (_, record))| {
+                    Some((*partition, record.incarnation.clone()?))
+                })
+                .collect(),
+        }
+    }
+}

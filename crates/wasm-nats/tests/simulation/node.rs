@@ -1,0 +1,449 @@
+//! A node: what it knows, what it has, and what it does about it. What it decides, it decides
+//! with the code of real nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use wasm_nats::protocol::balance::View;
+use wasm_nats::protocol::desk::{Desk, Left};
+use wasm_nats::protocol::lease::{Heard, Lease, Terms};
+
+use crate::judge::Message;
+use crate::server::{Answer, Ask, Owner};
+use crate::world::{Broken, PARTITIONS};
+
+pub(crate) const TERMS: Terms = Terms {
+    length: Duration::from_millis(1_000),
+};
+
+/// What is asked again if there is no answer by then.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) fence: u64,
+    stage: Stage,
+    left: Desk,
+    desk: Desk,
+    waiting: BTreeMap<u64, Message>,
+    /// Places that have come, however often.
+    come: BTreeSet<u64>,
+    handled: Option<Handled>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// Reads what the owner before it has left, and takes it over.
+    Taking,
+    Serving,
+    /// Ends what it handles.
+    GivingBack,
+    /// Has nothing of it any more, and says so.
+    Given,
+}
+
+#[derive(Debug, Clone)]
+struct Handled {
+    place: u64,
+    message: Message,
+    /// When it is done, once it has begun.
+    done: Option<Duration>,
+    is_stored: bool,
+}
+
+/// A question under way.
+#[derive(Debug, Clone)]
+struct Asked {
+    ask: Ask,
+    until: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) incarnation: u64,
+    lease: Lease,
+    renewed: Option<u64>,
+    /// Since its process has been running.
+    enters: Duration,
+    next_renewal: Duration,
+    heard: BTreeMap<u64, Option<Heard>>,
+    names: BTreeMap<usize, u64>,
+    owners: BTreeMap<u16, Owner>,
+    claims: BTreeMap<u16, Claim>,
+    asked: BTreeMap<u64, Asked>,
+    next_ask: u64,
+    broken: Option<Broken>,
+    /// What is to be sent.
+    pub(crate) outbox: Vec<(u64, Ask)>,
+    handling: Duration,
+}
+
+impl Node {
+    pub(crate) fn start(incarnation: u64, now: Duration, broken: Option<Broken>) -> Self {
+        Self {
+            incarnation,
+            lease: Lease::new(TERMS),
+            renewed: None,
+            enters: now + TERMS.silence(),
+            next_renewal: Duration::ZERO,
+            heard: BTreeMap::new(),
+            names: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next_ask: 0,
+            broken,
+            outbox: Vec::new(),
+            handling: Duration::ZERO,
+        }
+    }
+
+    /// Whether it has the components of a partition, and may handle messages of it.
+    pub(crate) fn serves(&self, partition: u16) -> bool {
+        let claim = self.claims.get(&partition);
+        claim.is_some_and(|claim| !matches!(claim.stage, Stage::Taking | Stage::Given))
+    }
+
+    fn ask(&mut self, ask: Ask, now: Duration) {
+        let number = self.next_ask;
+        self.next_ask += 1;
+        let until = now + PATIENCE;
+        self.outbox.push((number, ask.clone()));
+        self.asked.insert(number, Asked { ask, until });
+    }
+
+    fn is_asking(&self, is_it: impl Fn(&Ask) -> bool) -> bool {
+        self.asked.values().any(|asked| is_it(&asked.ask))
+    }
+
+    /// Another node, or this, has renewed its lease.
+    pub(crate) fn hear_of_node(
+        &mut self,
+        (name, own): (usize, usize),
+        (incarnation, sequence): (u64, u64),
+        now: Duration,
+    ) {
+        if name == own {
+            self.renewed = self.renewed.max(Some(sequence));
+            return;
+        }
+        self.heard.insert(incarnation, Some(Heard { last: now }));
+        if let Some(before) = self.names.insert(name, incarnation)
+            && before != incarnation
+        {
+            self.heard.insert(before, None);
+        }
+    }
+
+    pub(crate) fn hear_of_owner(&mut self, partition: u16, owner: Owner, now: Duration) {
+        if let Some(incarnation) = owner.incarnation {
+            let heard = Some(Heard { last: now });
+            self.heard.entry(incarnation).or_insert(heard);
+        }
+        let known = self.owners.entry(partition).or_default();
+        if owner.sequence > known.sequence {
+            *known = owner;
+        }
+    }
+
+    /// A message has come from the stream.
+    pub(crate) fn take_in(&mut self, partition: u16, fence: u64, place: u64, message: Message) {
+        let Some(claim) = self.claims.get_mut(&partition) else {
+            return;
+        };
+        if claim.fence != fence || !claim.come.insert(place) {
+            return;
+        }
+        claim.waiting.insert(place, message);
+        if self.broken == Some(Broken::AckTooEarly) {
+            let ask = Ask::Acknowledge {
+                partition,
+                fence,
+                place,
+            };
+            self.outbox.push((u64::MAX, ask));
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Duration, handling: Duration) {
+        self.handling = handling;
+        self.ask_again(now);
+        let is_due = now >= self.enters && now >= self.next_renewal;
+        if is_due && !self.is_asking(|ask| matches!(ask, Ask::Renew { .. })) {
+            self.next_renewal = now + TERMS.renewal();
+            let expected = self.renewed.unwrap_or(0);
+            self.ask(Ask::Renew { expected }, now);
+        }
+        let lost: Vec<_> = self
+            .claims
+            .iter()
+            .filter(|(partition, claim)| {
+                let known = self.owners.get(partition);
+                known.is_some_and(|owner| owner.sequence > claim.fence)
+            })
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in lost {
+            self.claims.remove(&partition);
+        }
+        if !self.lease.is_held(now) {
+            self.claims.clear();
+            return;
+        }
+        self.balance(now);
+        let serving: Vec<_> = self.claims.keys().copied().collect();
+        for partition in serving {
+            self.serve(partition, now);
+        }
+    }
+
+    fn ask_again(&mut self, now: Duration) {
+        let late: Vec<_> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.until <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            let Some(asked) = self.asked.remove(&number) else {
+                continue;
+            };
+            let is_of_a_claim = match asked.ask {
+                // Its answer is an old one's by now.
+                Ask::Renew { .. } | Ask::Claim { .. } => false,
+                Ask::ReadDesk { partition } | Ask::TakeDesk { partition, .. } => {
+                    self.claims.contains_key(&partition)
+                }
+                Ask::Begin {
+                    partition, fence, ..
+                }
+                | Ask::Store {
+                    partition, fence, ..
+                }
+                | Ask::Consume { partition, fence }
+                | Ask::Bury {
+                    partition, fence, ..
+                }
+                | Ask::Acknowledge {
+                    partition, fence, ..
+                }
+                | Ask::GiveBack { partition, fence } => self
+                    .claims
+                    .get(&partition)
+                    .is_some_and(|claim| claim.fence == fence),
+            };
+            if is_of_a_claim {
+                self.ask(asked.ask, now);
+            }
+        }
+    }
+
+    fn balance(&mut self, now: Duration) {
+        let heard = self.heard.iter();
+        let alive = heard.filter(|(_, heard)| {
+            heard.is_some_and(|heard| !heard.is_over(now, &self.lease, TERMS))
+        });
+        let mut nodes: BTreeSet<_> = alive.map(|(it, _)| it.to_string()).collect();
+        let own = self.incarnation.to_string();
+        nodes.insert(own.clone());
+        let owners = self.owners.iter().filter_map(|(partition, owner)| {
+            let incarnation = owner.incarnation?;
+            Some((*partition, incarnation.to_string()))
+        });
+        let view = View {
+            partitions: PARTITIONS,
+            nodes,
+            owners: owners.collect(),
+        };
+        let plan = view.plan_with(&own, |it| self.claims.contains_key(&it));
+        for partition in plan.claim {
+            let is_claiming = self.is_asking(
+                |ask| matches!(ask, Ask::Claim { partition: it, .. } if *it == partition),
+            );
+            if !is_claiming && !self.claims.contains_key(&partition) {
+                let before = self.owners.get(&partition).map_or(0, |it| it.sequence);
+                self.ask(Ask::Claim { partition, before }, now);
+            }
+        }
+        for partition in plan.release {
+            match self.claims.get_mut(&partition) {
+                Some(claim) if claim.stage == Stage::Serving => claim.stage = Stage::GivingBack,
+                Some(_) => {}
+                None => {
+                    let fence = self.owners.get(&partition).map_or(0, |it| it.sequence);
+                    self.ask(Ask::GiveBack { partition, fence }, now);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, partition: u16, now: Duration) {
+        let Some(claim) = self.claims.get_mut(&partition) else {
+            return;
+        };
+        let fence = claim.fence;
+        if matches!(claim.stage, Stage::Taking | Stage::Given) {
+            return;
+        }
+        if let Some(handled) = &mut claim.handled {
+            if handled.done.is_some_and(|done| done <= now) && !handled.is_stored {
+                handled.is_stored = true;
+                let ask = Ask::Store {
+                    partition,
+                    fence,
+                    message: handled.message,
+                    place: handled.place,
+                };
+                self.ask(ask, now);
+            }
+            return;
+        }
+        if claim.stage == Stage::GivingBack {
+            claim.stage = Stage::Given;
+            return self.ask(Ask::GiveBack { partition, fence }, now);
+        }
+        let Some((place, message)) = claim.waiting.pop_first() else {
+            return;
+        };
+        claim.handled = Some(Handled {
+            place,
+            message,
+            done: None,
+            is_stored: false,
+        });
+        let is_interrupted = claim.left.left(place) == Left::Interrupted;
+        if is_interrupted && self.broken != Some(Broken::NoDesk) {
+            let ask = Ask::Bury {
+                message,
+                place,
+                partition,
+                fence,
+            };
+            return self.ask(ask, now);
+        }
+        claim.desk.begin(place);
+        let text = claim.desk.as_text();
+        let ask = Ask::Begin {
+            partition,
+            fence,
+            text,
+        };
+        self.ask(ask, now);
+    }
+
+    /// An answer, perhaps to a question that was asked again since.
+    pub(crate) fn hear(&mut self, number: u64, answer: &Answer, asked_at: Duration, now: Duration) {
+        let Some(Asked { ask, .. }) = self.asked.remove(&number) else {
+            return;
+        };
+        match (ask, answer) {
+            (Ask::Renew { .. }, Answer::Done(sequence)) => {
+                self.renewed = self.renewed.max(Some(*sequence));
+                self.lease.grant(asked_at);
+            }
+            (Ask::Claim { partition, .. }, Answer::Done(fence)) => {
+                let owner = Owner {
+                    incarnation: Some(self.incarnation),
+                    sequence: *fence,
+                };
+                self.hear_of_owner(partition, owner, now);
+                self.claims.insert(
+                    partition,
+                    Claim {
+                        fence: *fence,
+                        stage: Stage::Taking,
+                        left: Desk::default(),
+                        desk: Desk::default(),
+                        waiting: BTreeMap::new(),
+                        come: BTreeSet::new(),
+                        handled: None,
+                    },
+                );
+                self.ask(Ask::ReadDesk { partition }, now);
+            }
+            (Ask::ReadDesk { partition }, Answer::Desk { sequence, text }) => {
+                if let Some(claim) = self.claims.get_mut(&partition) {
+                    let desk = Desk::parse(text.as_bytes()).expect("a desk");
+                    (claim.left, claim.desk) = (desk.clone(), desk);
+                    let read = *sequence;
+                    self.ask(Ask::TakeDesk { partition, read }, now);
+                }
+            }
+            (Ask::TakeDesk { partition, .. }, Answer::Done(_)) => {
+                if let Some(claim) = self.claims.get(&partition) {
+                    let fence = claim.fence;
+                    self.ask(Ask::Consume { partition, fence }, now);
+                }
+            }
+            (Ask::Consume { partition, fence }, Answer::Messages(messages)) => {
+                if let Some(claim) = self.claims.get_mut(&partition)
+                    && claim.fence == fence
+                {
+                    claim.stage = Stage::Serving;
+                }
+                for (place, message) in messages {
+                    self.take_in(partition, fence, *place, *message);
+                }
+            }
+            (ask, answer) => self.hear_of_message(&ask, answer, now),
+        }
+    }
+
+    fn hear_of_message(&mut self, ask: &Ask, answer: &Answer, now: Duration) {
+        let (Ask::Begin {
+            partition, fence, ..
+        }
+        | Ask::Store {
+            partition, fence, ..
+        }
+        | Ask::Bury {
+            partition, fence, ..
+        }
+        | Ask::Acknowledge {
+            partition, fence, ..
+        }
+        | Ask::GiveBack { partition, fence }) = ask
+        else {
+            // A claim or a renewal that came too late.
+            if let Ask::TakeDesk { partition, .. } | Ask::Consume { partition, .. } = ask {
+                self.claims.remove(partition);
+            }
+            return;
+        };
+        let (partition, fence) = (*partition, *fence);
+        let handling = now + self.handling;
+        let Some(claim) = self.claims.get_mut(&partition) else {
+            return;
+        };
+        if claim.fence != fence {
+            return;
+        }
+        if matches!(answer, Answer::Outdated) || matches!(ask, Ask::GiveBack { .. }) {
+            self.claims.remove(&partition);
+            return;
+        }
+        match ask {
+            Ask::Begin { .. } => {
+                if let Some(handled) = &mut claim.handled {
+                    handled.done.get_or_insert(handling);
+                }
+            }
+            Ask::Store { place, .. } | Ask::Bury { place, .. } => {
+                let ask = Ask::Acknowledge {
+                    partition,
+                    fence,
+                    place: *place,
+                };
+                self.ask(ask, now);
+            }
+            Ask::Acknowledge { place, .. } => {
+                claim.desk.acknowledged(*place);
+                if claim.handled.as_ref().is_some_and(|it| it.place == *place) {
+                    claim.handled = None;
+                }
+            }
+            _ => {}
+        }
+    }
+}

