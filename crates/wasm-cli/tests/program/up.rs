@@ -2,6 +2,8 @@ mod escape;
 #[cfg(unix)]
 mod reached;
 #[cfg(unix)]
+mod secrets;
+#[cfg(unix)]
 mod served;
 mod watch;
 
