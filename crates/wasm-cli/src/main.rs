@@ -14,6 +14,7 @@ mod cluster;
 mod compile;
 mod compiler;
 mod conversation;
+mod deploy;
 mod encode;
 mod flags;
 mod guest_log;
@@ -55,6 +56,7 @@ use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
 use crate::compile::Compile;
+use crate::deploy::{Deploy, Rollback, Undeploy};
 use crate::inspect::Inspect;
 use crate::new::New;
 use crate::outcome::Stop;
@@ -108,6 +110,9 @@ enum Command {
     Restart(Restart),
     Events(Events),
     Dead(Dead),
+    Deploy(Deploy),
+    Rollback(Rollback),
+    Undeploy(Undeploy),
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -151,6 +156,9 @@ fn main() -> ExitCode {
         Command::Build(build) => build.execute(),
         Command::Test(test) => test.execute(),
         Command::Ps(ps) => ps.execute(),
+        Command::Deploy(deploy) => deploy.execute(),
+        Command::Rollback(rollback) => rollback.execute(),
+        Command::Undeploy(undeploy) => undeploy.execute(),
         Command::Request(request) => request.execute(),
         Command::Send(send) => send.execute(),
         Command::Restart(restart) => restart.execute(),
