@@ -8,16 +8,18 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans};
+use wasm_core::manifest::{
+    ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans, SecretSource,
+};
 use wasm_core::text::{PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, LimitsError,
-    MessagePayload, Resource, ResourceLimits, Supervision, WasiGrant, WasmError,
+    MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
-    ManifestLine, ManifestText, Separation, open_regular_file, written_through,
+    ManifestLine, ManifestText, Separation, open_regular_file, read_secrets, written_through,
 };
 use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
@@ -198,6 +200,8 @@ impl Source {
         let mut config = parsed.config(data.map(Bytes::from));
         manifest.files.resolve_dirs(&mut config.permissions);
         config.limits = limits;
+        config.secrets = secrets_of(&manifest).await?;
+        warn_of_placeholders(&manifest).await;
         let file = folder.join(&parsed.wasm);
         let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
         let bytes = bytes.map_err(|error| {
@@ -608,6 +612,7 @@ fn check_granted(
         if flags.config.is_none() {
             own.extend(files.config().map(|file| ("configuration", file)));
         }
+        own.extend(files.secrets().map(|file| ("secret", file)));
         for (folder, access) in files.dirs() {
             own.push(("granted folder", folder));
             if access == DirAccess::Write {
@@ -688,6 +693,40 @@ fn all_told(errors: &ApplicationErrors) -> Problems {
     errors.problems().iter().map(told).collect()
 }
 
+/// The values of variables that the manifest does not say.
+async fn secrets_of(manifest: &ReadManifest) -> Result<Vec<(String, Secret)>, Report> {
+    let files = manifest.files.clone();
+    let read = spawn_blocking(move || read_secrets(&files)).await;
+    let read = read.map_err(|error| Report::error(format!("secrets cannot be read: {error}")))?;
+    read.map_err(|problem| told(&problem))
+}
+
+/// Nothing is put in the place of a name in a text, as a shell would.
+async fn warn_of_placeholders(manifest: &ReadManifest) {
+    for (name, value) in &manifest.says.env {
+        let Some(variable) = placeholder_in(value) else {
+            continue;
+        };
+        let message = format!("the component is given `${{{variable}}}` as it is written");
+        let report = manifest.at_key(Report::warning(message), &format!("env.{name}"));
+        let help = format!(
+            "`{{ environment = \"{variable}\" }}` is the value of that variable, and \
+             `{{ file = \"...\" }}` the content of a file"
+        );
+        report.with_help(help).tell().await;
+    }
+}
+
+/// The first name in `${NAME}`.
+fn placeholder_in(text: &str) -> Option<&str> {
+    let is_name = |name: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !name.is_empty() && name.bytes().all(allowed)
+    };
+    let mut parts = text.split("${").skip(1);
+    parts.find_map(|part| Some(part.split_once('}')?.0).filter(|name| is_name(name)))
+}
+
 /// What is wrong with an application, with the lines of its manifests.
 pub(crate) fn told(problem: &ApplicationProblem) -> Report {
     match problem {
@@ -710,6 +749,7 @@ pub(crate) fn told(problem: &ApplicationProblem) -> Report {
                 .with_note(format!("it leads to {}", leads_to.escaped()))
                 .with_help(format!("--allow-outside {} allows it", wider.escaped()))
         }
+        ApplicationProblem::Secret { line, reason } => at_line(Report::error(reason.clone()), line),
         ApplicationProblem::Overlap(overlap) => {
             let line = &overlap.line;
             let other = format!("{}\n{line}: {}", overlap.way(), line.text.trim());
@@ -759,6 +799,11 @@ pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
         files.push(manifest.with_file_name(&parsed.wasm));
         if let ConfigSource::File(data) = &parsed.config {
             files.push(manifest.with_file_name(data));
+        }
+        for (_, source) in &parsed.secrets {
+            if let SecretSource::File(file) = source {
+                files.push(manifest.with_file_name(file));
+            }
         }
     }
     files
@@ -945,6 +990,7 @@ async fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<Compon
         allow.clone().add_to(&mut config.permissions);
     }
     for (name, value) in &flags.env {
+        config.secrets.retain(|(known, _)| known != name);
         match config.env.iter_mut().find(|(known, _)| known == name) {
             Some((_, replaced)) => replaced.clone_from(value),
             None => config.env.push((name.clone(), value.clone())),
@@ -976,6 +1022,20 @@ fn unnamed() -> ComponentId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_placeholder_is_a_name_in_braces() {
+        for (text, found) in [
+            ("${HOME}", Some("HOME")),
+            ("a ${} ${b c} ${D_1}", Some("D_1")),
+            ("$HOME", None),
+            ("${HOME", None),
+            ("{HOME}", None),
+            ("", None),
+        ] {
+            assert_eq!(placeholder_in(text), found, "{text}");
+        }
+    }
 
     #[test]
     fn a_file_gives_its_name_to_a_component() {

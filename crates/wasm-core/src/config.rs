@@ -1,7 +1,7 @@
 #[cfg(feature = "json")]
 use std::collections::BTreeMap;
 
-use crate::{MessagePayload, Permissions, ResourceLimits};
+use crate::{MessagePayload, Permissions, ResourceLimits, Secret};
 
 /// What a component is loaded with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct ComponentConfig {
     pub limits: ResourceLimits,
     /// Handed to `initialize`, in this order.
     pub env: Vec<(String, String)>,
+    /// Handed to `initialize` after those, and shown to nobody else.
+    pub secrets: Vec<(String, Secret)>,
     /// Handed to `initialize` as `config-data`.
     pub config_data: Option<MessagePayload>,
     /// What it may do.
@@ -58,6 +60,7 @@ impl ComponentConfig {
         Self {
             limits,
             env: Vec::new(),
+            secrets: Vec::new(),
             config_data: None,
             permissions: Permissions::default(),
             instances: InstancePolicy::default(),
@@ -117,7 +120,9 @@ impl ComponentConfig {
             serde_json::Value::String(text) => Some((key, text)),
             other => Some((key, other.to_string())),
         });
-        members.chain(self.env.iter().cloned()).collect()
+        let variables = self.variables();
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        members.chain(variables).collect()
     }
 
     /// Adds a variable to [`env`](Self::env).
@@ -125,6 +130,21 @@ impl ComponentConfig {
     pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
+    }
+
+    /// Adds a variable to [`secrets`](Self::secrets).
+    #[must_use]
+    pub fn with_secret(mut self, name: impl Into<String>, value: Secret) -> Self {
+        self.secrets.push((name.into(), value));
+        self
+    }
+
+    /// All that the component is handed as variables, secrets last, by their names.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let env = self.env.iter();
+        let env = env.map(|(name, value)| (name.as_str(), value.as_str()));
+        let secrets = self.secrets.iter();
+        env.chain(secrets.map(|(name, value)| (name.as_str(), value.expose())))
     }
 
     /// Sets [`config_data`](Self::config_data).
@@ -154,12 +174,25 @@ mod tests {
         let config = ComponentConfig::new(limits);
         assert_eq!(config.limits, limits);
         assert_eq!(config.env, []);
+        assert_eq!(config.secrets, []);
         assert_eq!(config.config_data, None);
         assert_eq!(config.permissions, Permissions::default());
         assert_eq!(config.instances, InstancePolicy::Resident);
         assert_eq!(config.concurrency(), 1);
         assert_eq!(config.most_memory_bytes(), 1 << 20);
         assert!(!config.renews_instances());
+    }
+
+    #[test]
+    fn a_secret_is_a_variable_that_is_not_shown() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let secret = Secret::from_text("hunter2").unwrap();
+        let config = ComponentConfig::new(limits)
+            .with_env("A", "1")
+            .with_secret("B", secret);
+        let variables: Vec<_> = config.variables().collect();
+        assert_eq!(variables, [("A", "1"), ("B", "hunter2")]);
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[cfg(feature = "json")]

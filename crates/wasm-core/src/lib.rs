@@ -47,6 +47,7 @@ mod permissions;
 mod poll;
 mod preparation;
 mod router;
+mod secret;
 mod security;
 mod services;
 mod storage;
@@ -76,6 +77,7 @@ pub use permissions::{
 };
 pub use preparation::Preparation;
 pub use router::{MessageRouter, MessagingError, NoOtherComponents};
+pub use secret::Secret;
 pub use security::{CapabilityDenied, PermissionsOnly, SecurityValidator};
 pub use services::HostServices;
 pub use storage::{ComponentStorage, MemoryStorage, StorageError, StorageUsage};

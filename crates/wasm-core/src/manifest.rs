@@ -19,7 +19,7 @@ mod write;
 
 use std::path::Path;
 
-pub use component::{ComponentManifest, ConfigSource};
+pub use component::{ComponentManifest, ConfigSource, SecretSource};
 pub use problem::{Found, ManifestErrors, ManifestProblem};
 pub use spans::{ManifestSpans, Place};
 
@@ -86,6 +86,8 @@ timeout = "250ms"              # wall clock per call
 
 [env]                          # optional, handed to initialize
 GREETING = "hello"
+API_KEY = { file = "secrets/api-key" }
+DATABASE = { environment = "SHOP_DATABASE" }
 
 [config]                       # optional, one of the two, handed to initialize as config-data
 file = "greeter.json"
@@ -131,13 +133,13 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
             ("component.id", 3, "id = \"demo/greeter/main\""),
             ("resources.fuel", 12, "fuel = 10_000_000"),
             ("env.GREETING", 16, "GREETING = \"hello\""),
-            ("config.file", 19, "file = \"greeter.json\""),
-            ("permissions.send", 23, "send = [\"demo/*/*\"]"),
-            ("permissions.send[0]", 23, "\"demo/*/*\""),
-            ("permissions.wasi[0]", 29, "\"stdout\""),
+            ("config.file", 21, "file = \"greeter.json\""),
+            ("permissions.send", 25, "send = [\"demo/*/*\"]"),
+            ("permissions.send[0]", 25, "\"demo/*/*\""),
+            ("permissions.wasi[0]", 31, "\"stdout\""),
             (
                 "permissions.wasi[3]",
-                29,
+                31,
                 "{ dir = \"data\", access = \"read\" }",
             ),
         ] {
@@ -204,6 +206,16 @@ sources = ["src", "../common"] # folders with the sources, [default: that of the
             license: Some("MIT".to_owned()),
             limits: limits.unwrap(),
             env: vec![("GREETING".to_owned(), "hello".to_owned())],
+            secrets: vec![
+                (
+                    "API_KEY".to_owned(),
+                    SecretSource::File("secrets/api-key".into()),
+                ),
+                (
+                    "DATABASE".to_owned(),
+                    SecretSource::Environment("SHOP_DATABASE".to_owned()),
+                ),
+            ],
             config: ConfigSource::File("greeter.json".into()),
             permissions: Permissions {
                 send: pattern("demo/*/*"),

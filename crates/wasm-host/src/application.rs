@@ -7,6 +7,7 @@ mod problem;
 mod read;
 mod regular;
 mod search;
+mod secrets;
 mod separation;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use folder::ApplicationFolder;
 pub use problem::{ApplicationErrors, ApplicationProblem, GrantedFile, LeftOut, Overlap};
 pub use regular::open_regular_file;
 pub use search::Found;
+pub use secrets::read_secrets;
 pub use separation::{Separation, check_own_file, written_through};
 
 impl ApplicationFolder {

@@ -2,6 +2,8 @@ mod escape;
 #[cfg(unix)]
 mod reached;
 #[cfg(unix)]
+mod secrets;
+#[cfg(unix)]
 mod served;
 mod watch;
 
@@ -247,8 +249,15 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        self.child.kill().unwrap();
         panic!("does not end");
+    }
+}
+
+/// A test that fails, or has seen enough, leaves no process behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

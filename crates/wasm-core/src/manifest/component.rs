@@ -34,6 +34,8 @@ pub struct ComponentManifest {
     /// Handed to `initialize`, in the order of the file. Names are not empty and
     /// have no `=`; neither names nor values have a NUL character.
     pub env: Vec<(String, String)>,
+    /// Variables whose values are not written in the manifest, in the order of the file.
+    pub secrets: Vec<(String, SecretSource)>,
     /// Where its configuration data comes from.
     pub config: ConfigSource,
     /// What it may do. The host's side of a directory is already joined with the
@@ -63,6 +65,17 @@ pub enum ConfigSource {
     Text(String),
 }
 
+/// Where the value of a variable comes from that the manifest does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretSource {
+    /// The content of a file without the end of its last line, relative to the manifest's folder
+    /// unless its path is absolute.
+    File(PathBuf),
+    /// A variable of the environment of the process that loads the component.
+    Environment(String),
+}
+
 impl ComponentManifest {
     /// A manifest is written by hand: a file of more bytes is something else.
     pub const MAX_BYTES: u64 = 1 << 20;
@@ -80,6 +93,7 @@ impl ComponentManifest {
             instances: InstancePolicy::default(),
             concurrency: 1,
             env: Vec::new(),
+            secrets: Vec::new(),
             config: ConfigSource::None,
             permissions: Permissions::default(),
             supervision: Supervision::default(),
@@ -92,7 +106,8 @@ impl ComponentManifest {
     /// What to load the component with.
     ///
     /// `file_content` is that of [`ConfigSource::File`], which the caller has read;
-    /// it is ignored for a manifest that names no file.
+    /// it is ignored for a manifest that names no file. So has the caller read the
+    /// [`secrets`](Self::secrets), which are to be added.
     pub fn config(&self, file_content: Option<Bytes>) -> ComponentConfig {
         let mut config = ComponentConfig::new(self.limits)
             .with_instances(self.instances)

@@ -1,10 +1,11 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::component::{ComponentManifest, ConfigSource};
+use super::component::{ComponentManifest, ConfigSource, SecretSource};
 use super::problem::{Found, ManifestErrors};
 use super::reader::{Reader, Section};
 use super::spans::ManifestSpans;
@@ -18,6 +19,9 @@ use crate::{
 };
 
 const ACCESSES: [(&str, DirAccess); 2] = [("read", DirAccess::Read), ("write", DirAccess::Write)];
+
+/// Names and what they stand for, in the order of the file.
+type Variables<T> = Vec<(String, T)>;
 
 pub(super) fn manifest(
     source: &str,
@@ -64,7 +68,7 @@ impl Reader<'_> {
         }
         let component = self.section(root, "component");
         let resources = self.section(root, "resources");
-        let env = self.env(root);
+        let (env, secrets) = self.env(root);
         let config = self.config(root);
         let permissions = self.permissions(root);
         let supervision = Supervision {
@@ -115,6 +119,7 @@ impl Reader<'_> {
             instances,
             concurrency,
             env,
+            secrets,
             config,
             permissions,
             supervision,
@@ -191,13 +196,14 @@ impl Reader<'_> {
         ResourceLimits::new(memory?, timeout?, fuel?).ok()
     }
 
-    fn env(&mut self, root: &DeTable<'_>) -> Vec<(String, String)> {
+    fn env(&mut self, root: &DeTable<'_>) -> (Variables<String>, Variables<SecretSource>) {
         let Some(section) = self.section(root, "env") else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
         let mut variables: Vec<_> = section.table.iter().collect();
         variables.sort_by_key(|(key, _)| key.span().start);
         let mut env = Vec::with_capacity(variables.len());
+        let mut secrets = Vec::new();
         for (key, value) in variables {
             let name = key.get_ref();
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -208,7 +214,13 @@ impl Reader<'_> {
                     "a name that is not empty and has no `=` and no NUL character",
                 );
             }
-            let allowed = "a string without NUL characters";
+            if let DeValue::Table(table) = value.get_ref() {
+                let source = self.secret(&section.dotted(name), table, value.span());
+                secrets.extend(source.map(|source| (name.to_string(), source)));
+                continue;
+            }
+            let allowed = "a string without NUL characters, { file = \"...\" } or \
+                           { environment = \"...\" }";
             let value = self.item(&section, name, value, allowed, |value| {
                 match string(value) {
                     Ok(text) if text.contains('\0') => Err(None),
@@ -217,7 +229,36 @@ impl Reader<'_> {
             });
             env.extend(value.map(|value| (name.to_string(), value)));
         }
-        env
+        (env, secrets)
+    }
+
+    /// Where the value of a variable comes from.
+    fn secret(
+        &mut self,
+        dotted: &str,
+        table: &DeTable<'_>,
+        span: Range<usize>,
+    ) -> Option<SecretSource> {
+        let allowed = "{ file = \"...\" } with the path of a file, or { environment = \"...\" } \
+                       with the name of a variable of the host's environment";
+        let mut entries = table.iter();
+        let entry = entries.next().filter(|_| entries.next().is_none());
+        let source = entry.and_then(|(key, value)| {
+            let text = value.get_ref().as_str()?;
+            let is_given = !text.is_empty() && !text.contains('\0');
+            match key.get_ref().as_ref() {
+                "file" if is_given => Some(SecretSource::File(text.into())),
+                "environment" if is_given && !text.contains('=') => {
+                    Some(SecretSource::Environment(text.to_owned()))
+                }
+                _ => None,
+            }
+        });
+        if source.is_none() {
+            let found = Found::Value("a table".to_owned());
+            self.report(span, dotted.to_owned(), found, allowed);
+        }
+        source
     }
 
     fn config(&mut self, root: &DeTable<'_>) -> ConfigSource {

@@ -1,7 +1,7 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-use super::component::{ComponentManifest, ConfigSource};
+use super::component::{ComponentManifest, ConfigSource, SecretSource};
 use crate::units::{format_bytes, format_count, format_duration};
 use crate::{
     AfterCrash, ComponentPattern, DirAccess, HttpPattern, ImportPattern, InstancePolicy,
@@ -45,11 +45,18 @@ impl Display for ComponentManifest {
             writeln!(f, "concurrency = {}", format_count(self.concurrency.into()))?;
         }
 
-        if !self.env.is_empty() {
+        if !self.env.is_empty() || !self.secrets.is_empty() {
             writeln!(f, "\n[env]")?;
         }
         for (name, value) in &self.env {
             writeln!(f, "{} = {}", Text(name), Text(value))?;
+        }
+        for (name, source) in &self.secrets {
+            let (key, value) = match source {
+                SecretSource::File(file) => ("file", path(file)),
+                SecretSource::Environment(name) => ("environment", Text(name).to_string()),
+            };
+            writeln!(f, "{} = {{ {key} = {value} }}", Text(name))?;
         }
         match &self.config {
             ConfigSource::None => {}
@@ -282,6 +289,10 @@ timeout = "1500ms"
         manifest.env = vec![
             ("Z".to_owned(), odd.replace('\0', "")),
             ("a b.c\n\"".to_owned(), String::new()),
+        ];
+        manifest.secrets = vec![
+            ("S".to_owned(), SecretSource::File("/run/\"x\"".into())),
+            ("E".to_owned(), SecretSource::Environment("X Y".to_owned())),
         ];
         manifest.config = ConfigSource::Text(odd.to_owned());
         manifest.permissions.send = vec!["demo/*/*".parse().unwrap(), "a/b/c".parse().unwrap()];

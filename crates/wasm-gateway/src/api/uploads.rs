@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource};
+use wasm_core::text::Escaped;
 use wasm_core::{ComponentId, HttpRoute, RuntimeEngine, WasiGrant};
 use wasm_host::{Component, HostError};
 
@@ -211,6 +212,14 @@ fn check(manifest: &ComponentManifest, id: &ComponentId) -> Result<(), Problem> 
              `wasi` of [permissions])",
         )
         .about(id));
+    }
+    if let Some((name, _)) = manifest.secrets.first() {
+        let detail = format!(
+            "an uploaded component is given no file and no variable of this machine (`{}` in \
+             [env])",
+            Escaped::new(name)
+        );
+        return Err(unprocessable(detail).about(id));
     }
     Ok(())
 }

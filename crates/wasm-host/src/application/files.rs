@@ -2,7 +2,7 @@ use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestSpans, Place};
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestSpans, Place, SecretSource};
 use wasm_core::text::PathText as _;
 use wasm_core::{ComponentId, DirAccess, Permissions, WasiGrant};
 
@@ -113,6 +113,22 @@ pub(super) struct GrantedDir {
     index: usize,
 }
 
+/// A variable whose value the manifest does not say.
+#[derive(Debug, Clone)]
+pub(super) struct SecretPlace {
+    pub(super) name: String,
+    pub(super) line: ManifestLine,
+    pub(super) place: PlacedSecret,
+}
+
+/// Where the value is.
+#[derive(Debug, Clone)]
+pub(super) enum PlacedSecret {
+    File(Named),
+    /// In the variable of this name of the process's environment.
+    Environment(String),
+}
+
 /// What a component is read from and what it is granted of the file system, resolved
 /// and within its application.
 #[derive(Debug, Clone)]
@@ -121,6 +137,7 @@ pub struct ComponentFiles {
     pub(super) manifest: Named,
     pub(super) wasm: Named,
     pub(super) config: Option<Named>,
+    pub(super) secrets: Vec<SecretPlace>,
     pub(super) dirs: Vec<GrantedDir>,
 }
 
@@ -162,6 +179,18 @@ impl ComponentFiles {
                 });
             }
         }
+        let secrets = manifest.secrets.iter();
+        let secrets = secrets.map(|(name, source)| {
+            let key = format!("env.{name}");
+            let place = match source {
+                SecretSource::File(file) => PlacedSecret::File(named(&key, &folder.join(file))?),
+                SecretSource::Environment(variable) => PlacedSecret::Environment(variable.clone()),
+                _ => return Ok(None),
+            };
+            let (name, line) = (name.clone(), read.line(&key));
+            Ok(Some(SecretPlace { name, line, place }))
+        });
+        let secrets = secrets.filter_map(Result::transpose);
         Ok(Self {
             id: manifest.id.clone(),
             manifest: named("component.id", read.file)?,
@@ -170,6 +199,7 @@ impl ComponentFiles {
                 ConfigSource::File(file) => Some(named("config.file", &folder.join(file))?),
                 _ => None,
             },
+            secrets: secrets.collect::<Result<_, _>>()?,
             dirs,
         })
     }
@@ -182,6 +212,19 @@ impl ComponentFiles {
     /// The file with its configuration data, without links and `..`.
     pub fn config(&self) -> Option<&Path> {
         self.config.as_ref().map(|named| named.trace.path.as_path())
+    }
+
+    /// The files with values of variables, without links and `..`.
+    pub fn secrets(&self) -> impl Iterator<Item = &Path> {
+        self.secret_files().map(|named| named.trace.path.as_path())
+    }
+
+    pub(super) fn secret_files(&self) -> impl Iterator<Item = &Named> {
+        let secrets = self.secrets.iter();
+        secrets.filter_map(|secret| match &secret.place {
+            PlacedSecret::File(named) => Some(named),
+            PlacedSecret::Environment(_) => None,
+        })
     }
 
     /// Folders that are granted and are not there or no folders, each with the line that
@@ -216,7 +259,9 @@ impl ComponentFiles {
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &Named> {
-        [&self.manifest, &self.wasm].into_iter().chain(&self.config)
+        let secrets = self.secret_files();
+        let files = [&self.manifest, &self.wasm].into_iter();
+        files.chain(&self.config).chain(secrets)
     }
 
     pub(super) fn writable(&self) -> impl Iterator<Item = &GrantedDir> {

@@ -96,6 +96,7 @@ impl ApplicationFolder {
         let manifest = self.holds_manifests.then_some(&files.manifest);
         let inner = manifest.into_iter().chain(&files.config);
         let inner = inner.chain(files.dirs.iter().map(|dir| &dir.named));
+        let inner = inner.chain(files.secret_files());
         let mut problems: Vec<_> = inner
             .filter(|named| !self.contains(&named.trace))
             .map(|named| outside(named, &self.folder))

@@ -76,6 +76,14 @@ pub enum ApplicationProblem {
         /// [`Unreadable`](Self::Unreadable) or [`TooLarge`](Self::TooLarge).
         problem: Box<ApplicationProblem>,
     },
+    /// The value of a variable that a manifest does not say cannot be read.
+    #[error("{line}: {reason}")]
+    Secret {
+        /// The line that says where it is.
+        line: Box<ManifestLine>,
+        /// Why not.
+        reason: String,
+    },
     /// What is wrong in a manifest.
     #[error("{0}")]
     Manifest(ManifestErrors),
@@ -222,6 +230,7 @@ impl Overlap {
             "component.wasm" => "component",
             "config.file" => "configuration",
             "component.id" => "manifest",
+            key if key.starts_with("env.") => "secret",
             _ => "granted folder",
         }
     }

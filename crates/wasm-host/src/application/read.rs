@@ -10,6 +10,7 @@ use wasm_core::manifest::{ComponentManifest, ManifestSpans};
 use super::files::{ComponentFiles, ManifestText, Named};
 use super::problem::{ApplicationProblem, unreadable};
 use super::regular::open_regular_file;
+use super::secrets::read_secrets;
 use crate::component::Component;
 
 /// Of a component and of its configuration. Engines have limits of their own; this
@@ -54,6 +55,7 @@ impl ReadManifest {
         let data = files.config.as_ref().map(content).transpose()?;
         let mut config = self.manifest.config(data.map(Bytes::from));
         files.resolve_dirs(&mut config.permissions);
+        config.secrets = read_secrets(files)?;
         let bytes = content(&files.wasm)?;
         let manifest = self.manifest;
         let mut component =

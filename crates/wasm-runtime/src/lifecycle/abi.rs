@@ -115,7 +115,10 @@ impl From<&ComponentConfig> for WitConfig {
     fn from(config: &ComponentConfig) -> Self {
         let limits = &config.limits;
         Self {
-            env_vars: config.env.clone(),
+            env_vars: config
+                .variables()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             config_data: config.config_data.clone().map(Into::into),
             resource_limits: WitLimits {
                 max_memory_bytes: limits.memory_bytes(),

@@ -224,7 +224,9 @@ impl WasiState {
                     stderr.output = Some(output("stderr"));
                 }
                 WasiGrant::Env => {
-                    builder.envs(&config.env);
+                    for (name, value) in config.variables() {
+                        builder.env(name, value);
+                    }
                 }
                 WasiGrant::Connect(address) => addresses.push(*address),
                 // Folders are among the files; a grant that this engine does not know grants

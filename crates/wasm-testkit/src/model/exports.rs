@@ -47,8 +47,8 @@ impl Instance {
         self.consume(CALL_FUEL)?;
         let guest = Arc::clone(&self.guest);
         let config = guest.config();
-        self.allocate(4, config.env.len() * 16)?;
-        for (name, value) in &config.env {
+        self.allocate(4, config.variables().count() * 16)?;
+        for (name, value) in config.variables() {
             self.allocate(1, name.len())?;
             self.allocate(1, value.len())?;
         }
@@ -476,8 +476,9 @@ impl Instance {
         let config = guest.config();
         match payload {
             b"env" => {
-                let entries = config.env.iter();
-                let lines = entries.map(|(name, value)| format!("{name}={value}"));
+                let lines = config
+                    .variables()
+                    .map(|(name, value)| format!("{name}={value}"));
                 let lines: Vec<String> = lines.collect();
                 self.say_lines(&lines)
             }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::catalogue::snapshot;
-use crate::manifest::ManifestProblem;
+use crate::manifest::{ManifestProblem, SecretSource};
 use crate::text::Escaped;
 
 const MINIMAL: &str = r#"[component]
@@ -547,6 +547,24 @@ fn whatever_the_text_it_is_read_or_refused() {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!parse(&text).unwrap_err().problems().is_empty());
     }
+}
+
+#[test]
+fn mistakes_in_secrets() {
+    let secrets = r#"
+KEY = { }
+KEY = { file = "" }
+KEY = { file = 5 }
+KEY = { fil = "key" }
+KEY = { environment = "A=B" }
+KEY = { file = "key", environment = "KEY" }
+KEY = ["key"]
+"#;
+    snapshot("manifest-secrets", mistaken_in("env", secrets));
+    let read = accepted("[env]\nKEY = { file = \"/run/key\" }\nA = \"b\"\n");
+    assert_eq!(read.env, [("A".to_owned(), "b".to_owned())]);
+    let file = SecretSource::File("/run/key".into());
+    assert_eq!(read.secrets, [("KEY".to_owned(), file)]);
 }
 
 #[test]
