@@ -10,6 +10,7 @@ mod mail;
 mod member;
 mod outage;
 mod ownership;
+mod router;
 mod server;
 mod storage;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
             what_was_accepted_outlasts_the_server;
     ];
     trials.extend(storage::trials());
+    trials.extend(router::trials());
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     storage::end();
     conclusion.exit_code()

@@ -44,17 +44,20 @@ pub(crate) fn end() {
     }
 }
 
+/// The server, the name of an application that nobody has, and where it runs.
+pub(crate) fn server() -> (String, String, Arc<Runtime>) {
+    let mut server = SERVER.lock().unwrap();
+    let (server, runtime) = server.get_or_insert_with(|| {
+        let runtime = Runtime::new().expect("a runtime");
+        (Server::start(), Arc::new(runtime))
+    });
+    let app = format!("app{}", APPS.fetch_add(1, Ordering::Relaxed));
+    (server.url(), app, Arc::clone(runtime))
+}
+
 /// A storage in which nothing is kept: that of an application of its own.
 fn subject() -> Arc<dyn ComponentStorage> {
-    let (url, runtime) = {
-        let mut server = SERVER.lock().unwrap();
-        let (server, runtime) = server.get_or_insert_with(|| {
-            let runtime = Runtime::new().expect("a runtime");
-            (Server::start(), Arc::new(runtime))
-        });
-        (server.url(), Arc::clone(runtime))
-    };
-    let app = format!("app{}", APPS.fetch_add(1, Ordering::Relaxed));
+    let (url, app, runtime) = server();
     // The case runs in a runtime already, which ends with it.
     std::thread::scope(|scope| {
         let made = scope.spawn(|| runtime.block_on(member(url, app)));
