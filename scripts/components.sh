@@ -1,38 +1,41 @@
 #!/usr/bin/env bash
-# Makes the committed components of examples/ anew from their sources in C and Rust, without the
-# names of folders of this machine, and says which are other ones. The same compilers make the
-# same bytes: clang 22 of Debian 12, and the rustc of this machine.
+# Makes the committed components of examples/ anew from their sources in C and Rust, and says
+# which are other ones. The same compilers make the same bytes: clang 22 of Debian 12, and the
+# rustc of this machine; cargo does so in a folder of the same name only, hence the copy.
 #
-#   scripts/components.sh AIRSSYS_WASM [--check]
+#   scripts/components.sh AIRSSYS_WASM [--check] [FOLDER...]
 #
-# With --check, what is committed stays as it is, and a difference is a failure.
+# With --check, what is committed stays as it is, and a difference is a failure. Without
+# folders, all are made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=$(realpath "${1:?name the program}")
-root=$PWD
-folders=(examples/c-echo examples/cafe examples/cafe-rust examples/greeter-rust)
+shift
+check=
+if [[ ${1:-} == --check ]]; then
+    check=1
+    shift
+fi
+(($#)) || set -- examples/{c-echo,cafe,cafe-rust,greeter-rust,greeter-plain,puppet}
+
+copy=/tmp/airssys-wasm-components
+mkdir "$copy" || { printf 'another one is at work, or was ended: rm -r %s\n' "$copy"; exit 1; }
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents --no-dereference --target-directory "$copy"
 
 # What is in the configuration of cargo is not asked where this variable is.
-export RUSTFLAGS="-Clink-arg=-zstack-size=65536 --remap-path-prefix=$root=airssys-wasm --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-
-before=$(mktemp -d)
-trap 'rm -rf "$before"' EXIT
-mapfile -t committed < <(git ls-files "${folders[@]/%//*.wasm}")
-for file in "${committed[@]}"; do
-    mkdir -p "$before/$(dirname "$file")"
-    cp "$file" "$before/$file"
-done
-for folder in "${folders[@]}"; do
-    "$program" build "$folder" >/dev/null
+export RUSTFLAGS="-Clink-arg=-zstack-size=65536 --remap-path-prefix=$copy=airssys-wasm --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+for folder in "$@"; do
+    "$program" build "$copy/$folder" >/dev/null
 done
 differ=0
-for file in "${committed[@]}"; do
-    if cmp -s "$before/$file" "$file"; then
+while IFS= read -r file; do
+    if cmp -s "$copy/$file" "$file"; then
         printf 'the same  %s\n' "$file"
         continue
     fi
     printf 'another   %s\n' "$file"
     differ=1
-    [[ ${2:-} != --check ]] || cp "$before/$file" "$file"
-done
-[[ ${2:-} != --check || $differ == 0 ]]
+    [[ -n $check ]] || cp "$copy/$file" "$file"
+done < <(git ls-files "${@/%//*.wasm}")
+[[ -z $check || $differ == 0 ]]

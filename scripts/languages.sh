@@ -5,7 +5,7 @@
 #
 #   scripts/languages.sh AIRSSYS_WASM [c|js|python|go]...
 #
-# Installs what it uses with the commands that docs/languages.md has: JavaScript needs node and
+# Installs what it uses with the commands that the pages in docs/ have: JavaScript needs node and
 # npm, Python and Go python3, and C a clang, which it does not install. Without names, all four.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

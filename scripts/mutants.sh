@@ -29,14 +29,16 @@ caught=0
 viable=0
 survivors=0
 
-# mutate NAME PACKAGE FILES TESTS...: the files of a package, tested by `cargo test TESTS`.
+# mutate NAME PACKAGE FILES TESTED TESTS...: the files of a package, except for those of
+# the array `left`, tested by `cargo test --package TESTED TESTS`.
 mutate() {
     local out=target/mutants/$1 all code=0
-    local what=(--package "$2" --all-features --file "$3")
-    shift 3
+    local what=(--package "$2" --all-features --file "$3" "${left[@]}")
+    local tested=(--test-package "$4")
+    shift 4
     mkdir -p "$out"
     # It answers 2 when mutants survive, and 3 when the tests of some hang.
-    cargo mutants --output "$out" --timeout 60 "${what[@]}" -- "$@" || code=$?
+    cargo mutants --output "$out" --timeout 60 "${what[@]}" "${tested[@]}" -- "$@" || code=$?
     [[ $code == [023] ]] || exit "$code"
     # With those that are left out as harmless.
     all=$(cargo mutants --list --no-config "${what[@]}" | wc -l)
@@ -46,11 +48,16 @@ mutate() {
     survivors=$((survivors + $(wc -l <"$out/missed.txt")))
 }
 
-mutate core airssys-wasm-core 'crates/wasm-core/src/**' --lib
-mutate services airssys-wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
-    --lib --test broken_services
-mutate model airssys-wasm-testkit 'crates/wasm-testkit/src/{model.rs,model/*.rs}' \
+left=(--exclude 'crates/wasm-core/src/guest{.rs,/**}')
+mutate core airssys-wasm-core 'crates/wasm-core/src/**' airssys-wasm-core --lib
+left=()
+# What every engine does for a guest is shown by an engine.
+mutate guest airssys-wasm-core 'crates/wasm-core/src/guest{.rs,/**}' airssys-wasm-testkit \
     --test conformance -- 'ModelEngine in paused time'
+mutate services airssys-wasm-testkit 'crates/wasm-testkit/src/{clock,directory,loader,router,validator}.rs' \
+    airssys-wasm-testkit --lib --test broken_services
+mutate model airssys-wasm-testkit 'crates/wasm-testkit/src/{model.rs,model/*.rs}' \
+    airssys-wasm-testkit --test conformance -- 'ModelEngine in paused time'
 
 printf 'caught %d of %d viable mutants (%d %%)\n' \
     "$caught" "$viable" $((viable ? 100 * caught / viable : 0))

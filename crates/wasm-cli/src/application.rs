@@ -213,6 +213,19 @@ impl Application {
         Ok(())
     }
 
+    /// One without components so far, none of which come from files.
+    pub(crate) fn without_files() -> Result<Self, Report> {
+        let folder = ApplicationFolder::open(Path::new("."));
+        Ok(Self {
+            folder: folder.map_err(|problem| told(&problem))?,
+            data: None,
+            separation: RwLock::default(),
+            sources: RwLock::default(),
+            moving: Mutex::default(),
+            admission: Mutex::default(),
+        })
+    }
+
     pub(crate) fn folder(&self) -> &ApplicationFolder {
         &self.folder
     }

@@ -15,6 +15,7 @@ mod compile;
 mod compiler;
 mod conversation;
 mod data;
+mod deploy;
 mod encode;
 mod flags;
 mod guest_log;
@@ -58,6 +59,7 @@ use crate::call::Call;
 use crate::check::Check;
 use crate::compile::Compile;
 use crate::data::Data;
+use crate::deploy::{Deploy, Rollback, Undeploy};
 use crate::guest_log::LogFormat;
 use crate::inspect::Inspect;
 use crate::new::New;
@@ -113,6 +115,9 @@ enum Command {
     Restart(Restart),
     Events(Events),
     Dead(Dead),
+    Deploy(Deploy),
+    Rollback(Rollback),
+    Undeploy(Undeploy),
 }
 
 impl Command {
@@ -168,6 +173,9 @@ fn main() -> ExitCode {
         Command::Build(build) => build.execute(),
         Command::Test(test) => test.execute(),
         Command::Ps(ps) => ps.execute(),
+        Command::Deploy(deploy) => deploy.execute(),
+        Command::Rollback(rollback) => rollback.execute(),
+        Command::Undeploy(undeploy) => undeploy.execute(),
         Command::Request(request) => request.execute(),
         Command::Send(send) => send.execute(),
         Command::Restart(restart) => restart.execute(),

@@ -15,12 +15,13 @@ use wasm_core::text::{PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, LimitsError,
-    Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
+    MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
     ManifestLine, ManifestText, Separation, open_regular_file, read_secrets, written_through,
 };
+use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::anatomy::Anatomy;
@@ -225,6 +226,51 @@ impl Source {
             version: parsed.version,
             manifest: Some(manifest),
             flags: flags.clone(),
+        })
+    }
+
+    /// One that was deployed, of which there are no files here.
+    pub(crate) fn deployed(
+        manifest: &str,
+        bytes: Bytes,
+        config: Option<Bytes>,
+        flags: &Flags,
+    ) -> Result<Self, Report> {
+        let named = Path::new(MANIFEST_NAME);
+        let parsed = ComponentManifest::parse(manifest, named, flags.memory_ceiling);
+        let parsed = parsed.map_err(|errors| Report::error(errors.to_string()))?;
+        Ok(Self {
+            file: parsed.wasm.clone(),
+            config: parsed.config(config),
+            id: parsed.id,
+            bytes,
+            http: parsed.http,
+            supervision: parsed.supervision,
+            version: parsed.version,
+            manifest: None,
+            flags: flags.clone(),
+        })
+    }
+
+    /// As it is deployed to other machines, where nothing of this one's folders is.
+    pub(crate) fn part(&self) -> Result<Part, Report> {
+        let grants = &self.config.permissions.wasi;
+        if grants.iter().any(|it| matches!(it, WasiGrant::Dir { .. })) {
+            let report = Report::error(format!("{} is granted a folder of this machine", self.id));
+            return Err(report
+                .with_note("on other machines there is no such folder")
+                .with_help("`storage` in [permissions] keeps data that moves with a component"));
+        }
+        let Some(manifest) = &self.manifest else {
+            return Err(Report::error(format!("{} has no manifest", self.id)));
+        };
+        let data = self.config.config_data.clone();
+        let is_file = matches!(manifest.says.config, ConfigSource::File(_));
+        Ok(Part {
+            id: self.id.clone(),
+            manifest: manifest.says.to_string(),
+            wasm: self.bytes.clone(),
+            config: data.filter(|_| is_file).map(MessagePayload::into_bytes),
         })
     }
 

@@ -124,8 +124,8 @@ Exit codes:
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
 pub(crate) struct Up {
     /// Folder with a Component.toml for each component, in it or below
-    #[arg(value_hint = ValueHint::DirPath)]
-    folder: PathBuf,
+    #[arg(value_hint = ValueHint::DirPath, required_unless_present = "nats")]
+    folder: Option<PathBuf>,
 
     /// Reload components whose files change, and take in new ones
     #[arg(long)]
@@ -285,19 +285,7 @@ impl Up {
     async fn run(self) -> Result<ExitCode, Stop> {
         let compiler = self.limits.compiler.clone();
         let flags = Flags::of_many(self.limits.memory_ceiling, compiler);
-        let folder = ApplicationFolder::open(&self.folder).map_err(|problem| told(&problem))?;
-        let folder = widened(folder, &self.allow_outside)?;
-        let found = find_manifests(&folder)?;
-        let (rebuild, mut is_whole) = self.build_all(&found).await?;
-        // What several nodes have does not change on one.
-        let is_reloaded = !self.cluster.is_wanted() && (self.watch || self.reach.is_wanted());
-        let mut watch = is_reloaded.then(|| Watch::new(&found));
-        let read = Application::read(folder, &found.manifests, self.data.clone(), &flags);
-        let (application, left_out, unread) = read.await?;
-        is_whole &= self.goes_on(&application, unread).await?;
-        if let Some(watch) = &mut watch {
-            left_out.iter().for_each(|other| watch.leave_out(other));
-        }
+        let (application, watch, rebuild, mut is_whole) = self.read(&flags).await?;
         let application = Arc::new(application);
         let prepared = self.reach.prepare().await?;
         let storage = self.storage()?.map(Arc::new);
@@ -311,7 +299,7 @@ impl Up {
             self.verbose,
             interactive,
         );
-        let loading = self.begin(&mut conversation, connection, &host, &application);
+        let loading = self.begin(&mut conversation, connection, &host, &application, &flags);
         if let Err(stop) = unless_interrupted(loading).await {
             // Some may be loaded, and others not for a long time.
             let _ = timeout(PATIENCE, conversation.stop()).await;
@@ -345,6 +333,30 @@ impl Up {
             Ok(()) | Err(Stop::Interrupted) => Ok(ExitCode::SUCCESS),
             Err(stop) => Err(stop),
         }
+    }
+
+    /// The application, what is to be watched of it, and whether it is whole.
+    async fn read(
+        &self,
+        flags: &Flags,
+    ) -> Result<(Application, Option<Watch>, Option<Rebuild>, bool), Stop> {
+        let Some(folder) = &self.folder else {
+            return Ok((Application::without_files()?, None, None, true));
+        };
+        let folder = ApplicationFolder::open(folder).map_err(|problem| told(&problem))?;
+        let folder = widened(folder, &self.allow_outside)?;
+        let found = find_manifests(&folder)?;
+        let (rebuild, mut is_whole) = self.build_all(&found).await?;
+        // What several nodes have does not change on one.
+        let is_reloaded = !self.cluster.is_wanted() && (self.watch || self.reach.is_wanted());
+        let mut watch = is_reloaded.then(|| Watch::new(&found));
+        let read = Application::read(folder, &found.manifests, self.data.clone(), flags);
+        let (application, left_out, unread) = read.await?;
+        is_whole &= self.goes_on(&application, unread).await?;
+        if let Some(watch) = &mut watch {
+            left_out.iter().for_each(|other| watch.leave_out(other));
+        }
+        Ok((application, watch, rebuild, is_whole))
     }
 
     /// Lets others in, once it is known which component answers what; whether all do that are
@@ -432,11 +444,14 @@ impl Up {
         connection: Option<Connection>,
         host: &Host<WasmtimeEngine>,
         application: &Arc<Application>,
+        flags: &Flags,
     ) -> Result<(), Stop> {
         let Some(connection) = connection else {
             return conversation.load(self.keep_going).await;
         };
-        conversation.set_node(join(connection, host, application).await?);
+        let deployed = self.folder.is_none().then(|| flags.clone());
+        let node = join(connection, host, application, deployed).await?;
+        conversation.set_node(node);
         Ok(())
     }
 

@@ -135,6 +135,8 @@ pub enum NatsError {
 /// What a host is put together with, before it is one of several.
 pub struct Connection {
     pub(crate) wire: Wire,
+    pub(crate) context: Context,
+    pub(crate) replicas: usize,
     pub(crate) names: Names,
     pub(crate) node: String,
     pub(crate) incarnation: String,
@@ -199,6 +201,8 @@ impl Connection {
         );
         Ok(Self {
             wire,
+            context,
+            replicas: config.replicas,
             names,
             node: config.node,
             incarnation,

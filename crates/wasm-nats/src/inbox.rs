@@ -44,6 +44,10 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// again.
 const REMEMBERED: usize = 16_384;
 
+/// How long a component may be missing that is being loaded, or deployed on one node earlier than
+/// on another.
+const MISSING: Duration = Duration::from_secs(5);
+
 /// What is not accepted is tried again after so long, or when the recipient has handled
 /// something.
 const RETRY: Duration = Duration::from_millis(50);
@@ -121,6 +125,8 @@ struct Run<E: RuntimeEngine + ?Sized> {
 struct Recipient {
     waiting: BTreeMap<u64, Mail>,
     at_host: BTreeMap<u64, (u64, Mail)>,
+    /// Since when it is not there.
+    missing: Option<Instant>,
 }
 
 /// Places of messages, of which the oldest are forgotten.
@@ -439,6 +445,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 continue;
             }
             let Err(error) = self.inbox.host.post(arrival) else {
+                if let Some(its) = self.recipients.get_mut(id) {
+                    its.missing = None;
+                }
                 continue;
             };
             match self.hopeless(id, &error).await {
@@ -470,7 +479,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         error: &MessagingError,
     ) -> Option<DeadLetterCause> {
         match error {
-            MessagingError::TargetNotFound(_) => Some(DeadLetterCause::Unloaded),
+            MessagingError::TargetNotFound(_) => {
+                let its = self.recipients.get_mut(id)?;
+                let since = *its.missing.get_or_insert_with(Instant::now);
+                (since.elapsed() >= MISSING).then_some(DeadLetterCause::Unloaded)
+            }
             MessagingError::DeliveryFailed(_) => {
                 let status = self.inbox.host.component(id).await?;
                 let cause = status.cause.filter(|_| status.phase == Phase::Quarantined);

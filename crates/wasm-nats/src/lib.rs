@@ -9,6 +9,7 @@
 //! |---|---|
 //! | connect | [`NatsConfig`], [`Connection`] |
 //! | be one of several | [`Node`], [`Tenants`] |
+//! | deploy | [`Connection::deploy`], [`Connection::roll_back`], [`Release`] |
 //! | see what nodes decide | [`protocol`] |
 
 mod answers;
@@ -23,6 +24,7 @@ mod mail;
 mod name;
 mod node;
 pub mod protocol;
+mod release;
 mod roster;
 mod sent;
 mod storage;
@@ -34,4 +36,5 @@ pub use connect::{Connection, NatsConfig, NatsError};
 pub use dead::LostLetter;
 pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
 pub use node::Node;
+pub use release::{Applied, Part, Release, ReleasePart};
 pub use tenants::Tenants;

@@ -93,6 +93,21 @@ impl Names {
         format!("$KV.{}.desk.{partition}", self.data_bucket())
     }
 
+    /// Which release of the application counts.
+    pub(crate) fn release(&self) -> String {
+        format!("$KV.{}.release", self.data_bucket())
+    }
+
+    /// What came of a release on a node.
+    pub(crate) fn applied(&self, node: &str) -> String {
+        format!("$KV.{}.applied.{node}", self.data_bucket())
+    }
+
+    /// Of the components that are deployed.
+    pub(crate) fn code_bucket(&self) -> String {
+        format!("{}-code", self.app)
+    }
+
     /// Written to know what was written before.
     pub(crate) fn mark(&self, partition: u16) -> String {
         format!("$KV.{}.mark.{partition}", self.data_bucket())

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -42,6 +42,7 @@ const AT_A_TIME: usize = 16;
 pub struct Node {
     shared: Arc<Shared>,
     work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    refresh: mpsc::UnboundedSender<oneshot::Sender<()>>,
     watching: Vec<JoinHandle<()>>,
 }
 
@@ -61,6 +62,7 @@ struct Work<E: RuntimeEngine + ?Sized> {
     host: Host<E>,
     tenants: Arc<dyn Tenants>,
     inboxes: HashMap<u16, (Arc<Claim>, OpenInbox)>,
+    refreshed: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 }
 
 impl Node {
@@ -90,14 +92,17 @@ impl Node {
             watching.push(tokio::spawn(Arc::clone(&shared).watch(what)));
         }
         let (leave, left) = oneshot::channel();
+        let (refresh, refreshed) = mpsc::unbounded_channel();
         let work = Work {
             shared: Arc::clone(&shared),
             host,
             tenants,
             inboxes: HashMap::new(),
+            refreshed,
         };
         Ok(Self {
             shared,
+            refresh,
             work: Mutex::new(Some((leave, tokio::spawn(work.run(left))))),
             watching,
         })
@@ -119,6 +124,16 @@ impl Node {
     pub fn place_of(&self, id: &ComponentId) -> Option<String> {
         let partition = self.shared.connection.claims.partition_of(id);
         self.shared.watched.places().remove(&partition)
+    }
+
+    /// Looks again which components there are: loads those that are new and in its partitions, and
+    /// unloads those that are not there any more. Ends when this is done.
+    pub async fn refresh(&self) {
+        let (done, is_done) = oneshot::channel();
+        // One that has left has nothing to do.
+        if self.refresh.send(done).is_ok() {
+            let _ = is_done.await;
+        }
     }
 
     /// Gives back all partitions, once running calls have ended and what was handled is
@@ -319,6 +334,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         loop {
             tokio::select! {
                 _ = &mut left => break,
+                Some(done) = self.refreshed.recv() => {
+                    self.refresh().await;
+                    let _ = done.send(());
+                }
                 () = self.shared.watched.changed.notified() => {}
                 () = sleep(LOOK) => {}
             }
@@ -346,6 +365,22 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         }
         let all: Vec<_> = self.inboxes.keys().copied().collect();
         self.release(&all).await;
+    }
+
+    /// Loads what is new, and unloads what is gone.
+    async fn refresh(&mut self) {
+        let connection = &self.shared.connection;
+        let owned: Vec<_> = self.inboxes.keys().copied().collect();
+        let is_owned = |it: u16| owned.contains(&it);
+        let before = self.ids_in(is_owned);
+        let ids = self.tenants.ids();
+        let is_here = |id: &&ComponentId| is_owned(connection.claims.partition_of(id));
+        let now: Vec<_> = ids.iter().filter(is_here).cloned().collect();
+        let new = now.iter().filter(|id| !before.contains(id)).cloned();
+        self.tenants.load(new.collect()).await;
+        connection.roster.set(ids);
+        let gone = before.into_iter().filter(|id| !now.contains(id));
+        self.tenants.unload(gone.collect()).await;
     }
 
     /// Claims these, reads the timers in them, and loads and serves their components.

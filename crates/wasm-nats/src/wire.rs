@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::header::HeaderMap;
+use async_nats::header::{HeaderMap, HeaderValue};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
@@ -238,7 +238,7 @@ const DUPLICATE_UNDER_WAY: ErrorCode = ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFL
 
 /// Whether a message says that there is no such key any more.
 pub(crate) fn is_deleted(headers: &HeaderMap) -> bool {
-    let operation = headers.get("KV-Operation").map(|it| it.as_str());
+    let operation = headers.get("KV-Operation").map(HeaderValue::as_str);
     matches!(operation, Some("DEL" | "PURGE")) || headers.get("Nats-Marker-Reason").is_some()
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use wit_component::{StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
+use wit_parser::{Resolve, WorldId};
 
 use wasm_core::text::PathText as _;
-use wasm_core::{LIFECYCLE_INTERFACE, TIMERS_INTERFACE, TIMERS_WIT, WIT};
+use wasm_core::{TIMERS_INTERFACE, TIMERS_WIT, WIT};
 
 use crate::build::sources::{Sources, unusable};
 use crate::report::Report;
@@ -32,7 +32,7 @@ impl World {
     /// Copies the WIT of a component, adds the contract if it is not there, and reads it.
     ///
     /// # Errors
-    /// If it cannot be copied or read, or is for no component of the contract.
+    /// If it cannot be copied or read, or is for a component that nobody can call.
     pub(crate) fn of(sources: &Sources) -> Result<Self, Report> {
         let own = sources.folder.join("wit");
         let folder = sources.work("wit")?;
@@ -94,23 +94,19 @@ impl World {
             .map_err(|error| Report::error(format!("what was compiled cannot be used: {error:#}")))
     }
 
-    /// A component that takes no messages cannot be written with the layers of the languages.
+    /// Nobody can call a component that exports nothing.
     fn check(&self, shown: &Path) -> Result<(), Report> {
         let world = &self.resolve.worlds[self.id];
-        let mut exports = world.exports.iter().map(|(key, item)| match (key, item) {
-            (WorldKey::Name(name), WorldItem::Function(_) | WorldItem::Type { .. }) => name.clone(),
-            _ => self.resolve.name_world_key(key),
-        });
-        if exports.any(|name| name == LIFECYCLE_INTERFACE) {
+        if !world.exports.is_empty() {
             return Ok(());
         }
         let told = format!(
-            "the world `{}` in {} does not export {LIFECYCLE_INTERFACE}",
+            "the world `{}` in {} exports nothing",
             world.name,
             shown.escaped()
         );
-        Err(Report::error(told)
-            .with_help("`include airssys:core/runtime-host@1.0.0;` in the world has it do so"))
+        let help = "`include airssys:core/runtime-host@1.0.0;` in the world has it take messages";
+        Err(Report::error(told).with_help(help))
     }
 }
 

@@ -160,6 +160,80 @@ fn a_tool_that_is_missing_is_named_with_what_installs_it() {
     }
 }
 
+/// Programs that answer as the tools do where a part of them is missing, or old.
+#[cfg(unix)]
+#[test]
+fn a_tool_that_lacks_something_is_told_what_installs_it() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    fs::create_dir(folder.path("bin")).unwrap();
+    for (language, tool, answers, told) in [
+        (
+            "rust",
+            "rustc",
+            "echo /nowhere",
+            "`rustup target add wasm32-unknown-unknown` installs it",
+        ),
+        (
+            "go",
+            "go",
+            "echo go1.19.8",
+            "Go 1.25 or later is needed, this is go1.19.8",
+        ),
+        (
+            "c",
+            "clang",
+            "echo '    x86-64  - 64-bit'",
+            "wasm32 for clang is not installed",
+        ),
+        (
+            "js",
+            "componentize-qjs",
+            "exit 7",
+            "componentize-qjs failed: exit status: 7",
+        ),
+    ] {
+        let file = folder.write(&format!("bin/{tool}"), format!("#!/bin/sh\n{answers}\n"));
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+        let made = folder.path(language);
+        assert_eq!(program(["new", &made, "--lang", language]).code, Some(0));
+        let output = command(["build", &made, "--memory-ceiling", "16MiB"])
+            .env("PATH", folder.path("bin"))
+            .output()
+            .unwrap();
+        let built = ended(&output);
+        assert_eq!(built.code, Some(2), "{}", built.stderr);
+        built.complains(&[told]);
+    }
+}
+
+/// One is as good as another as long as what it has is there.
+#[test]
+fn a_component_of_another_minor_runs_and_of_another_major_is_told_of() {
+    let folder = Folder::new();
+    let built_for = |file: &str, name: &str, version: &str| {
+        let wasm = wasm_fixtures::STORED_COUNTER.wasm;
+        let text = wasm
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>();
+        let other = text.replace(&format!("{name}@1.0.0"), &format!("{name}@{version}"));
+        assert_ne!(other, text);
+        let bytes: Vec<u8> = other.chars().map(|c| c as u8).collect();
+        folder.write(file, bytes);
+    };
+    built_for("exports.wasm", "component-lifecycle", "1.9.0");
+    built_for("imports.wasm", "storage", "1.9.0");
+    built_for("major.wasm", "storage", "2.0.0");
+    let lines = [
+        "run exports.wasm $LIMITS --allow storage -m a -m b",
+        "run imports.wasm $LIMITS --allow storage -m a -m b",
+        "run major.wasm $LIMITS --allow storage -m a -m b",
+    ];
+    folder.shows("other-versions-of-the-contract", &lines);
+}
+
 #[test]
 fn sources_that_cannot_be_built_are_told() {
     let folder = Folder::new();
@@ -173,7 +247,7 @@ fn sources_that_cannot_be_built_are_told() {
         ("no-json", ""),
         ("no-main", ""),
         ("no-wit", ""),
-        ("no-lifecycle", ""),
+        ("no-exports", ""),
         ("other-minor", ""),
     ] {
         folder.component(name, wasm_fixtures::ECHO, build);
@@ -185,7 +259,7 @@ fn sources_that_cannot_be_built_are_told() {
         "no-wit/wit/world.wit",
         "package a:b;\nworld w {\n  import c;\n}\n",
     );
-    write("no-lifecycle/wit/world.wit", "package a:b;\nworld w {}\n");
+    write("no-exports/wit/world.wit", "package a:b;\nworld w {}\n");
     write(
         "other-minor/wit/world.wit",
         "package a:b;\nworld w {\n  include airssys:core/runtime-host@1.2.0;\n}\n",
@@ -195,7 +269,7 @@ fn sources_that_cannot_be_built_are_told() {
         "build no-json",
         "build no-main",
         "build no-wit",
-        "build no-lifecycle",
+        "build no-exports",
         "build other-minor",
     ];
     folder.shows("build-of-sources", &lines);

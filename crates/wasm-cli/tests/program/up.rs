@@ -251,8 +251,15 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        self.child.kill().unwrap();
         panic!("does not end");
+    }
+}
+
+/// A test that fails, or has seen enough, leaves no process behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -40,7 +40,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         [0x2002, high, low, ..] => embedded(high, low),
         // Tunnels, identifiers and benchmarks, and examples.
-        [0x2001, ..=0x01ff, ..] | [0x2001, 0xdb8, ..] => false,
+        [0x2001, (..=0x01ff), ..] | [0x2001, 0xdb8, ..] => false,
         // Of all that there may be, only this is given out.
         [first, ..] => (0x2000..=0x3fff).contains(&first) && first != 0x3fff,
     }

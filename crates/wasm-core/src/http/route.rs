@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_so_long() {
+        let longest = format!("/{}", "p".repeat(HttpPath::MAX_BYTES - 1));
+        assert_eq!(path(&longest).to_string(), longest);
+        let longer = format!("{longest}p");
+        assert_eq!(
+            longer.parse::<HttpPath>(),
+            Err(InvalidHttpPath(longer.clone()))
+        );
+    }
+
+    #[test]
     fn the_longer_path_is_the_narrower() {
         assert!(path("/shop/*").narrowness() > path("/*").narrowness());
         assert!(path("/shop/cart/*").narrowness() > path("/shop/*").narrowness());

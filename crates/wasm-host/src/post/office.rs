@@ -103,10 +103,10 @@ impl Office {
     /// A timer that was not begun is none, but comes again, and so does what another host
     /// keeps for a recipient that leaves this one.
     pub(crate) fn give_up(&self, mut letter: Box<Letter>, cause: DeadLetterCause) {
-        if let Some(ticket) = &letter.ticket {
-            if ticket.comes_again(cause.is_of_leaving()) {
-                return letter.forget_reply();
-            }
+        let leaves = cause.is_of_leaving();
+        let ticket = letter.ticket.as_ref();
+        if ticket.is_some_and(|ticket| ticket.comes_again(leaves)) {
+            return letter.forget_reply();
         }
         self.give_up_for_good(letter, cause);
     }

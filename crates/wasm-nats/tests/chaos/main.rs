@@ -6,6 +6,11 @@
 //! messages, and prints a table; `judge RUNS SEED` has three nodes on three servers killed,
 //! paused and cut off, and the servers restarted.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, of a harness of their own"
+)]
+
 #[path = "../cluster/member.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod member;

@@ -1,8 +1,14 @@
 //! Nodes on a real server of NATS, which each test starts for itself. Where there is none, the
 //! tests are ignored; with `--include-ignored` they fail then, and say what they need.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, of a harness of their own"
+)]
+
 mod mail;
 mod member;
+mod outage;
 mod ownership;
 mod server;
 mod storage;
@@ -14,10 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 use crate::server::{NEEDED, program};
 
 /// Runs a test on a runtime of its own.
-fn trial<F: Future<Output = ()>>(name: &str, test: fn() -> F) -> Trial
-where
-    F: 'static,
-{
+fn trial<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
     let is_missing = program().is_none();
     let trial = Trial::test(name, move || {
         if is_missing {
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
             a_name_is_one_node_s,
             what_is_stored_moves_along,
             timers_move_along;
+        outage:
+            what_was_accepted_outlasts_the_server;
     ];
     trials.extend(storage::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -30,7 +30,7 @@ fn first_violation(broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation
 
 #[test]
 fn every_message_is_handled_once_or_is_a_dead_letter() {
-    let seeds = number("WASM_NATS_SEEDS", 2_000);
+    let seeds = number("WASM_NATS_SEEDS", 300);
     let violation = first_violation(None, seeds);
     assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
 }
@@ -38,14 +38,14 @@ fn every_message_is_handled_once_or_is_a_dead_letter() {
 #[test]
 fn worlds_are_no_quiet_places() {
     let mut seen = judge::Tally::default();
-    for seed in 0..200 {
+    for seed in 0..100 {
         seen.add(&World::new(seed, None).run().expect("nothing is wrong"));
     }
-    assert!(seen.crashes > 100, "{seen:?}");
-    assert!(seen.pauses > 100, "{seen:?}");
-    assert!(seen.takeovers > 100, "{seen:?}");
-    assert!(seen.dead > 50, "{seen:?}");
-    assert!(seen.refused_writes > 20, "{seen:?}");
+    assert!(seen.crashes > 50, "{seen:?}");
+    assert!(seen.pauses > 50, "{seen:?}");
+    assert!(seen.takeovers > 50, "{seen:?}");
+    assert!(seen.dead > 25, "{seen:?}");
+    assert!(seen.refused_writes > 10, "{seen:?}");
     assert!(seen.handled > 5 * seen.dead, "{seen:?}");
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abuse;
+mod agreement;
 mod allocation;
 mod bombs;
 mod cache;
