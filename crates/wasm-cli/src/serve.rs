@@ -15,6 +15,7 @@ use wasm_runtime::WasmtimeEngine;
 
 use crate::conversation::explain;
 use crate::flags::Flags;
+use crate::guest_log::LogFormat;
 use crate::outcome::{Stop, block_on, unless_interrupted};
 use crate::report::{Report, aside};
 use crate::service;
@@ -84,6 +85,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
     tls_key: Option<PathBuf>,
 
+    /// How standard error is written: text for people, or json, an object on each line
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
+
     #[command(flatten)]
     flags: Flags,
 }
@@ -96,6 +106,10 @@ fn parse_policy(text: &str) -> Result<InstancePolicy, String> {
 }
 
 impl Serve {
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(self.run())
     }

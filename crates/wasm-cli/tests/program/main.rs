@@ -235,8 +235,8 @@ impl Folder {
 #[test]
 fn every_command_explains_itself_with_examples() {
     for command in [
-        "run", "up", "serve", "call", "inspect", "check", "compile", "cache", "new", "build",
-        "test", "ps", "request", "send", "restart", "events", "dead",
+        "run", "up", "serve", "call", "inspect", "check", "compile", "cache", "data", "new",
+        "build", "test", "ps", "request", "send", "restart", "events", "dead",
     ] {
         let lines = [format!("{command} -h"), format!("{command} --help")];
         terminal(&repository(), &format!("help-{command}"), &lines);
