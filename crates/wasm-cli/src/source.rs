@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use wasm_core::manifest::{
     ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans, SecretSource,
 };
-use wasm_core::text::{PathText as _, without_mark};
+use wasm_core::text::{Escaped, PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, InstancePolicy,
@@ -254,6 +254,7 @@ impl Source {
         let named = Path::new(MANIFEST_NAME);
         let parsed = ComponentManifest::parse(manifest, named, flags.memory_ceiling);
         let parsed = parsed.map_err(|errors| Report::error(errors.to_string()))?;
+        no_secrets(&parsed)?;
         Ok(Self {
             file: parsed.wasm.clone(),
             config: parsed.config(config),
@@ -279,13 +280,7 @@ impl Source {
         let Some(manifest) = &self.manifest else {
             return Err(Report::error(format!("{} has no manifest", self.id)));
         };
-        if let Some((name, _)) = manifest.says.secrets.first() {
-            let report = Report::error(format!("{} is given a secret of this machine", self.id));
-            return Err(manifest
-                .at_key(report, &format!("env.{name}"))
-                .with_note("on other machines there is no such file or variable")
-                .with_help("a text in [env] or [config] is deployed with the component"));
-        }
+        no_secrets(&manifest.says).map_err(|report| report.at(manifest.file.file.escaped()))?;
         let data = self.config.config_data.clone();
         let is_file = matches!(manifest.says.config, ConfigSource::File(_));
         Ok(Part {
@@ -713,6 +708,19 @@ pub(crate) fn widened(
 
 fn all_told(errors: &ApplicationErrors) -> Problems {
     errors.problems().iter().map(told).collect()
+}
+
+/// What is deployed goes where files and variables of this machine are not.
+fn no_secrets(manifest: &ComponentManifest) -> Result<(), Report> {
+    let Some((name, _)) = manifest.secrets.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} is given a secret of this machine (`{}` in [env])",
+        manifest.id,
+        Escaped::new(name)
+    );
+    Err(Report::error(message).with_note("on other machines there is no such file or variable"))
 }
 
 /// The values of variables that the manifest does not say.
