@@ -283,28 +283,30 @@ impl Conversation {
                     Done::Badly(report.with_help("`dead` lists those that there are"))
                 }
             },
-            Line::DeadLetters => {
-                if let Some(node) = &self.node {
-                    return match lost_letters(node.connection()).await {
-                        Ok(text) => {
-                            self.print(text).await?;
-                            Ok(Done::Well)
-                        }
-                        Err(report) => Ok(Done::Badly(report)),
-                    };
-                }
-                let letters = self.host.dead_letters();
-                if letters.is_empty() {
-                    aside("there are no dead letters");
-                }
-                self.print(dead_letters(&letters)).await?;
-                Done::Well
-            }
+            Line::DeadLetters => return self.tell_dead_letters().await,
             Line::Ask(to, text) => self.ask(&to, text, origin),
             Line::Send(to, text) => self.send(&to, text).await,
             Line::Call(to, call) => self.call(&to, &call, origin),
             Line::Restart(id) => self.restart(&id, origin),
         })
+    }
+
+    async fn tell_dead_letters(&mut self) -> Result<Done, Stop> {
+        if let Some(node) = &self.node {
+            return match lost_letters(node.connection()).await {
+                Ok(text) => {
+                    self.print(text).await?;
+                    Ok(Done::Well)
+                }
+                Err(report) => Ok(Done::Badly(report)),
+            };
+        }
+        let letters = self.host.dead_letters();
+        if letters.is_empty() {
+            aside("there are no dead letters");
+        }
+        self.print(dead_letters(&letters)).await?;
+        Ok(Done::Well)
     }
 
     fn ask(&mut self, to: &ComponentId, text: Vec<u8>, line: String) -> Done {

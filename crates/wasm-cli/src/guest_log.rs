@@ -1,40 +1,81 @@
+use std::env;
 use std::error::Error;
 use std::fmt::Debug;
 
+use clap::ValueEnum;
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 
-use wasm_core::text::Escaped;
-use wasm_runtime::COMPONENT_TARGET;
+use wasm_core::text::{Escaped, Quoted};
+use wasm_core::{Clock as _, SystemClock};
 
+use crate::log_filter::LogFilter;
 use crate::output;
+use crate::report::Report;
 
 /// Of one line. A component's are cut earlier, but spelled out each character of theirs
 /// may take ten.
 const SHOWN_CHARS: usize = 32 << 10;
 
-/// From now on, what components log or print, and warnings of the engine, appear on
-/// standard error, one line each.
-pub(crate) fn show_on_stderr() {
-    // It fails only where another was set before, and there is none.
-    let _ = tracing::subscriber::set_global_default(GuestLog);
+/// Which lines of the log are shown, as other programs in Rust have it.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// How standard error is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object on each line.
+    Json,
 }
 
-#[derive(Debug)]
-struct GuestLog;
+/// From now on, what components log or print, and warnings of the engine, appear on
+/// standard error, one line each; or what the variable `RUST_LOG` says.
+pub(crate) fn show_on_stderr(format: LogFormat) {
+    if format == LogFormat::Json {
+        output::speak_json();
+    }
+    let directives = env::var(FILTER_VARIABLE).unwrap_or_default();
+    let (filter, unknown) = LogFilter::read(&directives);
+    // It fails only where another was set before, and there is none.
+    let _ = tracing::subscriber::set_global_default(GuestLog { format, filter });
+    for directive in unknown {
+        let directive = Quoted::new(&directive);
+        Report::warning(format!(
+            "{directive} in {FILTER_VARIABLE} is not understood, and left out"
+        ))
+        .with_help("write LEVEL or TARGET=LEVEL, parted by commas, as in warn,wasm_host=debug")
+        .print();
+    }
+}
+
+#[derive(Debug, Default)]
+struct GuestLog {
+    format: LogFormat,
+    filter: LogFilter,
+}
 
 impl Subscriber for GuestLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let from_component = metadata.target() == COMPONENT_TARGET;
-        metadata.is_event() && (from_component || *metadata.level() <= Level::WARN)
+        metadata.is_event() && self.filter.shows(metadata.target(), *metadata.level())
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let line = line.text(event.metadata());
-        output::note(line);
+        match self.format {
+            LogFormat::Text => {
+                let mut line = Line::default();
+                event.record(&mut line);
+                output::note_shaped(line.text(event.metadata()));
+            }
+            LogFormat::Json => {
+                let mut object = Object::new(event.metadata());
+                event.record(&mut object);
+                output::note_shaped(object.text());
+            }
+        }
     }
 
     // Spans are never enabled.
@@ -49,6 +90,56 @@ impl Subscriber for GuestLog {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// An event with all of its fields.
+struct Object(serde_json::Map<String, Value>);
+
+impl Object {
+    fn new(metadata: &Metadata<'_>) -> Self {
+        let level = metadata.level().as_str().to_ascii_lowercase();
+        let mut fields = serde_json::Map::new();
+        fields.insert("at".to_owned(), SystemClock.now().as_millis().into());
+        fields.insert("level".to_owned(), level.into());
+        fields.insert("target".to_owned(), metadata.target().into());
+        Self(fields)
+    }
+
+    fn text(self) -> String {
+        format!("{}\n", Value::Object(self.0))
+    }
+
+    fn add(&mut self, field: &Field, value: Value) {
+        // That of a component's line is said by a field.
+        self.0.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Object {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let shown = Escaped::up_to(SHOWN_CHARS, &format!("{value:?}")).to_string();
+        self.add(field, shown.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value.into());
+    }
 }
 
 /// The fields of an event that are shown.
@@ -111,6 +202,8 @@ impl Visit for Line {
 mod tests {
     use std::sync::Mutex;
 
+    use wasm_runtime::COMPONENT_TARGET;
+
     use super::*;
 
     /// Keeps the lines instead of printing them.
@@ -119,7 +212,7 @@ mod tests {
 
     impl Subscriber for &'static Kept {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            GuestLog.enabled(metadata)
+            GuestLog::default().enabled(metadata)
         }
 
         fn event(&self, event: &Event<'_>) {

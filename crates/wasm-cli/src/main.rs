@@ -14,6 +14,7 @@ mod cluster;
 mod compile;
 mod compiler;
 mod conversation;
+mod data;
 mod deploy;
 mod encode;
 mod flags;
@@ -21,6 +22,7 @@ mod guest_log;
 mod host;
 mod inspect;
 mod line;
+mod log_filter;
 mod message;
 mod new;
 mod nodes;
@@ -57,7 +59,9 @@ use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
 use crate::compile::Compile;
+use crate::data::Data;
 use crate::deploy::{Deploy, Rollback, Undeploy};
+use crate::guest_log::LogFormat;
 use crate::inspect::Inspect;
 use crate::new::New;
 use crate::nodes::Nodes;
@@ -103,6 +107,7 @@ enum Command {
     Check(Check),
     Compile(Compile),
     Cache(Cache),
+    Data(Data),
     New(New),
     Build(Build),
     Test(Test),
@@ -116,6 +121,17 @@ enum Command {
     Rollback(Rollback),
     Undeploy(Undeploy),
     Nodes(Nodes),
+}
+
+impl Command {
+    /// How standard error is written.
+    fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Up(up) => up.log_format(),
+            Self::Serve(serve) => serve.log_format(),
+            _ => LogFormat::Text,
+        }
+    }
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -145,7 +161,7 @@ fn main() -> ExitCode {
     print_panics();
     let _finish = Finish;
     signals::listen(output::finish_within);
-    guest_log::show_on_stderr();
+    guest_log::show_on_stderr(cli.command.log_format());
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),
@@ -155,6 +171,7 @@ fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Compile(compile) => compile.execute(),
         Command::Cache(cache) => cache.execute(),
+        Command::Data(data) => data.execute(),
         Command::New(new) => new.execute(),
         Command::Build(build) => build.execute(),
         Command::Test(test) => test.execute(),

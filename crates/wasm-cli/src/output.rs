@@ -6,14 +6,17 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anstream::adapter::strip_str;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use wasm_core::units::format_count;
+use wasm_core::{Clock as _, SystemClock};
 
 use crate::signals;
 
@@ -60,12 +63,14 @@ pub(crate) async fn print_styled(text: String) -> io::Result<()> {
 /// Prints to standard error, and waits until it is written: for commands that have
 /// nothing else to do.
 pub(crate) async fn complain(text: String) {
+    let text = shaped(text);
     // Without standard error there is nowhere to complain.
     let _ = Output::get().written(Target::Stderr, text).await;
 }
 
 /// Prints to standard error what must not be lost, at the end of the program.
 pub(crate) fn complain_last(text: String) {
+    let text = shaped(text);
     let lane = &Output::get().lane(Target::Stderr).queue;
     lane.keep(Target::Stderr, text, None);
 }
@@ -73,7 +78,38 @@ pub(crate) fn complain_last(text: String) {
 /// Prints to standard error and waits for nothing: what does not fit into the queue is
 /// dropped and counted, and the count is printed once there is room.
 pub(crate) fn note(text: String) {
+    note_shaped(shaped(text));
+}
+
+/// [`note`] of what has the shape already that is wanted of standard error.
+pub(crate) fn note_shaped(text: String) {
     Output::get().lane(Target::Stderr).queue.offer(text);
+}
+
+/// From now on, everything on standard error is JSON, an object on each line.
+pub(crate) fn speak_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Reports are written for people; as JSON they are one message without colours.
+fn shaped(text: String) -> String {
+    if !IS_JSON.load(Ordering::Relaxed) {
+        return text;
+    }
+    let message = strip_str(&text).to_string();
+    let message = message.trim_end();
+    let level = match message.split_once(": ") {
+        Some(("error", _)) => "error",
+        Some(("warning", _)) => "warn",
+        _ => "info",
+    };
+    let at = SystemClock.now().as_millis();
+    format!(
+        "{}\n",
+        json!({ "at": at, "level": level, "message": message })
+    )
 }
 
 /// Ends with the program: what is queued is written, as far as somebody reads it.

@@ -1,6 +1,8 @@
 //! What is asked of an `up` that runs elsewhere.
 
+mod address;
 pub(crate) mod client;
 pub(crate) mod components;
 pub(crate) mod messages;
+mod tls;
 pub(crate) mod watching;

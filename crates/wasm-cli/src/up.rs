@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, join};
 use crate::compiler::CompilerFlags;
 use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
+use crate::guest_log::LogFormat;
 use crate::message::typed_lines;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reach::{Prepared, Reach, Reached};
@@ -163,6 +164,15 @@ pub(crate) struct Up {
     #[arg(long, short)]
     verbose: bool,
 
+    /// How standard error is written: text for people, or json, an object on each line
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
+
     #[command(flatten)]
     reach: Reach,
 
@@ -264,6 +274,10 @@ struct Limits {
 }
 
 impl Up {
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(self.run())
     }

@@ -1,3 +1,4 @@
+mod contents;
 mod file;
 mod open;
 mod writer;
@@ -16,6 +17,7 @@ use tokio::task::spawn_blocking;
 
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 
+pub use self::contents::StoreContents;
 use self::file::{StoreFile, Work};
 pub use self::open::StorageOpenError;
 use self::open::{ENTRIES, USAGES};
@@ -125,6 +127,15 @@ impl RedbStorage {
         let file = Arc::clone(&self.file);
         let closed = spawn_blocking(move || file.close()).await;
         written.and(closed.map_err(|error| self.file.failure(error))?)
+    }
+
+    /// Everything that the store has, counted: which takes reading it all.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when a part of it cannot be read.
+    pub async fn contents(&self) -> Result<StoreContents, StorageError> {
+        self.read(&nobody(), |database, _| contents::contents(database))
+            .await
     }
 
     /// Answered when the change, and every earlier one, is on the disk or refused.

@@ -183,10 +183,7 @@ impl Connection {
         let answers = Arc::new(Answers::default());
         let subject = names.answers(&incarnation);
         let listening = client.subscribe(subject).await;
-        let listening = listening.map_err(|error| NatsError::Connect {
-            url: config.url.clone(),
-            reason: error.to_string(),
-        })?;
+        let listening = listening.map_err(|error| refused(&config.url, &error))?;
         tokio::spawn(Arc::clone(&answers).listen(listening));
         let (roster, arrived) = (Arc::new(Roster::default()), Arc::new(Arrived::default()));
         let carrier = Arc::new(NatsCarrier {
@@ -295,17 +292,20 @@ async fn connect(config: &NatsConfig) -> Result<Client, NatsError> {
             .require_tls(true);
     }
     let url = &config.url;
-    let refused = |reason: String| NatsError::Connect {
-        url: url.clone(),
-        reason,
-    };
     let addresses: Result<Vec<async_nats::ServerAddr>, _> =
         url.split(',').map(|it| it.trim().parse()).collect();
-    let addresses = addresses.map_err(|error: std::io::Error| refused(error.to_string()))?;
+    let addresses = addresses.map_err(|error: std::io::Error| refused(url, &error))?;
     match timeout(BEGINNING, options.connect(addresses)).await {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(refused(error.to_string())),
-        Err(_) => Err(refused("it does not answer".to_owned())),
+        Ok(Err(error)) => Err(refused(url, &error)),
+        Err(_) => Err(refused(url, &"it does not answer")),
+    }
+}
+
+fn refused(url: &str, reason: &dyn ToString) -> NatsError {
+    NatsError::Connect {
+        url: url.to_owned(),
+        reason: reason.to_string(),
     }
 }
 

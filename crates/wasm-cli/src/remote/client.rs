@@ -17,6 +17,8 @@ use wasm_core::text::Escaped;
 use wasm_gateway::ListenAddress;
 
 use crate::outcome::Stop;
+use crate::remote::address::HostAddress;
+use crate::remote::tls;
 use crate::report::Report;
 use crate::source::read_file;
 
@@ -31,10 +33,10 @@ const TOKEN_FILE_BYTES: u64 = 1 << 20;
 /// Which host is asked.
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
-    /// Where it listens, such as 127.0.0.1:7070 or unix:PATH [default: the variable
-    /// AIRSSYS_WASM_HOST]
+    /// Where it listens, such as 127.0.0.1:7070, unix:PATH or https://NAME:PORT [default: the
+    /// variable AIRSSYS_WASM_HOST]
     #[arg(long, value_name = "ADDRESS")]
-    host: Option<ListenAddress>,
+    host: Option<HostAddress>,
 
     /// File with the token, alone or as the last word of its first line [default: the variable
     /// AIRSSYS_WASM_TOKEN]
@@ -54,7 +56,7 @@ impl HostArgs {
         })
     }
 
-    fn address(&self) -> Result<ListenAddress, Report> {
+    fn address(&self) -> Result<HostAddress, Report> {
         if let Some(address) = &self.host {
             return Ok(address.clone());
         }
@@ -64,8 +66,8 @@ impl HostArgs {
                 "--host ADDRESS or the variable {HOST_VARIABLE} names it, as `up --listen` has it"
             )));
         };
-        text.parse().map_err(|error: wasm_gateway::InvalidAddress| {
-            Report::error(error.to_string()).with_note(format!("{HOST_VARIABLE} says so"))
+        text.parse().map_err(|error: String| {
+            Report::error(error).with_note(format!("{HOST_VARIABLE} says so"))
         })
     }
 
@@ -85,7 +87,7 @@ impl HostArgs {
 
 /// Asks a host, with a connection for each question.
 pub(crate) struct Client {
-    address: ListenAddress,
+    address: HostAddress,
     token: Option<String>,
 }
 
@@ -140,10 +142,7 @@ impl Client {
         headers: &[(HeaderName, String)],
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Report> {
-        let host = match &self.address {
-            ListenAddress::Tcp(address) => address.to_string(),
-            ListenAddress::Unix(_) => "localhost".to_owned(),
-        };
+        let host = self.address.authority();
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -172,11 +171,21 @@ impl Client {
 
     async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
         match &self.address {
-            ListenAddress::Tcp(address) => Ok(Box::new(TcpStream::connect(address).await?)),
+            HostAddress::Plain(ListenAddress::Tcp(address)) => {
+                Ok(Box::new(TcpStream::connect(address).await?))
+            }
             #[cfg(unix)]
-            ListenAddress::Unix(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
+            HostAddress::Plain(ListenAddress::Unix(path)) => {
+                Ok(Box::new(tokio::net::UnixStream::connect(path).await?))
+            }
             #[cfg(not(unix))]
-            ListenAddress::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
+            HostAddress::Plain(ListenAddress::Unix(_)) => {
+                Err(std::io::ErrorKind::Unsupported.into())
+            }
+            HostAddress::Tls(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                Ok(Box::new(tls::connect(host, stream).await?))
+            }
         }
     }
 

@@ -235,9 +235,9 @@ impl Folder {
 #[test]
 fn every_command_explains_itself_with_examples() {
     for command in [
-        "run", "up", "serve", "call", "inspect", "check", "compile", "cache", "new", "build",
-        "test", "ps", "request", "send", "restart", "events", "dead", "deploy", "rollback",
-        "undeploy", "nodes",
+        "run", "up", "serve", "call", "inspect", "check", "compile", "cache", "data", "new",
+        "build", "test", "ps", "request", "send", "restart", "events", "dead", "deploy",
+        "rollback", "undeploy", "nodes",
     ] {
         let lines = [format!("{command} -h"), format!("{command} --help")];
         terminal(&repository(), &format!("help-{command}"), &lines);

@@ -1,5 +1,7 @@
 mod escape;
 #[cfg(unix)]
+mod operated;
+#[cfg(unix)]
 mod reached;
 #[cfg(unix)]
 mod secrets;

@@ -123,3 +123,14 @@ fn a_secret_is_shown_nowhere_and_read_again() {
     let told = running.says_before("stopping");
     assert!(told.iter().all(|line| !line.contains(SECRET)), "{told:#?}");
 }
+
+/// Before anybody is connected to: on other machines it would not be there.
+#[test]
+fn a_secret_is_not_deployed() {
+    let folder = folder("B = { file = \"key\" }\n");
+    let nobody = "nats://127.0.0.1:1";
+    let refused = program(["deploy", &folder.path(""), "--nats", nobody]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    refused.complains(&["demo/shop/main is given a secret of this machine (`B` in [env])"]);
+    assert!(!refused.stderr.contains(SECRET));
+}

@@ -1,0 +1,192 @@
+//! What operators do besides: data moved, logs read by programs, commands over TLS.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::Running;
+use crate::{Folder, command, program, with_input};
+
+const STORES: &str = "[permissions]\nstorage = \"64KiB\"\nlog = \"info\"\n";
+
+#[test]
+fn data_is_exported_imported_and_checked() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let (old, new) = (folder.path("old.redb"), folder.path("new.redb"));
+    let up = |data: &str, count: &str| {
+        let ended = with_input(
+            ["up", &folder.path("counter"), "--data", data],
+            b"demo/counter/main x\n",
+        );
+        ended.expect(0, &format!("demo/counter/main: {count}\n"));
+    };
+    up(&old, "1");
+    up(&old, "2");
+    let exported = program(["data", "export", &old]);
+    assert_eq!(exported.code, Some(0), "{}", exported.stderr);
+    assert!(
+        exported
+            .stdout
+            .starts_with("{\"airssys-wasm-data\":1}\n{\"component\":\"demo/counter/main\"")
+    );
+    assert!(
+        exported.stdout.ends_with("{\"entries\":1}\n"),
+        "{}",
+        exported.stdout
+    );
+    let imported = with_input(["data", "import", &new], exported.stdout.as_bytes());
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    imported.complains(&["1 entries are in"]);
+    up(&new, "3");
+    let again = program(["data", "check", &new]);
+    assert_eq!(again.code, Some(0));
+    assert!(
+        again
+            .stdout
+            .contains("new.redb: ok\n  demo/counter/main: 1 keys, "),
+        "{}",
+        again.stdout
+    );
+
+    // Nothing is mixed, and nothing is taken in by half.
+    let full = with_input(["data", "import", &old], exported.stdout.as_bytes());
+    full.expect(2, "").complains(&["old.redb has data already"]);
+    let half = exported.stdout.replace("{\"entries\":1}\n", "");
+    let third = folder.path("third.redb");
+    let cut = with_input(["data", "import", &third], half.as_bytes());
+    cut.expect(2, "")
+        .complains(&["no export: it ends before its last line"]);
+    assert!(fs::symlink_metadata(&third).is_err());
+    for action in ["export", "check"] {
+        program(["data", action, &third])
+            .expect(2, "")
+            .complains(&["third.redb is not there"]);
+        let other = folder.write("text", "text");
+        program(["data", action, &other])
+            .expect(2, "")
+            .complains(&["is not a store of components"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_in_use_is_left_alone() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let data = folder.path("data.redb");
+    let path = folder.path("counter");
+    let mut running = Running::new(command(["up", &path, "--data", &data, "--stay"]));
+    running.says("demo/counter/main is loaded");
+    program(["data", "export", &data])
+        .expect(2, "")
+        .complains(&["is already open"]);
+    running.signal("-TERM");
+    running.ends_with(0);
+}
+
+#[test]
+fn standard_error_is_json_if_it_is_to_be() {
+    let folder = Folder::new();
+    folder.component("logger", wasm_fixtures::LOGGER, STORES);
+    let flags = ["up", &folder.path("logger"), "--log-format", "json"];
+    let ended = with_input(flags, b"demo/logger/main hello\nnonsense\n");
+    let mut levels = Vec::new();
+    for line in ended.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["at"].is_u64() && line["message"].is_string(), "{line}");
+        levels.push(line["level"].as_str().unwrap().to_owned());
+        if line["component"] == "demo/logger/main" {
+            assert!(
+                line["message"].as_str().unwrap().contains("hello"),
+                "{line}"
+            );
+        }
+    }
+    for level in ["error", "info", "warn"] {
+        assert!(
+            levels.iter().any(|it| it == level),
+            "{level} in {}",
+            ended.stderr
+        );
+    }
+    assert!(ended.stderr.contains("\"component\":\"demo/logger/main\""));
+    program(["up", ".", "--log-format", "xml"])
+        .expect(2, "")
+        .complains(&["'xml'"]);
+}
+
+#[test]
+fn the_variable_of_the_log_says_what_is_shown() {
+    let folder = Folder::new();
+    folder.component("logger", wasm_fixtures::LOGGER, STORES);
+    let run = |directives: &str| {
+        let mut run = command(["run", &folder.path("logger"), "-m", "hello"]);
+        let output = run.env("RUST_LOG", directives).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run("").contains("hello"));
+    let off = run("airssys::component=off");
+    assert!(!off.contains("hello"), "{off}");
+    let unknown = run("warn,a=loud");
+    assert!(
+        unknown.contains("\"a=loud\" in RUST_LOG is not understood"),
+        "{unknown}"
+    );
+    assert!(unknown.contains("hello"));
+}
+
+#[test]
+fn commands_speak_tls() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let (cert, key) = (folder.path("it.pem"), folder.path("it.key"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "1", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &cert])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+    ];
+    let mut running = folder.start(&flags);
+    let address = running.listens();
+    let port = address.rsplit(':').next().unwrap();
+    let ask = |host: &str, trusted: &str| {
+        let host = format!("https://{host}:{port}");
+        let mut ask = command(["request", "demo/echo/main", "hi", "--host", &host]);
+        let ask = ask.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
+        let output = ask.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            output.stderr,
+        )
+    };
+    let (code, stdout, _) = ask("localhost", &cert);
+    assert_eq!((code, stdout.as_str()), (Some(0), "hi\n"));
+    let nobody = folder.write("nobody.pem", "");
+    for (host, trusted) in [("localhost", &nobody), ("127.0.0.1", &cert)] {
+        let (code, stdout, stderr) = ask(host, trusted);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""));
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(stderr.contains("certificate"), "{stderr}");
+    }
+    running.signal("-TERM");
+    running.ends_with(0);
+}
