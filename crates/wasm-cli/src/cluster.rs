@@ -45,6 +45,17 @@ pub(crate) struct Nats {
         requires = "nats"
     )]
     replicas: u8,
+
+    /// Into how many parts components are divided, of which each node has some, when it is
+    /// used first
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "64",
+        value_parser = value_parser!(u16).range(1..=4096),
+        requires = "nats"
+    )]
+    partitions: u16,
 }
 
 impl Nats {
@@ -54,6 +65,7 @@ impl Nats {
         config.credentials.clone_from(&self.creds);
         config.tls_ca.clone_from(&self.nats_ca);
         config.replicas = self.replicas.into();
+        config.partitions = self.partitions;
         config
     }
 

@@ -25,6 +25,7 @@ use crate::call::expression::Expression;
 use crate::call::names::SharedNames;
 use crate::line::{HELP, Line};
 use crate::message::{Message, TooLong, Typed, unreadable_input};
+use crate::nodes::{lost_letters, nodes};
 use crate::outcome::Stop;
 use crate::output;
 use crate::report::{Problems, Report, aside, size};
@@ -258,9 +259,14 @@ impl Conversation {
                 Done::Well
             }
             Line::Components => {
-                let mut table = table::components(&self.host.status().await);
-                table.push_str(&self.elsewhere().await);
-                self.print(table).await?;
+                let table = match &self.node {
+                    Some(node) => nodes(node.connection()).await,
+                    None => Ok(table::components(&self.host.status().await)),
+                };
+                match table {
+                    Ok(table) => self.print(table).await?,
+                    Err(report) => return Ok(Done::Badly(report)),
+                }
                 Done::Well
             }
             Line::Component(id) => match self.host.component(&id).await {
@@ -278,6 +284,15 @@ impl Conversation {
                 }
             },
             Line::DeadLetters => {
+                if let Some(node) = &self.node {
+                    return match lost_letters(node.connection()).await {
+                        Ok(text) => {
+                            self.print(text).await?;
+                            Ok(Done::Well)
+                        }
+                        Err(report) => Ok(Done::Badly(report)),
+                    };
+                }
                 let letters = self.host.dead_letters();
                 if letters.is_empty() {
                     aside("there are no dead letters");
@@ -290,22 +305,6 @@ impl Conversation {
             Line::Call(to, call) => self.call(&to, &call, origin),
             Line::Restart(id) => self.restart(&id, origin),
         })
-    }
-
-    /// A line for each component of another node.
-    async fn elsewhere(&self) -> String {
-        let mut lines = String::new();
-        let Some(node) = &self.node else {
-            return lines;
-        };
-        for source in self.application.sources() {
-            if self.host.component(&source.id).await.is_none() {
-                let place = node.place_of(&source.id);
-                let place = place.map_or("on no node".to_owned(), |it| format!("on node {it}"));
-                lines.push_str(&format!("{} {place}\n", source.id));
-            }
-        }
-        lines
     }
 
     fn ask(&mut self, to: &ComponentId, text: Vec<u8>, line: String) -> Done {

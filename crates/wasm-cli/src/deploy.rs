@@ -46,6 +46,9 @@ struct Target {
 /// while messages arrive; a version that does not start leaves the one before running, and is
 /// told of with its node.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  airssys-wasm deploy examples/cafe --nats nats://127.0.0.1:4222
+  airssys-wasm deploy shop --nats tls://nats.example --creds shop.creds")]
 pub(crate) struct Deploy {
     /// Folder with a Component.toml for each component, in it or below
     #[arg(value_hint = ValueHint::DirPath)]
@@ -69,6 +72,8 @@ pub(crate) struct Deploy {
 
 /// Take back the latest deployment: what was deployed before runs again
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  airssys-wasm rollback --nats nats://127.0.0.1:4222")]
 pub(crate) struct Rollback {
     #[command(flatten)]
     target: Target,
@@ -76,6 +81,8 @@ pub(crate) struct Rollback {
 
 /// Unload all components that are deployed; what they store stays
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  airssys-wasm undeploy --nats nats://127.0.0.1:4222")]
 pub(crate) struct Undeploy {
     #[command(flatten)]
     target: Target,

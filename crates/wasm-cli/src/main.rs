@@ -25,6 +25,7 @@ mod line;
 mod log_filter;
 mod message;
 mod new;
+mod nodes;
 mod outcome;
 mod output;
 mod reach;
@@ -63,6 +64,7 @@ use crate::deploy::{Deploy, Rollback, Undeploy};
 use crate::guest_log::LogFormat;
 use crate::inspect::Inspect;
 use crate::new::New;
+use crate::nodes::Nodes;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::remote::components::{Ps, Restart};
@@ -118,6 +120,7 @@ enum Command {
     Deploy(Deploy),
     Rollback(Rollback),
     Undeploy(Undeploy),
+    Nodes(Nodes),
 }
 
 impl Command {
@@ -176,6 +179,7 @@ fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.execute(),
         Command::Rollback(rollback) => rollback.execute(),
         Command::Undeploy(undeploy) => undeploy.execute(),
+        Command::Nodes(nodes) => nodes.execute(),
         Command::Request(request) => request.execute(),
         Command::Send(send) => send.execute(),
         Command::Restart(restart) => restart.execute(),

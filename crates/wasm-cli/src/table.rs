@@ -45,6 +45,28 @@ struct Used {
     memory_bytes: u64,
 }
 
+impl Entry {
+    /// Of id, phase and health; of messages that were handled and that wait, and failures; of
+    /// fuel and memory, if there is an instance.
+    pub(crate) fn new(texts: [&String; 3], counts: [u64; 3], usage: Option<(u64, u64)>) -> Self {
+        let [id, phase, health] = texts.map(String::clone);
+        let [handled, waiting, failures] = counts;
+        let usage = usage.map(|(total_fuel, memory_bytes)| Used {
+            total_fuel,
+            memory_bytes,
+        });
+        Self {
+            id,
+            phase,
+            health,
+            handled,
+            waiting,
+            failures,
+            usage,
+        }
+    }
+}
+
 impl From<&ComponentStatus> for Entry {
     fn from(status: &ComponentStatus) -> Self {
         let usage = status.usage.as_ref().map(|usage| Used {

@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::{ComponentId, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
@@ -31,8 +31,14 @@ use crate::wire::Wire;
 /// How long a server may take to answer at the beginning.
 const BEGINNING: Duration = Duration::from_secs(10);
 
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// How long the stream knows a message that it is given a second time.
 const DUPLICATES: Duration = Duration::from_secs(120);
+
+/// Where the stream of the data says into how many partitions components are divided.
+const PARTITIONS: &str = "partitions";
 
 /// Dead letters that are kept of one recipient, and of all.
 const DEAD_OF_ONE: i64 = 1_000;
@@ -53,7 +59,8 @@ pub struct NatsConfig {
     pub credentials: Option<PathBuf>,
     /// Certificates of whoever signed those of the servers, in place of the system's.
     pub tls_ca: Option<PathBuf>,
-    /// Into how many parts the components are divided; fixed once the first node has started.
+    /// Into how many parts the components are divided, which must be more than there are nodes;
+    /// as the first node says, whatever others do.
     pub partitions: u16,
     /// How long a node may not be heard of before others take over.
     pub lease: Duration,
@@ -171,7 +178,7 @@ impl Connection {
             patience: config.patience,
         };
         let incarnation = unique(&client);
-        let partitions = config.partitions;
+        let partitions = partitions(&data, &config).await?;
         let claims = Arc::new(Claims::new(partitions));
         let answers = Arc::new(Answers::default());
         let subject = names.answers(&incarnation);
@@ -302,6 +309,17 @@ async fn connect(config: &NatsConfig) -> Result<Client, NatsError> {
     }
 }
 
+/// Into how many parts components are divided: as the first node has said.
+async fn partitions(data: &Stream<()>, config: &NatsConfig) -> Result<u16, NatsError> {
+    let info = data.get_info().await.map_err(|error| NatsError::Stream {
+        name: config.app.clone(),
+        reason: error.to_string(),
+    })?;
+    let said = info.config.metadata.get(PARTITIONS);
+    let said = said.and_then(|said| said.parse().ok());
+    Ok(said.unwrap_or(config.partitions))
+}
+
 /// A text that nothing else is called.
 fn unique(client: &Client) -> String {
     let inbox = client.new_inbox();
@@ -314,9 +332,14 @@ async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, N
         name: name.clone(),
         reason,
     };
-    let made = timeout(BEGINNING, context.get_or_create_stream(config)).await;
-    let made = made.map_err(|_| failed("the server does not answer".to_owned()))?;
-    made.map_err(|error| failed(error.to_string()))?;
+    let until = Instant::now() + BEGINNING;
+    // Servers that were just started have no leader yet.
+    while let Err(error) = context.get_or_create_stream(config.clone()).await {
+        if Instant::now() >= until {
+            return Err(failed(error.to_string()));
+        }
+        sleep(AGAIN).await;
+    }
     let stream = context.get_stream_no_info(&name).await;
     stream.map_err(|error| failed(error.to_string()))
 }
@@ -348,7 +371,7 @@ fn data_stream(names: &Names, config: &NatsConfig) -> stream::Config {
         allow_rollup: true,
         allow_message_ttl: true,
         num_replicas: config.replicas,
-        metadata: [("partitions".to_owned(), config.partitions.to_string())].into(),
+        metadata: [(PARTITIONS.to_owned(), config.partitions.to_string())].into(),
         ..Default::default()
     }
 }

@@ -80,6 +80,20 @@ pub struct LostLetter {
 }
 
 impl Connection {
+    /// The latest dead letters of all nodes, the oldest first.
+    ///
+    /// # Errors
+    /// [`NatsError::Stream`] when they cannot be read.
+    pub async fn latest_dead_letters(&self, limit: usize) -> Result<Vec<LostLetter>, NatsError> {
+        let info = self.dead.get_info().await;
+        let info = info.map_err(|error| NatsError::Stream {
+            name: self.names.dead_stream(),
+            reason: error.to_string(),
+        })?;
+        let after = info.state.last_sequence.saturating_sub(limit as u64);
+        self.dead_letters(after, limit).await
+    }
+
     /// Dead letters of all nodes, at most so many of those after this number, the oldest first.
     ///
     /// # Errors

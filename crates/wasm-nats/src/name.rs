@@ -119,6 +119,11 @@ impl Names {
         format!("$KV.{bucket}.data.{partition}.{}.", tokens(owner))
     }
 
+    /// The same of all components of a partition.
+    pub(crate) fn data_of_partition(&self, partition: u16) -> String {
+        format!("$KV.{}.data.{partition}.", self.data_bucket())
+    }
+
     pub(crate) fn nodes_bucket(&self) -> String {
         format!("{}-nodes", self.app)
     }
@@ -147,6 +152,11 @@ impl Names {
         format!("{}.dead.{}", self.app, tokens(to))
     }
 
+    /// Where every node is asked how it is.
+    pub(crate) fn ask(&self) -> String {
+        format!("{}.ask", self.app)
+    }
+
     /// Where a node is told what became of its requests.
     pub(crate) fn answers(&self, incarnation: &str) -> String {
         format!("{}.answer.{incarnation}", self.app)
@@ -158,6 +168,15 @@ impl Names {
 fn tokens(id: &ComponentId) -> String {
     let escaped = id.segments().each_ref().map(|it| it.replace('.', "="));
     escaped.join(".")
+}
+
+/// The id of which these are the tokens, unless they are none.
+pub(crate) fn id_of_tokens(tokens: &str) -> Option<ComponentId> {
+    let segments: Vec<_> = tokens.split('.').map(|it| it.replace('=', ".")).collect();
+    let [namespace, name, instance] = segments.as_slice() else {
+        return None;
+    };
+    ComponentId::new(namespace, name, instance).ok()
 }
 
 /// A key of a component as a token of a subject.
@@ -209,6 +228,8 @@ mod tests {
         assert_eq!(names.mail(7, &id("a.b/c/d")), "demo.mail.7.a=b.c.d");
         assert_ne!(names.mail(7, &id("a.b/c/d")), names.mail(7, &id("a/b.c/d")));
         assert!(names.data(7, &id("a/b/c")).ends_with(".data.7.a.b.c."));
+        assert_eq!(id_of_tokens("a=b.c.d"), Some(id("a.b/c/d")));
+        assert_eq!((id_of_tokens("a.b"), id_of_tokens("a.b.c.d")), (None, None));
     }
 
     #[test]

@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// back.
 const FINISH: Duration = Duration::from_secs(1);
 
+/// How often it is tried to take the name of a node, while servers have just been started.
+const PATIENCE: usize = 3;
+
 /// Partitions that are claimed or given back at a time.
 const AT_A_TIME: usize = 16;
 
@@ -91,6 +94,9 @@ impl Node {
         for what in [What::Nodes, What::Owners] {
             watching.push(tokio::spawn(Arc::clone(&shared).watch(what)));
         }
+        let (telling, told) = (Arc::clone(&shared), host.clone());
+        let tell = async move { telling.connection.tell_status(told).await };
+        watching.push(tokio::spawn(tell));
         let (leave, left) = oneshot::channel();
         let (refresh, refreshed) = mpsc::unbounded_channel();
         let work = Work {
@@ -191,7 +197,13 @@ impl Shared {
         };
         let subject = names.node(node);
         let last = || async {
-            let last = wire.last(nodes, &subject).await;
+            let mut last = wire.last(nodes, &subject).await;
+            for _ in 0..PATIENCE {
+                if last.is_ok() {
+                    break;
+                }
+                last = wire.last(nodes, &subject).await;
+            }
             let last = last.map_err(|error| failed(error.to_string()))?;
             let last = last.map(|it| (it.sequence, is_deleted(&it.headers)));
             Ok::<_, NatsError>(last.unwrap_or((0, true)))
@@ -206,7 +218,16 @@ impl Shared {
             sequence = later;
         }
         *self.renewed() = sequence;
-        match self.renew_once().await {
+        let mut entered = self.renew_once().await;
+        for _ in 0..PATIENCE {
+            // One that is not confirmed may have been stored.
+            if !matches!(entered, Err(PublishError::Away | PublishError::Unconfirmed)) {
+                break;
+            }
+            self.catch_up().await;
+            entered = self.renew_once().await;
+        }
+        match entered {
             Ok(()) => Ok(()),
             Err(PublishError::Outdated) => Err(NatsError::NodeIsRunning { node: node.clone() }),
             Err(error) => Err(failed(error.to_string())),
@@ -318,10 +339,23 @@ impl Shared {
             ..Default::default()
         });
         let mut messages = consumer.await?.messages().await?;
-        while let Some(message) = messages.next().await {
+        // What a server has that is gone by now never comes. Of nodes, those are silent that do
+        // not even tell of this one; of owners, all are told of again.
+        let silence = match what {
+            What::Nodes => self.connection.terms.length,
+            What::Owners => 2 * self.connection.terms.length,
+        };
+        while let Ok(Some(message)) = timeout(silence, messages.next()).await {
             let message = message?;
             match what {
-                What::Nodes => self.watched.hear_of_node(&message, self.now()),
+                What::Nodes => {
+                    let Connection {
+                        incarnation, terms, ..
+                    } = &self.connection;
+                    let now = self.now();
+                    self.watched
+                        .hear_of_node(&message, incarnation, *terms, now);
+                }
                 What::Owners => self.watched.hear_of_owner(&message, self.now()),
             }
         }
@@ -353,9 +387,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
                 terms,
                 ..
             } = &self.shared.connection;
-            let own = (incarnation.as_str(), &lease);
             let watched = &self.shared.watched;
-            let view = watched.view(claims.partitions, own, *terms, now);
+            let view = watched.view(claims.partitions, incarnation, *terms, now);
             let mut plan = view.plan_with(incarnation, |it| self.inboxes.contains_key(&it));
             plan.release.truncate(AT_A_TIME);
             plan.claim.truncate(AT_A_TIME);
@@ -388,9 +421,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         if partitions.is_empty() {
             return;
         }
+        let began = self.shared.now();
         let claims = partitions.iter().map(|it| self.claim_one(*it));
         let mut claimed = Vec::new();
-        for outcome in join_all(claims).await {
+        let outcomes = join_all(claims).await;
+        let lease = *self.shared.lease();
+        if !lease.is_held_since(began, self.shared.now()) {
+            // Others may have taken over what was claimed. It is claimed again.
+            return;
+        }
+        for outcome in outcomes {
             match outcome {
                 Ok(Some(found)) => claimed.push(found),
                 Ok(None) => {}
@@ -399,6 +439,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         }
         if claimed.is_empty() {
             return;
+        }
+        let storage = &self.shared.connection.storage;
+        let read = join_all(claimed.iter().map(|it| storage.read_ahead(&it.0))).await;
+        if let Some(error) = read.into_iter().find_map(Result::err) {
+            // Whoever needs it reads it then.
+            tracing::warn!("keys are not read ahead: {error}");
         }
         for (claim, ..) in &claimed {
             self.shared.connection.claims.insert(Arc::clone(claim));

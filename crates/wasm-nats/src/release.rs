@@ -277,7 +277,7 @@ impl Connection {
     }
 
     /// The names of nodes that have not left; some may have died.
-    async fn nodes_there(&self) -> Result<Vec<String>, NatsError> {
+    pub(crate) async fn nodes_there(&self) -> Result<Vec<String>, NatsError> {
         let subjects = self.names.node_subjects();
         let (mut nodes, mut from) = (Vec::new(), 1);
         loop {

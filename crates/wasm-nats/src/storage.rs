@@ -19,7 +19,7 @@ use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 use wasm_host::{component_of_timer, timers_owner};
 
 use crate::claim::{Claim, Claims};
-use crate::name::{Names, key_of_token, key_token};
+use crate::name::{Names, id_of_tokens, key_of_token, key_token};
 use crate::wire::{PublishError, Wire, is_deleted, size_of};
 
 /// Keys that are asked for at a time.
@@ -38,8 +38,17 @@ pub(crate) struct NatsStorage {
     names: Names,
     stream: Stream<()>,
     claims: Arc<Claims>,
-    indices: std::sync::Mutex<HashMap<(u16, ComponentId), Arc<Index>>>,
+    indices: std::sync::Mutex<Indices>,
 }
+
+#[derive(Debug, Default)]
+struct Indices {
+    of: HashMap<(u16, ComponentId), Arc<Index>>,
+    /// Under which claim a partition was read as a whole: what has no index then has no keys.
+    whole: HashMap<u16, u64>,
+}
+
+type MutexGuardOf<'a> = std::sync::MutexGuard<'a, Indices>;
 
 /// What is known of the keys of one owner in a partition.
 #[derive(Debug)]
@@ -115,8 +124,45 @@ impl NatsStorage {
 
     /// Forgets what is known of a partition.
     pub(crate) fn forget(&self, partition: u16) {
-        let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
-        indices.retain(|(of, _), _| *of != partition);
+        let mut indices = self.indices();
+        indices.of.retain(|(of, _), _| *of != partition);
+        indices.whole.remove(&partition);
+    }
+
+    fn indices(&self) -> MutexGuardOf<'_> {
+        self.indices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the keys of all owners in a partition, so that no component has to wait for that.
+    pub(crate) async fn read_ahead(&self, claim: &Claim) -> Result<(), PublishError> {
+        let data = self.names.data_of_partition(claim.partition);
+        let keys = self.read(claim, &data).await?;
+        let mut owners: HashMap<ComponentId, Entries> = HashMap::new();
+        for (subject, bytes) in keys {
+            if let Some((owner, key)) = subject.rsplit_once('.')
+                && let (Some(owner), Some(key)) = (id_of_tokens(owner), key_of_token(key))
+            {
+                owners.entry(owner).or_default().insert(&key, bytes);
+            }
+        }
+        let mut indices = self.indices();
+        for (owner, entries) in owners {
+            let index = Index {
+                fence: claim.fence,
+                entries: Mutex::new(Some(entries)),
+            };
+            let place = (claim.partition, owner);
+            // One that is in use already knows more.
+            if indices
+                .of
+                .get(&place)
+                .is_none_or(|it| it.fence != claim.fence)
+            {
+                indices.of.insert(place, Arc::new(index));
+            }
+        }
+        indices.whole.insert(claim.partition, claim.fence);
+        Ok(())
     }
 
     /// Under which claim an owner's key is kept. The timers of a component are kept with its
@@ -131,18 +177,19 @@ impl NatsStorage {
     }
 
     fn index(&self, claim: &Claim, owner: &ComponentId) -> Arc<Index> {
-        let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut indices = self.indices();
         let place = (claim.partition, owner.clone());
-        if let Some(index) = indices.get(&place)
+        if let Some(index) = indices.of.get(&place)
             && index.fence == claim.fence
         {
             return Arc::clone(index);
         }
+        let is_whole = indices.whole.get(&claim.partition) == Some(&claim.fence);
         let index = Arc::new(Index {
             fence: claim.fence,
-            entries: Mutex::default(),
+            entries: Mutex::new(is_whole.then(Entries::default)),
         });
-        indices.insert(place, Arc::clone(&index));
+        indices.of.insert(place, Arc::clone(&index));
         index
     }
 
@@ -155,13 +202,23 @@ impl NatsStorage {
     ) -> Result<MutexGuard<'i, Option<Entries>>, StorageError> {
         let mut entries = index.entries.lock().await;
         if entries.is_none() {
-            *entries = Some(self.read(claim, owner).await?);
+            let data = self.names.data(claim.partition, owner);
+            let keys = self.read(claim, &data).await;
+            let keys = keys.map_err(|error| io(owner, &error))?;
+            let mut read = Entries::default();
+            for (token, bytes) in keys {
+                if let Some(key) = key_of_token(&token) {
+                    read.insert(&key, bytes);
+                }
+            }
+            *entries = Some(read);
         }
         Ok(entries)
     }
 
-    /// Reads the keys of an owner: all that were written before, by whatever node.
-    async fn read(&self, claim: &Claim, owner: &ComponentId) -> Result<Entries, StorageError> {
+    /// What comes after this in the subjects of a partition's data, and how many bytes each
+    /// value has: all that was written before, by whatever node.
+    async fn read(&self, claim: &Claim, data: &str) -> Result<Vec<(String, u64)>, PublishError> {
         let mark = self.names.mark(claim.partition);
         let marked = claim.write(
             &self.wire,
@@ -170,19 +227,17 @@ impl NatsStorage {
             HeaderMap::new(),
             Bytes::new(),
         );
-        let marked = marked.await.map_err(|error| io(owner, &error))?;
+        let marked = marked.await?;
         let until = Instant::now() + self.wire.patience;
         loop {
             // A server that has not got that far is asked again.
-            let read = timeout_at(until, self.read_once(claim, owner, &mark, marked));
-            match read.await {
-                Ok(Ok(Some(entries))) => return Ok(entries),
-                Ok(Ok(None)) => {}
+            match timeout_at(until, self.read_once(data, &mark, marked)).await {
+                Ok(Ok(Some(keys))) => return Ok(keys),
                 Ok(Err(error)) if Instant::now() >= until => {
-                    return Err(StorageError::Io(format!("the keys of {owner}: {error}")));
+                    return Err(PublishError::Refused(error.to_string()));
                 }
-                Ok(Err(_)) => {}
-                Err(_) => return Err(io(owner, &PublishError::Unconfirmed)),
+                Ok(Ok(None) | Err(_)) => {}
+                Err(_) => return Err(PublishError::Unconfirmed),
             }
             sleep(Duration::from_millis(5)).await;
         }
@@ -191,12 +246,10 @@ impl NatsStorage {
     /// `None` if the server that answers has not got as far as to the mark.
     async fn read_once(
         &self,
-        claim: &Claim,
-        owner: &ComponentId,
+        data: &str,
         mark: &str,
         marked: u64,
-    ) -> Result<Option<Entries>, async_nats::Error> {
-        let data = self.names.data(claim.partition, owner);
+    ) -> Result<Option<Vec<(String, u64)>>, async_nats::Error> {
         let consumer = self.stream.create_consumer(consumer::pull::Config {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,
@@ -210,7 +263,7 @@ impl NatsStorage {
         let consumer = consumer.await?;
         let info = consumer.cached_info();
         let (name, mut left) = (info.name.clone(), info.num_pending as usize);
-        let mut entries = Entries::default();
+        let mut keys = Vec::new();
         let mut is_recent = false;
         while left > 0 {
             let page = consumer.fetch().max_messages(left.min(PAGE));
@@ -223,18 +276,19 @@ impl NatsStorage {
                 if subject == mark {
                     is_recent |= message.info()?.stream_sequence >= marked;
                 } else if !message.headers.as_ref().is_some_and(is_deleted)
-                    && let Some(key) = subject.strip_prefix(data.as_str()).and_then(key_of_token)
+                    && let Some(key) = subject.strip_prefix(data)
                 {
-                    entries.insert(&key, size_of(&message));
+                    keys.push((key.to_owned(), size_of(&message)));
                 }
             }
             if left == before {
                 break;
             }
         }
+        let stream = self.stream.clone();
         // It would be forgotten by itself, later.
-        let _ = self.stream.delete_consumer(&name).await;
-        Ok((is_recent && left == 0).then_some(entries))
+        tokio::spawn(async move { stream.delete_consumer(&name).await });
+        Ok((is_recent && left == 0).then_some(keys))
     }
 
     async fn write(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::protocol::balance::View;
-use crate::protocol::lease::{Heard, Lease, Terms};
+use crate::protocol::lease::{Heard, Hearing, Terms};
 use crate::wire::is_deleted;
 
 /// What a node says of itself with each renewal of its lease.
@@ -42,9 +42,12 @@ pub(crate) struct Watched {
 struct State {
     /// By the names of nodes.
     nodes: HashMap<String, NodeRecord>,
+    /// Where in the stream each node was heard of last.
+    places: HashMap<String, u64>,
     /// When an incarnation was last heard of, be it that it owns something; `None` for one that
     /// has left, or is another by now.
     heard: HashMap<String, Option<Heard>>,
+    hearing: Hearing,
     owners: BTreeMap<u16, (u64, OwnerRecord)>,
 }
 
@@ -54,13 +57,28 @@ impl Watched {
     }
 
     /// A node has renewed its lease, or has left.
-    pub(crate) fn hear_of_node(&self, message: &jetstream::Message, now: Duration) {
+    pub(crate) fn hear_of_node(
+        &self,
+        message: &jetstream::Message,
+        own: &str,
+        terms: Terms,
+        now: Duration,
+    ) {
         let Some(node) = message.subject.rsplit('.').next() else {
             return;
         };
         let is_gone = message.headers.as_ref().is_some_and(is_deleted);
         let record = serde_json::from_slice::<NodeRecord>(&message.payload);
         let mut state = self.state();
+        let place = message.info().map_or(0, |info| info.stream_sequence);
+        let known = state.places.entry(node.to_owned()).or_default();
+        if place <= *known {
+            return;
+        }
+        *known = place;
+        if record.as_ref().is_ok_and(|it| it.incarnation == own) {
+            state.hearing.hear(now, terms);
+        }
         let before = match record.ok().filter(|_| !is_gone) {
             Some(record) => {
                 let heard = Some(Heard { last: now });
@@ -139,15 +157,16 @@ impl Watched {
     pub(crate) fn view(
         &self,
         partitions: u16,
-        own: (&str, &Lease),
+        incarnation: &str,
         terms: Terms,
         now: Duration,
     ) -> View {
-        let (incarnation, lease) = own;
         let state = self.state();
         let others = state.heard.iter();
         let mut nodes: BTreeSet<_> = others
-            .filter(|(_, heard)| heard.is_some_and(|heard| !heard.is_over(now, lease, terms)))
+            .filter(|(_, heard)| {
+                heard.is_some_and(|heard| !heard.is_over(now, &state.hearing, terms))
+            })
             .map(|(incarnation, _)| incarnation.clone())
             .collect();
         nodes.insert(incarnation.to_owned());

@@ -236,7 +236,8 @@ impl Folder {
 fn every_command_explains_itself_with_examples() {
     for command in [
         "run", "up", "serve", "call", "inspect", "check", "compile", "cache", "data", "new",
-        "build", "test", "ps", "request", "send", "restart", "events", "dead",
+        "build", "test", "ps", "request", "send", "restart", "events", "dead", "deploy",
+        "rollback", "undeploy", "nodes",
     ] {
         let lines = [format!("{command} -h"), format!("{command} --help")];
         terminal(&repository(), &format!("help-{command}"), &lines);

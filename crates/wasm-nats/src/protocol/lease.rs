@@ -76,10 +76,39 @@ impl Lease {
         self.stops().is_some_and(|stops| now < stops)
     }
 
-    /// Since when it has been held without a gap, if it is: for so long this node would have
-    /// heard of the others.
-    pub fn held_since(&self, now: Duration) -> Option<Duration> {
-        self.since.filter(|_| self.is_held(now))
+    /// Whether it has been held without a gap since then: what was claimed meanwhile nobody has
+    /// taken over.
+    pub fn is_held_since(&self, then: Duration, now: Duration) -> bool {
+        self.is_held(now) && self.since.is_some_and(|since| since <= then)
+    }
+}
+
+/// Whether a node would hear of others. It hears of its own renewals the same way, after those of
+/// all others that came before: as long as these come, none of another's is missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hearing {
+    last: Option<Duration>,
+    since: Option<Duration>,
+}
+
+impl Hearing {
+    /// A renewal of its own has come back.
+    pub fn hear(&mut self, now: Duration, terms: Terms) {
+        if !self.is_there(now, terms) {
+            self.since = Some(now);
+        }
+        self.last = Some(now);
+    }
+
+    /// Whether one has come that is not long ago.
+    fn is_there(&self, now: Duration, terms: Terms) -> bool {
+        let last = self.last;
+        last.is_some_and(|last| now.saturating_sub(last) <= terms.length / 2)
+    }
+
+    /// Since when it would have heard of others without a gap, if it would now.
+    pub fn since(&self, now: Duration, terms: Terms) -> Option<Duration> {
+        self.since.filter(|_| self.is_there(now, terms))
     }
 }
 
@@ -92,9 +121,9 @@ pub struct Heard {
 
 impl Heard {
     /// Whether the lease of the other is over for sure. It must have been silent for as long as
-    /// this node, by its own lease, would have heard of it.
-    pub fn is_over(self, now: Duration, own: &Lease, terms: Terms) -> bool {
-        let Some(since) = own.held_since(now) else {
+    /// this node would have heard of it.
+    pub fn is_over(self, now: Duration, hearing: &Hearing, terms: Terms) -> bool {
+        let Some(since) = hearing.since(now, terms) else {
             return false;
         };
         now.saturating_sub(self.last.max(since)) >= terms.silence()
@@ -120,30 +149,32 @@ mod tests {
         // Asked for at 1,000, which another hears of at once.
         owner.grant(at(1_000));
         let heard = Heard { last: at(1_000) };
-        let mut other = Lease::new(TERMS);
-        for renewal in (0..10_000).step_by(800) {
-            other.grant(at(renewal));
-        }
+        let other = |now: u64| {
+            let mut hearing = Hearing::default();
+            (0..=now)
+                .step_by(800)
+                .for_each(|own| hearing.hear(at(own), TERMS));
+            hearing
+        };
         let stopped = (1_000..).find(|now| !owner.is_held(at(*now)));
-        let over = (1_000..).find(|now| heard.is_over(at(*now), &other, TERMS));
+        let over = (1_000..).find(|now| heard.is_over(at(*now), &other(*now), TERMS));
         assert_eq!((stopped, over), (Some(4_000), Some(5_400)));
     }
 
     #[test]
     fn who_could_not_hear_has_not_heard_that_a_lease_is_over() {
         let heard = Heard { last: at(0) };
-        let mut own = Lease::new(TERMS);
-        assert!(!heard.is_over(at(100_000), &own, TERMS));
+        let mut hearing = Hearing::default();
+        assert!(!heard.is_over(at(100_000), &hearing, TERMS));
         // Away until 60,000: only from then on would it have heard of the other.
-        own.grant(at(0));
-        own.grant(at(60_000));
-        assert!(!heard.is_over(at(61_000), &own, TERMS));
-        own.grant(at(62_000));
-        own.grant(at(64_000));
-        assert!(!heard.is_over(at(64_399), &own, TERMS));
-        assert!(heard.is_over(at(64_400), &own, TERMS));
-        own.end();
-        assert!(!heard.is_over(at(65_000), &own, TERMS));
+        for own in [0, 60_000, 62_000, 64_000] {
+            hearing.hear(at(own), TERMS);
+            assert!(!heard.is_over(at(own), &hearing, TERMS), "{own}");
+        }
+        assert!(!heard.is_over(at(64_399), &hearing, TERMS));
+        assert!(heard.is_over(at(64_400), &hearing, TERMS));
+        // What has come to it so far may not be all.
+        assert!(!heard.is_over(at(66_001), &hearing, TERMS));
     }
 
     #[test]
@@ -152,7 +183,15 @@ mod tests {
         own.grant(at(2_000));
         own.grant(at(1_000));
         assert_eq!(own.stops(), Some(at(5_000)));
-        assert_eq!(own.held_since(at(4_999)), Some(at(2_000)));
-        assert_eq!(own.held_since(at(5_000)), None);
+        assert_eq!(
+            (own.is_held(at(4_999)), own.is_held(at(5_000))),
+            (true, false)
+        );
+        assert!(own.is_held_since(at(2_500), at(3_000)));
+        // There was a gap from 5,000 on.
+        own.grant(at(6_000));
+        assert!(!own.is_held_since(at(2_500), at(6_500)));
+        own.end();
+        assert!(!own.is_held(at(6_500)));
     }
 }

@@ -18,6 +18,9 @@ mod member;
 #[expect(dead_code, reason = "other tests use more of it")]
 mod server;
 
+mod cluster;
+mod cost;
+mod judge;
 mod keeper;
 mod kills;
 mod process;
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
         given.map_or(or, |text| text.parse().expect("a number"))
     };
     let chaos = arguments.first().map(String::as_str);
-    if !matches!(chaos, Some("kills")) {
+    if !matches!(chaos, Some("kills" | "judge" | "cost")) {
         println!("takes minutes, and is run by scripts/cluster-chaos.sh");
         return ExitCode::SUCCESS;
     }
@@ -53,6 +56,8 @@ fn main() -> ExitCode {
     let runtime = Runtime::new().expect("a runtime");
     let is_fine = runtime.block_on(async {
         match chaos {
+            Some("cost") => cost::run().await,
+            Some("judge") => judge::run(number(1, 200), number(2, 0)).await,
             _ => kills::run(number(1, 10), number(2, 10_000)).await,
         }
     });

@@ -10,6 +10,7 @@ mod mail;
 mod member;
 mod outage;
 mod ownership;
+mod router;
 mod server;
 mod storage;
 
@@ -62,5 +63,8 @@ fn main() -> ExitCode {
             what_was_accepted_outlasts_the_server;
     ];
     trials.extend(storage::trials());
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    trials.extend(router::trials());
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    storage::end();
+    conclusion.exit_code()
 }

@@ -79,8 +79,10 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     pub(crate) app: String,
     pub(crate) max_waiting: i64,
+    pub(crate) patience: Duration,
     pub(crate) lease: Duration,
     pub(crate) partitions: u16,
+    pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
     pub(crate) after_crash: AfterCrash,
 }
@@ -91,8 +93,10 @@ impl Setup {
             url,
             app: "test".to_owned(),
             max_waiting: 1_024,
+            patience: 3 * SECOND,
             lease: 2 * SECOND,
             partitions: 16,
+            replicas: 1,
             components,
             after_crash: AfterCrash::DeadLetter,
         }
@@ -102,6 +106,8 @@ impl Setup {
         let mut config = NatsConfig::new(self.url.clone(), node);
         config.lease = self.lease;
         config.partitions = self.partitions;
+        config.replicas = self.replicas;
+        config.patience = self.patience;
         config.app.clone_from(&self.app);
         config.max_waiting = self.max_waiting;
         config

@@ -1,7 +1,7 @@
 //! The suite of every storage, on a bucket.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
@@ -13,7 +13,7 @@ use crate::member::{Member, Setup, settled};
 use crate::server::{NEEDED, Server, program};
 
 /// One server for all cases, and everything that is on it.
-static SERVER: OnceLock<(Server, Runtime)> = OnceLock::new();
+static SERVER: Mutex<Option<(Server, Arc<Runtime>)>> = Mutex::new(None);
 static APPS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -35,14 +35,29 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.collect()
 }
 
+/// Ends the server.
+pub(crate) fn end() {
+    if let Some((_server, runtime)) = SERVER.lock().unwrap().take()
+        && let Ok(runtime) = Arc::try_unwrap(runtime).map_err(drop)
+    {
+        runtime.shutdown_background();
+    }
+}
+
+/// The server, the name of an application that nobody has, and where it runs.
+pub(crate) fn server() -> (String, String, Arc<Runtime>) {
+    let mut server = SERVER.lock().unwrap();
+    let (server, runtime) = server.get_or_insert_with(|| {
+        let runtime = Runtime::new().expect("a runtime");
+        (Server::start(), Arc::new(runtime))
+    });
+    let app = format!("app{}", APPS.fetch_add(1, Ordering::Relaxed));
+    (server.url(), app, Arc::clone(runtime))
+}
+
 /// A storage in which nothing is kept: that of an application of its own.
 fn subject() -> Arc<dyn ComponentStorage> {
-    let (server, runtime) = SERVER.get_or_init(|| {
-        let runtime = Runtime::new().expect("a runtime");
-        (Server::start(), runtime)
-    });
-    let url = server.url();
-    let app = format!("app{}", APPS.fetch_add(1, Ordering::Relaxed));
+    let (url, app, runtime) = server();
     // The case runs in a runtime already, which ends with it.
     std::thread::scope(|scope| {
         let made = scope.spawn(|| runtime.block_on(member(url, app)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasm_nats::protocol::balance::View;
 use wasm_nats::protocol::desk::{Desk, Left};
-use wasm_nats::protocol::lease::{Heard, Lease, Terms};
+use wasm_nats::protocol::lease::{Heard, Hearing, Lease, Terms};
 
 use crate::judge::Message;
 use crate::server::{Answer, Ask, Owner};
@@ -67,7 +67,9 @@ pub(crate) struct Node {
     enters: Duration,
     next_renewal: Duration,
     heard: BTreeMap<u64, Option<Heard>>,
-    names: BTreeMap<usize, u64>,
+    hearing: Hearing,
+    /// By their names, with where that was said.
+    names: BTreeMap<usize, (u64, u64)>,
     owners: BTreeMap<u16, Owner>,
     claims: BTreeMap<u16, Claim>,
     asked: BTreeMap<u64, Asked>,
@@ -87,6 +89,7 @@ impl Node {
             enters: now + TERMS.silence(),
             next_renewal: Duration::ZERO,
             heard: BTreeMap::new(),
+            hearing: Hearing::default(),
             names: BTreeMap::new(),
             owners: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -125,10 +128,17 @@ impl Node {
     ) {
         if name == own {
             self.renewed = self.renewed.max(Some(sequence));
+            if incarnation == self.incarnation {
+                self.hearing.hear(now, TERMS);
+            }
+            return;
+        }
+        let known = self.names.get(&name).map_or(0, |it| it.1);
+        if sequence <= known {
             return;
         }
         self.heard.insert(incarnation, Some(Heard { last: now }));
-        if let Some(before) = self.names.insert(name, incarnation)
+        if let Some((before, _)) = self.names.insert(name, (incarnation, sequence))
             && before != incarnation
         {
             self.heard.insert(before, None);
@@ -242,7 +252,7 @@ impl Node {
     fn balance(&mut self, now: Duration) {
         let heard = self.heard.iter();
         let alive = heard.filter(|(_, heard)| {
-            heard.is_some_and(|heard| !heard.is_over(now, &self.lease, TERMS))
+            heard.is_some_and(|heard| !heard.is_over(now, &self.hearing, TERMS))
         });
         let mut nodes: BTreeSet<_> = alive.map(|(it, _)| it.to_string()).collect();
         let own = self.incarnation.to_string();
@@ -348,6 +358,10 @@ impl Node {
                     sequence: *fence,
                 };
                 self.hear_of_owner(partition, owner, now);
+                if !self.lease.is_held_since(asked_at, now) {
+                    // Another may have taken it over. It is claimed again.
+                    return;
+                }
                 self.claims.insert(
                     partition,
                     Claim {

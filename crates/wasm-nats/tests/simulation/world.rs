@@ -85,6 +85,8 @@ struct Process {
     set_back: Duration,
     paused_until: Duration,
     cut_until: Duration,
+    /// It is told nothing of other nodes until then, and reaches the server all the same.
+    deaf_until: Duration,
     /// When what it has sent last arrives: a connection keeps the order.
     last_arrival: Duration,
     last_return: Duration,
@@ -115,6 +117,7 @@ impl World {
             set_back: Duration::ZERO,
             paused_until: Duration::ZERO,
             cut_until: Duration::ZERO,
+            deaf_until: Duration::ZERO,
             last_arrival: Duration::ZERO,
             last_return: Duration::ZERO,
             ticked: Duration::ZERO,
@@ -169,7 +172,7 @@ impl World {
                 break;
             }
             let event = self.contents.remove(&number).expect("it is there");
-            self.happen(event);
+            self.happen(number, event);
             is_at_rest = when > TROUBLE && self.server.is_empty();
             if is_at_rest && self.judge.open() == 0 {
                 break;
@@ -192,8 +195,8 @@ impl World {
         (Duration::from_micros(micros) + Duration::from_secs(100)).saturating_sub(*set_back)
     }
 
-    fn happen(&mut self, event: Event) {
-        // What comes to a process that is paused waits for it.
+    fn happen(&mut self, number: u64, event: Event) {
+        // What comes to a process that is paused waits for it, in its order.
         if let Event::Answer(Envelope { node: to, .. })
         | Event::Tick(to)
         | Event::Node { to, .. }
@@ -202,7 +205,9 @@ impl World {
             && self.processes[*to].paused_until > self.now
         {
             let until = self.processes[*to].paused_until;
-            return self.at(until, event);
+            self.events.push(Reverse((until, number)));
+            self.contents.insert(number, event);
+            return;
         }
         match event {
             Event::Tick(process) => self.tick(process),
@@ -419,7 +424,8 @@ impl World {
     }
 
     fn tell_node(&mut self, to: usize, name: usize, record: (u64, u64)) {
-        let at = self.told_at(to);
+        let at = self.told_at(to).max(self.processes[to].deaf_until);
+        self.processes[to].last_return = at;
         self.at(at, Event::Node { to, name, record });
     }
 
@@ -487,7 +493,7 @@ impl World {
         }
         let process = self.random.below(NODES as u64) as usize;
         let (now, length) = (self.now, self.random.millis(100, 3_500));
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..=2 => {
                 if self.processes[process].node.take().is_some() {
                     self.tally.crashes += 1;
@@ -496,10 +502,12 @@ impl World {
             }
             3..=5 => {
                 self.tally.pauses += 1;
-                self.processes[process].paused_until = now + length;
+                let paused = &mut self.processes[process].paused_until;
+                *paused = (now + length).max(*paused);
             }
             6 | 7 => self.processes[process].cut_until = now + length,
             8 => self.server_down_until = now + length / 2,
+            9 | 10 => self.processes[process].deaf_until = now + length,
             _ => {
                 if self.broken == Some(Broken::WallClock) {
                     self.processes[process].set_back += length;

@@ -1,0 +1,100 @@
+//! All nodes of an application on NATS, as they are told of at any of them and from outside.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use wasm_core::text::{Escaped, Quoted};
+use wasm_core::units::format_bytes;
+use wasm_nats::{ComponentOfNode, Connection, LostLetter};
+
+use crate::cluster::{Nats, told};
+use crate::outcome::{Stop, block_on};
+use crate::output;
+use crate::report::{Report, aside};
+use crate::table::{self, Entry};
+
+/// How long a node may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The latest; the table of them is no archive.
+const SHOWN_DEAD_LETTERS: usize = 20;
+
+/// List the nodes of an application on NATS, with the components that each has
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  airssys-wasm nodes --nats nats://127.0.0.1:4222
+  airssys-wasm nodes --nats nats://127.0.0.1:4222 --dead")]
+pub(crate) struct Nodes {
+    /// Addresses of servers of NATS, with commas between them
+    #[arg(long, value_name = "URL")]
+    nats: String,
+
+    /// List the messages that no node could have handled instead
+    #[arg(long)]
+    dead: bool,
+
+    #[command(flatten)]
+    options: Nats,
+}
+
+impl Nodes {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(async {
+            let connection = self.options.connect(&self.nats).await?;
+            let text = match self.dead {
+                true => lost_letters(&connection).await?,
+                false => nodes(&connection).await?,
+            };
+            output::print(text).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// A table of components for each node.
+pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
+    let nodes = connection.nodes(PATIENCE).await;
+    let nodes = nodes.map_err(|error| told(&error))?;
+    if nodes.is_empty() {
+        aside("there are no nodes");
+    }
+    let mut text = String::new();
+    for node in nodes {
+        let (name, partitions) = (Escaped::new(&node.node), node.partitions);
+        text += &format!("node {name}, with {partitions} partitions\n");
+        text += &table::components(node.components.iter().map(entry));
+    }
+    Ok(text)
+}
+
+fn entry(component: &ComponentOfNode) -> Entry {
+    let usage = component.usage.as_ref();
+    Entry::new(
+        [&component.id, &component.phase, &component.health],
+        [component.handled, component.waiting, component.failures],
+        usage.map(|usage| (usage.total_fuel, usage.memory_bytes)),
+    )
+}
+
+/// A line for each of the latest dead letters of all nodes.
+pub(crate) async fn lost_letters(connection: &Connection) -> Result<String, Report> {
+    let letters = connection.latest_dead_letters(SHOWN_DEAD_LETTERS).await;
+    let letters = letters.map_err(|error| told(&error))?;
+    if letters.is_empty() {
+        aside("there are no dead letters");
+    }
+    Ok(letters.iter().map(line).collect())
+}
+
+fn line(letter: &LostLetter) -> String {
+    let message = &letter.message;
+    let payload = match std::str::from_utf8(message.payload.as_bytes()) {
+        Ok(text) => Quoted::prose(text).to_string(),
+        Err(_) => format_bytes(message.payload.len() as u64),
+    };
+    let (number, from, to) = (letter.number, &message.sender, &message.recipient);
+    let (node, reason) = (Escaped::new(&letter.node), Escaped::new(&letter.reason));
+    format!("{number}: from {from} to {to}, {payload}, on node {node}: {reason}\n")
+}

@@ -1,0 +1,128 @@
+//! How all nodes are, asked from any of them or from outside.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use wasm_core::RuntimeEngine;
+use wasm_host::{ComponentStatus, Host};
+
+use crate::connect::{Connection, NatsError};
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: String,
+    /// How many partitions it owns.
+    pub partitions: usize,
+    /// The components that it has, in the order of their ids.
+    pub components: Vec<ComponentOfNode>,
+}
+
+/// A component of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ComponentOfNode {
+    /// Who it is.
+    pub id: String,
+    /// What it is doing.
+    pub phase: String,
+    /// What it said when it was asked last.
+    pub health: String,
+    /// Messages that it has handled here.
+    pub handled: u64,
+    /// Messages that wait for it at the node.
+    pub waiting: u64,
+    /// How often it has failed here.
+    pub failures: u64,
+    /// What it has used here, if it has an instance.
+    pub usage: Option<UsageOfNode>,
+}
+
+/// What an instance has used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UsageOfNode {
+    /// Of all its calls.
+    pub total_fuel: u64,
+    /// Now.
+    pub memory_bytes: u64,
+}
+
+impl From<ComponentStatus> for ComponentOfNode {
+    fn from(status: ComponentStatus) -> Self {
+        Self {
+            id: status.id.to_string(),
+            phase: status.phase.to_string(),
+            health: status.health.to_string(),
+            handled: status.handled,
+            waiting: status.waiting as u64,
+            failures: status.failures,
+            usage: status.usage.map(|usage| UsageOfNode {
+                total_fuel: usage.total_fuel,
+                memory_bytes: usage.memory_bytes,
+            }),
+        }
+    }
+}
+
+impl Connection {
+    /// How the nodes are, in the order of their names: all that answer within this time, which
+    /// is waited for only while one is missing.
+    ///
+    /// # Errors
+    /// [`NatsError::Stream`] when it is not known which there are, or they cannot be asked.
+    pub async fn nodes(&self, within: Duration) -> Result<Vec<NodeStatus>, NatsError> {
+        let names = self.nodes_there().await?;
+        let failed = |reason: String| NatsError::Stream {
+            name: self.names.ask(),
+            reason,
+        };
+        let client = &self.wire.client;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(inbox.clone()).await;
+        let mut answers = answers.map_err(|error| failed(error.to_string()))?;
+        let asked = client
+            .publish_with_reply(self.names.ask(), inbox, Bytes::new())
+            .await;
+        asked.map_err(|error| failed(error.to_string()))?;
+        let until = Instant::now() + within;
+        let mut nodes: Vec<NodeStatus> = Vec::new();
+        while !names
+            .iter()
+            .all(|it| nodes.iter().any(|node| node.node == *it))
+            && let Ok(Some(answer)) = timeout_at(until, answers.next()).await
+        {
+            nodes.extend(serde_json::from_slice::<NodeStatus>(&answer.payload).ok());
+        }
+        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        Ok(nodes)
+    }
+
+    /// Answers those who ask how this node is, for as long as it is polled.
+    pub(crate) async fn tell_status<E: RuntimeEngine + ?Sized + 'static>(&self, host: Host<E>) {
+        let client = &self.wire.client;
+        let Ok(mut asked) = client.subscribe(self.names.ask()).await else {
+            return;
+        };
+        while let Some(asked) = asked.next().await {
+            let Some(reply) = asked.reply else {
+                continue;
+            };
+            let status = NodeStatus {
+                node: self.node.clone(),
+                partitions: self.claims.all().len(),
+                components: host.status().await.into_iter().map(Into::into).collect(),
+            };
+            if let Ok(text) = serde_json::to_vec(&status) {
+                // Whoever asked asks again.
+                let _ = client.publish(reply, text.into()).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Three servers that store everything together.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::process::signal;
+use crate::server::{NEEDED, free_port, program};
+
+pub(crate) struct Servers {
+    ports: Vec<u16>,
+    routes: Vec<u16>,
+    folders: Vec<TempDir>,
+    processes: Vec<Option<Child>>,
+}
+
+impl Servers {
+    pub(crate) async fn start() -> Self {
+        let ports = || (0..3).map(|_| free_port()).collect::<Vec<_>>();
+        let mut servers = Self {
+            ports: ports(),
+            routes: ports(),
+            folders: (0..3).map(|_| tempfile::tempdir().unwrap()).collect(),
+            processes: vec![None, None, None],
+        };
+        (0..3).for_each(|it| servers.restart(it));
+        sleep(Duration::from_millis(500)).await;
+        servers
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let urls = self.ports.iter();
+        let urls: Vec<_> = urls
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .collect();
+        urls.join(",")
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) {
+        if let Some(mut process) = self.processes[number].take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    pub(crate) fn restart(&mut self, number: usize) {
+        let routes: Vec<_> = self
+            .routes
+            .iter()
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .collect();
+        let process = Command::new(program().expect(NEEDED))
+            .args(["-a", "127.0.0.1", "-p", &self.ports[number].to_string()])
+            .args(["-js", "-n", &format!("server{number}"), "-sd"])
+            .arg(self.folders[number].path())
+            .args(["--cluster_name", "three", "--cluster", &routes[number]])
+            .args(["--routes", &routes.join(",")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.processes[number] = Some(process.expect("nats-server starts"));
+    }
+
+    /// It answers nobody any more.
+    pub(crate) fn pause(&self, number: usize) {
+        self.processes[number]
+            .iter()
+            .for_each(|it| signal(it, "STOP"));
+    }
+
+    pub(crate) fn go_on(&self, number: usize) {
+        self.processes[number]
+            .iter()
+            .for_each(|it| signal(it, "CONT"));
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        (0..3).for_each(|it| self.kill(it));
+    }
+}
