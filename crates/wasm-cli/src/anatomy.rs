@@ -106,6 +106,17 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Whether a component answers HTTP requests itself, going by the names of its exports alone;
+/// whether an engine finds what it needs is known when it is loaded.
+pub(crate) fn exports_handler(bytes: &[u8]) -> bool {
+    let names = Names::of(bytes)
+        .map(|names| names.exports)
+        .unwrap_or_default();
+    names
+        .iter()
+        .any(|name| name.starts_with("wasi:http/incoming-handler@0.2."))
+}
+
 #[cfg(test)]
 mod tests {
     use wasm_core::HostServices;

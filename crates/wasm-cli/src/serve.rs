@@ -1,6 +1,8 @@
+use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use tokio::sync::watch;
@@ -205,11 +207,27 @@ async fn serve(gateway: Gateway<WasmtimeEngine>, listener: Listener, events: Eve
     telling.abort();
 }
 
-/// What goes wrong with requests is not told to those who sent them alone.
+/// At most so often it is told that a request was not answered: anybody may send more.
+const TELLING: Duration = Duration::from_secs(1);
+
+/// What goes wrong with requests is told here, and not to those who sent them.
 async fn tell_failures(mut events: Events) {
+    let (mut last, mut untold) = (None::<Instant>, 0_u64);
     while let Some(event) = events.next().await {
-        if let Event::Failed { .. } | Event::Quarantined { .. } | Event::Denied { .. } = event {
-            Report::warning(event.to_string()).print();
+        match event {
+            Event::Failed { .. } | Event::Quarantined { .. } | Event::Denied { .. } => {
+                Report::warning(event.to_string()).print();
+            }
+            Event::DeadLetter { .. } if last.is_none_or(|last| last.elapsed() >= TELLING) => {
+                let others = match mem::take(&mut untold) {
+                    0 => String::new(),
+                    more => format!(" (and {more} before it that were not told)"),
+                };
+                Report::warning(format!("{event}{others}")).print();
+                last = Some(Instant::now());
+            }
+            Event::DeadLetter { .. } => untold += 1,
+            _ => {}
         }
     }
 }

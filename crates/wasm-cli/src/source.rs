@@ -14,8 +14,9 @@ use wasm_core::manifest::{
 use wasm_core::text::{Escaped, PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
-    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, LimitsError,
-    MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
+    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, InstancePolicy,
+    LimitsError, MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant,
+    WasmError,
 };
 use wasm_host::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
@@ -24,7 +25,7 @@ use wasm_host::{
 use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
-use crate::anatomy::Anatomy;
+use crate::anatomy::{Anatomy, exports_handler};
 use crate::flags::{Allow, Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
@@ -32,6 +33,11 @@ pub(crate) const MANIFEST_NAME: &str = "Component.toml";
 
 /// One component has one instance, and another when it is restarted.
 const INSTANCES: u32 = 4;
+
+/// How many requests a component answers at a time where its manifest does not say, each in an
+/// instance of its own: who never finishes a request costs the others nothing but time, and all
+/// of the instances count towards the memory of the host.
+const HANDLER_CONCURRENCY: u32 = 8;
 
 /// Enough to see where a guest was, also in a recursion that never ends.
 const SHOWN_FRAMES: usize = 16;
@@ -216,11 +222,20 @@ impl Source {
         if !missing.is_empty() {
             return Err(missing.into_iter().collect());
         }
+        let mut config = with_flags(config, flags).await?;
+        if parsed.http.is_some() && exports_handler(&bytes) {
+            if manifest.line("resources.instance").is_none() {
+                config.instances = InstancePolicy::PerMessage;
+            }
+            if manifest.line("resources.concurrency").is_none() {
+                config = config.with_concurrency(HANDLER_CONCURRENCY);
+            }
+        }
         Ok(Self {
             id: flags.id.clone().unwrap_or(parsed.id),
             bytes: bytes.into(),
             file,
-            config: with_flags(config, flags).await?,
+            config,
             http: parsed.http,
             supervision: parsed.supervision,
             version: parsed.version,
@@ -265,7 +280,13 @@ impl Source {
         let Some(manifest) = &self.manifest else {
             return Err(Report::error(format!("{} has no manifest", self.id)));
         };
-        no_secrets(&manifest.says).map_err(|report| report.at(manifest.file.file.escaped()))?;
+        if let Some((name, _)) = manifest.says.secrets.first() {
+            let report = Report::error(format!("{} is given a secret of this machine", self.id));
+            return Err(manifest
+                .at_key(report, &format!("env.{name}"))
+                .with_note("on other machines there is no such file or variable")
+                .with_help("a text in [env] or [config] is deployed with the component"));
+        }
         let data = self.config.config_data.clone();
         let is_file = matches!(manifest.says.config, ConfigSource::File(_));
         Ok(Part {

@@ -77,7 +77,7 @@ fn of_component(to: &ComponentId, error: &WasmError) -> Problem {
             .about(to)
             .with_case(case_of(error))
         }
-        WasmError::Timeout { .. } => timed_out(to, error.to_string()),
+        WasmError::Timeout { .. } => timed_out(to, error.to_string()).of_the_inside(),
         WasmError::ComponentFailed { .. } => quarantined(to, Some(error)),
         error => failed(to, error.to_string()),
     }
@@ -114,12 +114,15 @@ fn failed(to: &ComponentId, detail: String) -> Problem {
         detail,
     )
     .about(to)
+    .of_the_inside()
 }
 
 fn quarantined(to: &ComponentId, cause: Option<&WasmError>) -> Problem {
     let because = cause.map_or_else(String::new, |cause| format!(": {cause}"));
     let detail = format!("{to} has failed and is not restarted until an operator does{because}");
-    Problem::unavailable("quarantined", detail).about(to)
+    Problem::unavailable("quarantined", detail)
+        .about(to)
+        .of_the_inside()
 }
 
 /// What a host could not do with a component.

@@ -46,7 +46,13 @@ pub(crate) struct Document {
     /// What is left of the request is not read.
     #[serde(skip)]
     ends_connection: bool,
+    /// The detail is of the inside of a component.
+    #[serde(skip)]
+    is_internal: bool,
 }
+
+/// In place of what is of the inside of a component, which may have written anything there.
+const FOR_VISITORS: &str = "whoever operates it is told why";
 
 impl Problem {
     pub(crate) fn new(
@@ -64,6 +70,7 @@ impl Problem {
             case: None,
             retry_after: None,
             ends_connection: false,
+            is_internal: false,
         }))
     }
 
@@ -127,6 +134,20 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait.as_secs().max(1));
+        self
+    }
+
+    /// Its detail is for those who operate the component.
+    pub(crate) fn of_the_inside(mut self) -> Self {
+        self.0.is_internal = true;
+        self
+    }
+
+    /// For somebody of whom nothing is known.
+    pub(crate) fn for_visitors(mut self) -> Self {
+        if self.0.is_internal {
+            self.0.detail = FOR_VISITORS.to_owned();
+        }
         self
     }
 

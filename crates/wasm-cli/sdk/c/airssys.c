@@ -377,6 +377,12 @@ bool airssys_delete(const char *key) {
   return airssys_core_storage_delete(&name, &error) || not_stored(&error);
 }
 
+bool airssys_exists(const char *key, bool *exists) {
+  component_string_t name = lent(key);
+  storage_error_t error;
+  return airssys_core_storage_exists(&name, exists, &error) || not_stored(&error);
+}
+
 bool airssys_keys(const char *prefix, const char *const **keys, size_t *count) {
   component_string_t begin = lent(prefix);
   component_list_string_t found;
@@ -411,6 +417,16 @@ const char *airssys_own_id(void) {
   const char *text = id_text(&id);
   airssys_core_types_component_id_free(&id);
   return text;
+}
+
+void airssys_components(const char *const **ids, size_t *count) {
+  airssys_core_host_services_list_component_id_t found;
+  airssys_core_host_services_list_components(&found);
+  const char **texts = (const char **)lasting(found.len * sizeof *texts);
+  for (size_t i = 0; i < found.len; i++) texts[i] = id_text(&found.ptr[i]);
+  *ids = texts;
+  *count = found.len;
+  airssys_core_host_services_list_component_id_free(&found);
 }
 
 // --- configuration ------------------------------------------------------------

@@ -111,6 +111,7 @@ bool airssys_set(const char *key, const void *value, size_t length);
 bool airssys_get_number(const char *key, int64_t *number);
 bool airssys_set_number(const char *key, int64_t number);
 bool airssys_delete(const char *key);
+bool airssys_exists(const char *key, bool *exists);
 
 // The keys that begin with a prefix, which may be "".
 bool airssys_keys(const char *prefix, const char *const **keys, size_t *count);
@@ -119,5 +120,6 @@ bool airssys_keys(const char *prefix, const char *const **keys, size_t *count);
 uint64_t airssys_now_ms(void);
 void airssys_sleep_ms(uint64_t milliseconds);
 
-// Who this component is: namespace/name/instance.
+// Who this component is: namespace/name/instance; and the components that it knows of.
 const char *airssys_own_id(void);
+void airssys_components(const char *const **ids, size_t *count);

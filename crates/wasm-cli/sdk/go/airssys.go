@@ -201,6 +201,15 @@ func Set(key string, value []byte) error { return hostSet(key, value) }
 // Delete removes a key.
 func Delete(key string) error { return hostDelete(key) }
 
+// Exists tells whether something is stored under a key.
+func Exists(key string) (bool, error) { return hostExists(key) }
+
+// Usage is how much the storage holds.
+type Usage struct{ UsedBytes, QuotaBytes, KeyCount uint64 }
+
+// StorageUsage tells how much the storage holds.
+func StorageUsage() (Usage, error) { return hostUsage() }
+
 // Keys are those that begin with a prefix, which may be "".
 func Keys(prefix string) ([]string, error) { return hostKeys(prefix) }
 
@@ -229,3 +238,13 @@ func Sleep(duration time.Duration) { hostSleep(uint64(duration.Milliseconds())) 
 
 // OwnID is who this component is: namespace/name/instance.
 func OwnID() string { return hostSelfID().String() }
+
+// Components are the ids of those that this one knows of.
+func Components() []string {
+	found := hostComponents()
+	ids := make([]string, len(found))
+	for i, id := range found {
+		ids[i] = id.String()
+	}
+	return ids
+}

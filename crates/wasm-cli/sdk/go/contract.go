@@ -191,6 +191,15 @@ func importSet(key, keyLength, value, length uint32, result unsafe.Pointer)
 //go:wasmimport airssys:core/storage@1.0.0 delete
 func importDelete(key, keyLength uint32, result unsafe.Pointer)
 
+//go:wasmimport airssys:core/host-services@1.0.0 list-components
+func importComponents(result unsafe.Pointer)
+
+//go:wasmimport airssys:core/storage@1.0.0 exists
+func importExists(key, keyLength uint32, result unsafe.Pointer)
+
+//go:wasmimport airssys:core/storage@1.0.0 usage
+func importUsage(result unsafe.Pointer)
+
 //go:wasmimport airssys:core/storage@1.0.0 list-keys
 func importKeys(hasPrefix, prefix, length uint32, result unsafe.Pointer)
 
@@ -309,6 +318,45 @@ func hostDelete(key string) error {
 	name := lendText(key)
 	importDelete(name.pointer, name.length, lend(&result))
 	return result.storage()
+}
+
+func hostExists(key string) (bool, error) {
+	var result abiResultOfCase
+	name := lendText(key)
+	importExists(name.pointer, name.length, lend(&result))
+	if err := result.storage(); err != nil {
+		return false, err
+	}
+	// It is where an error has its case.
+	return uint8(result.case_) != 0, nil
+}
+
+func hostUsage() (Usage, error) {
+	// Numbers of 64 bits are aligned to as many, and so is an error in their place.
+	var result struct {
+		isErr uint8
+		_     [7]uint8
+		usage Usage
+	}
+	importUsage(lend(&result))
+	if result.isErr != 0 {
+		err := abiResultOfCase{isErr: 1}
+		err.case_ = uint32(result.usage.UsedBytes)
+		err.value = list{uint32(result.usage.UsedBytes >> 32), uint32(result.usage.QuotaBytes)}
+		return Usage{}, err.storage()
+	}
+	return result.usage, nil
+}
+
+func hostComponents() []id {
+	var result list
+	importComponents(lend(&result))
+	found := at[abiID](result)
+	ids := make([]id, len(found))
+	for i, lent := range found {
+		ids[i] = lent.id()
+	}
+	return ids
 }
 
 func hostKeys(prefix string) ([]string, error) {

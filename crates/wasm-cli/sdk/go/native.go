@@ -19,4 +19,7 @@ func hostSleep(uint64)                               {}
 func hostGet(string) ([]byte, error)                 { return nil, errNoHost }
 func hostSet(string, []byte) error                   { return errNoHost }
 func hostDelete(string) error                        { return errNoHost }
+func hostExists(string) (bool, error)                { return false, errNoHost }
+func hostUsage() (Usage, error)                      { return Usage{}, errNoHost }
+func hostComponents() []id                           { return nil }
 func hostKeys(string) ([]string, error)              { return nil, errNoHost }

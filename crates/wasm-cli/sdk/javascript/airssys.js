@@ -189,6 +189,11 @@ export const storage = {
   keys(prefix = '') {
     return ask(() => store.listKeys(prefix));
   },
+
+  /** How much it holds: `usedBytes`, `quotaBytes` and `keyCount`. */
+  usage() {
+    return ask(() => store.usage());
+  },
 };
 
 /** Log lines; `log.info(...)` and so on. */
@@ -211,6 +216,11 @@ export function sleep(milliseconds) {
 /** Who this component is: namespace/name/instance. */
 export function ownId() {
   return idText(messaging.selfId());
+}
+
+/** The ids of the components that this one knows of. */
+export function components() {
+  return services.listComponents().map(idText);
 }
 
 function reason(thrown) {

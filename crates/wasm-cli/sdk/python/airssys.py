@@ -22,7 +22,7 @@ from wit_world.imports.types import ComponentId, HealthStatus, LogLevel
 
 __all__ = [
     "Answer", "Component", "Config", "HealthStatus", "HostError", "Message", "Payload",
-    "broadcast", "cancel", "export", "log", "now", "own_id", "request", "send", "sleep",
+    "broadcast", "cancel", "components", "export", "log", "now", "own_id", "request", "send", "sleep",
     "storage",
 ]
 
@@ -198,6 +198,10 @@ class _Storage:
         """The keys that begin with a prefix."""
         return _ask(_storage.list_keys, prefix)
 
+    def usage(self) -> _storage.StorageUsage:
+        """How much it holds: `used_bytes`, `quota_bytes` and `key_count`."""
+        return _ask(_storage.usage)
+
 
 storage = _Storage()
 
@@ -236,6 +240,11 @@ def sleep(milliseconds: int) -> None:
 def own_id() -> str:
     """Who this component is: namespace/name/instance."""
     return _id_text(_messaging.self_id())
+
+
+def components() -> list[str]:
+    """The ids of the components that this one knows of."""
+    return [_id_text(id) for id in _services.list_components()]
 
 
 def _reason(raised: Exception) -> str:

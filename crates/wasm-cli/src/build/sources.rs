@@ -18,8 +18,15 @@ const MARKS: [(&str, Language); 4] = [
     (APP, Language::Python),
 ];
 
-/// Folders that have no sources.
-const MADE: [&str; 3] = ["target", "node_modules", "__pycache__"];
+/// What tools write themselves.
+const MADE: [&str; 6] = [
+    "target",
+    "node_modules",
+    "__pycache__",
+    "Cargo.lock",
+    "package-lock.json",
+    "go.sum",
+];
 
 /// Sources are written by hand.
 const MAX_FILES: usize = 10_000;

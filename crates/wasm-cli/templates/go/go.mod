@@ -1,3 +1,3 @@
-module @NAME@
+module local/@NAME@
 
 go 1.25

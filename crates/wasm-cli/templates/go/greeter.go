@@ -5,7 +5,7 @@ import (
 	"cmp"
 	"strconv"
 
-	"@NAME@/airssys"
+	"local/@NAME@/airssys"
 )
 
 type greeter struct{ greeting string }

@@ -26,7 +26,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         (240.., _, _) => true,
         _ => false,
     };
-    !is_special && !is_reserved
+    // Where a cloud tells secrets under an address that looks like everybody's.
+    let tells_secrets = address == Ipv4Addr::new(168, 63, 129, 16);
+    !is_special && !is_reserved && !tells_secrets
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -55,6 +57,9 @@ mod tests {
         for (address, expected) in [
             ("1.1.1.1", true),
             ("93.184.216.34", true),
+            ("168.63.129.15", true),
+            ("168.63.129.16", false),
+            ("::ffff:168.63.129.16", false),
             ("172.15.0.1", true),
             ("172.32.0.1", true),
             ("100.63.0.1", true),

@@ -58,7 +58,7 @@ pub(crate) async fn alone<E: RuntimeEngine + ?Sized + 'static>(
     };
     let answered = answered.await;
     answered.unwrap_or_else(|problem| {
-        let mut response = problem.into_response();
+        let mut response = problem.for_visitors().into_response();
         let nosniff = HeaderValue::from_static("nosniff");
         response
             .headers_mut()

@@ -123,8 +123,9 @@ impl Way {
     }
 
     async fn connect(&self) -> Result<Connection, HttpError> {
-        let address = self.address().await?;
-        let stream = TcpStream::connect(address).await;
+        // One after the other: that a name has an address does not say that it is reached there.
+        let addresses = self.addresses().await?;
+        let stream = TcpStream::connect(&*addresses).await;
         let stream = stream.map_err(HttpError::Connect)?;
         // Requests are written whole; without this, some wait for nothing.
         let _ = stream.set_nodelay(true);
@@ -136,8 +137,8 @@ impl Way {
         Ok(Connection::Secure(Box::new(stream)))
     }
 
-    /// The first that the component may connect to. Nobody resolves the name again.
-    async fn address(&self) -> Result<SocketAddr, HttpError> {
+    /// Those that the component may connect to. Nobody resolves the name again.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, HttpError> {
         let (host, port) = (self.origin.host(), self.origin.port());
         let addresses = match self.origin.address() {
             Some(address) => vec![SocketAddr::new(address, port)],
@@ -152,8 +153,12 @@ impl Way {
             let capability = Capability::HttpAddress(self.origin.clone(), address.ip());
             self.caller.check(capability).is_ok()
         };
-        let address = addresses.into_iter().find(may_reach);
-        address.ok_or(HttpError::DestinationIpProhibited)
+        let mut reachable = addresses;
+        reachable.retain(may_reach);
+        if reachable.is_empty() {
+            return Err(HttpError::DestinationIpProhibited);
+        }
+        Ok(reachable)
     }
 
     async fn over<S>(
