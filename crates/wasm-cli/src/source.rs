@@ -280,7 +280,13 @@ impl Source {
         let Some(manifest) = &self.manifest else {
             return Err(Report::error(format!("{} has no manifest", self.id)));
         };
-        no_secrets(&manifest.says).map_err(|report| report.at(manifest.file.file.escaped()))?;
+        if let Some((name, _)) = manifest.says.secrets.first() {
+            let report = Report::error(format!("{} is given a secret of this machine", self.id));
+            return Err(manifest
+                .at_key(report, &format!("env.{name}"))
+                .with_note("on other machines there is no such file or variable")
+                .with_help("a text in [env] or [config] is deployed with the component"));
+        }
         let data = self.config.config_data.clone();
         let is_file = matches!(manifest.says.config, ConfigSource::File(_));
         Ok(Part {
