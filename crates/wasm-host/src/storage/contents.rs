@@ -72,7 +72,8 @@ mod tests {
         assert_eq!(storage.contents().await.unwrap(), StoreContents::default());
         let id = |name| ComponentId::new("demo", name, "main").unwrap();
         for (name, key, value) in [("a", "k", "one"), ("a", "key", ""), ("b", "k", "x")] {
-            let set = storage.set(&id(name), key, value.into(), 1 << 20);
+            let owner = id(name);
+            let set = storage.set(&owner, key, value.into(), 1 << 20);
             set.await.unwrap();
         }
         let contents = storage.contents().await.unwrap();
@@ -85,7 +86,7 @@ mod tests {
         storage.close().await.unwrap();
 
         // As damage that nothing else shows.
-        let database = redb::Database::open(&path).unwrap();
+        let database = Database::open(&path).unwrap();
         let transaction = database.begin_write().unwrap();
         {
             let mut usages = transaction.open_table(USAGES).unwrap();
