@@ -30,7 +30,7 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<ListenAddress>,
 
-    /// Serve the components that have an [http] at this address, and nothing else (repeatable)
+    /// Serve the components that answer HTTP requests at this address, and nothing else (repeatable)
     ///
     /// An IP address with a port, or unix:PATH. Whoever can connect is answered; tokens are for
     /// --listen.
