@@ -207,7 +207,7 @@ impl Source {
         manifest.files.resolve_dirs(&mut config.permissions);
         config.limits = limits;
         config.secrets = secrets_of(&manifest).await?;
-        warn_of_placeholders(&manifest).await;
+        warn_of_unread_variables(&manifest).await;
         let file = folder.join(&parsed.wasm);
         let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
         let bytes = bytes.map_err(|error| {
@@ -254,7 +254,7 @@ impl Source {
         let named = Path::new(MANIFEST_NAME);
         let parsed = ComponentManifest::parse(manifest, named, flags.memory_ceiling);
         let parsed = parsed.map_err(|errors| Report::error(errors.to_string()))?;
-        no_secrets(&parsed)?;
+        no_secrets(&parsed).map_err(|(_, report)| report)?;
         Ok(Self {
             file: parsed.wasm.clone(),
             config: parsed.config(config),
@@ -280,13 +280,7 @@ impl Source {
         let Some(manifest) = &self.manifest else {
             return Err(Report::error(format!("{} has no manifest", self.id)));
         };
-        if let Some((name, _)) = manifest.says.secrets.first() {
-            let report = Report::error(format!("{} is given a secret of this machine", self.id));
-            return Err(manifest
-                .at_key(report, &format!("env.{name}"))
-                .with_note("on other machines there is no such file or variable")
-                .with_help("a text in [env] or [config] is deployed with the component"));
-        }
+        no_secrets(&manifest.says).map_err(|(key, report)| manifest.at_key(report, &key))?;
         let data = self.config.config_data.clone();
         let is_file = matches!(manifest.says.config, ConfigSource::File(_));
         Ok(Part {
@@ -716,8 +710,9 @@ fn all_told(errors: &ApplicationErrors) -> Problems {
     errors.problems().iter().map(told).collect()
 }
 
-/// What is deployed goes where files and variables of this machine are not.
-fn no_secrets(manifest: &ComponentManifest) -> Result<(), Report> {
+/// What is deployed goes where files and variables of this machine are not: otherwise the key
+/// that asks for one, and what is wrong with it.
+fn no_secrets(manifest: &ComponentManifest) -> Result<(), (String, Report)> {
     let Some((name, _)) = manifest.secrets.first() else {
         return Ok(());
     };
@@ -726,7 +721,10 @@ fn no_secrets(manifest: &ComponentManifest) -> Result<(), Report> {
         manifest.id,
         Escaped::new(name)
     );
-    Err(Report::error(message).with_note("on other machines there is no such file or variable"))
+    let report = Report::error(message)
+        .with_note("on other machines there is no such file or variable")
+        .with_help("a text in [env] or [config] is deployed with the component");
+    Err((format!("env.{name}"), report))
 }
 
 /// The values of variables that the manifest does not say.
@@ -738,9 +736,9 @@ async fn secrets_of(manifest: &ReadManifest) -> Result<Vec<(String, Secret)>, Re
 }
 
 /// Nothing is put in the place of a name in a text, as a shell would.
-async fn warn_of_placeholders(manifest: &ReadManifest) {
+async fn warn_of_unread_variables(manifest: &ReadManifest) {
     for (name, value) in &manifest.says.env {
-        let Some(variable) = placeholder_in(value) else {
+        let Some(variable) = variable_in(value) else {
             continue;
         };
         let message = format!("the component is given `${{{variable}}}` as it is written");
@@ -754,7 +752,7 @@ async fn warn_of_placeholders(manifest: &ReadManifest) {
 }
 
 /// The first name in `${NAME}`.
-fn placeholder_in(text: &str) -> Option<&str> {
+fn variable_in(text: &str) -> Option<&str> {
     let is_name = |name: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         !name.is_empty() && name.bytes().all(allowed)
@@ -1060,7 +1058,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placeholder_is_a_name_in_braces() {
+    fn a_variable_is_a_name_in_braces() {
         for (text, found) in [
             ("${HOME}", Some("HOME")),
             ("a ${} ${b c} ${D_1}", Some("D_1")),
@@ -1069,7 +1067,7 @@ mod tests {
             ("{HOME}", None),
             ("", None),
         ] {
-            assert_eq!(placeholder_in(text), found, "{text}");
+            assert_eq!(variable_in(text), found, "{text}");
         }
     }
 
