@@ -41,6 +41,11 @@ impl FromStr for Collector {
                 "has a password (OTEL_EXPORTER_OTLP_HEADERS is for those)",
             ));
         }
+        let host = authority.host();
+        let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+        if host.is_empty() || (!port.is_empty() && authority.port_u16().is_none()) {
+            return Err(invalid("has no host or no port that there is"));
+        }
         if uri.query().is_some() || text.contains('#') {
             return Err(invalid("has more than a path"));
         }
@@ -86,7 +91,9 @@ mod tests {
             ("http://u:p@a:4318", "has a password"),
             ("http://a:4318/?k=v", "has more than a path"),
             ("http://a:4318/#x", "has more than a path"),
-            ("http://a:99999", "is no URL"),
+            ("http://a:99999", "has no host or no port"),
+            ("http://a:/", "has no host or no port"),
+            ("http://:4318", "has no host or no port"),
         ] {
             let error = text.parse::<Collector>().unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

@@ -159,3 +159,66 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         self.inner.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+
+    use super::*;
+
+    /// Takes what it is given, and sends nothing.
+    #[derive(Debug)]
+    struct Stalled;
+
+    impl SpanProcessor for Stalled {
+        fn on_start(&self, _: &mut Span, _: &Context) {}
+
+        fn on_end(&self, _: SpanData) {}
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    fn end_spans(sampler: Sampler, spans: usize) -> Arc<Counts> {
+        let counts = Arc::new(Counts::new("http://collector".to_owned()));
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(sampler)
+            .with_span_processor(Counted::new(Stalled, Arc::clone(&counts)))
+            .build();
+        let tracer = provider.tracer("test");
+        for _ in 0..spans {
+            tracer.start("span").end();
+        }
+        counts
+    }
+
+    fn known(counts: &Counts) -> (usize, u64) {
+        let waiting = counts.waiting.load(Ordering::Relaxed);
+        (waiting, counts.lost.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn so_many_wait_and_more_are_lost() {
+        let counts = end_spans(Sampler::AlwaysOn, MAX_WAITING + 3);
+        assert_eq!(known(&counts), (MAX_WAITING, 3));
+        counts.sent(512, true);
+        assert_eq!(known(&counts), (MAX_WAITING - 512, 3));
+        counts.attempted(Some("it is away".to_owned()));
+        counts.sent(512, false);
+        assert_eq!(known(&counts), (MAX_WAITING - 1024, 515));
+        // It is told how many were lost.
+        counts.sent(1, true);
+        assert_eq!(known(&counts), (MAX_WAITING - 1025, 0));
+    }
+
+    #[test]
+    fn what_is_not_to_be_recorded_does_not_wait() {
+        assert_eq!(known(&end_spans(Sampler::AlwaysOff, 3)), (0, 0));
+    }
+}
