@@ -87,10 +87,10 @@ Components come and go with their Component.toml.
 With --build, components are built first, as by `build`, and with --watch again
 when their sources change; what cannot be built goes on as it was. This runs the
 commands of the manifests and the tools of their languages: build only what you
-would run. Sources must lie in FOLDER, too, and nothing is built that a component
-may write. Looked at are the folders of `sources`, or that of the manifest, but
-for tests, target, *.wasm and the file of --data; what a build itself changes
-there is built once more.
+would run. Sources must lie in FOLDER, too, and nothing is built that any of the
+components may write. Looked at are the folders of `sources`, or that of the
+manifest, but for tests, target, *.wasm and the file of --data; what changes
+there while it is built is built once more.
 
 With --listen, components are reached over HTTP, which /openapi.json describes,
 and by the commands ps, request, send, restart, events and dead with --host. It

@@ -8,6 +8,7 @@ package airssys
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"unsafe"
 )
@@ -62,14 +63,14 @@ type abiResultOfCase struct {
 // What the host was given a pointer to, or got memory for: kept until the call ends.
 var kept []any
 
-// How much was in use when memory was last collected.
-var inUse uint64
+// How much had been made when memory was last collected.
+var collected uint64
 
 // Collected is when so many bytes were made since.
 const collectAt = 256 << 10
 
-// Here, so that reading them makes nothing.
-var stats runtime.MemStats
+// Here, so that reading it makes nothing.
+var made = []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 
 // Whether memory can be made as in any program: not while Go's runtime begins, which asks
 // for the environment and the arguments by then.
@@ -88,11 +89,10 @@ func init() {
 // What the host lent for this call has been copied by now.
 func beginCall() {
 	kept = kept[:0]
-	runtime.ReadMemStats(&stats)
-	if stats.HeapAlloc > inUse+collectAt {
+	metrics.Read(made)
+	if now := made[0].Value.Uint64(); now > collected+collectAt {
+		collected = now
 		runtime.GC()
-		runtime.ReadMemStats(&stats)
-		inUse = stats.HeapAlloc
 	}
 }
 

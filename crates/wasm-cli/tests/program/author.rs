@@ -268,8 +268,10 @@ fn a_compiler_that_is_not_there_is_named_with_its_variable() {
     let folder = Folder::new();
     let made = folder.path("c");
     assert_eq!(program(["new", &made, "--lang", "c"]).code, Some(0));
-    let output = command(["build", &made]).env("CLANG", "/nowhere/clang");
-    let built = ended(&output.output().unwrap());
+    let output = command(["build", &made])
+        .env("CLANG", "/nowhere/clang")
+        .output();
+    let built = ended(&output.unwrap());
     assert_eq!(built.code, Some(2));
     built.complains(&[
         "/nowhere/clang cannot be run",
@@ -323,6 +325,7 @@ fn nothing_is_written_or_deleted_through_links() {
     }
     folder.component("c", wasm_fixtures::ECHO, "");
     folder.write("c/package.json", script);
+    folder.write("c/a.js", "");
     fs::create_dir_all(folder.path("c/target/airssys-wasm")).unwrap();
     symlink(&other, folder.path("c/target/airssys-wasm/wit")).unwrap();
     let output = command(["build", &folder.path("c")])

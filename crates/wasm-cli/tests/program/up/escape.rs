@@ -606,7 +606,7 @@ fn sources_lie_in_the_application_when_they_are_built() {
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);
         refused.complains(&[
             "outside is outside of",
-            "Component.toml:9:12",
+            "Component.toml:10:12",
             "--allow-outside",
         ]);
         assert!(!ran.exists());
