@@ -96,3 +96,79 @@ impl Body for Charged {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use http_body_util::BodyExt as _;
+    use tokio::sync::mpsc;
+    use tokio::time::{self, sleep};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Parts(mpsc::Receiver<Bytes>);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = HttpError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+            let part = self.0.poll_recv(cx);
+            part.map(|part| part.map(|part| Ok(Frame::data(part))))
+        }
+    }
+
+    /// So many parts, each after a second, and no end.
+    fn endless(parts: usize) -> WasiBody {
+        let (sender, received) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for _ in 0..parts {
+                sleep(SECOND).await;
+                // Nobody may wait for it any more.
+                let _ = sender.send(Bytes::from_static(b"x")).await;
+            }
+            pending::<()>().await;
+        });
+        Parts(received).boxed_unsync()
+    }
+
+    /// What came of it, and after how long it ended.
+    async fn ended(inner: WasiBody, deadline: Duration, between: Duration) -> (usize, Duration) {
+        let began = time::Instant::now();
+        let deadline = (began + deadline).into_std();
+        let mut body = Charged {
+            inner,
+            budget: Arc::default(),
+            time: Some(BodyTime::new(deadline, Some(between))),
+            excess: || HttpError::HttpResponseBodySize(None),
+        };
+        let mut parts = 0;
+        loop {
+            match body.frame().await {
+                Some(Ok(_)) => parts += 1,
+                Some(Err(HttpError::ConnectionReadTimeout)) => return (parts, began.elapsed()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_come_in_time_or_not_at_all() {
+        let often = endless(3);
+        let (parts, after) = ended(often, 60 * SECOND, 2 * SECOND).await;
+        assert_eq!((parts, after.as_secs()), (3, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_call_ends_them_all() {
+        let often = endless(10);
+        let (parts, after) = ended(often, 4 * SECOND + SECOND / 2, 2 * SECOND).await;
+        assert_eq!((parts, after.as_secs()), (4, 4));
+    }
+}
