@@ -8,7 +8,8 @@
 ;;   /spin     computes for ever before it answers; /later a first piece before it does
 ;;   /grow     takes memory until there is none, and gives up
 ;;   /trap     gives up; /broken a first piece before it does
-;;   /part     a first piece, and an end that is none
+;;   /part     a first piece, and an end that is none; /open a first piece, and no end of any
+;;             kind; /shut the same, but for the end of the stream of pieces
 ;;   /none     no response at all
 ;;   /error    an error code in place of a response
 ;;   /fetch?   what the URL in the query answers: its status as header, and its body; an
@@ -280,6 +281,10 @@
   (if (i32.eq (local.get $what) (i32.const 0x6170)) (then ;; pa
     (call $drop-output (global.get $stream))
     (call $drop-outgoing-body (global.get $body))
+    (return)))
+  (if (i32.eq (local.get $what) (i32.const 0x706f)) (then (return))) ;; op
+  (if (i32.eq (local.get $what) (i32.const 0x6873)) (then ;; sh
+    (call $drop-output (global.get $stream))
     (return)))
   (call $end))
 

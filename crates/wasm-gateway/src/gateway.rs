@@ -198,7 +198,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
     /// does.
     ///
     /// # Errors
-    /// [`PathTaken`], and all stays as it was.
+    /// [`PathTaken`], and the component answers none.
     pub fn add_site(
         &self,
         component: ComponentId,
@@ -246,18 +246,19 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
             };
             router = router.route(operation.path, answering);
         }
-        let access = Arc::clone(&self.shared.access);
-        let sites = Arc::clone(&self.shared.sites);
-        let others = Router::new()
-            .fallback(answer::beside_gateway::<E>)
-            .with_state(Arc::clone(&self.shared));
-        router
+        let access = || Arc::clone(&self.shared.access);
+        let own = router
             .with_state(Arc::clone(&self.shared))
             .route("/openapi.json", get(|| async { as_json(description) }))
             .merge(page::router())
-            .merge(others)
             .method_not_allowed_fallback(not_allowed)
-            .layer(from_fn_with_state((access, sites), guard))
+            .layer(from_fn_with_state((access(), None), guard));
+        let sites = Some(Arc::clone(&self.shared.sites));
+        let others = Router::new()
+            .fallback(answer::beside_gateway::<E>)
+            .with_state(Arc::clone(&self.shared))
+            .layer(from_fn_with_state((access(), sites), guard));
+        own.merge(others)
     }
 
     /// Only what [components](Self::add_site) answer, to be mounted in a server of one's own:
@@ -283,14 +284,14 @@ async fn not_allowed(method: Method) -> Problem {
     )
 }
 
-/// Before anything else.
+/// Before anything else. At the paths of the gateway itself there are no sites.
 async fn guard(
-    State((access, sites)): State<(Arc<Access>, Arc<Sites>)>,
+    State((access, sites)): State<(Arc<Access>, Option<Arc<Sites>>)>,
     request: Request,
     next: Next,
 ) -> Response {
     let (method, uri) = (request.method(), request.uri());
-    let is_component = sites.find(uri.path()).is_some();
+    let is_component = sites.is_some_and(|sites| sites.find(uri.path()).is_some());
     let checked = origin::check(method, uri, request.headers(), &access.names, is_component);
     let mut response = match checked {
         Ok(()) => next.run(request).await,

@@ -12,6 +12,8 @@ pub struct GatewayLimits {
     pub header_time: Duration,
     /// How long the body of a request may take.
     pub body_time: Duration,
+    /// How long a client may send nothing of a body that a component waits for.
+    pub pause_time: Duration,
     /// How long a component that is uploaded may take to arrive.
     pub upload_time: Duration,
     /// How long a client may take nothing of what is written to it.
@@ -32,8 +34,9 @@ pub struct GatewayLimits {
 }
 
 impl Default for GatewayLimits {
-    /// 1,024 connections, of which 512 may be streams of events; 10 seconds for a head and 30
-    /// for a body or for a client that takes nothing, 5 minutes for an upload; 1 MiB for a message, 64 MiB for a
+    /// 1,024 connections, of which 512 may be streams of events; 10 seconds for a head, 30 for
+    /// a body, 5 for a client that sends nothing of it to a component that waits, 30 for one
+    /// that takes nothing, 5 minutes for an upload; 1 MiB for a message, 64 MiB for a
     /// component and 64 MiB for what is being received; 10 seconds for an answer, at most 10
     /// minutes; 10 seconds to end.
     fn default() -> Self {
@@ -42,6 +45,7 @@ impl Default for GatewayLimits {
             event_streams: 512,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
+            pause_time: Duration::from_secs(5),
             upload_time: Duration::from_secs(300),
             stall_time: Duration::from_secs(30),
             body_bytes: 1 << 20,
@@ -76,6 +80,8 @@ setters! {
     with_header_time header_time: Duration,
     /// Replaces [`body_time`](Self::body_time).
     with_body_time body_time: Duration,
+    /// Replaces [`pause_time`](Self::pause_time).
+    with_pause_time pause_time: Duration,
     /// Replaces [`upload_time`](Self::upload_time).
     with_upload_time upload_time: Duration,
     /// Replaces [`stall_time`](Self::stall_time).

@@ -2,6 +2,7 @@
 //! manifests names.
 
 pub(crate) mod answer;
+mod body;
 mod call;
 pub(crate) mod handler;
 mod message;

@@ -192,7 +192,8 @@ pub(crate) struct DeadLetterView {
     to: String,
     /// `message`, `request`, `callback`, `timer` or `call`.
     kind: String,
-    /// The type of the message.
+    /// The type of the message, as far as its first `?`: what follows in that of an HTTP
+    /// request may be a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     message_type: Option<String>,
     /// Of the payload.
@@ -215,7 +216,7 @@ impl DeadLetterView {
             from: message.sender.to_string(),
             to: message.recipient.to_string(),
             kind: letter.kind.to_string(),
-            message_type: message.message_type.as_deref().map(str::to_owned),
+            message_type: message.message_type.as_deref().map(without_query),
             bytes: letter.payload_bytes,
             cause: letter.cause.as_str().to_owned(),
             text: letter.cause.to_string(),
@@ -223,6 +224,11 @@ impl DeadLetterView {
             redeliveries: letter.redeliveries,
         }
     }
+}
+
+fn without_query(message_type: &str) -> String {
+    let end = message_type.find('?').unwrap_or(message_type.len());
+    message_type[..end].to_owned()
 }
 
 /// What came of something that was done.

@@ -6,8 +6,10 @@
 
 mod body;
 
+use std::any::Any;
 use std::fmt::Display;
 use std::future::pending;
+use std::mem;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Instance as Exports, Resource, TypedFunc};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
 
@@ -30,6 +32,7 @@ use crate::instance::state::HostState;
 use crate::instance::{Bindings, Instance, Work};
 use crate::wasi::HasAccount as _;
 
+use body::Call;
 pub use body::{HttpBody, Incomplete};
 
 /// The interface, in the release that this engine has; a component may export any 0.2 of it.
@@ -81,16 +84,19 @@ pub enum HttpOutcome {
 pub fn http_exchange() -> (HttpResponder, HttpPending) {
     let (give, response) = oneshot::channel();
     let (presence, gone) = oneshot::channel();
+    let (lasting, over) = oneshot::channel();
     let failed = Arc::new(OnceLock::new());
     let responder = HttpResponder {
         give,
         gone,
         failed: Arc::clone(&failed),
+        lasting,
     };
     let pending = HttpPending {
         response,
         presence,
         failed,
+        over,
     };
     (responder, pending)
 }
@@ -103,6 +109,8 @@ pub struct HttpResponder {
     gone: oneshot::Receiver<()>,
     /// Set before the body of a call that failed ends.
     failed: Arc<OnceLock<()>>,
+    /// Dropped when the call has ended.
+    lasting: oneshot::Sender<()>,
 }
 
 /// The end of whoever waits for a response. Dropping it, or the body of the response before its
@@ -112,6 +120,8 @@ pub struct HttpPending {
     response: oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>,
     presence: oneshot::Sender<()>,
     failed: Arc<OnceLock<()>>,
+    /// Ends in an error when the call has ended.
+    over: oneshot::Receiver<()>,
 }
 
 impl HttpPending {
@@ -125,11 +135,13 @@ impl HttpPending {
             response,
             presence,
             failed,
+            over,
         } = self;
         match response.await.ok()? {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                let body = HttpBody::new(body, &head, method, presence, failed);
+                let call = Call { failed, over };
+                let body = HttpBody::new(body, &head, method, presence, call);
                 Some(Ok(Response::from_parts(head, body)))
             }
             Err(code) => {
@@ -174,7 +186,12 @@ impl<T: Send + 'static> Work<T> for HttpCall {
     }
 
     async fn perform(self, instance: &mut Instance<T>) -> Result<HttpOutcome, WasmError> {
-        let HttpResponder { give, gone, failed } = self.responder;
+        let HttpResponder {
+            give,
+            gone,
+            failed,
+            lasting: _lasting,
+        } = self.responder;
         // An instance that is there for others, too, is not ended for one of them.
         let may_give_up = instance.guest().config().renews_instances();
         let (request, scheme) = (self.request, self.scheme);
@@ -185,9 +202,11 @@ impl<T: Send + 'static> Work<T> for HttpCall {
             let handling = handle.call_async(&mut call.store, (request, outparam));
             select! {
                 biased;
-                handled = handling => handled.map(|()| HttpOutcome::Ended),
-                () = given_up(gone), if may_give_up => Ok(HttpOutcome::GivenUp),
+                handled = handling => handled?,
+                () = given_up(gone), if may_give_up => return Ok(HttpOutcome::GivenUp),
             }
+            leave(call.store.data_mut());
+            Ok(HttpOutcome::Ended)
         });
         let outcome = outcome.await;
         let outcome = instance.finish(HTTP_EXPORT, outcome);
@@ -213,6 +232,16 @@ fn enter<T: Send + 'static>(
     let outparam = http.new_response_outparam(give)?;
     state.settle("a request")?;
     Ok((request, outparam))
+}
+
+/// Gives up the bodies that the guest has not finished: it cannot after its call.
+fn leave<T: Send + 'static>(state: &mut HostState<T>) {
+    for entry in state.http().table.iter_mut() {
+        if let Some(body) = (entry as &mut dyn Any).downcast_mut::<HostOutgoingBody>() {
+            let (given_up, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            mem::replace(body, given_up).abort();
+        }
+    }
 }
 
 /// Whether a component can be told which host a request was sent to.

@@ -4,8 +4,8 @@
 //! [`Plan::check`] makes up sequences of loads, prepared ones included, messages,
 //! callbacks, restarts, unloads, concurrent batches, calls that wait behind others and
 //! are dropped at any point, and services that refuse, panic or hang, among components
-//! that send to each other and share stores, and compares what comes of each operation: the kind of error with
-//! what it names, answers, what each component sends, and in the usage state, memory,
+//! that send to each other and share stores, and compares what comes of each operation: the
+//! kind of error with what it names, answers, what each component sends, and in the usage state, memory,
 //! calls, traps, timeouts and restarts. What a model cannot know, such as fuel consumed
 //! and the texts of traps, is not compared. A sequence in which an engine differs is
 //! made as short as it can be and printed as a Rust test to paste:
@@ -61,7 +61,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::panic::resume_unwind;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{
@@ -134,17 +138,54 @@ impl Plan {
     }
 
     /// Looks for a sequence in which the engines of `harness` differ from the model,
-    /// without [`Feature::Fuel`](crate::conformance::Feature::Fuel) among components that need no limit to end.
+    /// without [`Feature::Fuel`](crate::conformance::Feature::Fuel) among components that need
+    /// no limit to end. As many sequences are run at a time as there are processors, each
+    /// with an engine of its own.
     ///
     /// # Errors
-    /// The shortest sequence that was found.
+    /// The first sequence that differs, made as short as it can be.
+    ///
+    /// # Panics
+    /// As the harness does.
     pub fn run<H: Harness>(&self, harness: &H) -> Result<(), Box<Counterexample>> {
+        let at_a_time = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let next = AtomicU32::new(0);
+        let first = Mutex::new(None);
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..at_a_time)
+                .map(|_| scope.spawn(|| self.run_next(&next, &first, harness)))
+                .collect();
+            for thread in threads {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
+        });
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.map_or(Ok(()), |(_, found)| Err(found))
+    }
+
+    /// One sequence after the other, until there is none before the first that differs.
+    fn run_next<H: Harness>(
+        &self,
+        next: &AtomicU32,
+        first: &Mutex<Option<(u32, Box<Counterexample>)>>,
+        harness: &H,
+    ) {
         let sequences = sequences(self.operations, harness.features(), self.time);
-        for case in 0..self.cases {
+        let first = || first.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let case = next.fetch_add(1, Ordering::Relaxed);
+            let end = first().as_ref().map_or(self.cases, |(case, _)| *case);
+            if case >= end {
+                return;
+            }
             let seed = self.seed.wrapping_add(case.into());
-            self.run_one(seed, &sequences, harness)?;
+            if let Err(found) = self.run_one(seed, &sequences, harness) {
+                let mut first = first();
+                if first.as_ref().is_none_or(|(other, _)| case < *other) {
+                    *first = Some((case, found));
+                }
+            }
         }
-        Ok(())
     }
 
     fn run_one<H: Harness>(

@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::env;
 use std::error::Error as StdError;
 use std::fmt::{self, Debug, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -279,9 +280,13 @@ impl Runner {
         self
     }
 
-    /// Runs what the arguments select.
+    /// Runs what the arguments select, as many cases at a time as `--test-threads` or else
+    /// `RUST_TEST_THREADS` says.
     #[must_use]
-    pub fn run(self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
+        let threads = env::var("RUST_TEST_THREADS").ok();
+        let threads = threads.and_then(|threads| threads.parse().ok());
+        self.arguments.test_threads = self.arguments.test_threads.or(threads);
         libtest_mimic::run(&self.arguments, self.trials).exit_code()
     }
 }

@@ -16,6 +16,7 @@ use wasm_host::RequestError;
 use crate::fault;
 use crate::problem::Problem;
 use crate::shared::App;
+use crate::sites::body::unless_it_pauses;
 use crate::sites::handler::HttpHandler;
 
 /// Has a component answer a request in its turn.
@@ -27,6 +28,8 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     is_secure: bool,
 ) -> Result<Response<Body>, Problem> {
     let (responder, response) = oneshot::channel();
+    let pause_time = app.limits.pause_time;
+    let request = request.map(|body| unless_it_pauses(body, pause_time));
     let (host, id) = (app.host.clone(), to.clone());
     let span = info_span!("http request", %to, method = %request.method());
     // What events and dead letters call it. What follows the path may be a secret.

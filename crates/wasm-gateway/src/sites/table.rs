@@ -46,12 +46,12 @@ pub struct PathTaken {
 pub(crate) struct Sites(RwLock<Vec<Arc<Site>>>);
 
 impl Sites {
-    /// In place of what there was for this component.
+    /// In place of what there was for this component, which is gone also where the new path is
+    /// taken.
     pub(crate) fn put(&self, site: Site) -> Result<(), PathTaken> {
         let mut sites = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = |other: &&Arc<Site>| {
-            other.component != site.component && other.route.path == site.route.path
-        };
+        sites.retain(|other| other.component != site.component);
+        let taken = |other: &&Arc<Site>| other.route.path == site.route.path;
         if let Some(other) = sites.iter().find(taken) {
             return Err(PathTaken {
                 other: other.component.clone(),
@@ -59,7 +59,6 @@ impl Sites {
                 path: site.route.path,
             });
         }
-        sites.retain(|other| other.component != site.component);
         sites.push(Arc::new(site));
         // The first that matches is the narrowest.
         sites.sort_by_key(|site| std::cmp::Reverse(site.route.path.narrowness()));
@@ -123,7 +122,10 @@ mod tests {
             "demo/b/main is not reached: requests to /a/* are for demo/a/main (`path` in [http] of \
              their manifests)"
         );
-        // It moves, and leaves its place to another.
+        // One that moves leaves its place to others, and has none where it cannot go.
+        sites.put(site("c", "/c")).unwrap();
+        sites.put(site("c", "/a/*")).unwrap_err();
+        assert_eq!(found(&sites, "/c"), None);
         sites.put(site("a", "/c")).unwrap();
         sites.put(site("b", "/a/*")).unwrap();
         assert_eq!(found(&sites, "/a/x").as_deref(), Some("b"));

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use wasm_gateway::GatewayBuilder;
+use wasm_core::HttpRoute;
+use wasm_gateway::{GatewayBuilder, SiteKind};
 use wasm_testkit::wasm_fixtures::{ECHO, TRAP};
 
 use crate::support::{SECOND, ask, component, demo, host};
@@ -43,6 +44,20 @@ async fn a_dead_letter_is_listed_read_and_delivered_again_once() {
     host.drain(SECOND).await.unwrap();
     let list = ask(&router, "GET", "/dead-letters", "").await.json();
     assert_eq!(list, json!({"dead_letters": []}));
+}
+
+#[tokio::test]
+async fn what_a_request_was_asked_with_is_not_listed() {
+    let host = host(&[component("trap", TRAP)]).await;
+    let gateway = GatewayBuilder::new().build(host.clone());
+    let route = HttpRoute::new("/shop".parse().unwrap());
+    let site = gateway.add_site(demo("trap"), route, SiteKind::Messages);
+    site.unwrap();
+    let router = gateway.router();
+    ask(&router, "GET", "/shop?key=secret", "").await;
+    host.drain(SECOND).await.unwrap();
+    let list = ask(&router, "GET", "/dead-letters", "").await.json();
+    assert_eq!(list["dead_letters"][0]["message_type"], "GET /shop");
 }
 
 #[tokio::test]

@@ -117,6 +117,22 @@ async fn a_component_that_answers_requests_does_so_itself() {
     }
 }
 
+/// A component that answers everything else does not open what is the gateway's own.
+#[tokio::test]
+async fn a_path_of_the_gateway_is_checked_whatever_components_answer() {
+    let (gateway, _) = built(GatewayBuilder::new()).await;
+    let everything = gateway.add_site(demo("hello"), route("/*"), SiteKind::Handler);
+    everything.unwrap();
+    let router = gateway.router();
+    let own = ask(&router, "GET", "/components/demo%2f/hello/main", "").await;
+    assert_eq!(
+        (own.status.as_u16(), own.problem()),
+        (400, "bad-request".into())
+    );
+    let other = ask(&router, "GET", "/elsewhere%2f", "").await;
+    assert_eq!(other.status, 201);
+}
+
 /// The path is what was asked for, and the reply of the type that the manifest says.
 #[tokio::test]
 async fn a_component_that_takes_messages_is_sent_the_request_as_one() {
@@ -319,6 +335,11 @@ async fn what_is_uploaded_answers_at_the_path_of_its_manifest_until_it_goes() {
     assert_eq!(
         (taken.status.as_u16(), taken.problem()),
         (409, "path-taken".into())
+    );
+    assert_eq!(ask(&router, "POST", "/other", "x").await.status, 404);
+    assert_eq!(
+        put("[http]\npath = \"/other\"", ECHO.wasm).await.status,
+        200
     );
     let wrong = put("[http]\npath = \"other\"", ECHO.wasm).await;
     assert_eq!(

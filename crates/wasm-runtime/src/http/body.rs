@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -22,7 +23,16 @@ pub struct HttpBody {
     presence: Option<oneshot::Sender<()>>,
     /// What is left of it, in bytes, if that was said.
     left: Option<u64>,
-    failed: Arc<OnceLock<()>>,
+    call: Call,
+}
+
+/// The call that gives a body.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Set before the body of a call that failed ends.
+    pub(super) failed: Arc<OnceLock<()>>,
+    /// Ends in an error when the call has ended.
+    pub(super) over: oneshot::Receiver<()>,
 }
 
 impl HttpBody {
@@ -31,7 +41,7 @@ impl HttpBody {
         head: &Parts,
         method: &Method,
         presence: oneshot::Sender<()>,
-        failed: Arc<OnceLock<()>>,
+        call: Call,
     ) -> Self {
         let length = head.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -46,12 +56,32 @@ impl HttpBody {
             inner,
             presence: Some(presence),
             left: length,
-            failed,
+            call,
         };
         if is_empty {
             body.is_read();
         }
         body
+    }
+
+    /// What the component has written next, until it has come to the end of the body or of its
+    /// call.
+    fn poll_written(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if frame.is_pending() {
+            if !self.call.over.is_terminated() {
+                ready!(Pin::new(&mut self.call.over).poll(cx)).ok();
+            }
+            // All that was written is there by now, and nobody writes any more.
+            frame = Pin::new(&mut self.inner).poll_frame(cx);
+        }
+        match frame {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| Incomplete))),
+            Poll::Pending => Poll::Ready(Some(Err(Incomplete))),
+        }
     }
 
     /// Whoever reads it has all there is, and may go: the call goes on until it ends.
@@ -71,8 +101,7 @@ impl Body for HttpBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        Poll::Ready(match frame {
+        Poll::Ready(match ready!(self.poll_written(cx)) {
             Some(Ok(frame)) => {
                 if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
                     *left = left.saturating_sub(data.len() as u64);
@@ -87,7 +116,7 @@ impl Body for HttpBody {
                 self.is_read();
                 Some(Err(Incomplete))
             }
-            None if self.failed.get().is_some() => Some(Err(Incomplete)),
+            None if self.call.failed.get().is_some() => Some(Err(Incomplete)),
             None => {
                 self.is_read();
                 None

@@ -16,8 +16,8 @@ use super::deadline::Deadline;
 use super::limiter::WasmResourceLimiter;
 use crate::lines::{LineBucket, Lines};
 use crate::wasi::{
-    Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HostNames, HttpBudget,
-    HttpCaller, SocketPlaces, WasiShare, WasiState,
+    Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HttpBudget, HttpCaller, Names,
+    SocketPlaces, WasiShare, WasiState,
 };
 
 /// Whom a store belongs to, and what host functions may hold on to while they wait.
@@ -104,7 +104,7 @@ impl HttpCaller for Guest {
         &self.wasi.descriptors
     }
 
-    fn names(&self) -> &Arc<HostNames> {
+    fn names(&self) -> &Names {
         &self.wasi.names
     }
 }

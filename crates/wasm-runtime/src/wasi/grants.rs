@@ -23,7 +23,7 @@ use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
 use super::descriptors::{Descriptors, PlacedDir};
 use super::files::Files;
 use super::http::Http;
-use super::http::names::HostNames;
+use super::http::names::{HostNames, Names};
 use super::http::outgoing::HttpCaller;
 use super::operations::Operations;
 use super::output::{GuestOutput, LastWords, OutputHandle};
@@ -39,7 +39,7 @@ pub(crate) struct WasiShare {
     operations: Arc<Operations>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
-    pub(crate) names: Arc<HostNames>,
+    pub(crate) names: Names,
     /// Whoever replaces a value of the component's storage, depending on what it was, has it
     /// alone.
     pub(crate) values: RwLock<()>,
@@ -70,7 +70,7 @@ impl WasiShare {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
-            names: Arc::clone(names),
+            names: Names::new(names),
             values: RwLock::default(),
             settings: OnceLock::new(),
             guarded: guarded.into(),

@@ -157,6 +157,23 @@ async fn a_body_that_the_component_fails_over_does_not_end_well() {
     assert_eq!(answer, hello());
 }
 
+/// Not even where the instance is there for the next request.
+#[tokio::test]
+async fn a_body_that_the_component_leaves_unfinished_does_not_end_well() {
+    let engine = engine();
+    let fresh = load(&engine, WEB, per_message(config())).await;
+    let resident = load(&engine, WEB, config()).await;
+    for web in [&fresh, &resident] {
+        for path in ["/open", "/shut"] {
+            let (outcome, unfinished) = answer(&engine, web, path).await;
+            assert_eq!(unfinished, Some(Err(INCOMPLETE.to_owned())), "{path}");
+            assert_eq!(outcome.unwrap(), HttpOutcome::Ended, "{path}");
+            let (_, next) = answer(&engine, web, "/").await;
+            assert_eq!(next, hello(), "{path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_computes_grows_or_gives_up_answers_nothing() {
     let engine = engine();

@@ -14,18 +14,19 @@ use std::time::{Duration, Instant};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use wasm_core::{Capability, CapabilityDenied, HttpOrigin};
 
-use super::body::Charged;
+use super::body::{BodyTime, Charged};
 use super::budget::HttpBudget;
-use super::names::{HostNames, resolve};
+use super::names::Names;
 use super::tls;
 use crate::wasi::descriptors::{DescriptorPlace, Descriptors};
 
@@ -58,8 +59,8 @@ pub(crate) trait HttpCaller: Send + Sync {
     /// What its component has open.
     fn descriptors(&self) -> &Arc<Descriptors>;
 
-    /// Names that the system is not asked about.
-    fn names(&self) -> &Arc<HostNames>;
+    /// How its component finds hosts.
+    fn names(&self) -> &Names;
 }
 
 /// A request that may be sent, as far as its name tells.
@@ -73,6 +74,7 @@ struct Way {
     origin: HttpOrigin,
     connect_time: Duration,
     first_byte_time: Option<Duration>,
+    between_bytes_time: Option<Duration>,
     caller: Arc<dyn HttpCaller>,
 }
 
@@ -95,6 +97,7 @@ impl Outgoing {
             origin,
             connect_time: connect_time.map_or(CONNECT_TIME, |time| time.min(CONNECT_TIME)),
             first_byte_time: options.and_then(|options| options.first_byte_timeout),
+            between_bytes_time: options.and_then(|options| options.between_bytes_timeout),
             caller,
         };
         Ok(Self { request, way })
@@ -142,9 +145,10 @@ impl Way {
         let (host, port) = (self.origin.host(), self.origin.port());
         let addresses = match self.origin.address() {
             Some(address) => vec![SocketAddr::new(address, port)],
-            None => resolve(self.caller.names(), &host, port)
-                .await
-                .map_err(|error| unresolved(&error))?,
+            None => {
+                let found = self.caller.names().resolve(&host, port).await;
+                found.map_err(|error| unresolved(&error))?
+            }
         };
         if addresses.is_empty() {
             return Err(HttpError::DestinationNotFound);
@@ -181,8 +185,6 @@ impl Way {
             drop(place);
             ended.map_err(HttpError::from)
         });
-        let budget = Arc::clone(self.caller.budget());
-        let deadline = self.caller.deadline();
         let first_byte_time = self.first_byte_time.unwrap_or(Duration::MAX);
         let sending = timeout(first_byte_time, sender.send_request(self.prepared(request)));
         let mut sending = pin!(sending);
@@ -193,23 +195,25 @@ impl Way {
             _ = &mut connection => (sending.await, true),
         };
         let response = response.map_err(|_| HttpError::ConnectionReadTimeout)??;
-        let response = response.map(|body| {
-            let inner = body.map_err(HttpError::from).boxed_unsync();
-            let until = Some(Box::pin(sleep_until(deadline.into())));
-            let excess = || HttpError::HttpResponseBodySize(None);
-            let charged = Charged {
-                inner,
-                budget,
-                until,
-                excess,
-            };
-            charged.boxed_unsync()
-        });
+        let response = response.map(|body| self.received(body));
         let end: HttpEnd = match is_over {
             true => Box::new(ready(Ok(()))),
             false => Box::new(connection),
         };
         Ok((response, end))
+    }
+
+    fn received(&self, body: Incoming) -> WasiBody {
+        let charged = Charged {
+            inner: body.map_err(HttpError::from).boxed_unsync(),
+            budget: Arc::clone(self.caller.budget()),
+            time: Some(BodyTime::new(
+                self.caller.deadline(),
+                self.between_bytes_time,
+            )),
+            excess: || HttpError::HttpResponseBodySize(None),
+        };
+        charged.boxed_unsync()
     }
 
     /// As it is sent to the host itself: what it is to it is in `Host` already.
@@ -221,7 +225,7 @@ impl Way {
         let body = Charged {
             inner,
             budget,
-            until: None,
+            time: None,
             excess: || HttpError::HttpRequestBodySize(None),
         };
         Request::from_parts(head, body.boxed_unsync())
