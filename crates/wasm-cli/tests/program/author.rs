@@ -56,6 +56,28 @@ fn a_folder_is_made_once_and_of_a_good_name() {
     }
 }
 
+/// A folder can be called anything, and Cargo.toml has it as it is.
+#[cfg(unix)]
+#[test]
+fn the_sdk_is_found_under_any_name() {
+    let folder = Folder::new();
+    let sdk = folder.path("a\u{200b} \"b\" \\ \u{7f}\n");
+    fs::create_dir(&sdk).unwrap();
+    fs::write(format!("{sdk}/Cargo.toml"), "").unwrap();
+    let made = program(["new", &folder.path("greeter"), "--sdk", &sdk]).expect(
+        0,
+        &format!(
+            "{0}: 7 files; next:\n  cd {0}\n  cargo test\n  airssys-wasm build\n  \
+             airssys-wasm run . --message ann\n",
+            folder.path("greeter")
+        ),
+    );
+    assert_eq!(made.stderr, "");
+    let text = fs::read_to_string(folder.path("greeter/Cargo.toml")).unwrap();
+    let escaped = "a\u{200b} \\\"b\\\" \\\\ \\u007f\\n\" }";
+    assert!(text.contains(escaped), "{text}");
+}
+
 #[test]
 fn a_component_is_built_by_its_command() {
     let folder = Folder::new();
