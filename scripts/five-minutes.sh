@@ -49,6 +49,7 @@ type_in airssys-wasm new shop --app --sdk "$root/crates/wasm-guest"
 cd shop
 type_in cargo test --quiet
 type_in airssys-wasm build
+type_in airssys-wasm test
 said=$(printf 'shop/waiter/main %s\n' soup cake total | airssys-wasm up . 2>/dev/null)
 printf '%s\n' "$said"
 expect "${said##*$'\n'}" 'shop/waiter/main: 11'
