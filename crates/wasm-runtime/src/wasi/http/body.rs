@@ -4,11 +4,11 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use super::budget::HttpBudget;
@@ -34,7 +34,7 @@ pub(super) struct BodyTime {
 impl BodyTime {
     /// The time between bytes begins now.
     pub(super) fn new(deadline: Instant, between_bytes: Option<Duration>) -> Self {
-        let next = Box::pin(sleep_until(next(deadline, between_bytes).into()));
+        let next = Box::pin(sleep_until(next(deadline, between_bytes)));
         Self {
             deadline,
             between_bytes,
@@ -46,7 +46,7 @@ impl BodyTime {
     fn renew(&mut self) {
         if self.between_bytes.is_some() {
             let next = next(self.deadline, self.between_bytes);
-            self.next.as_mut().reset(next.into());
+            self.next.as_mut().reset(next);
         }
     }
 }
@@ -103,7 +103,7 @@ mod tests {
 
     use http_body_util::BodyExt as _;
     use tokio::sync::mpsc;
-    use tokio::time::{self, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -140,8 +140,8 @@ mod tests {
 
     /// What came of it, and after how long it ended.
     async fn ended(inner: WasiBody, deadline: Duration, between: Duration) -> (usize, Duration) {
-        let began = time::Instant::now();
-        let deadline = (began + deadline).into_std();
+        let began = Instant::now();
+        let deadline = began + deadline;
         let mut body = Charged {
             inner,
             budget: Arc::default(),
