@@ -213,6 +213,7 @@ impl Application {
                 Err(problems) => found.problems.push((file.clone(), problems)),
             }
         }
+        found.separation = separation;
         Ok(found)
     }
 
@@ -388,6 +389,8 @@ pub(crate) struct ToBuild {
     pub(crate) without_sources: Vec<ReadManifest>,
     /// Those that must not be built, or cannot be read, and why.
     pub(crate) problems: Vec<(PathBuf, Problems)>,
+    /// What any of them may write.
+    pub(crate) separation: Separation,
 }
 
 /// Manifests of an application as far as they can be read, and what their components may write:

@@ -10,13 +10,14 @@ use tokio::task::block_in_place;
 
 use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::PathText as _;
+use wasm_host::Separation;
 
 use crate::application::Application;
 use crate::build::build;
 use crate::build::sources::Sources;
 use crate::flags::Flags;
 use crate::report::{Problems, Report, aside};
-use crate::source::{ReadManifest, manifest_at};
+use crate::source::{MANIFEST_NAME, ReadManifest, manifest_at};
 use crate::watch::{POLL, Stamp, stamps};
 
 /// Above it, what was built is something else than a component.
@@ -59,11 +60,15 @@ impl Rebuild {
     ///
     /// # Errors
     /// If it cannot be built.
-    pub(crate) fn build(&mut self, manifest: &ReadManifest) -> Result<(), Report> {
+    pub(crate) fn build(
+        &mut self,
+        manifest: &ReadManifest,
+        separation: &Separation,
+    ) -> Result<(), Report> {
         let (file, says) = (manifest.named_by(), manifest.says());
-        let before = self.stamped(file, says);
+        let before = self.stamped(file, says, separation);
         let built = block_in_place(|| build(file, says, MAX_SIZE));
-        let after = self.stamped(file, says);
+        let after = self.stamped(file, says, separation);
         // What was written meanwhile is built next, unless that happens each time: then it is
         // the build that writes it.
         let was_built_again = self.seen.get(file).is_some_and(|seen| seen.is_built_again);
@@ -79,10 +84,10 @@ impl Rebuild {
     }
 
     /// A component that is not built, until its sources change.
-    pub(crate) fn pass_over(&mut self, manifest: &ReadManifest) {
+    pub(crate) fn pass_over(&mut self, manifest: &ReadManifest, separation: &Separation) {
         let file = manifest.named_by();
         let seen = Seen {
-            built: self.stamped(file, manifest.says()),
+            built: self.stamped(file, manifest.says(), separation),
             changed: None,
             is_built_again: false,
         };
@@ -131,7 +136,8 @@ impl Rebuild {
         let Ok(manifest) = manifest_at(file.to_owned(), self.flags.memory_ceiling).await else {
             return Ok(());
         };
-        let now = self.stamped(file, &manifest);
+        let separation = application.separation();
+        let now = self.stamped(file, &manifest, &separation);
         match self.seen.get_mut(file) {
             Some(seen) if seen.built == now => {
                 seen.changed = None;
@@ -149,15 +155,19 @@ impl Rebuild {
         };
         let is_built = application.builds(&manifest);
         if let Ok(true) = is_built {
-            return Ok(self.build(&manifest)?);
+            return Ok(self.build(&manifest, &separation)?);
         }
-        self.pass_over(&manifest);
+        self.pass_over(&manifest, &separation);
         is_built.map(drop)
     }
 
-    /// The sources of a component as they are now.
-    fn stamped(&self, manifest: &Path, says: &ComponentManifest) -> Files {
-        let mut files = Sources::of(manifest, says).all_files();
+    /// The sources of a component as they are now, which no component may write.
+    fn stamped(&self, manifest: &Path, says: &ComponentManifest, separation: &Separation) -> Files {
+        let is_written = |folder: &Path| {
+            let inner = folder.join(MANIFEST_NAME);
+            separation.may_have_left(&inner).is_some()
+        };
+        let mut files = Sources::of(manifest, says).all_files(is_written);
         files.retain(|file| file != manifest && !self.is_data(file));
         let stamps = stamps(&files);
         files.into_iter().zip(stamps).collect()

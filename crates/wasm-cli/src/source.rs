@@ -210,16 +210,7 @@ impl Source {
         config.secrets = secrets_of(&manifest).await?;
         warn_of_unread_variables(&manifest).await;
         let file = folder.join(&parsed.wasm);
-        let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
-        let bytes = bytes.map_err(|error| {
-            let is_missing = error.is_missing();
-            let report = not_loaded(&file, max_component_bytes(), error);
-            let report = manifest.at_key(report, "component.wasm");
-            match is_missing {
-                true => with_way_to_build(report, &manifest),
-                false => report,
-            }
-        })?;
+        let bytes = read_named(&manifest, &file).await?;
         let missing = manifest.files.missing_dirs().map(|(line, dir)| {
             let message = format!("{} is granted and is no folder", dir.escaped());
             at_line(Report::error(message), line)
@@ -718,6 +709,20 @@ pub(crate) fn widened(
 
 pub(crate) fn all_told(errors: &ApplicationErrors) -> Problems {
     errors.problems().iter().map(told).collect()
+}
+
+/// Reads the component of a manifest; in errors it is called `file`.
+async fn read_named(manifest: &ReadManifest, file: &Path) -> Result<Vec<u8>, Report> {
+    let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
+    bytes.map_err(|error| {
+        let is_missing = error.is_missing();
+        let report = not_loaded(file, max_component_bytes(), error);
+        let report = manifest.at_key(report, "component.wasm");
+        match is_missing {
+            true => with_way_to_build(report, manifest),
+            false => report,
+        }
+    })
 }
 
 /// What makes a component's file where there is none, if it has sources.

@@ -89,8 +89,8 @@ when their sources change; what cannot be built goes on as it was. This runs the
 commands of the manifests and the tools of their languages: build only what you
 would run. Sources must lie in FOLDER, too, and nothing is built that any of the
 components may write. Looked at are the folders of `sources`, or that of the
-manifest, but for tests, target, *.wasm and the file of --data; what changes
-there while it is built is built once more.
+manifest, but for tests, target, *.wasm, the file of --data and what components
+may write; what changes there while it is built is built once more.
 
 With --listen, components are reached over HTTP, which /openapi.json describes,
 and by the commands ps, request, send, restart, events and dead with --host. It
@@ -428,7 +428,7 @@ impl Up {
         }
         let mut rebuild = Rebuild::new(flags.clone(), self.data.clone());
         for manifest in &to_build.built {
-            if let Err(report) = rebuild.build(manifest) {
+            if let Err(report) = rebuild.build(manifest, &to_build.separation) {
                 if !self.keep_going {
                     return Err(report.into());
                 }
@@ -437,7 +437,7 @@ impl Up {
             }
         }
         for manifest in &to_build.without_sources {
-            rebuild.pass_over(manifest);
+            rebuild.pass_over(manifest, &to_build.separation);
         }
         Ok((Some(rebuild), is_whole))
     }

@@ -95,11 +95,11 @@ impl Sources {
     }
 
     /// All files that may be sources, and those of the world, in order of their names: not what
-    /// is made of them, nor what package managers install.
-    pub(crate) fn all_files(&self) -> Vec<PathBuf> {
+    /// is made of them, nor what package managers install, nor folders of data.
+    pub(crate) fn all_files(&self, is_data: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for folder in self.folders.iter().chain([&self.folder.join(WIT)]) {
-            gather(folder, MAX_DEPTH, &mut files);
+            gather(folder, MAX_DEPTH, &is_data, &mut files);
         }
         files.sort();
         files.dedup();
@@ -132,7 +132,10 @@ impl Sources {
 }
 
 /// Adds the files of a folder and of those in it. What cannot be read now may be later.
-fn gather(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+fn gather(folder: &Path, depth: usize, is_data: &impl Fn(&Path) -> bool, files: &mut Vec<PathBuf>) {
+    if is_data(folder) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
@@ -144,7 +147,9 @@ fn gather(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         }
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => gather(&path, depth - 1, files),
+            Ok(kind) if kind.is_dir() && depth > 0 => {
+                gather(&path, depth - 1, is_data, files);
+            }
             Ok(kind) if kind.is_dir() => {}
             _ if path.extension() == Some(OsStr::new("wasm")) => {}
             _ => files.push(path),
