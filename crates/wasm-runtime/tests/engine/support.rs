@@ -35,7 +35,7 @@ pub(crate) fn id(text: &str) -> ComponentId {
 
 /// Ample for every fixture that is meant to end.
 pub(crate) fn limits() -> ResourceLimits {
-    ResourceLimits::new(2 << 20, Duration::from_secs(20), Some(20_000_000)).unwrap()
+    ResourceLimits::new(2 << 20, Duration::from_secs(20), Some(100_000_000)).unwrap()
 }
 
 pub(crate) fn config() -> ComponentConfig {
