@@ -44,10 +44,10 @@ const OUR_TARGETS: &str = "wasm_";
 pub(crate) struct OtlpFlags {
     /// Send traces to a collector of OpenTelemetry, such as http://127.0.0.1:4318
     ///
-    /// It speaks OTLP over HTTP, and is sent to at /v1/traces below URL. A request over HTTP,
-    /// the messages and callbacks that it sets going and the requests that components send are
-    /// one trace, which `traceparent` of a request names, and theirs. While the collector is
-    /// away, spans are dropped and counted. The variables OTEL_SERVICE_NAME,
+    /// It speaks OTLP over HTTP, and takes traces at /v1/traces below URL. A request over HTTP
+    /// is one trace with the messages and callbacks that it sets going and the requests that
+    /// components send; `traceparent` is taken from it, and sent with them. While the
+    /// collector is away, spans are dropped and counted. The variables OTEL_SERVICE_NAME,
     /// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS count as
     /// elsewhere.
     #[arg(long, value_name = "URL")]

@@ -8,7 +8,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use wasm_gateway::http::HeaderMap;
+use wasm_gateway::http::{HeaderMap, HeaderValue};
 
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
@@ -33,7 +33,7 @@ pub(crate) fn write(headers: &mut HeaderMap) {
         return;
     }
     TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
-    if headers.get(STATE).is_some_and(|state| state.is_empty()) {
+    if headers.get(STATE).is_some_and(HeaderValue::is_empty) {
         headers.remove(STATE);
     }
 }
@@ -61,7 +61,6 @@ mod tests {
     use tracing::info_span;
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::SubscriberExt as _;
-    use wasm_gateway::http::HeaderValue;
 
     use super::*;
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+type Write = dyn Fn(&mut HeaderMap) + Send + Sync;
+
 /// Names the trace, and the span that is current when it is asked, in headers.
 #[derive(Clone, Default)]
-pub(crate) struct TraceContext(Option<Arc<dyn Fn(&mut HeaderMap) + Send + Sync>>);
+pub(crate) struct TraceContext(Option<Arc<Write>>);
 
 impl TraceContext {
     pub(crate) fn new(write: impl Fn(&mut HeaderMap) + Send + Sync + 'static) -> Self {
