@@ -79,6 +79,7 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     pub(crate) app: String,
     pub(crate) max_waiting: i64,
+    pub(crate) max_waiting_bytes: i64,
     pub(crate) patience: Duration,
     pub(crate) lease: Duration,
     pub(crate) partitions: u16,
@@ -93,6 +94,7 @@ impl Setup {
             url,
             app: "test".to_owned(),
             max_waiting: 1_024,
+            max_waiting_bytes: 32 << 20,
             patience: 3 * SECOND,
             lease: 2 * SECOND,
             partitions: 16,
@@ -110,6 +112,7 @@ impl Setup {
         config.patience = self.patience;
         config.app.clone_from(&self.app);
         config.max_waiting = self.max_waiting;
+        config.max_waiting_bytes = self.max_waiting_bytes;
         config
     }
 
