@@ -11,12 +11,12 @@ pub(crate) fn parse(url: &str) -> std::io::Result<Vec<ServerAddr>> {
 /// Logs in as the user that the first address names which names one, or with the token that
 /// stands in place of user and password.
 pub(crate) fn log_in(options: ConnectOptions, addresses: &[ServerAddr]) -> ConnectOptions {
-    let named = addresses.iter().find_map(|it| Some((it.username()?, it.password())));
+    let named = addresses
+        .iter()
+        .find_map(|it| Some((it.username()?, it.password())));
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     match named {
-        Some((user, Some(password))) => {
-            options.user_and_password(decoded(user), decoded(password))
-        }
+        Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
         Some((token, None)) => options.token(decoded(token)),
         None => options,
     }
@@ -45,7 +45,10 @@ mod tests {
     fn passwords_are_not_shown() {
         for (url, expected) in [
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
-            ("nats://ada:p%40ss@a:1,tls://b:2", "nats://***@a:1,tls://b:2"),
+            (
+                "nats://ada:p%40ss@a:1,tls://b:2",
+                "nats://***@a:1,tls://b:2",
+            ),
             ("nats://ada:p@ss@a:1", "nats://***@a:1"),
             ("t0ken@a:1", "***@a:1"),
             ("a:1", "a:1"),

@@ -106,7 +106,10 @@ impl Claim {
         }
         let written = wire.publish(subject, headers, payload).await;
         if written == Err(PublishError::Outdated) {
-            tracing::warn!(partition = self.partition, "a write is refused: another node owns it");
+            tracing::warn!(
+                partition = self.partition,
+                "a write is refused: another node owns it"
+            );
             self.end();
         }
         written

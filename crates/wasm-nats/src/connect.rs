@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream};
 use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
@@ -412,13 +412,17 @@ async fn have_once(
 ) -> Result<(), Problem> {
     if is_making {
         let made = context.get_or_create_stream(config.clone()).await;
-        return made.map(drop).map_err(|error| Problem::Other(error.to_string()));
+        return made
+            .map(drop)
+            .map_err(|error| Problem::Other(error.to_string()));
     }
     let Err(error) = context.get_stream(&config.name).await else {
         return Ok(());
     };
     match error.kind() {
-        GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+        GetStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+        {
             Err(Problem::NotThere)
         }
         _ => Err(Problem::Other(error.to_string())),

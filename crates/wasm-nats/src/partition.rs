@@ -74,7 +74,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
             // Whoever needs it reads it then.
             tracing::warn!("keys are not read ahead: {error}");
         }
-        self.shared.connection.claims.insert(Arc::clone(&self.claim));
+        self.shared
+            .connection
+            .claims
+            .insert(Arc::clone(&self.claim));
         let is_mine = |id: &ComponentId| self.has(id);
         while let Err(error) = self.host.adopt_timers(is_mine).await {
             if self.claim.is_over() {
@@ -172,7 +175,11 @@ struct Leaves<'a, E: RuntimeEngine + ?Sized>(&'a Partition<E>);
 
 impl<E: RuntimeEngine + ?Sized> Drop for Leaves<'_, E> {
     fn drop(&mut self) {
-        let mut leaving = self.0.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leaving = self
+            .0
+            .leaving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         leaving.remove(&self.0.claim.partition);
         drop(leaving);
         self.0.shared.watched.changed.notify_one();

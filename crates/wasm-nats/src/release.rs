@@ -275,7 +275,9 @@ impl Connection {
                 let last = last.map_err(|error| self.failed(&error))?;
                 let applied = last.and_then(|it| serde_json::from_slice(&it.payload).ok());
                 let applied = applied.filter(|it: &Applied| it.number >= number);
-                let known = heard.entry(node.clone()).or_insert((renewed, Instant::now()));
+                let known = heard
+                    .entry(node.clone())
+                    .or_insert((renewed, Instant::now()));
                 if known.0 != renewed {
                     *known = (renewed, Instant::now());
                 }

@@ -87,9 +87,13 @@ impl State {
             return;
         }
         let nodes = self.nodes.values().map(|it| &it.incarnation);
-        let owners = self.owners.values().filter_map(|it| it.1.incarnation.as_ref());
+        let owners = self
+            .owners
+            .values()
+            .filter_map(|it| it.1.incarnation.as_ref());
         let known: BTreeSet<_> = nodes.chain(owners).collect();
-        self.heard.retain(|incarnation, _| known.contains(incarnation));
+        self.heard
+            .retain(|incarnation, _| known.contains(incarnation));
     }
 }
 

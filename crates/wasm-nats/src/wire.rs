@@ -324,7 +324,10 @@ mod tests {
         let mut pause = Pause::default();
         for longest in [5, 10, 20, 40, 80, 160, 250, 250] {
             let (next, longest) = (pause.next(), Duration::from_millis(longest));
-            assert!(next >= longest / 2 && next <= longest, "{next:?} {longest:?}");
+            assert!(
+                next >= longest / 2 && next <= longest,
+                "{next:?} {longest:?}"
+            );
         }
         let (mut one, mut other) = (Pause::default(), Pause::default());
         assert!((0..8).any(|_| one.next() != other.next()));

@@ -113,8 +113,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
             ..
         } = &self.shared.connection;
         let now = self.shared.now();
-        let view = self.shared.watched.view(claims.partitions, incarnation, *terms, now);
-        let leaving = self.leaving.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let view = self
+            .shared
+            .watched
+            .view(claims.partitions, incarnation, *terms, now);
+        let leaving = self
+            .leaving
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let has = |it| self.held.contains_key(&it) || leaving.contains(&it);
         let mut plan = view.plan_with(incarnation, has);
         let now = Instant::now();
@@ -271,7 +277,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         for (partition, held) in &self.held {
             let (last, _) = self.shared.watched.owner(*partition);
             if last > held.claim.fence && !held.claim.is_over() {
-                tracing::warn!(partition, "it is another node's, which has written that it is");
+                tracing::warn!(
+                    partition,
+                    "it is another node's, which has written that it is"
+                );
                 held.claim.end();
             }
         }
