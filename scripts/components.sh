@@ -26,7 +26,7 @@ git ls-files -z | xargs -0 cp --parents --no-dereference --target-directory "$co
 # What is in the configuration of cargo is not asked where this variable is.
 export RUSTFLAGS="-Clink-arg=-zstack-size=65536 --remap-path-prefix=$copy=airssys-wasm --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 for folder in "$@"; do
-    "$program" build "$copy/$folder" >/dev/null
+    "$program" build "$copy/$folder" --allow-outside "$copy" >/dev/null
 done
 differ=0
 while IFS= read -r file; do

@@ -49,6 +49,8 @@ type_in airssys-wasm new shop --app --sdk "$root/crates/wasm-guest"
 cd shop
 type_in cargo test --quiet
 type_in airssys-wasm build
-said=$(printf 'shop/waiter/main %s\n' soup cake total | airssys-wasm up . 2>/dev/null)
-printf '%s\n' "$said"
+type_in airssys-wasm test
+printf 'shop/waiter/main %s\n' soup cake total | tee orders
+type_in airssys-wasm up . <orders 2>/dev/null | tee said
+said=$(grep '^shop/' said)
 expect "${said##*$'\n'}" 'shop/waiter/main: 11'

@@ -64,7 +64,7 @@ walk() { # LANGUAGE FOLDER_OF_SDK
         [[ -d $tools ]] && ln -s "$PWD/$tools" "$work/$sdk/$tools"
     done
     cd "$work/$sdk"
-    type_in airssys-wasm build examples "${ceiling[@]}"
+    type_in airssys-wasm build examples --allow-outside . "${ceiling[@]}"
     type_in airssys-wasm test examples "${ceiling[@]}"
     local said
     said=$(printf 'sdk/request/main %s\n' hello last | airssys-wasm up examples "${ceiling[@]}")

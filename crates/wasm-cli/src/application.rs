@@ -9,9 +9,10 @@ use wasm_host::{
     check_own_file,
 };
 
+use crate::build::sources::Sources;
 use crate::flags::Flags;
 use crate::report::{Problems, Report};
-use crate::source::{Place, ReadManifest, Source, told};
+use crate::source::{Place, ReadManifest, Source, all_told, told};
 
 /// Where there is more that was left out, a few show what it is about.
 const SHOWN_LEFT_OUT: usize = 16;
@@ -42,13 +43,18 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
     Ok(found)
 }
 
-/// The manifests that a path stands for: itself, that in the folder, or those below.
-pub(crate) fn manifests_at(path: &Path) -> Result<Vec<PathBuf>, Problems> {
+/// The manifests that a path stands for, with the folder in which what they name lies: itself,
+/// that in the folder, or those below.
+pub(crate) fn manifests_at(path: &Path) -> Result<(ApplicationFolder, Vec<PathBuf>), Problems> {
     match Place::of(path) {
-        Ok(Place::Manifest(file)) => Ok(vec![file]),
+        Ok(Place::Manifest(file)) => {
+            let folder = ApplicationFolder::of_component(&file);
+            Ok((folder.map_err(|problem| told(&problem))?, vec![file]))
+        }
         Err(_) if path.is_dir() => {
             let folder = ApplicationFolder::open(path).map_err(|problem| told(&problem))?;
-            Ok(find_manifests(&folder)?.manifests)
+            let found = find_manifests(&folder)?;
+            Ok((folder, found.manifests))
         }
         Ok(Place::Bare(file)) => {
             let told = format!("{} is no manifest", file.escaped());
@@ -155,19 +161,8 @@ impl Application {
         data: Option<PathBuf>,
         flags: &Flags,
     ) -> Result<(Self, Vec<LeftOut>, Option<Problems>), Problems> {
-        let mut read = Vec::new();
-        for manifest in manifests {
-            let found = ReadManifest::read(manifest.clone(), flags, &folder).await;
-            read.push((manifest, found));
-        }
-        // Each must be known before one is trusted.
-        let known = read.iter().filter_map(|(_, read)| read.as_ref().ok());
-        let known: Vec<_> = known.map(ReadManifest::files).collect();
-        let mut separation = Separation::new();
-        known.iter().for_each(|files| separation.add(files));
-        if let Some(file) = &data {
-            check_own_file(file, known).map_err(|problem| told(&problem))?;
-        }
+        let All { read, separation } =
+            All::read(&folder, manifests, data.as_deref(), flags).await?;
         let application = Self {
             folder,
             data,
@@ -192,6 +187,42 @@ impl Application {
             .for_each(Report::print);
         let problems = (!problems.is_empty()).then(|| problems.into_iter().collect());
         Ok((application, left_out, problems))
+    }
+
+    /// What may be built, without a look at what is built already.
+    ///
+    /// # Errors
+    /// A component could write the file of the data.
+    pub(crate) async fn to_build(
+        folder: &ApplicationFolder,
+        manifests: &[PathBuf],
+        data: Option<&Path>,
+        flags: &Flags,
+    ) -> Result<ToBuild, Problems> {
+        let All { read, separation } = All::read(folder, manifests, data, flags).await?;
+        let mut found = ToBuild::default();
+        for (file, manifest) in read {
+            match manifest {
+                Ok(manifest) => match check_built(&manifest, folder, &separation) {
+                    Ok(true) => found.built.push(manifest),
+                    Ok(false) => found.without_sources.push(manifest),
+                    Err(problems) => found.problems.push((file.clone(), problems)),
+                },
+                // That it is left out is told when it is loaded.
+                Err(_) if separation.may_have_left(file).is_some() => {}
+                Err(problems) => found.problems.push((file.clone(), problems)),
+            }
+        }
+        found.separation = separation;
+        Ok(found)
+    }
+
+    /// Whether the component of a manifest may be built while the others run; one that has
+    /// neither a command nor sources of a language is not.
+    pub(crate) fn builds(&self, manifest: &ReadManifest) -> Result<bool, Problems> {
+        let mut separation = self.separation();
+        separation.add(manifest.files());
+        check_built(manifest, &self.folder, &separation)
     }
 
     /// Takes in a component that was read, if it leaves the others alone and has an id of its
@@ -347,6 +378,69 @@ impl Application {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
         sources.remove(id);
     }
+}
+
+/// The components of an application by how they come to be.
+#[derive(Debug, Default)]
+pub(crate) struct ToBuild {
+    /// By a command, or from sources of a language, which nobody may write.
+    pub(crate) built: Vec<ReadManifest>,
+    /// Their files are what they are.
+    pub(crate) without_sources: Vec<ReadManifest>,
+    /// Those that must not be built, or cannot be read, and why.
+    pub(crate) problems: Vec<(PathBuf, Problems)>,
+    /// What any of them may write.
+    pub(crate) separation: Separation,
+}
+
+/// Manifests of an application as far as they can be read, and what their components may write:
+/// each must be known before one is trusted.
+struct All<'m> {
+    read: Vec<(&'m PathBuf, Result<ReadManifest, Problems>)>,
+    separation: Separation,
+}
+
+impl<'m> All<'m> {
+    async fn read(
+        folder: &ApplicationFolder,
+        manifests: &'m [PathBuf],
+        data: Option<&Path>,
+        flags: &Flags,
+    ) -> Result<Self, Problems> {
+        let mut read = Vec::new();
+        for manifest in manifests {
+            let found = ReadManifest::read(manifest.clone(), flags, folder).await;
+            read.push((manifest, found));
+        }
+        let known = read.iter().filter_map(|(_, read)| read.as_ref().ok());
+        let known: Vec<_> = known.map(ReadManifest::files).collect();
+        let mut separation = Separation::new();
+        known.iter().for_each(|files| separation.add(files));
+        if let Some(file) = data {
+            check_own_file(file, known).map_err(|problem| told(&problem))?;
+        }
+        Ok(Self { read, separation })
+    }
+}
+
+/// Whether a component is built, and nobody may write what it is built by and from.
+fn check_built(
+    manifest: &ReadManifest,
+    folder: &ApplicationFolder,
+    separation: &Separation,
+) -> Result<bool, Problems> {
+    let files = manifest.files();
+    let apart = separation.check(files);
+    apart.map_err(|problem| told(&problem))?;
+    let within = folder.check_sources(files);
+    within.map_err(|errors| all_told(&errors))?;
+    let sources = Sources::of(manifest.named_by(), manifest.says());
+    if manifest.says().build_command.is_none() && sources.language()?.is_none() {
+        return Ok(false);
+    }
+    let apart = separation.check_sources(files);
+    apart.map_err(|problem| told(&problem))?;
+    Ok(true)
 }
 
 /// Two manifests say the same id.

@@ -10,7 +10,7 @@ mod tool;
 mod world;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -18,19 +18,20 @@ use clap::{Args, ValueHint};
 use tokio::task::block_in_place;
 
 use wasm_core::manifest::ComponentManifest;
-use wasm_core::text::PathText as _;
+use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::parse_bytes;
 
-use crate::application::manifests_at;
+use crate::application::{Application, manifests_at};
 use crate::build::sources::{Language, Sources, unusable};
 use crate::check::Check;
 use crate::compiler::CompilerFlags;
 use crate::encode::{encode, imports};
+use crate::files::{read_up_to, replace};
 use crate::flags::{Flags, parse_ceiling};
 use crate::outcome::{Stop, block_on};
 use crate::output;
-use crate::report::{Report, size};
-use crate::source::manifest_at;
+use crate::report::{Problems, Report, size};
+use crate::source::widened;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +52,16 @@ the language whose sources are beside it or in the folders that `sources` names:
 
 A folder `wit` beside the manifest has the world, if it is not the contract's. A
 core module that comes of it is encoded as a component, which is written to
-`wasm` of the manifest and checked as by `check`.
+`wasm` of the manifest and checked as by `check`. Of several components, those
+that have neither a command nor sources are left as they are.
+
+This runs programs: `command`, the compilers, what Cargo.toml and package.json
+have them run, and tools in .venv/bin and node_modules/.bin of the folder and of
+those above that belong to the same owner. Build only what you would run. What a
+component may write is never built: no folder that is granted for writing may
+lie in one of `sources`, in a src beside the manifest, or in a .cargo, .venv,
+node_modules, target or wit there or above. Sources lie in PATH, or for a single
+component in a folder beside its own, or in what --allow-outside names.
 
 Exit codes:
   0  all components were built
@@ -74,6 +84,10 @@ pub(crate) struct Build {
     )]
     memory_ceiling: u64,
 
+    /// Folder or file outside of PATH that manifests may name (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    allow_outside: Vec<PathBuf>,
+
     /// Largest file that may come of it
     #[arg(
         long,
@@ -94,14 +108,40 @@ impl Build {
     }
 
     async fn run(self) -> Result<ExitCode, Stop> {
-        let files = manifests_at(&self.path)?;
-        for file in &files {
-            let manifest = manifest_at(file.clone(), self.memory_ceiling).await?;
-            let built = block_in_place(|| build(file, &manifest, self.max_size))?;
-            output::print(built).await?;
+        let (folder, mut files) = manifests_at(&self.path)?;
+        let folder = widened(folder, &self.allow_outside)?;
+        let mut flags = Flags::of_many(self.memory_ceiling, self.compiler);
+        flags.allow_outside = self.allow_outside;
+        let found = Application::to_build(&folder, &files, None, &flags).await?;
+        let mut unbuilt = found.problems;
+        for manifest in found.built {
+            let file = manifest.named_by().to_owned();
+            match block_in_place(|| build(&file, manifest.says(), self.max_size)) {
+                Ok(text) => output::print(text).await?,
+                Err(report) => unbuilt.push((file, report.into())),
+            }
         }
-        let flags = Flags::of_many(self.memory_ceiling, self.compiler);
-        Check::of(files, flags).run().await
+        let is_alone = files.len() == 1;
+        for manifest in found.without_sources {
+            let file = manifest.named_by();
+            let sources = Sources::of(file, manifest.says());
+            if is_alone || !manifest.files().wasm().exists() {
+                unbuilt.push((file.to_owned(), no_way(file, &sources).into()));
+            }
+        }
+        files.retain(|file| !unbuilt.iter().any(|(other, _)| other == file));
+        // What is wrong with one is no reason not to tell what the others are.
+        let checked = match files.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => Check::of(files, flags).run().await?,
+        };
+        match unbuilt.is_empty() {
+            true => Ok(checked),
+            false => {
+                let problems = unbuilt.into_iter().flat_map(|(_, found)| found);
+                Err(problems.collect::<Problems>().into())
+            }
+        }
     }
 }
 
@@ -117,44 +157,44 @@ pub(crate) fn build(
 ) -> Result<String, Report> {
     let sources = Sources::of(file, manifest);
     let component = sources.folder.join(&manifest.wasm);
-    let before = fs::read(&component).ok();
+    let before = read_up_to(&component, max_size).ok();
     let made = match &manifest.build_command {
         Some(line) => {
             run_line(line, &sources.folder)?;
             component.clone()
         }
         None => match sources.language()? {
-            Some(language) => make(language, &sources)?,
-            None => return Err(no_way(file)),
+            Some((language, folder)) => make(language, &folder, &sources)?,
+            None => return Err(no_way(file, &sources)),
         },
     };
-    let bytes = read(&made, max_size)?;
-    let encoded = encode(bytes).map_err(|problem| {
+    let bytes = read_up_to(&made, max_size).map_err(|error| {
+        let report = unusable(&made, &error);
+        match error.kind() {
+            ErrorKind::FileTooLarge => report.with_help("--max-size allows more"),
+            _ => report,
+        }
+    })?;
+    let is_there = made == component;
+    let encoded = encode(bytes.clone()).map_err(|problem| {
         Report::error(format!("{} is no component: {problem}", made.escaped()))
     })?;
-    fs::write(&component, &encoded).map_err(|error| unusable(&component, &error))?;
+    if !is_there || encoded != bytes {
+        replace(&component, &encoded).map_err(|error| {
+            unusable(&component, &error).with_note("`wasm` in [component] names it")
+        })?;
+    }
     Ok(told(&component, &encoded, before.as_deref()))
 }
 
-fn read(made: &Path, max_size: u64) -> Result<Vec<u8>, Report> {
-    let length = fs::metadata(made)
-        .map_err(|error| unusable(made, &error))?
-        .len();
-    if length > max_size {
-        let told = format!("{} has {}", made.escaped(), size(length));
-        return Err(Report::error(told).with_help("--max-size allows more"));
-    }
-    fs::read(made).map_err(|error| unusable(made, &error))
-}
-
-/// Has the tool of a language build; the file that it made.
-fn make(language: Language, sources: &Sources) -> Result<PathBuf, Report> {
+/// Has the tool of a language build what is in a folder; the file that it made.
+fn make(language: Language, folder: &Path, sources: &Sources) -> Result<PathBuf, Report> {
     match language {
-        Language::Rust => rust::build(sources.folders.first().unwrap_or(&sources.folder)),
+        Language::Rust => rust::build(folder),
         Language::C => c::build(sources),
-        Language::JavaScript => javascript::build(sources),
+        Language::JavaScript => javascript::build(folder, sources),
         Language::Python => python::build(sources),
-        Language::Go => go::build(sources),
+        Language::Go => go::build(folder, sources),
     }
 }
 
@@ -166,7 +206,7 @@ fn told(component: &Path, now: &[u8], before: Option<&[u8]>) -> String {
     let Some(before) = before else {
         let names: String = is_there
             .iter()
-            .map(|name| format!("  imports    {name}\n"))
+            .map(|name| format!("  imports    {}\n", Escaped::new(name)))
             .collect();
         return format!("{shown}: {length}\n{names}");
     };
@@ -174,7 +214,7 @@ fn told(component: &Path, now: &[u8], before: Option<&[u8]>) -> String {
     let change = |mark, names: &BTreeSet<String>, others: &BTreeSet<String>| -> String {
         let names = names.difference(others);
         names
-            .map(|name| format!("  imports    {mark} {name}\n"))
+            .map(|name| format!("  imports    {mark} {}\n", Escaped::new(name)))
             .collect()
     };
     let was = match before == now {
@@ -186,10 +226,15 @@ fn told(component: &Path, now: &[u8], before: Option<&[u8]>) -> String {
     format!("{shown}: {length}, {was}\n{more}{less}")
 }
 
-fn no_way(file: &Path) -> Report {
+fn no_way(file: &Path, sources: &Sources) -> Report {
     let told = format!("how {} is built is not known", file.escaped());
+    let folders = sources.folders.iter();
+    let folders: Vec<_> = folders.map(|folder| folder.escaped().to_string()).collect();
+    let searched = folders.join(" or ");
     Report::error(told)
-        .with_note("there is no Cargo.toml, go.mod, package.json, app.py or *.c beside it")
+        .with_note(format!(
+            "there is no Cargo.toml, go.mod, package.json, app.py or *.c in {searched}"
+        ))
         .with_help("`command` in [build] names the line of a shell that makes the file of `wasm`")
 }
 

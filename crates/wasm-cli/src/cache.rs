@@ -1,14 +1,15 @@
 //! Compiled code that is kept between runs of the program.
 
 use std::env;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use wasm_core::text::PathText as _;
 use wasm_core::units::{format_bytes, format_count};
-use wasm_runtime::CacheUsage;
+use wasm_runtime::{CacheUsage, add_compiled};
 
 use crate::outcome::{Stop, block_on};
 use crate::output;
@@ -35,7 +36,8 @@ pub(crate) fn folder() -> Option<PathBuf> {
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm cache
-  airssys-wasm cache --clear";
+  airssys-wasm cache --clear
+  airssys-wasm cache --add echo.code";
 
 const DETAILS: &str = "\
 What a component was compiled to is kept for the next time: in the user's
@@ -51,6 +53,19 @@ pub(crate) struct Cache {
     /// Remove all of it
     #[arg(long)]
     clear: bool,
+
+    /// Take in compiled code that `compile --output` wrote
+    ///
+    /// It runs as it is, outside of any sandbox: take it from somebody only who may do
+    /// anything with your account.
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with = "clear",
+        value_hint = ValueHint::FilePath
+    )]
+    add: Vec<PathBuf>,
 }
 
 impl Cache {
@@ -67,6 +82,9 @@ impl Cache {
                 "nothing is kept: {VARIABLE} is no absolute path, or there is no home folder\n"
             ));
         };
+        if !self.add.is_empty() {
+            return self.added(&folder);
+        }
         let usage = if self.clear {
             CacheUsage::clear(&folder)
         } else {
@@ -77,6 +95,18 @@ impl Cache {
             Report::error(message).with_help(format!("{VARIABLE} names another folder"))
         })?;
         Ok(told(&folder, usage, self.clear))
+    }
+
+    fn added(&self, folder: &Path) -> Result<String, Report> {
+        let mut told = String::new();
+        for file in &self.add {
+            let added = add_compiled(file, folder).map_err(|error| {
+                Report::error(format!("{} is not added: {error}", file.escaped()))
+            })?;
+            let size = format_bytes(added);
+            let _ = writeln!(told, "{}: added {size} of compiled code", file.escaped());
+        }
+        Ok(told)
     }
 }
 

@@ -1,8 +1,9 @@
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use wasm_core::text::EscapedPath;
 use wasm_core::units::format_bytes;
@@ -18,7 +19,8 @@ use crate::source::{Place, Source};
 const EXAMPLES: &str = "\
 Examples:
   airssys-wasm compile examples/echo
-  airssys-wasm compile *.wasm";
+  airssys-wasm compile *.wasm
+  airssys-wasm compile examples/echo --output echo.code";
 
 const DETAILS: &str = "\
 What components are compiled to is kept in the cache of compiled code, where
@@ -36,6 +38,11 @@ pub(crate) struct Compile {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
+    /// Write what one component is compiled to also to a file, for `cache --add` on machines
+    /// that are not to compile it
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+
     #[command(flatten)]
     flags: Flags,
 }
@@ -50,6 +57,11 @@ impl Compile {
             let variable = cache::VARIABLE;
             return Err(Report::error("there is no cache to compile into")
                 .with_help(format!("{variable} names a folder; --no-cache uses none"))
+                .into());
+        }
+        if self.output.is_some() && self.paths.len() > 1 {
+            return Err(Report::error("--output is for one component")
+                .with_help("compile each of them with a file of its own")
                 .into());
         }
         let mut code = ExitCode::SUCCESS;
@@ -74,12 +86,22 @@ impl Compile {
             .prepare_component(&source.id, source.bytes.clone(), &source.config)
             .await
             .map_err(|error| source.explain(&error))?;
-        Ok(format!(
+        let mut told = format!(
             "{}: {} of WebAssembly, {} of host memory when loaded, ready in {:.1?}\n",
             EscapedPath(&source.file),
             format_bytes(source.bytes.len() as u64),
             format_bytes(prepared.kept().bytes),
             began.elapsed(),
-        ))
+        );
+        if let Some(output) = &self.output {
+            let written = engine.write_compiled(source.bytes.clone(), output).await;
+            let code_bytes = written.map_err(|error| {
+                let output = EscapedPath(output);
+                Report::error(format!("{output} cannot be written: {error}"))
+            })?;
+            let size = format_bytes(code_bytes);
+            let _ = writeln!(told, "{}: {size} of compiled code", EscapedPath(output));
+        }
+        Ok(told)
     }
 }

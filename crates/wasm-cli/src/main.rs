@@ -17,6 +17,7 @@ mod conversation;
 mod data;
 mod deploy;
 mod encode;
+mod files;
 mod flags;
 mod guest_log;
 mod host;

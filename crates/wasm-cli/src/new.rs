@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum, ValueHint};
+use serde_json::Value;
 
 use wasm_core::text::{PathText as _, Quoted};
 
@@ -117,6 +118,12 @@ impl New {
             "{folder}: {count} files; next:\n  cd {folder}\n{next}"
         ))
         .await?;
+        if self.lang == Language::Rust && self.sdk.is_none() {
+            Report::note("its Cargo.toml asks for airssys-wasm-guest, which is not published yet")
+                .with_help("with --sdk crates/wasm-guest of the repository it asks for that folder")
+                .tell()
+                .await;
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -135,8 +142,9 @@ impl New {
             return Err(Report::error(format!("{} is no crate", path.escaped()))
                 .with_help("--sdk names the folder crates/wasm-guest of airssys-wasm"));
         };
-        // What a Rust text escapes, TOML escapes the same way; paths have nothing else.
-        Ok(format!("{{ version = \"{version}\", path = {found:?} }}"))
+        // What JSON escapes, TOML escapes the same way, and one character besides.
+        let found = Value::from(found).to_string().replace('\u{7f}', "\\u007f");
+        Ok(format!("{{ version = \"{version}\", path = {found} }}"))
     }
 }
 

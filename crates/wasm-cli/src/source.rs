@@ -26,6 +26,7 @@ use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::anatomy::{Anatomy, exports_handler};
+use crate::build::sources::Sources;
 use crate::flags::{Allow, Flags, Fuel};
 use crate::report::{Excerpt, Problems, Report};
 
@@ -209,11 +210,7 @@ impl Source {
         config.secrets = secrets_of(&manifest).await?;
         warn_of_unread_variables(&manifest).await;
         let file = folder.join(&parsed.wasm);
-        let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
-        let bytes = bytes.map_err(|error| {
-            let report = not_loaded(&file, max_component_bytes(), error);
-            manifest.at_key(report, "component.wasm")
-        })?;
+        let bytes = read_named(&manifest, &file).await?;
         let missing = manifest.files.missing_dirs().map(|(line, dir)| {
             let message = format!("{} is granted and is no folder", dir.escaped());
             at_line(Report::error(message), line)
@@ -596,6 +593,10 @@ impl ReadManifest {
         &self.file.file
     }
 
+    pub(crate) fn says(&self) -> &ComponentManifest {
+        &self.says
+    }
+
     pub(crate) fn files(&self) -> &ComponentFiles {
         &self.files
     }
@@ -706,8 +707,33 @@ pub(crate) fn widened(
     })
 }
 
-fn all_told(errors: &ApplicationErrors) -> Problems {
+pub(crate) fn all_told(errors: &ApplicationErrors) -> Problems {
     errors.problems().iter().map(told).collect()
+}
+
+/// Reads the component of a manifest; in errors it is called `file`.
+async fn read_named(manifest: &ReadManifest, file: &Path) -> Result<Vec<u8>, Report> {
+    let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
+    bytes.map_err(|error| {
+        let is_missing = error.is_missing();
+        let report = not_loaded(file, max_component_bytes(), error);
+        let report = manifest.at_key(report, "component.wasm");
+        match is_missing {
+            true => with_way_to_build(report, manifest),
+            false => report,
+        }
+    })
+}
+
+/// What makes a component's file where there is none, if it has sources.
+fn with_way_to_build(report: Report, manifest: &ReadManifest) -> Report {
+    let sources = Sources::of(manifest.named_by(), &manifest.says);
+    let has_command = manifest.says.build_command.is_some();
+    if !has_command && !matches!(sources.language(), Ok(Some(_))) {
+        return report;
+    }
+    let folder = sources.folder.escaped();
+    report.with_help(format!("`airssys-wasm build {folder}` makes it"))
 }
 
 /// What is deployed goes where files and variables of this machine are not: otherwise the key
@@ -867,6 +893,12 @@ enum Unread {
     Failed(io::Error),
     /// It has so many bytes, or more.
     TooLarge(u64),
+}
+
+impl Unread {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 impl From<io::Error> for Unread {

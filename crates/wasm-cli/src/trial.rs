@@ -1,7 +1,7 @@
 //! Conversations with a component, held as they are written down.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -11,14 +11,17 @@ use clap::{Args, ValueHint};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use wasm_core::text::PathText as _;
-use wasm_core::units::{format_duration, parse_duration};
+use wasm_core::text::{Escaped, PathText as _};
+use wasm_core::units::{format_bytes, format_duration, parse_duration};
 
 use crate::application::manifests_at;
+use crate::files::{read_text, replace};
+use crate::flags::parse_ceiling;
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::Report;
 use crate::run::shown;
+use crate::source::unreadable;
 
 /// How often is looked whether a conversation has ended.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -31,11 +34,13 @@ Examples:
 
 const DETAILS: &str = "\
 A conversation is a file tests/*.txt beside a Component.toml. Each line that
-begins with `> ` is sent as a message, and what stands below it is expected:
-the reply as `run` prints it, `error: ...` for a failure, or nothing. Lines that
-begin with # are passed over; a line of a reply that begins with >, # or \\ has a
-\\ in front. Every conversation has a fresh component, whose storage is empty;
-one that hangs ends by `timeout` of [resources], and at the latest by --limit.
+begins with `> ` is sent as a message, `>` alone is an empty one, and `>0x00ff`
+one in hexadecimal, without line feeds. What stands below it is expected: the
+reply as `run` prints it, `error: ...` for a failure, or nothing. Lines that
+begin with # are passed over, and so are empty ones below a reply; a line of a
+reply that begins with >, # or \\ has a \\ in front. Every conversation has a
+fresh component, whose storage is empty; one that hangs ends by `timeout` of
+[resources], and at the latest by --limit.
 
 Exit codes:
   0  all went as written
@@ -64,8 +69,13 @@ pub(crate) struct Test {
     limit: Duration,
 
     /// Largest memory limit of a manifest
-    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
-    memory_ceiling: String,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "4MiB",
+        value_parser = parse_ceiling
+    )]
+    memory_ceiling: u64,
 }
 
 impl Test {
@@ -76,26 +86,31 @@ impl Test {
     async fn run(self) -> Result<ExitCode, Stop> {
         let mut failed = 0;
         let mut held = 0;
-        for manifest in manifests_at(&self.path)? {
+        let (_, manifests) = manifests_at(&self.path)?;
+        for manifest in manifests {
             for file in conversations(&manifest)? {
-                let written = fs::read_to_string(&file).map_err(|error| {
-                    Report::error(format!("{} cannot be read: {error}", file.escaped()))
-                })?;
-                let said = block_in_place(|| self.hold(&manifest, &file, &written))?;
+                let written = read_text(&file).map_err(|error| unreadable(&file, &error))?;
+                let conversation =
+                    Conversation::read(&written).map_err(|report| report.at(file.escaped()))?;
+                let answers = block_in_place(|| self.ask(&manifest, &file, &conversation))?;
                 held += 1;
                 let shown = file.escaped();
-                if said == written {
-                    output::print(format!("{shown}: ok\n")).await?;
-                } else if self.bless {
-                    fs::write(&file, &said).map_err(|error| {
-                        Report::error(format!("{shown} cannot be written: {error}"))
-                    })?;
-                    output::print(format!("{shown}: written anew\n")).await?;
-                } else {
-                    failed += 1;
-                    output::print(format!("{shown}: differs\n{}", difference(&written, &said)))
-                        .await?;
-                }
+                let differs = conversation.difference(&answers);
+                let told = match differs {
+                    None => format!("{shown}: ok\n"),
+                    Some(_) if self.bless => {
+                        let said = conversation.with(&answers);
+                        replace(&file, said.as_bytes()).map_err(|error| {
+                            Report::error(format!("{shown} cannot be written: {error}"))
+                        })?;
+                        format!("{shown}: written anew\n")
+                    }
+                    Some(difference) => {
+                        failed += 1;
+                        format!("{shown}: differs\n{difference}")
+                    }
+                };
+                output::print(told).await?;
             }
         }
         if held == 0 {
@@ -113,46 +128,28 @@ impl Test {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What a file would say if all went as it is written.
-    fn hold(&self, manifest: &Path, file: &Path, written: &str) -> Result<String, Report> {
-        let sent: Vec<&str> = written
-            .lines()
-            .filter_map(|line| line.strip_prefix("> "))
-            .collect();
-        if sent.is_empty() {
-            return Err(Report::error(format!("{} sends nothing", file.escaped()))
-                .with_help("a line that begins with `> ` is sent"));
-        }
-        let answers = self.ask(manifest, file, &sent)?;
-        let mut answers = answers.into_iter();
-        let mut said = String::new();
-        for line in written.lines() {
-            if line.starts_with('#') {
-                said.push_str(line);
-                said.push('\n');
-            } else if line.starts_with("> ") {
-                said.push_str(line);
-                said.push('\n');
-                said.push_str(&answers.next().unwrap_or_default());
-            }
-        }
-        Ok(said)
-    }
-
     /// What a component answers to each message, run by this program once more, which can
     /// be ended.
-    fn ask(&self, manifest: &Path, file: &Path, sent: &[&str]) -> Result<Vec<String>, Report> {
+    fn ask(
+        &self,
+        manifest: &Path,
+        file: &Path,
+        conversation: &Conversation<'_>,
+    ) -> Result<Vec<String>, Report> {
         let unstarted = |error| Report::error(format!("airssys-wasm cannot be started: {error}"));
         let program = std::env::current_exe().map_err(unstarted)?;
         let mut command = Command::new(program);
         command.arg("run").arg(manifest).arg("--json");
-        command.args(["--memory-ceiling", &self.memory_ceiling]);
-        for message in sent {
-            command.arg(format!("--message={message}"));
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["--memory-ceiling", &format_bytes(self.memory_ceiling)]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(unstarted)?;
+        let messages = conversation.messages();
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take();
+        thread::spawn(move || {
+            // One that could not be loaded reads none of it.
+            stdin.map(|mut stdin| stdin.write_all(&messages))
+        });
         let reader = thread::spawn(move || {
             let mut text = String::new();
             stdout.map(|mut stdout| stdout.read_to_string(&mut text));
@@ -168,12 +165,142 @@ impl Test {
         }
         let said = reader.join().unwrap_or_default();
         let answers: Vec<_> = said.lines().filter_map(answer).collect();
-        if answers.len() != sent.len() {
+        if answers.len() != conversation.exchanges.len() {
             let told = format!("{} could not be held", file.escaped());
             return Err(Report::error(told).with_note("the component was not loaded; see above"));
         }
         Ok(answers)
     }
+}
+
+/// A conversation as it is written down.
+struct Conversation<'t> {
+    /// Comments before the first message.
+    head: Vec<&'t str>,
+    exchanges: Vec<Exchange<'t>>,
+}
+
+/// A message, and the lines below it.
+struct Exchange<'t> {
+    line: &'t str,
+    sent: Vec<u8>,
+    below: Vec<&'t str>,
+}
+
+impl<'t> Conversation<'t> {
+    /// # Errors
+    /// If it sends nothing, or a line stands where it has no meaning.
+    fn read(written: &'t str) -> Result<Self, Report> {
+        let mut head = Vec::new();
+        let mut exchanges: Vec<Exchange<'t>> = Vec::new();
+        let written = written.trim_start_matches('\u{feff}');
+        for (number, line) in (1..).zip(written.lines()) {
+            if line.starts_with('>') {
+                let sent = sent(line).map_err(|told| {
+                    Report::error(format!("line {number} is no message: {told}"))
+                        .with_help("a line that begins with `> ` is sent")
+                })?;
+                let below = Vec::new();
+                exchanges.push(Exchange { line, sent, below });
+            } else if let Some(exchange) = exchanges.last_mut() {
+                exchange.below.push(line);
+            } else if is_passed_over(line) {
+                head.push(line);
+            } else {
+                let told = format!("line {number} stands before the first message");
+                return Err(Report::error(told).with_help(
+                    "a line that begins with `> ` is sent, one that begins with # is a comment",
+                ));
+            }
+        }
+        match exchanges.is_empty() {
+            true => {
+                Err(Report::error("it sends nothing")
+                    .with_help("a line that begins with `> ` is sent"))
+            }
+            false => Ok(Self { head, exchanges }),
+        }
+    }
+
+    /// As the lines of `run`'s standard input.
+    fn messages(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for exchange in &self.exchanges {
+            lines.extend_from_slice(&exchange.sent);
+            lines.push(b'\n');
+        }
+        lines
+    }
+
+    /// How the answers differ from those that are expected, if they do.
+    fn difference(&self, answers: &[String]) -> Option<String> {
+        let (mut expected, mut said) = (Vec::new(), Vec::new());
+        for (exchange, answer) in self.exchanges.iter().zip(answers) {
+            expected.push(exchange.line);
+            expected.extend(exchange.expected());
+            said.push(exchange.line);
+            said.extend(without_blank_end(answer.lines().collect()));
+        }
+        (expected != said).then(|| difference(&expected, &said))
+    }
+
+    /// What would have been written for these answers: comments and empty lines stay.
+    fn with(&self, answers: &[String]) -> String {
+        let mut lines = self.head.clone();
+        for (exchange, answer) in self.exchanges.iter().zip(answers) {
+            lines.push(exchange.line);
+            lines.extend(without_blank_end(answer.lines().collect()));
+            let below = exchange.below.iter();
+            let replied = below.clone().rposition(|line| !is_passed_over(line));
+            let end = replied.map_or(0, |last| last + 1);
+            let kept = below.enumerate().filter(|(index, line)| {
+                line.starts_with('#') || (*index >= end && is_passed_over(line))
+            });
+            lines.extend(kept.map(|(_, line)| *line));
+        }
+        lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+}
+
+impl<'t> Exchange<'t> {
+    fn expected(&self) -> Vec<&'t str> {
+        let lines = self.below.iter().filter(|line| !line.starts_with('#'));
+        without_blank_end(lines.copied().collect())
+    }
+}
+
+/// What a line sends.
+fn sent(line: &str) -> Result<Vec<u8>, String> {
+    let is_line = |bytes: &[u8]| !bytes.contains(&b'\n') && !bytes.ends_with(b"\r");
+    match (line.strip_prefix("> "), line.strip_prefix(">0x")) {
+        (Some(text), _) => Ok(text.as_bytes().to_vec()),
+        (None, Some(digits)) => unhex(digits)
+            .filter(|bytes| is_line(bytes))
+            .ok_or_else(|| "`>0x` has pairs of hexadecimal digits, and no line feed".to_owned()),
+        (None, None) if line == ">" => Ok(Vec::new()),
+        (None, None) => Err("there is no space behind its `>`".to_owned()),
+    }
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes().chunks(2);
+    let bytes = digits.map(|pair| match pair {
+        [high, low] => {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            u8::try_from(16 * digit(high)? + digit(low)?).ok()
+        }
+        _ => None,
+    });
+    bytes.collect()
+}
+
+fn is_passed_over(line: &str) -> bool {
+    line.starts_with('#') || line.trim().is_empty()
+}
+
+fn without_blank_end(mut lines: Vec<&str>) -> Vec<&str> {
+    while lines.pop_if(|line| line.trim().is_empty()).is_some() {}
+    lines
 }
 
 /// Whether it ended by itself; else it is ended.
@@ -198,8 +325,7 @@ fn conversations(manifest: &Path) -> Result<Vec<PathBuf>, Report> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let unreadable = |error| Report::error(format!("{} cannot be read: {error}", folder.escaped()));
-    let entries = fs::read_dir(&folder).map_err(unreadable)?;
+    let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))?;
     let mut files: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -244,10 +370,12 @@ fn said(line: &str) -> Option<String> {
 }
 
 /// Lines that both have are shown once; those that only one has, with a mark.
-fn difference(expected: &str, said: &str) -> String {
-    let (expected, said): (Vec<_>, Vec<_>) = (expected.lines().collect(), said.lines().collect());
+fn difference(expected: &[&str], said: &[&str]) -> String {
     let mut shown = String::new();
-    let mut line = |mark: char, text: &str| shown.push_str(&format!("  {mark} {text}\n"));
+    let mut line = |mark: char, text: &str| {
+        let text = Escaped::new(text);
+        shown.push_str(&format!("  {mark} {text}\n"));
+    };
     let (mut e, mut s) = (0, 0);
     while e < expected.len() || s < said.len() {
         if e < expected.len() && s < said.len() && expected[e] == said[s] {
@@ -273,16 +401,66 @@ fn difference(expected: &str, said: &str) -> String {
 mod tests {
     use super::*;
 
+    fn compared(written: &str, answers: &[&str]) -> Option<String> {
+        let answers: Vec<_> = answers.iter().map(|text| (*text).to_owned()).collect();
+        let read = Conversation::read(written).unwrap();
+        let differs = read.difference(&answers);
+        // What is blessed does not differ any more.
+        let blessed = read.with(&answers);
+        let again = Conversation::read(&blessed).unwrap();
+        assert_eq!(again.difference(&answers), None, "{blessed}");
+        assert_eq!(again.with(&answers), blessed);
+        differs
+    }
+
     #[test]
     fn what_differs_is_marked() {
-        let expected = "> a\none\n> b\ntwo\n";
-        let said = "> a\none\n> b\n2\n2b\n";
+        let written = "> a\none\n> b\ntwo\n";
+        let differs = compared(written, &["one\n", "2\n2\u{1b}b\n"]);
         assert_eq!(
-            difference(expected, said),
-            "    > a\n    one\n    > b\n  - two\n  + 2\n  + 2b\n"
+            differs.as_deref(),
+            Some("    > a\n    one\n    > b\n  - two\n  + 2\n  + 2\\u{1b}b\n")
         );
-        assert_eq!(difference(said, said).matches('+').count(), 0);
-        assert_eq!(difference("", "a\n"), "  + a\n");
+        let differs = compared(written, &["one\n", ""]);
+        assert_eq!(differs.map(|shown| shown.matches('+').count()), Some(0));
+    }
+
+    #[test]
+    fn what_nobody_sees_makes_no_difference() {
+        for written in [
+            "> a\none\n> b\ntwo",
+            "> a\r\none\r\n> b\r\ntwo\r\n",
+            "\u{feff}# Said.\n\n> a\none\n\n# More.\n> b\ntwo\n \n",
+        ] {
+            assert_eq!(compared(written, &["one\n", "two\n"]), None, "{written}");
+        }
+        // An empty reply is a line of its own.
+        assert_eq!(compared("> a\n> b\n\n", &["\n", ""]), None);
+        assert!(compared("> a\none\n\ntwo\n", &["one\ntwo\n"]).is_some());
+    }
+
+    #[test]
+    fn comments_and_empty_lines_stay() {
+        let read = Conversation::read("# 1\n\n> a\nold\n# 2\nold\n\n# 3\n> \n").unwrap();
+        let said = read.with(&["new\n".to_owned(), "more\n".to_owned()]);
+        assert_eq!(said, "# 1\n\n> a\nnew\n# 2\n\n# 3\n> \nmore\n");
+    }
+
+    #[test]
+    fn what_is_sent_is_known() {
+        let read = Conversation::read("> a b\n>\n> \n>0x00fF\n").unwrap();
+        assert_eq!(read.messages(), b"a b\n\n\n\0\xff\n");
+        for (wrong, told) in [
+            ("hello\n> a\n", "line 1 stands before the first message"),
+            ("# a\n>b\n", "line 2 is no message: there is no space"),
+            (">0x0\n", "pairs of hexadecimal digits"),
+            (">0x0a\n", "no line feed"),
+            (">0xzz\n", "pairs of hexadecimal digits"),
+            ("# Nobody speaks.\n", "it sends nothing"),
+        ] {
+            let report = Conversation::read(wrong).err().unwrap().to_string();
+            assert!(report.contains(told), "{report}");
+        }
     }
 
     #[test]

@@ -86,7 +86,11 @@ Components come and go with their Component.toml.
 
 With --build, components are built first, as by `build`, and with --watch again
 when their sources change; what cannot be built goes on as it was. This runs the
-commands of the manifests and the tools of their languages.
+commands of the manifests and the tools of their languages: build only what you
+would run. Sources must lie in FOLDER, too, and nothing is built that any of the
+components may write. Looked at are the folders of `sources`, or that of the
+manifest, but for tests, target, *.wasm, the file of --data and what components
+may write; what changes there while it is built is built once more.
 
 With --listen, components are reached over HTTP, which /openapi.json describes,
 and by the commands ps, request, send, restart, events and dead with --host. It
@@ -346,7 +350,7 @@ impl Up {
         let folder = ApplicationFolder::open(folder).map_err(|problem| told(&problem))?;
         let folder = widened(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
-        let (rebuild, mut is_whole) = self.build_all(&found).await?;
+        let (rebuild, mut is_whole) = self.build_all(&folder, &found, flags).await?;
         // What several nodes have does not change on one.
         let is_reloaded = !self.cluster.is_wanted() && (self.watch || self.reach.is_wanted());
         let mut watch = is_reloaded.then(|| Watch::new(&found));
@@ -401,20 +405,39 @@ impl Up {
     }
 
     /// With --build, builds what was found; what knows the sources, and whether all were built.
-    async fn build_all(&self, found: &Found) -> Result<(Option<Rebuild>, bool), Stop> {
+    async fn build_all(
+        &self,
+        folder: &ApplicationFolder,
+        found: &Found,
+        flags: &Flags,
+    ) -> Result<(Option<Rebuild>, bool), Stop> {
         if !self.build {
             return Ok((None, true));
         }
-        let mut rebuild = Rebuild::new(self.limits.memory_ceiling);
-        let mut is_whole = true;
-        for manifest in &found.manifests {
-            if let Err(problems) = rebuild.build(manifest).await {
+        let (manifests, data) = (&found.manifests, self.data.as_deref());
+        let to_build = Application::to_build(folder, manifests, data, flags).await?;
+        let problems = to_build.problems.into_iter().flat_map(|(_, found)| found);
+        let problems: Vec<Report> = problems.collect();
+        let mut is_whole = problems.is_empty();
+        if !is_whole {
+            let problems = problems.into_iter().collect::<Problems>();
+            if !self.keep_going {
+                return Err(problems.into());
+            }
+            problems.tell().await;
+        }
+        let mut rebuild = Rebuild::new(flags.clone(), self.data.clone());
+        for manifest in &to_build.built {
+            if let Err(report) = rebuild.build(manifest, &to_build.separation) {
                 if !self.keep_going {
-                    return Err(problems.into());
+                    return Err(report.into());
                 }
-                problems.tell().await;
+                report.tell().await;
                 is_whole = false;
             }
+        }
+        for manifest in &to_build.without_sources {
+            rebuild.pass_over(manifest, &to_build.separation);
         }
         Ok((Some(rebuild), is_whole))
     }

@@ -26,7 +26,7 @@ use crate::{
 use budget::Budget;
 pub use guest_log::{GuestLog, MAX_LINE_BYTES};
 
-/// A loaded component as its host knows it: the same over all its restarts.
+/// An instance of a loaded component, as its host knows it. The next instance has another.
 pub struct Guest {
     handle: ComponentHandle,
     config: Arc<ComponentConfig>,
@@ -83,12 +83,6 @@ impl Guest {
     /// What the engine was given to serve it with.
     pub fn services(&self) -> &HostServices {
         &self.services
-    }
-
-    /// An instance begins, which may make requests until it [shuts
-    /// down](Self::begin_shutdown).
-    pub fn begin_instance(&self) {
-        self.is_shutting_down.store(false, Ordering::Relaxed);
     }
 
     /// Gives the call that begins its full budgets, whichever export it calls.

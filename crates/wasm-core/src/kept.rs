@@ -742,6 +742,59 @@ mod tests {
     }
 
     #[test]
+    fn a_size_is_that_of_an_error_its_ids_and_its_texts() {
+        let handle = ComponentHandle::new(id(), 1);
+        let bare = WasmError::ComponentNotFound { handle }.size_bytes();
+        assert_eq!(bare, size_of::<WasmError>() + id().to_string().len());
+        let text = || "x".repeat(100);
+        let with_text = [
+            WasmError::Unsupported { what: text() },
+            WasmError::ExportNotFound {
+                component: id(),
+                export: text().into(),
+            },
+            WasmError::GuestError {
+                component: id(),
+                error: GuestError::RuntimeError(text()),
+            },
+            WasmError::InvalidArguments {
+                component: id(),
+                export: "x".repeat(40).into(),
+                reason: "x".repeat(60),
+            },
+        ];
+        for error in with_text {
+            assert_eq!(error.size_bytes(), bare + 100, "{error:?}");
+        }
+    }
+
+    /// What is no text cannot be shortened without becoming another.
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_short_enough_stays_as_it_is() {
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt as _;
+        use std::path::PathBuf;
+
+        let of = |length| {
+            let mut name = vec![b'x'; length];
+            name[0] = 0xff;
+            let path = PathBuf::from(OsString::from_vec(name));
+            let error = WasmError::LoadFailed {
+                path: path.clone(),
+                reason: String::new(),
+                source: None,
+            };
+            let WasmError::LoadFailed { path: kept, .. } = error.kept() else {
+                unreachable!();
+            };
+            kept == path
+        };
+        assert!(of(TEXT_BYTES));
+        assert!(!of(TEXT_BYTES + 1));
+    }
+
+    #[test]
     fn of_what_is_below_so_much_is_kept() {
         let said = |cause: Cause| {
             let error = WasmError::EngineInitialization {

@@ -44,12 +44,62 @@ pub trait Component: FromConfig + 'static {
     ///
     /// # Errors
     /// What goes wrong is logged by the host.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wasm_guest::{Answer, Component, Message, Payload, Result, request, testing::Host};
+    ///
+    /// #[derive(Default)]
+    /// struct Waiter(u64);
+    ///
+    /// impl Component for Waiter {
+    ///     fn handle(&mut self, message: Message) -> Result<Option<Payload>> {
+    ///         request("demo/kitchen/main", message.payload, Duration::from_secs(1))?;
+    ///         Ok(None)
+    ///     }
+    ///
+    ///     fn answered(&mut self, answer: Answer) -> Result<()> {
+    ///         self.0 += answer.outcome?.text()?.parse::<u64>()?;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new("demo/waiter/main").with_request("demo/*/main");
+    /// let mut waiter = host.start::<Waiter>().unwrap();
+    /// waiter.handle("soup").unwrap();
+    /// waiter.answer(&host.requests()[0], "7").unwrap();
+    /// assert_eq!(waiter.state().0, 7);
+    /// ```
     fn answered(&mut self, answer: Answer) -> Result<()> {
         let _ = answer;
         Ok(())
     }
 
     /// How it does; by default well.
+    ///
+    /// ```
+    /// use wasm_guest::{Component, HealthStatus, Message, Payload, Result, testing::Host};
+    ///
+    /// #[derive(Default)]
+    /// struct Stove(u64);
+    ///
+    /// impl Component for Stove {
+    ///     fn handle(&mut self, _: Message) -> Result<Option<Payload>> {
+    ///         self.0 += 1;
+    ///         Ok(None)
+    ///     }
+    ///
+    ///     fn health(&self) -> HealthStatus {
+    ///         if self.0 < 2 { HealthStatus::Healthy } else { HealthStatus::Degraded }
+    ///     }
+    /// }
+    ///
+    /// let mut stove = Host::new("demo/stove/main").start::<Stove>().unwrap();
+    /// assert_eq!(stove.health(), HealthStatus::Healthy);
+    /// stove.handle("soup").unwrap();
+    /// stove.handle("cake").unwrap();
+    /// assert_eq!(stove.health(), HealthStatus::Degraded);
+    /// ```
     fn health(&self) -> HealthStatus {
         HealthStatus::Healthy
     }
@@ -59,6 +109,31 @@ pub trait Component: FromConfig + 'static {
     ///
     /// # Errors
     /// What goes wrong is logged by the host, which gives the component up all the same.
+    ///
+    /// ```
+    /// use wasm_guest::{Component, Message, Payload, Result, storage, testing::Host};
+    ///
+    /// #[derive(Default)]
+    /// struct Till(u64);
+    ///
+    /// impl Component for Till {
+    ///     fn handle(&mut self, _: Message) -> Result<Option<Payload>> {
+    ///         self.0 += 1;
+    ///         Ok(None)
+    ///     }
+    ///
+    ///     fn shutdown(&mut self) -> Result<()> {
+    ///         storage::set("coins", &self.0)?;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new("demo/till/main").with_storage(1 << 10);
+    /// let mut till = host.start::<Till>().unwrap();
+    /// till.handle("a coin").unwrap();
+    /// till.shutdown().unwrap();
+    /// assert_eq!(host.stored("coins"), Some("1".into()));
+    /// ```
     fn shutdown(&mut self) -> Result<()> {
         Ok(())
     }

@@ -74,7 +74,10 @@ impl Error for InvalidComponentId {}
 ///
 /// let id: ComponentId = "demo/counter/main".parse().unwrap();
 /// assert_eq!("demo/counter/main".id(), Ok(id.clone()));
-/// assert_eq!((&id).id(), Ok(id));
+/// assert_eq!((&id).id(), Ok(id.clone()));
+/// assert_eq!("demo/counter/main".to_owned().id(), Ok(id.clone()));
+/// // As an iterator over a list of them has it.
+/// assert_eq!((&"demo/counter/main").id(), Ok(id));
 /// ```
 pub trait Target {
     /// The id.
@@ -97,6 +100,18 @@ impl Target for &ComponentId {
 }
 
 impl Target for &str {
+    fn id(self) -> Result<ComponentId, InvalidComponentId> {
+        self.parse()
+    }
+}
+
+impl Target for &&str {
+    fn id(self) -> Result<ComponentId, InvalidComponentId> {
+        self.parse()
+    }
+}
+
+impl Target for String {
     fn id(self) -> Result<ComponentId, InvalidComponentId> {
         self.parse()
     }

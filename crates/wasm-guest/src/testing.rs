@@ -105,6 +105,15 @@ impl Host {
     /// ```
     /// use wasm_guest::testing::Host;
     ///
+    /// # let folder = std::env::temp_dir().join(format!("wasm-guest-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let manifest = folder.join("Component.toml");
+    /// # std::fs::write(&manifest, "[component]\nid = \"demo/till/main\"\nwasm = \"till.wasm\"\n\
+    /// #     [resources]\nmemory = \"512KiB\"\nfuel = 1_000\ntimeout = \"1s\"\n").unwrap();
+    /// let host = Host::load(&manifest).unwrap();
+    /// assert_eq!(host.within(wasm_guest::own_id).to_string(), "demo/till/main");
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    ///
     /// let error = Host::load("no/Component.toml").err().unwrap();
     /// assert!(error.to_string().starts_with("no/Component.toml: "));
     /// ```

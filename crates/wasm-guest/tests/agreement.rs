@@ -4,9 +4,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 enum Step {
     Send(&'static str, usize),
     Request(&'static str, usize),
+    Cancel(u64),
     Broadcast(Vec<&'static str>, usize),
     Set(String, usize),
     Get(String),
@@ -79,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (id(), size()).prop_map(|(to, size)| Step::Send(to, size)),
         (id(), size()).prop_map(|(to, size)| Step::Request(to, size)),
+        (0..6u64).prop_map(Step::Cancel),
         broadcast.prop_map(|(to, size)| Step::Broadcast(to, size)),
         (key(), 0..400usize).prop_map(|(key, size)| Step::Set(key, size)),
         key().prop_map(Step::Get),
@@ -114,10 +117,25 @@ fn grants() -> impl Strategy<Value = Grants> {
     })
 }
 
-/// Takes all messages, and knows who is there.
+/// One of those that are there, who has no room for messages, and one who is gone.
+const FULL: &str = "demo/b/other";
+const GONE: &str = "demo/b-1/main";
+
+/// Knows who is there, who takes messages and which requests are open.
 #[derive(Default)]
 struct Others {
     requests: AtomicU64,
+    open: Mutex<BTreeSet<String>>,
+}
+
+fn delivered(message: &ComponentMessage) -> Result<(), wasm_core::MessagingError> {
+    match message.recipient.as_str() {
+        FULL => Err(wasm_core::MessagingError::QueueFull),
+        GONE => Err(wasm_core::MessagingError::TargetNotFound(
+            message.recipient.clone(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -125,27 +143,35 @@ impl MessageRouter for Others {
     async fn send(
         &self,
         _: &ComponentHandle,
-        _: ComponentMessage,
+        message: ComponentMessage,
     ) -> Result<(), wasm_core::MessagingError> {
-        Ok(())
+        delivered(&message)
     }
 
     async fn request(
         &self,
         _: &ComponentHandle,
-        _: ComponentMessage,
+        message: ComponentMessage,
         _: Duration,
     ) -> Result<wasm_core::CorrelationId, wasm_core::MessagingError> {
+        delivered(&message)?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(format!("request-{number}").as_str().into())
+        let id = format!("request-{number}");
+        self.open.lock().unwrap().insert(id.clone());
+        Ok(id.as_str().into())
     }
 
     async fn cancel_request(
         &self,
         _: &ComponentHandle,
-        _: &wasm_core::CorrelationId,
+        request: &wasm_core::CorrelationId,
     ) -> Result<(), wasm_core::MessagingError> {
-        Ok(())
+        match self.open.lock().unwrap().remove(request.as_str()) {
+            true => Ok(()),
+            false => Err(wasm_core::MessagingError::InvalidMessage(format!(
+                "no open request {request}"
+            ))),
+        }
     }
 }
 
@@ -198,6 +224,9 @@ fn messaging(error: &wasm_core::MessagingError) -> String {
         wasm_core::MessagingError::DeliveryFailed(why) => MessagingError::DeliveryFailed(why),
         wasm_core::MessagingError::InvalidMessage(why) => MessagingError::InvalidMessage(why),
         wasm_core::MessagingError::QueueFull => MessagingError::QueueFull,
+        wasm_core::MessagingError::TargetNotFound(id) => {
+            MessagingError::TargetNotFound(id.as_str().parse().unwrap())
+        }
         other => panic!("{other} is of no router here"),
     };
     format!("{ours:?}")
@@ -228,6 +257,10 @@ fn in_core(guest: &Guest, step: &Step) -> String {
         Step::Request(to, size) => {
             let request = now(guest.request(Lifted(to), bytes(size), SECOND));
             told(request.map(|id| id.as_str().to_owned()), messaging)
+        }
+        Step::Cancel(number) => {
+            let id = format!("request-{number}");
+            told(now(guest.cancel_request(&id.as_str().into())), messaging)
         }
         Step::Broadcast(to, size) => {
             let to = to.iter().map(|to| Lifted(to)).collect();
@@ -269,6 +302,7 @@ fn in_memory(step: &Step) -> String {
             let request = wasm_guest::request(*to, bytes(size), SECOND);
             told(request.map(|request| request.id().to_owned()), shown)
         }
+        Step::Cancel(number) => told(wasm_guest::cancel(&format!("request-{number}")), shown),
         Step::Broadcast(to, size) => {
             let sent = wasm_guest::broadcast(to.iter().copied(), bytes(size));
             told(sent, shown)
@@ -301,6 +335,9 @@ fn in_memory(step: &Step) -> String {
 
 fn hosts(grants: &Grants) -> (Guest, Host) {
     let mut host = those_there().fold(Host::new("demo/me/main"), Host::with_component);
+    host.refuse(FULL, MessagingError::QueueFull);
+    let gone = MessagingError::TargetNotFound(GONE.parse().unwrap());
+    host.refuse(GONE, gone);
     let mut permissions = wasm_core::Permissions::default();
     if !grants.send.is_empty() {
         host = host.with_send(grants.send);

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod disk;
 pub(crate) mod exports;
 pub(crate) mod imports;
+pub(crate) mod shipped;
 pub(crate) mod versions;
 
 use std::sync::atomic::{AtomicU64, Ordering};

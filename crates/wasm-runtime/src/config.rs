@@ -31,6 +31,15 @@ pub(crate) struct CacheConfig {
     pub(crate) max_bytes: u64,
 }
 
+impl CacheConfig {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: absolute(folder.into()),
+            max_bytes: CACHE_BYTES,
+        }
+    }
+}
+
 /// How an engine is set up; the same for all components it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -88,11 +97,9 @@ impl EngineConfig {
     /// an entry not be written, a warning says so once and components are compiled.
     #[must_use]
     pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
-        let folder = absolute(folder.into());
-        self.cache = Some(CacheConfig {
-            folder: folder.clone(),
-            max_bytes: CACHE_BYTES,
-        });
+        let cache = CacheConfig::new(folder);
+        let folder = cache.folder.clone();
+        self.cache = Some(cache);
         self.with_guarded(folder)
     }
 

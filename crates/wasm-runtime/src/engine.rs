@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -228,6 +230,19 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             .get()
             .map_or_else(KeptMemory::default, |known| known.kept);
         Ok(Preparation::new(compiled).with_kept(kept))
+    }
+
+    /// Writes what these bytes were compiled to, which the
+    /// [cache](EngineConfig::with_cache) has once they were prepared or loaded, to a file for
+    /// [`add_compiled`](crate::add_compiled) on another machine. A file that is there is
+    /// replaced. Returns how many bytes of code there are. Dropping the future does not stop
+    /// the writing.
+    ///
+    /// # Errors
+    /// There is no cache, it does not have the code, or the file cannot be written.
+    pub async fn write_compiled(&self, bytes: Bytes, to: impl Into<PathBuf>) -> io::Result<u64> {
+        let engine = self.engine().clone();
+        self.compiled.ship(bytes, to.into(), engine).await
     }
 
     /// See [`RuntimeEngine::load_component`].

@@ -52,6 +52,7 @@ mod wasi;
 pub use compile::disk::CacheUsage;
 pub use compile::exports::resources_in;
 pub use compile::imports::ImportAudit;
+pub use compile::shipped::add_compiled;
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
 pub use config::{Allocation, EngineConfig, LogRate, Profile};

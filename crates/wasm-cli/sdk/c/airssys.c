@@ -2,6 +2,7 @@
 
 #include "airssys.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,18 +59,6 @@ static char *lasting_text(const uint8_t *bytes, size_t length) {
   return text;
 }
 
-// Lent to the host for one call.
-static component_string_t lent(const char *text) {
-  return (component_string_t){(uint8_t *)text, strlen(text)};
-}
-
-// A copy that whoever receives it frees.
-static component_string_t given(const char *text) {
-  component_string_t copy;
-  component_string_dup(&copy, text);
-  return copy;
-}
-
 // A text that grows; it lasts until the call ends.
 typedef struct {
   char *bytes;
@@ -86,6 +75,59 @@ static void add(growing *text, const char *bytes, size_t length) {
   }
   memcpy(text->bytes + text->length, bytes, length);
   text->length += length;
+}
+
+// How many bytes the first character of a text takes; 0 if they are not UTF-8.
+static size_t character(const char *text) {
+  const uint8_t *bytes = (const uint8_t *)text;
+  uint8_t first = bytes[0];
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  // No longer than it has to be, no surrogate, and none beyond the last one.
+  uint8_t least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  uint8_t most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  if (bytes[1] < least || bytes[1] > most) return 0;
+  for (size_t i = 2; i < length; i++)
+    if ((bytes[i] & 0xc0) != 0x80) return 0;
+  return length;
+}
+
+static bool is_utf8(const char *text) {
+  size_t length = 1;
+  for (; *text != '\0' && length > 0; text += length) length = character(text);
+  return length > 0;
+}
+
+// The host ends a component that passes it a text that is not UTF-8. One for people has U+FFFD
+// in the place of such bytes.
+static const char *readable(const char *text) {
+  if (is_utf8(text)) return text;
+  growing made = {0};
+  while (*text != '\0') {
+    size_t length = character(text);
+    add(&made, length > 0 ? text : "\xef\xbf\xbd", length > 0 ? length : 3);
+    text += length > 0 ? length : 1;
+  }
+  made.bytes[made.length] = '\0';
+  return made.bytes;
+}
+
+// Lent to the host for one call.
+static component_string_t lent(const char *text) {
+  return (component_string_t){(uint8_t *)text, strlen(text)};
+}
+
+static bool lent_key(const char *key, component_string_t *name) {
+  *name = lent(key);
+  return is_utf8(key) || airssys_fail("the key is not UTF-8");
+}
+
+// A copy that whoever receives it frees.
+static component_string_t given(const char *text) {
+  component_string_t copy;
+  component_string_dup(&copy, readable(text));
+  return copy;
 }
 
 static void add_number(growing *text, uint64_t number, unsigned base, bool is_negative) {
@@ -175,6 +217,7 @@ static const char *id_text(const component_id_t *id) {
 // Points into `text`.
 static bool id_of(const char *text, component_id_t *id) {
   component_string_t *segments[] = {&id->namespace_, &id->name, &id->instance};
+  if (!is_utf8(text)) return airssys_fail("%s is no id: it is not UTF-8", text);
   const char *rest = text;
   for (int i = 0; i < 3; i++) {
     size_t length = strcspn(rest, "/");
@@ -338,9 +381,10 @@ static bool not_stored(storage_error_t *error) {
 }
 
 bool airssys_get(const char *key, const char **value, size_t *length) {
-  component_string_t name = lent(key);
+  component_string_t name;
   airssys_core_storage_option_storage_value_t stored;
   storage_error_t error;
+  if (!lent_key(key, &name)) return false;
   if (!airssys_core_storage_get(&name, &stored, &error)) return not_stored(&error);
   *value = stored.is_some ? lasting_text(stored.val.ptr, stored.val.len) : NULL;
   *length = stored.is_some ? stored.val.len : 0;
@@ -349,9 +393,10 @@ bool airssys_get(const char *key, const char **value, size_t *length) {
 }
 
 bool airssys_set(const char *key, const void *value, size_t length) {
-  component_string_t name = lent(key);
+  component_string_t name;
   airssys_core_storage_storage_value_t bytes = {(uint8_t *)value, length};
   storage_error_t error;
+  if (!lent_key(key, &name)) return false;
   return airssys_core_storage_set(&name, &bytes, &error) || not_stored(&error);
 }
 
@@ -362,8 +407,10 @@ bool airssys_get_number(const char *key, int64_t *number) {
   *number = 0;
   if (text == NULL) return true;
   char *end;
+  errno = 0;
   *number = strtoll(text, &end, 10);
-  return (length > 0 && end == text + length) || airssys_fail("what is stored under `%s` does not read: %s", key, text);
+  return (length > 0 && end == text + length && errno == 0) ||
+         airssys_fail("what is stored under `%s` does not read: %s", key, text);
 }
 
 bool airssys_set_number(const char *key, int64_t number) {
@@ -372,21 +419,24 @@ bool airssys_set_number(const char *key, int64_t number) {
 }
 
 bool airssys_delete(const char *key) {
-  component_string_t name = lent(key);
+  component_string_t name;
   storage_error_t error;
+  if (!lent_key(key, &name)) return false;
   return airssys_core_storage_delete(&name, &error) || not_stored(&error);
 }
 
 bool airssys_exists(const char *key, bool *exists) {
-  component_string_t name = lent(key);
+  component_string_t name;
   storage_error_t error;
+  if (!lent_key(key, &name)) return false;
   return airssys_core_storage_exists(&name, exists, &error) || not_stored(&error);
 }
 
 bool airssys_keys(const char *prefix, const char *const **keys, size_t *count) {
-  component_string_t begin = lent(prefix);
+  component_string_t begin;
   component_list_string_t found;
   storage_error_t error;
+  if (!lent_key(prefix, &begin)) return false;
   if (!airssys_core_storage_list_keys(&begin, &found, &error)) return not_stored(&error);
   const char **texts = (const char **)lasting(found.len * sizeof *texts);
   for (size_t i = 0; i < found.len; i++)
@@ -401,7 +451,7 @@ bool airssys_keys(const char *prefix, const char *const **keys, size_t *count) {
 
 void airssys_log(airssys_level level, const char *format, ...) {
   FORMATTED(text, format);
-  component_string_t message = lent(text);
+  component_string_t message = lent(readable(text));
   airssys_core_host_services_log((airssys_core_types_log_level_t)level, &message, NULL);
 }
 

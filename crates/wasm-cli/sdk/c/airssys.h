@@ -2,7 +2,9 @@
 //
 // A component writes AIRSSYS_COMPONENT and airssys_handle, and what else of the first part it
 // wants; it calls what is in the second. What a call is handed, and what a function returns
-// that is a pointer, lasts until the call ends. Texts are UTF-8 and end with a zero byte.
+// that is a pointer, lasts until the call ends. Texts are UTF-8 and end with a zero byte: a key
+// or an id that is not UTF-8 is refused, and what is logged or said in an error has U+FFFD in
+// the place of other bytes.
 //
 // Functions that return a bool return false when they fail, and airssys_error() is why. A
 // component that returns false from its own function passes that on:

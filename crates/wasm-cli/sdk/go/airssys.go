@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Component handles messages.
@@ -117,11 +118,32 @@ type id [3]string
 func (id id) String() string { return strings.Join(id[:], "/") }
 
 func parseID(text string) (id, error) {
+	if err := checkText("id", text); err != nil {
+		return id{}, err
+	}
 	segments := strings.Split(text, "/")
 	if len(segments) != 3 {
 		return id{}, fmt.Errorf("%s is no id: it is namespace/name/instance", text)
 	}
 	return id(segments), nil
+}
+
+// The host ends a component that passes it a text that is not UTF-8. What is logged or said in
+// an error has U+FFFD in the place of other bytes; a key or an id is refused.
+func checkText(what, text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("the %s is not UTF-8", what)
+	}
+	return nil
+}
+
+// The next whole number of milliseconds: what is shorter than one is not nothing.
+func milliseconds(duration time.Duration) uint64 {
+	whole := max(duration, 0).Milliseconds()
+	if time.Duration(whole)*time.Millisecond < duration {
+		whole++
+	}
+	return uint64(whole)
 }
 
 // Send sends a message that is not answered.
@@ -155,7 +177,7 @@ func Request(to string, payload []byte, timeout time.Duration, answered func(Ans
 	if err != nil {
 		return "", err
 	}
-	request, err := hostRequest(target, payload, uint64(timeout.Milliseconds()))
+	request, err := hostRequest(target, payload, milliseconds(timeout))
 	if err != nil {
 		return "", err
 	}
@@ -165,8 +187,14 @@ func Request(to string, payload []byte, timeout time.Duration, answered func(Ans
 
 // Cancel has a request not answered any more.
 func Cancel(request string) error {
+	if err := checkText("request", request); err != nil {
+		return err
+	}
+	if err := hostCancel(request); err != nil {
+		return err
+	}
 	delete(open, request)
-	return hostCancel(request)
+	return nil
 }
 
 const messagingError = "application/vnd.airssys.messaging-error"
@@ -193,16 +221,36 @@ func failure(told string) error {
 }
 
 // Get is what is stored under a key; nil is nothing.
-func Get(key string) ([]byte, error) { return hostGet(key) }
+func Get(key string) ([]byte, error) {
+	if err := checkText("key", key); err != nil {
+		return nil, err
+	}
+	return hostGet(key)
+}
 
 // Set stores a value.
-func Set(key string, value []byte) error { return hostSet(key, value) }
+func Set(key string, value []byte) error {
+	if err := checkText("key", key); err != nil {
+		return err
+	}
+	return hostSet(key, value)
+}
 
 // Delete removes a key.
-func Delete(key string) error { return hostDelete(key) }
+func Delete(key string) error {
+	if err := checkText("key", key); err != nil {
+		return err
+	}
+	return hostDelete(key)
+}
 
 // Exists tells whether something is stored under a key.
-func Exists(key string) (bool, error) { return hostExists(key) }
+func Exists(key string) (bool, error) {
+	if err := checkText("key", key); err != nil {
+		return false, err
+	}
+	return hostExists(key)
+}
 
 // Usage is how much the storage holds.
 type Usage struct{ UsedBytes, QuotaBytes, KeyCount uint64 }
@@ -211,7 +259,12 @@ type Usage struct{ UsedBytes, QuotaBytes, KeyCount uint64 }
 func StorageUsage() (Usage, error) { return hostUsage() }
 
 // Keys are those that begin with a prefix, which may be "".
-func Keys(prefix string) ([]string, error) { return hostKeys(prefix) }
+func Keys(prefix string) ([]string, error) {
+	if err := checkText("prefix", prefix); err != nil {
+		return nil, err
+	}
+	return hostKeys(prefix)
+}
 
 // Level is how much a log line matters.
 type Level uint32
@@ -234,7 +287,7 @@ func Log(level Level, format string, arguments ...any) {
 func Now() time.Time { return time.UnixMilli(int64(hostNow())) }
 
 // Sleep waits.
-func Sleep(duration time.Duration) { hostSleep(uint64(duration.Milliseconds())) }
+func Sleep(duration time.Duration) { hostSleep(milliseconds(duration)) }
 
 // OwnID is who this component is: namespace/name/instance.
 func OwnID() string { return hostSelfID().String() }

@@ -8,6 +8,8 @@ package airssys
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"strings"
 	"unsafe"
 )
 
@@ -61,10 +63,14 @@ type abiResultOfCase struct {
 // What the host was given a pointer to, or got memory for: kept until the call ends.
 var kept []any
 
-// How much was made since memory was last collected.
-var made uint32
+// How much had been made when memory was last collected.
+var collected uint64
 
+// Collected is when so many bytes were made since.
 const collectAt = 256 << 10
+
+// Here, so that reading it makes nothing.
+var made = []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 
 // Whether memory can be made as in any program: not while Go's runtime begins, which asks
 // for the environment and the arguments by then.
@@ -76,15 +82,16 @@ func sbrk(size uintptr) unsafe.Pointer
 func init() {
 	begun = true
 	// Collecting reads a clock, which is not allowed at the moment at which the host asks for
-	// memory; so it is done between calls, by endCall.
+	// memory; so it is done at the beginning of a call, by beginCall.
 	debug.SetGCPercent(-1)
 }
 
-func endCall(size int) {
+// What the host lent for this call has been copied by now.
+func beginCall() {
 	kept = kept[:0]
-	made += uint32(size) + 1024
-	if made > collectAt {
-		made = 0
+	metrics.Read(made)
+	if now := made[0].Value.Uint64(); now > collected+collectAt {
+		collected = now
 		runtime.GC()
 	}
 }
@@ -100,7 +107,6 @@ func realloc(old unsafe.Pointer, oldSize, align, size uint32) unsafe.Pointer {
 	// Words, so that it is aligned for all that the contract has.
 	words := make([]uint64, (size+7)/8)
 	kept = append(kept, words)
-	made += size
 	block := unsafe.Pointer(unsafe.SliceData(words))
 	if oldSize > 0 {
 		copy(unsafe.Slice((*byte)(block), size), unsafe.Slice((*byte)(old), oldSize))
@@ -124,7 +130,9 @@ func lendBytes(bytes []byte) list {
 	return list{address(unsafe.Pointer(unsafe.SliceData(bytes))), uint32(len(bytes))}
 }
 
-func lendText(text string) list { return lendBytes([]byte(text)) }
+func lendText(text string) list {
+	return lendBytes([]byte(strings.ToValidUTF8(text, "\ufffd")))
+}
 
 func lendID(id id) (lent abiID) {
 	for i, segment := range id {
@@ -396,7 +404,7 @@ func exportInitialize(variables, count, hasData, data, length uint32, memory, ti
 	if hasData != 0 {
 		config.Data = list{data, length}.bytes()
 	}
-	endCall(int(length))
+	beginCall()
 	running, err := exported.start(config)
 	if err != nil {
 		return failed(initializationFailed, err)
@@ -418,7 +426,7 @@ func messageAt(pointer unsafe.Pointer) (message Message, request string) {
 //go:wasmexport airssys:core/component-lifecycle@1.0.0#handle-message
 func exportHandleMessage(lent unsafe.Pointer) unsafe.Pointer {
 	message, _ := messageAt(lent)
-	endCall(len(message.Payload))
+	beginCall()
 	reply, err := exported.running.Handle(message)
 	if err != nil {
 		return failed(runtimeError, err)
@@ -434,7 +442,7 @@ func exportHandleMessage(lent unsafe.Pointer) unsafe.Pointer {
 //go:wasmexport airssys:core/component-lifecycle@1.0.0#handle-callback
 func exportHandleCallback(lent unsafe.Pointer) unsafe.Pointer {
 	message, request := messageAt(lent)
-	endCall(len(message.Payload))
+	beginCall()
 	if err := answered(request, message); err != nil {
 		return failed(runtimeError, err)
 	}
@@ -443,7 +451,7 @@ func exportHandleCallback(lent unsafe.Pointer) unsafe.Pointer {
 
 //go:wasmexport airssys:core/component-lifecycle@1.0.0#metadata
 func exportMetadata() unsafe.Pointer {
-	endCall(0)
+	beginCall()
 	about := exported.about
 	metadata := &abiMetadata{stateful: 1}
 	texts := [...]string{about.Name, about.Version, about.Description, about.Author, about.License}
@@ -473,7 +481,7 @@ func exportHealth() uint32 {
 
 //go:wasmexport airssys:core/component-lifecycle@1.0.0#shutdown
 func exportShutdown() unsafe.Pointer {
-	endCall(0)
+	beginCall()
 	if running, ok := exported.running.(Stopping); ok {
 		if err := running.Shutdown(); err != nil {
 			return failed(shutdownFailed, err)

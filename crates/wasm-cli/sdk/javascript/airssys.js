@@ -23,9 +23,13 @@ export class HostError extends Error {
   }
 }
 
-/** The bytes of a string in UTF-8; bytes stay as they are. */
+/** The bytes of a string, number or boolean in UTF-8; bytes stay as they are. */
 export function bytes(payload) {
   if (payload instanceof Uint8Array) return payload;
+  if (!['string', 'number', 'boolean'].includes(typeof payload)) {
+    const found = payload?.constructor?.name ?? String(payload);
+    throw new TypeError(`a payload is a string or a Uint8Array, and this is ${found}`);
+  }
   const coded = unescape(encodeURIComponent(String(payload)));
   return Uint8Array.from(coded, (byte) => byte.charCodeAt(0));
 }

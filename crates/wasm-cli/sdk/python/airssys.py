@@ -26,7 +26,7 @@ __all__ = [
     "storage",
 ]
 
-Payload = Union[str, bytes]
+Payload = Union[str, bytes, bytearray, memoryview]
 
 _MESSAGING_ERROR = "application/vnd.airssys.messaging-error"
 
@@ -65,7 +65,21 @@ def _ask(function, *arguments):
 
 
 def _bytes(payload: Payload) -> bytes:
-    return payload.encode() if isinstance(payload, str) else bytes(payload)
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise TypeError(f"a payload is str or bytes, and this is {type(payload).__name__}")
+
+
+def _text(text) -> str:
+    """For people: what cannot be written in UTF-8 is replaced."""
+    return str(text).encode(errors="replace").decode()
+
+
+def _key(key: str) -> str:
+    key.encode()
+    return key
 
 
 def _id_text(id: ComponentId) -> str:
@@ -73,7 +87,7 @@ def _id_text(id: ComponentId) -> str:
 
 
 def _id(target: str) -> ComponentId:
-    segments = target.split("/")
+    segments = _key(target).split("/")
     if len(segments) != 3:
         raise ValueError(f"{target} is no id: it is namespace/name/instance")
     return ComponentId(*segments)
@@ -176,7 +190,7 @@ class _Storage:
     """What this component keeps, as a dict does: `storage[key] = value`."""
 
     def get(self, key: str, default: Optional[bytes] = None) -> Optional[bytes]:
-        value = _ask(_storage.get, key)
+        value = _ask(_storage.get, _key(key))
         return default if value is None else value
 
     def __getitem__(self, key: str) -> bytes:
@@ -186,17 +200,17 @@ class _Storage:
         return value
 
     def __setitem__(self, key: str, value: Payload) -> None:
-        _ask(_storage.set, key, _bytes(value))
+        _ask(_storage.set, _key(key), _bytes(value))
 
     def __delitem__(self, key: str) -> None:
-        _ask(_storage.delete, key)
+        _ask(_storage.delete, _key(key))
 
     def __contains__(self, key: str) -> bool:
-        return _ask(_storage.exists, key)
+        return _ask(_storage.exists, _key(key))
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with a prefix."""
-        return _ask(_storage.list_keys, prefix)
+        return _ask(_storage.list_keys, _key(prefix))
 
     def usage(self) -> _storage.StorageUsage:
         """How much it holds: `used_bytes`, `quota_bytes` and `key_count`."""
@@ -210,19 +224,19 @@ class _Log:
     """Log lines: `log.info(...)` and so on."""
 
     def trace(self, line) -> None:
-        _services.log(LogLevel.TRACE, str(line), None)
+        _services.log(LogLevel.TRACE, _text(line), None)
 
     def debug(self, line) -> None:
-        _services.log(LogLevel.DEBUG, str(line), None)
+        _services.log(LogLevel.DEBUG, _text(line), None)
 
     def info(self, line) -> None:
-        _services.log(LogLevel.INFO, str(line), None)
+        _services.log(LogLevel.INFO, _text(line), None)
 
     def warn(self, line) -> None:
-        _services.log(LogLevel.WARN, str(line), None)
+        _services.log(LogLevel.WARN, _text(line), None)
 
     def error(self, line) -> None:
-        _services.log(LogLevel.ERROR, str(line), None)
+        _services.log(LogLevel.ERROR, _text(line), None)
 
 
 log = _Log()
@@ -248,7 +262,7 @@ def components() -> list[str]:
 
 
 def _reason(raised: Exception) -> str:
-    said = str(raised)
+    said = _text(raised)
     plain = isinstance(raised, HostError) or type(raised) is Exception
     name = type(raised).__name__
     return said if said and plain else f"{name}: {said}" if said else name

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use wit_bindgen_c::Opts;
 use wit_bindgen_core::Files;
 
+use wasm_core::text::PathText as _;
+
 use crate::build::sources::{Sources, files, unusable};
 use crate::build::tool::Tool;
 use crate::build::world::World;
@@ -29,9 +31,8 @@ const BINDINGS: &str = "component";
 const TARGET: &str = "--target=wasm32-wasi";
 
 /// In bytes. The stack comes first, so that overflowing it traps in place of writing over
-/// data. The component starts with this much memory and grows as malloc asks for more.
+/// data. The component starts with that and its data, and grows as malloc asks for more.
 const STACK: u32 = 64 * 1024;
-const INITIAL_MEMORY: u32 = 128 * 1024;
 
 /// Compiles every `*.c` of the folders with the bindings; the module.
 ///
@@ -56,7 +57,6 @@ pub(crate) fn build(sources: &Sources) -> Result<PathBuf, Report> {
         .args(files(&bindings, "o")?)
         .args(["-Wl,--strip-debug", "-Wl,--stack-first"])
         .arg(format!("-Wl,-z,stack-size={STACK}"))
-        .arg(format!("-Wl,--initial-memory={INITIAL_MEMORY}"))
         .arg("-o")
         .arg(&module);
     CLANG.run(&mut command, &sources.folder)?;
@@ -111,7 +111,13 @@ fn compiler() -> Result<PathBuf, Report> {
     };
     candidates.retain(|candidate| said(candidate, &["--version"]).is_some());
     let Some(found) = candidates.first() else {
-        return Err(CLANG.lacks("clang"));
+        return Err(match named {
+            Some(named) => {
+                let told = format!("{} cannot be run", named.escaped());
+                Report::error(told).with_note("the variable CLANG names it as the compiler")
+            }
+            None => CLANG.lacks("clang"),
+        });
     };
     let targets = said(found, &["-print-targets"]).unwrap_or_default();
     if !targets

@@ -1,7 +1,8 @@
 //! Components in Go: its compiler makes a core module, which is given the types of the world.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::build::sources::{Sources, unusable};
 use crate::build::tool::Tool;
@@ -17,31 +18,19 @@ const GO: Tool = Tool {
 /// The first release whose compiler exports functions that take pointers as it is needed.
 const LEAST: [u32; 2] = [1, 25];
 
-/// Has the package of the folder built; the module.
+/// Has the package of a folder built; the module.
 ///
 /// # Errors
 /// If the compiler is not there or too old, or does not compile.
-pub(crate) fn build(sources: &Sources) -> Result<PathBuf, Report> {
-    let folder = sources.folders.first().unwrap_or(&sources.folder);
-    let mut command = GO.command(&sources.folder);
-    command
-        .args(["env", "GOVERSION"])
-        .env("GOTOOLCHAIN", "local")
-        .current_dir(folder);
-    let output = GO.ask(&mut command, folder)?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if release(&version).is_some_and(|found| found < LEAST) {
-        let [major, minor] = LEAST;
-        let told = format!("Go {major}.{minor} or later is needed, this is {version}");
-        return Err(Report::error(told).with_help(format!("`{}` installs one", GO.install)));
-    }
+pub(crate) fn build(folder: &Path, sources: &Sources) -> Result<PathBuf, Report> {
+    let compiler = compiler(folder, sources)?;
     let module = sources.work("go")?.join("core.wasm");
-    let absolute = module.parent().map(std::path::Path::canonicalize);
+    let absolute = module.parent().map(Path::canonicalize);
     let absolute = match absolute {
         Some(Ok(parent)) => parent.join("core.wasm"),
         _ => module.clone(),
     };
-    let mut command = GO.command(&sources.folder);
+    let mut command = go(&compiler, folder);
     command
         .args(["build", "-buildmode=c-shared", "-trimpath"])
         // Without tables for debuggers; and with the one function of Go's runtime that makes
@@ -51,13 +40,45 @@ pub(crate) fn build(sources: &Sources) -> Result<PathBuf, Report> {
         .arg(&absolute)
         .arg(".")
         .env("GOOS", "wasip1")
-        .env("GOARCH", "wasm")
-        .current_dir(folder);
+        .env("GOARCH", "wasm");
     GO.run(&mut command, folder)?;
     let mut bytes = fs::read(&module).map_err(|error| unusable(&module, &error))?;
     World::of(sources)?.embed(&mut bytes)?;
     fs::write(&module, bytes).map_err(|error| unusable(&module, &error))?;
     Ok(module)
+}
+
+/// The compiler of the search path, or, where that is too old or not there, the one beside the
+/// sources.
+fn compiler(folder: &Path, sources: &Sources) -> Result<PathBuf, Report> {
+    let on_path = PathBuf::from(GO.name);
+    let beside = GO.beside(&sources.folder);
+    let mut refusal = GO.lacks(GO.name);
+    for compiler in [Some(on_path), beside].into_iter().flatten() {
+        let mut command = go(&compiler, folder);
+        let output = match GO.ask(command.args(["env", "GOVERSION"]), folder) {
+            Ok(output) => output,
+            Err(report) => {
+                refusal = report;
+                continue;
+            }
+        };
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if release(&version).is_none_or(|found| found >= LEAST) {
+            return Ok(compiler);
+        }
+        let [major, minor] = LEAST;
+        let told = format!("Go {major}.{minor} or later is needed, this is {version}");
+        refusal = Report::error(told).with_help(format!("`{}` installs one", GO.install));
+    }
+    Err(refusal)
+}
+
+/// A compiler that is what it is: it would fetch another one where go.mod asks for it.
+fn go(compiler: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(compiler);
+    command.env("GOTOOLCHAIN", "local").current_dir(folder);
+    command
 }
 
 /// Major and minor of a version such as `go1.27.3`; `None` for one that is no release.

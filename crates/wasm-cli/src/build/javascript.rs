@@ -1,6 +1,5 @@
 //! Components in JavaScript: componentize-qjs puts the modules beside an engine.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use wasm_core::text::PathText as _;
 use crate::build::sources::{Sources, unusable};
 use crate::build::tool::Tool;
 use crate::build::world::World;
+use crate::files::read_text;
 use crate::report::Report;
 
 const COMPONENTIZE: Tool = Tool {
@@ -18,14 +18,13 @@ const COMPONENTIZE: Tool = Tool {
     install: "npm install --save-dev componentize-qjs@0.4.5",
 };
 
-/// Makes a component of the module that package.json calls `main`.
+/// Makes a component of the module that package.json of a folder calls `main`.
 ///
 /// # Errors
 /// If the tool or the module is not there, or it makes no component of it.
-pub(crate) fn build(sources: &Sources) -> Result<PathBuf, Report> {
-    let folder = sources.folders.first().unwrap_or(&sources.folder);
+pub(crate) fn build(folder: &Path, sources: &Sources) -> Result<PathBuf, Report> {
     let package = folder.join("package.json");
-    let text = fs::read_to_string(&package).map_err(|error| unusable(&package, &error))?;
+    let text = read_text(&package).map_err(|error| unusable(&package, &error))?;
     let read: Value = serde_json::from_str(&text)
         .map_err(|error| Report::error(format!("{} is no JSON: {error}", package.escaped())))?;
     let Some(main) = read.get("main").and_then(Value::as_str) else {

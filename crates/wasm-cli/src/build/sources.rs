@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use wasm_core::manifest::ComponentManifest;
@@ -18,9 +19,10 @@ const MARKS: [(&str, Language); 4] = [
     (APP, Language::Python),
 ];
 
-/// What tools write themselves.
-const MADE: [&str; 6] = [
+/// What tools write themselves, and what no component is made of.
+const NO_SOURCES: [&str; 7] = [
     "target",
+    "tests",
     "node_modules",
     "__pycache__",
     "Cargo.lock",
@@ -31,6 +33,9 @@ const MADE: [&str; 6] = [
 /// Sources are written by hand.
 const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 16;
+
+/// Beside the manifest.
+pub(crate) const WIT: &str = "wit";
 
 /// The module of a component in Python.
 const APP: &str = "app.py";
@@ -49,7 +54,7 @@ pub(crate) enum Language {
 pub(crate) struct Sources {
     /// That of the manifest.
     pub(crate) folder: PathBuf,
-    /// Those with sources; the first has the file by which the language is known.
+    /// Those with sources; one has the file by which the language is known.
     pub(crate) folders: Vec<PathBuf>,
 }
 
@@ -66,11 +71,11 @@ impl Sources {
         Self { folder, folders }
     }
 
-    /// The language, by the files that are there.
+    /// The language, by the files that are there, and the folder that has them.
     ///
     /// # Errors
     /// If a folder is none.
-    pub(crate) fn language(&self) -> Result<Option<Language>, Report> {
+    pub(crate) fn language(&self) -> Result<Option<(Language, PathBuf)>, Report> {
         for folder in &self.folders {
             if !folder.is_dir() {
                 return Err(Report::error(format!("{} is no folder", folder.escaped()))
@@ -80,52 +85,71 @@ impl Sources {
         for folder in &self.folders {
             let marked = MARKS.iter().find(|(name, _)| folder.join(name).is_file());
             if let Some((_, language)) = marked {
-                return Ok(Some(*language));
+                return Ok(Some((*language, folder.clone())));
             }
             if !files(folder, "c")?.is_empty() {
-                return Ok(Some(Language::C));
+                return Ok(Some((Language::C, folder.clone())));
             }
         }
         Ok(None)
     }
 
-    /// All files that may be sources, in order of their names: not what is made of them, nor
-    /// what package managers install.
-    pub(crate) fn all_files(&self) -> Vec<PathBuf> {
+    /// All files that may be sources, and those of the world, in order of their names: not what
+    /// is made of them, nor what package managers install, nor folders of data.
+    pub(crate) fn all_files(&self, is_data: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        for folder in self.folders.iter().chain([&self.folder]) {
-            gather(folder, MAX_DEPTH, &mut files);
+        for folder in self.folders.iter().chain([&self.folder.join(WIT)]) {
+            gather(folder, MAX_DEPTH, &is_data, &mut files);
         }
         files.sort();
         files.dedup();
         files
     }
 
-    /// A folder for what is made of the sources, which can be deleted at any time.
+    /// An empty folder for what is made of the sources, which can be deleted at any time.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be made, or leads elsewhere, where something else would be deleted.
     pub(crate) fn work(&self, name: &str) -> Result<PathBuf, Report> {
-        let work = self.folder.join("target").join("airssys-wasm").join(name);
+        let target = self.folder.join("target");
+        let ours = target.join("airssys-wasm");
+        for folder in [&target, &ours] {
+            if fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink()) {
+                return Err(Report::error(format!("{} is a link", folder.escaped()))
+                    .with_help("remove it: `build` deletes and writes files there"));
+            }
+        }
+        let work = ours.join(name);
+        match fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(unusable(&work, &error));
+            }
+            _ => {}
+        }
         fs::create_dir_all(&work).map_err(|error| unusable(&work, &error))?;
         Ok(work)
     }
 }
 
 /// Adds the files of a folder and of those in it. What cannot be read now may be later.
-fn gather(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+fn gather(folder: &Path, depth: usize, is_data: &impl Fn(&Path) -> bool, files: &mut Vec<PathBuf>) {
+    if is_data(folder) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_made = MADE.iter().any(|made| name == *made);
-        if is_made || name.as_encoded_bytes().starts_with(b".") || files.len() >= MAX_FILES {
+        let is_no_source = NO_SOURCES.iter().any(|other| name == *other);
+        if is_no_source || name.as_encoded_bytes().starts_with(b".") || files.len() >= MAX_FILES {
             continue;
         }
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => gather(&path, depth - 1, files),
+            Ok(kind) if kind.is_dir() && depth > 0 => {
+                gather(&path, depth - 1, is_data, files);
+            }
             Ok(kind) if kind.is_dir() => {}
             _ if path.extension() == Some(OsStr::new("wasm")) => {}
             _ => files.push(path),

@@ -9,8 +9,9 @@ use wit_parser::{Resolve, WorldId};
 use wasm_core::text::PathText as _;
 use wasm_core::{TIMERS_INTERFACE, TIMERS_WIT, WIT};
 
-use crate::build::sources::{Sources, unusable};
-use crate::report::Report;
+use crate::build::sources::{Sources, WIT as WIT_FOLDER, files, unusable};
+use crate::files::read_text;
+use crate::report::{Report, size};
 
 /// What the contract's package is called where it is declared.
 const PACKAGE: &str = "package airssys:core@1.0.0;";
@@ -19,8 +20,11 @@ const TIMERS_PACKAGE: &str = "package airssys:core@1.1.0;";
 /// How deep folders of WIT may lie in each other.
 const MAX_DEPTH: usize = 8;
 
+/// Of all of a component's WIT; that of all of WASI 0.2 has less than a hundredth.
+const MAX_BYTES: usize = 16 << 20;
+
 /// The world that the component of a folder is built for: that of its folder `wit`, or the
-/// contract's.
+/// contract's where that has none but in `deps`.
 pub(crate) struct World {
     /// A copy of the WIT in which nothing is missing, for tools.
     pub(crate) folder: PathBuf,
@@ -34,11 +38,12 @@ impl World {
     /// # Errors
     /// If it cannot be copied or read, or is for a component that nobody can call.
     pub(crate) fn of(sources: &Sources) -> Result<Self, Report> {
-        let own = sources.folder.join("wit");
+        let own = sources.folder.join(WIT_FOLDER);
         let folder = sources.work("wit")?;
-        fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
-        if own.is_dir() {
-            let said = copy(&own, &folder, MAX_DEPTH)?;
+        let has_world = own.is_dir() && !files(&own, "wit")?.is_empty();
+        if has_world {
+            let mut said = String::new();
+            copy(&own, &folder, MAX_DEPTH, &mut said)?;
             let deps = folder.join("deps");
             if !said.contains(PACKAGE) {
                 write(&deps, "airssys-core.wit", WIT)?;
@@ -50,7 +55,7 @@ impl World {
             write(&folder, "core.wit", WIT)?;
         }
         // A copy is no place to mend anything in.
-        let shown = match own.is_dir() {
+        let shown = match has_world {
             true => own,
             false => folder.clone(),
         };
@@ -110,22 +115,36 @@ impl World {
     }
 }
 
-/// Copies files of WIT; all that they say.
-fn copy(from: &Path, to: &Path, depth: usize) -> Result<String, Report> {
-    let mut said = String::new();
+/// Copies files of WIT; adds what they say.
+fn copy(from: &Path, to: &Path, depth: usize, said: &mut String) -> Result<(), Report> {
     let entries = fs::read_dir(from).map_err(|error| unusable(from, &error))?;
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry.map_err(|error| unusable(from, &error))?;
         let path = entry.path();
         let name = entry.file_name();
-        if path.is_dir() && depth > 0 {
-            said += &copy(&path, &to.join(&name), depth - 1)?;
+        let kind = entry.file_type();
+        let kind = kind.map_err(|error| unusable(&path, &error))?;
+        if kind.is_dir() && depth > 0 {
+            copy(&path, &to.join(&name), depth - 1, said)?;
+        } else if kind.is_symlink() && path.is_dir() {
+            // It may lead to a folder with this one in it.
+            let told = format!("{} is a link to a folder", path.escaped());
+            return Err(Report::error(told).with_help("copy the folder there"));
         } else if path.extension().is_some_and(|extension| extension == "wit") {
-            let text = fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
+            let text = read_text(&path).map_err(|error| unusable(&path, &error))?;
             write(to, &name.to_string_lossy(), &text)?;
-            said += &text;
+            *said += &text;
+        }
+        if said.len() > MAX_BYTES {
+            let told = format!(
+                "the WIT in {} has more than {}",
+                from.escaped(),
+                size(MAX_BYTES as u64)
+            );
+            return Err(Report::error(told).with_help("leave in it what the world needs"));
         }
     }
-    Ok(said)
+    Ok(())
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Report> {

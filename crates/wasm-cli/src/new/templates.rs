@@ -11,10 +11,11 @@ const GREETS: File = (
     include_str!("../../templates/rust/greets.txt"),
 );
 
-/// The contract, for editors and other tools.
-const CONTRACT: File = ("wit/core.wit", WIT);
+/// The contract, for editors and other tools, and for a world beside it that has more.
+const CONTRACT: File = ("wit/deps/airssys-core.wit", WIT);
 
-const RUST_IGNORED: &str = "/target\n/*.wasm\n";
+/// Of a language whose tools make nothing else.
+const IGNORED: &str = "/target\n/*.wasm\n";
 const RUST_CONFIG: File = (
     ".cargo/config.toml",
     include_str!("../../templates/rust/cargo-config.toml"),
@@ -33,7 +34,7 @@ pub(crate) const RUST: &[File] = &[
         include_str!("../../templates/rust/component.toml"),
     ),
     ("README.md", include_str!("../../templates/rust/readme.md")),
-    (".gitignore", RUST_IGNORED),
+    (".gitignore", IGNORED),
 ];
 
 pub(crate) const RUST_APP: &[File] = &[
@@ -60,6 +61,10 @@ pub(crate) const RUST_APP: &[File] = &[
         include_str!("../../templates/rust-app/kitchen/lib.rs"),
     ),
     (
+        "kitchen/tests/prices.txt",
+        include_str!("../../templates/rust-app/kitchen/prices.txt"),
+    ),
+    (
         "waiter/Cargo.toml",
         include_str!("../../templates/rust-app/waiter/cargo.toml"),
     ),
@@ -70,6 +75,10 @@ pub(crate) const RUST_APP: &[File] = &[
     (
         "waiter/src/lib.rs",
         include_str!("../../templates/rust-app/waiter/lib.rs"),
+    ),
+    (
+        "waiter/tests/alone.txt",
+        include_str!("../../templates/rust-app/waiter/alone.txt"),
     ),
 ];
 
@@ -84,7 +93,7 @@ pub(crate) const C: &[File] = &[
         include_str!("../../templates/c/component.toml"),
     ),
     ("README.md", include_str!("../../templates/c/readme.md")),
-    (".gitignore", RUST_IGNORED),
+    (".gitignore", IGNORED),
 ];
 
 pub(crate) const JAVASCRIPT: &[File] = &[

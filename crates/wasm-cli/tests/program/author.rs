@@ -50,8 +50,32 @@ fn a_folder_is_made_once_and_of_a_good_name() {
         }
         // The manifest is fine: what is missing is the component.
         let checked = program(["check", &folder.path(folder_made)]);
-        checked.complains(&["could not be loaded", "Component.toml:3:1"]);
+        let path = folder.path(folder_made);
+        let builds = format!("`airssys-wasm build {path}` makes it");
+        checked.complains(&["could not be loaded", "Component.toml:3:1", &builds]);
     }
+}
+
+/// A folder can be called anything, and Cargo.toml has it as it is.
+#[cfg(unix)]
+#[test]
+fn the_sdk_is_found_under_any_name() {
+    let folder = Folder::new();
+    let sdk = folder.path("a\u{200b} \"b\" \\ \u{7f}\n");
+    fs::create_dir(&sdk).unwrap();
+    fs::write(format!("{sdk}/Cargo.toml"), "").unwrap();
+    let made = program(["new", &folder.path("greeter"), "--sdk", &sdk]).expect(
+        0,
+        &format!(
+            "{0}: 7 files; next:\n  cd {0}\n  cargo test\n  airssys-wasm build\n  \
+             airssys-wasm run . --message ann\n",
+            folder.path("greeter")
+        ),
+    );
+    assert_eq!(made.stderr, "");
+    let text = fs::read_to_string(folder.path("greeter/Cargo.toml")).unwrap();
+    let escaped = "a\u{200b} \\\"b\\\" \\\\ \\u007f\\n\" }";
+    assert!(text.contains(escaped), "{text}");
 }
 
 #[test]
@@ -119,6 +143,58 @@ fn a_conversation_goes_as_it_is_written() {
     folder.shows("test", &lines);
     let blessed = fs::read_to_string(folder.path("echo/tests/b.txt")).unwrap();
     assert_eq!(blessed, "> hello\nhello\n> same\nsame\n");
+}
+
+#[test]
+fn a_message_is_any_line() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let long = "x".repeat(200_000);
+    let text = format!(
+        "> {long}\n{long}\n> a\0b\n0x610062\n>\n\n>0xff00\n0xff00\n> --help\n--help\r\n> no end\nno end"
+    );
+    folder.conversation("echo", "any.txt", &text);
+    program(["test", &folder.path("echo")])
+        .expect(0, &format!("{}: ok\n", folder.path("echo/tests/any.txt")));
+    for (written, told) in [
+        ("hello\n> a\na\n", "line 1 stands before the first message"),
+        ("> a\na\n>b\n", "line 3 is no message"),
+    ] {
+        folder.conversation("echo", "any.txt", written);
+        let tested = program(["test", &folder.path("echo"), "--bless"]);
+        tested.expect(2, "").complains(&[told, "any.txt"]);
+        // Nothing of it is lost.
+        let left = fs::read_to_string(folder.path("echo/tests/any.txt")).unwrap();
+        assert_eq!(left, written);
+    }
+    let ceiling = program(["test", &folder.path("echo"), "--memory-ceiling", "lots"]);
+    ceiling
+        .expect(2, "")
+        .complains(&["lots", "--memory-ceiling"]);
+}
+
+/// What somebody else put there is neither read without end nor written through.
+#[cfg(unix)]
+#[test]
+fn a_conversation_is_a_file() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    folder.conversation("echo", "a.txt", "> a\n");
+    let other = folder.write("other", "> a\nb\n");
+    symlink(&other, folder.path("echo/tests/b.txt")).unwrap();
+    let blessed = program(["test", &folder.path("echo"), "--bless"]);
+    assert_eq!(blessed.code, Some(2));
+    blessed.complains(&["b.txt cannot be written: it is not a regular file"]);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "> a\nb\n");
+    let endless = folder.path("echo/tests/a.txt");
+    fs::remove_file(&endless).unwrap();
+    symlink("/dev/zero", &endless).unwrap();
+    let tested = program(["test", &folder.path("echo")]);
+    tested
+        .expect(2, "")
+        .complains(&["a.txt cannot be read: it is not a regular file"]);
 }
 
 #[test]
@@ -208,6 +284,129 @@ fn a_tool_that_lacks_something_is_told_what_installs_it() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_compiler_that_is_not_there_is_named_with_its_variable() {
+    let folder = Folder::new();
+    let made = folder.path("c");
+    assert_eq!(program(["new", &made, "--lang", "c"]).code, Some(0));
+    let output = command(["build", &made])
+        .env("CLANG", "/nowhere/clang")
+        .output();
+    let built = ended(&output.unwrap());
+    assert_eq!(built.code, Some(2));
+    built.complains(&[
+        "/nowhere/clang cannot be run",
+        "the variable CLANG names it",
+    ]);
+}
+
+/// As the pages of the languages have it.
+#[cfg(unix)]
+#[test]
+fn a_world_beside_the_contract_has_more_than_that() {
+    let folder = Folder::new();
+    let made = folder.path("js");
+    assert_eq!(program(["new", &made, "--lang", "js"]).code, Some(0));
+    let world = "package demo:greeter;\n\nworld greeter {\n  \
+                 include airssys:core/runtime-host@1.0.0;\n  \
+                 import airssys:core/host-timers@1.1.0;\n}\n";
+    folder.write("js/wit/world.wit", world);
+    let output = command(["build", &made]).env("PATH", "/nowhere").output();
+    let built = ended(&output.unwrap());
+    // Everything was in order before the tool was looked for.
+    built.complains(&["componentize-qjs is not installed"]);
+    let copied = fs::read_to_string(folder.path("js/target/airssys-wasm/wit/world.wit"));
+    assert_eq!(copied.unwrap(), world);
+}
+
+/// Whoever made the folder may have put links there.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_or_deleted_through_links() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    let other = folder.path("other");
+    fs::create_dir_all(folder.path("other/airssys-wasm/wit")).unwrap();
+    fs::create_dir_all(folder.path("other/wit")).unwrap();
+    for file in ["airssys-wasm/wit/kept", "wit/kept"] {
+        folder.write(&format!("other/{file}"), "kept");
+    }
+    let script = "{\"main\": \"a.js\"}";
+    for (name, link) in [("a", "target"), ("b", "target/airssys-wasm")] {
+        folder.component(name, wasm_fixtures::ECHO, "");
+        folder.write(&format!("{name}/package.json"), script);
+        if link != "target" {
+            fs::create_dir(folder.path(&format!("{name}/target"))).unwrap();
+        }
+        symlink(&other, folder.path(&format!("{name}/{link}"))).unwrap();
+        let built = program(["build", &folder.path(name)]);
+        assert_eq!(built.code, Some(2));
+        built.complains(&[&format!("{name}/{link} is a link"), "remove it"]);
+    }
+    folder.component("c", wasm_fixtures::ECHO, "");
+    folder.write("c/package.json", script);
+    folder.write("c/a.js", "");
+    fs::create_dir_all(folder.path("c/target/airssys-wasm")).unwrap();
+    symlink(&other, folder.path("c/target/airssys-wasm/wit")).unwrap();
+    let output = command(["build", &folder.path("c")])
+        .env("PATH", "/nowhere")
+        .output();
+    ended(&output.unwrap()).complains(&["componentize-qjs is not installed"]);
+    for file in ["airssys-wasm/wit/kept", "wit/kept"] {
+        let kept = fs::read_to_string(folder.path(&format!("other/{file}")));
+        assert_eq!(kept.unwrap(), "kept");
+    }
+}
+
+/// The file of a component is where its manifest may name one, and is no link.
+#[cfg(unix)]
+#[test]
+fn a_component_is_written_in_its_place() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    let module = "[build]\ncommand = \"printf 0 > ran\"";
+    folder.component("deep/er", wasm_fixtures::ECHO, "");
+    folder.manifest("deep/er", "demo/deep/main", module);
+    folder.replace("deep/er", "\"component.wasm\"", "\"../../out.wasm\"");
+    let built = program(["build", &folder.path("deep/er")]);
+    assert_eq!(built.code, Some(2));
+    built.complains(&["out.wasm is outside of", "--allow-outside"]);
+    assert!(!folder.0.path().join("deep/er/ran").exists());
+
+    let plain = wat::parse_str("(module)").unwrap();
+    folder.write("module.wasm", plain);
+    folder.component("app", wasm_fixtures::ECHO, "[build]\ncommand = \"true\"");
+    let component = folder.path("app/component.wasm");
+    fs::remove_file(&component).unwrap();
+    symlink(folder.path("echo.wasm"), &component).unwrap();
+    folder.fixture(wasm_fixtures::ECHO);
+    // What is there already is not written.
+    assert_eq!(program(["build", &folder.path("app")]).code, Some(0));
+    assert!(fs::symlink_metadata(&component).unwrap().is_symlink());
+}
+
+#[test]
+fn of_several_components_those_are_built_that_can_be() {
+    let folder = Folder::new();
+    folder.component("shop/a", wasm_fixtures::ECHO, "");
+    folder.manifest("shop/a", "demo/a/main", "[build]\ncommand = \"exit 3\"");
+    folder.component("shop/b", wasm_fixtures::ECHO, "");
+    folder.manifest(
+        "shop/b",
+        "demo/b/main",
+        "[build]\ncommand = \"cp ../../hello.wasm component.wasm\"",
+    );
+    folder.component("shop/c", wasm_fixtures::ECHO, "");
+    folder.manifest("shop/c", "demo/c/main", "");
+    fs::create_dir(folder.path("shop/d")).unwrap();
+    folder.manifest("shop/d", "demo/d/main", "[build]\nsources = [\"nowhere\"]");
+    folder.fixture(wasm_fixtures::HELLO);
+    folder.shows("build-of-several", &["build shop"]);
+}
+
 /// One is as good as another as long as what it has is there.
 #[test]
 fn a_component_of_another_minor_runs_and_of_another_major_is_told_of() {
@@ -249,12 +448,15 @@ fn sources_that_cannot_be_built_are_told() {
         ("no-wit", ""),
         ("no-exports", ""),
         ("other-minor", ""),
+        ("in-second", "[build]\nsources = [\".\", \"more\"]"),
     ] {
         folder.component(name, wasm_fixtures::ECHO, build);
         write(&format!("{name}/package.json"), "{\"main\": \"a.js\"}");
     }
     write("no-json/package.json", "main: a.js");
     write("no-main/package.json", "{}");
+    fs::remove_file(folder.path("in-second/package.json")).unwrap();
+    write("in-second/more/package.json", "{\"name\": \"second\"}");
     write(
         "no-wit/wit/world.wit",
         "package a:b;\nworld w {\n  import c;\n}\n",
@@ -271,6 +473,31 @@ fn sources_that_cannot_be_built_are_told() {
         "build no-wit",
         "build no-exports",
         "build other-minor",
+        "build in-second",
     ];
     folder.shows("build-of-sources", &lines);
+}
+
+#[cfg(unix)]
+#[test]
+fn sources_without_end_are_not_read() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    symlink("/dev/zero", folder.path("a/package.json")).unwrap();
+    // It is no file by which a language is known.
+    let built = program(["build", &folder.path("a")]);
+    built.complains(&["how", "is built is not known"]);
+    fs::remove_file(folder.path("a/package.json")).unwrap();
+    folder.write("a/package.json", "{\"main\": \"a.js\"}");
+    fs::create_dir_all(folder.path("a/wit/deps")).unwrap();
+    folder.write("a/wit/world.wit", "package a:b;\nworld w {}\n");
+    symlink("/dev/zero", folder.path("a/wit/deps/zero.wit")).unwrap();
+    let built = program(["build", &folder.path("a")]);
+    built.complains(&["zero.wit cannot be used: it is not a regular file"]);
+    fs::remove_file(folder.path("a/wit/deps/zero.wit")).unwrap();
+    symlink(folder.path("a"), folder.path("a/wit/deps/a")).unwrap();
+    let built = program(["build", &folder.path("a")]);
+    built.complains(&["wit/deps/a is a link to a folder", "copy the folder there"]);
 }

@@ -6,6 +6,7 @@ mod author;
 mod bad_input;
 mod call;
 mod check;
+mod compiled;
 mod docs;
 mod examples;
 mod inspect;

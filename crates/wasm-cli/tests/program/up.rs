@@ -33,7 +33,7 @@ impl Folder {
         self.manifest(name, &format!("demo/{name}/main"), more);
     }
 
-    fn manifest(&self, name: &str, id: &str, more: &str) {
+    pub(crate) fn manifest(&self, name: &str, id: &str, more: &str) {
         let manifest = format!(
             "[component]\nid = \"{id}\"\nwasm = \"component.wasm\"\nversion = \"1.2.3\"\n\
              [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n{more}"

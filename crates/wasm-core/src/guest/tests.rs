@@ -260,8 +260,6 @@ fn a_request_is_made_under_the_routers_id_and_not_in_the_last_call() {
     assert!(matches!(refused, Err(MessagingError::InvalidMessage(_))));
     assert_eq!(world.asked(), [""; 0]);
     now(guest.send(To("demo/you/main"), payload(1))).unwrap();
-    guest.begin_instance();
-    now(guest.request(To("demo/you/main"), payload(1), second)).unwrap();
 }
 
 #[test]

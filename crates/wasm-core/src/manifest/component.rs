@@ -46,7 +46,7 @@ pub struct ComponentManifest {
     /// Which HTTP requests are for it.
     pub http: Option<HttpRoute>,
     /// `command` of `[build]`: the line of a shell that makes the component's file, run in
-    /// the manifest's folder. No host runs it; `airssys-wasm build` does.
+    /// the manifest's folder. No host runs it; `airssys-wasm build` and `up --build` do.
     pub build_command: Option<String>,
     /// `sources` of `[build]`: folders with sources, relative to the manifest's, for the tool
     /// of their language. Where it is empty, they are in the manifest's folder.

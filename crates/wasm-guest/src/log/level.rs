@@ -19,6 +19,10 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// As the manifest has it.
+    ///
+    /// ```
+    /// assert_eq!(wasm_guest::LogLevel::Warn.as_str(), "warn");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trace => "trace",

@@ -8,6 +8,12 @@ use wasm_core::{ComponentId, DirAccess, Permissions, WasiGrant};
 
 use super::path::{FileId, Trace};
 
+/// The key of a manifest that names folders with sources.
+pub(super) const SOURCES: &str = "build.sources";
+
+/// Where tools of languages are installed, configured, or write and read besides sources.
+const OF_TOOLS: [&str; 5] = [".cargo", ".venv", "node_modules", "target", "wit"];
+
 /// A place in a manifest, with its line.
 ///
 /// Prints as `Component.toml:7:10`.
@@ -139,6 +145,8 @@ pub struct ComponentFiles {
     pub(super) config: Option<Named>,
     pub(super) secrets: Vec<SecretPlace>,
     pub(super) dirs: Vec<GrantedDir>,
+    /// Folders with what it is built from, as far as the manifest names them.
+    pub(super) sources: Vec<Named>,
 }
 
 /// A path that cannot be followed.
@@ -191,6 +199,11 @@ impl ComponentFiles {
             Ok(Some(SecretPlace { name, line, place }))
         });
         let secrets = secrets.filter_map(Result::transpose);
+        let sources = manifest.build_sources.iter().enumerate();
+        let sources = sources.map(|(index, source)| {
+            let key = format!("{SOURCES}[{index}]");
+            named(&key, &folder.join(source))
+        });
         Ok(Self {
             id: manifest.id.clone(),
             manifest: named("component.id", read.file)?,
@@ -201,6 +214,7 @@ impl ComponentFiles {
             },
             secrets: secrets.collect::<Result<_, _>>()?,
             dirs,
+            sources: sources.collect::<Result<_, _>>()?,
         })
     }
 
@@ -254,8 +268,53 @@ impl ComponentFiles {
 
     /// Everything that decides what the component is and may do.
     pub(super) fn inputs(&self) -> impl Iterator<Item = &Named> {
-        let files = self.files();
+        let files = self.files().chain(&self.sources);
         files.chain(self.dirs.iter().map(|dir| &dir.named))
+    }
+
+    /// Folders that are sources through and through: those that are named, but for one in
+    /// which the manifest lies, as data may lie beside that.
+    pub(super) fn source_folders(&self) -> impl Iterator<Item = &Named> {
+        let manifest = &self.manifest.trace.path;
+        let sources = self.sources.iter();
+        sources.filter(|named| !manifest.starts_with(&named.trace.path))
+    }
+
+    /// Folders that tools of languages look into by themselves, there or not: beside the
+    /// sources and the manifest, and mostly above, too.
+    pub(super) fn tool_folders(&self) -> Vec<Named> {
+        let sources = self.sources.iter();
+        let own = self.manifest.trace.folders.last().map(|(path, _)| path);
+        let beside = sources.clone().map(|named| &named.trace.path).chain(own);
+        let above = sources.chain([&self.manifest]);
+        let above = above.flat_map(|named| &named.trace.folders);
+        let mut places: Vec<&PathBuf> = above.map(|(path, _)| path).collect();
+        places.extend(beside.clone());
+        places.sort();
+        places.dedup();
+        let of_tools = places
+            .into_iter()
+            .flat_map(|place| OF_TOOLS.map(|name| place.join(name)));
+        let of_tools = of_tools.chain(beside.map(|place| place.join("src")));
+        of_tools
+            .filter(|folder| !self.manifest.trace.path.starts_with(folder))
+            .map(|folder| self.of_sources(folder))
+            .collect()
+    }
+
+    /// A folder that no manifest names, as one of the sources.
+    fn of_sources(&self, path: PathBuf) -> Named {
+        let mut line = self.manifest.line.clone();
+        line.key = SOURCES.to_owned();
+        Named {
+            line,
+            trace: Trace {
+                exists: path.exists(),
+                path: path.clone(),
+                folders: Vec::new(),
+            },
+            path,
+        }
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &Named> {

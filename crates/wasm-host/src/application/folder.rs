@@ -21,7 +21,7 @@ pub struct ApplicationFolder {
     pub(super) folder: PathBuf,
     /// Without links and `..`.
     real: PathBuf,
-    /// Where component files may lie, if that is more.
+    /// Where component files and sources may lie, if that is more.
     real_of_wasm: PathBuf,
     /// Whether the manifests have to lie in it, too.
     holds_manifests: bool,
@@ -107,6 +107,23 @@ impl ApplicationFolder {
         }
         match problems.is_empty() {
             true => Ok(files),
+            false => Err(ApplicationErrors(problems)),
+        }
+    }
+
+    /// Whether what a component is built from lies in the application, or, of a single
+    /// component, in a folder beside that of the manifest. What only runs needs no sources.
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Outside`] for each folder that is outside.
+    pub fn check_sources(&self, files: &ComponentFiles) -> Result<(), ApplicationErrors> {
+        let is_outside = |named: &&Named| {
+            !named.trace.ends_in(&self.real_of_wasm) && !self.contains(&named.trace)
+        };
+        let problems = files.sources.iter().filter(is_outside);
+        let problems: Vec<_> = problems.map(|named| outside(named, &self.folder)).collect();
+        match problems.is_empty() {
+            true => Ok(()),
             false => Err(ApplicationErrors(problems)),
         }
     }

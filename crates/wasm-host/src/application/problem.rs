@@ -10,7 +10,7 @@ use wasm_core::manifest::ManifestErrors;
 use wasm_core::text::PathText as _;
 use wasm_core::units::format_bytes;
 
-use super::files::ManifestLine;
+use super::files::{ManifestLine, SOURCES};
 
 pub(super) const MANIFEST_NAME: &str = "Component.toml";
 
@@ -181,6 +181,9 @@ pub struct Overlap {
     /// The name of something on the way, or of the file itself, that was seen in the granted
     /// folder or below, and is elsewhere by now.
     pub moved: Option<PathBuf>,
+    /// Whether it is a folder with sources in which the granted folder lies, in place of one
+    /// that is looked for there.
+    pub is_around: bool,
 }
 
 impl Overlap {
@@ -206,6 +209,9 @@ impl Overlap {
     /// How what is named is reached from the granted folder.
     pub fn way(&self) -> String {
         let path = self.path.escaped();
+        if self.is_around {
+            return format!("that folder is, or lies in, {path}, of which it is built");
+        }
         if let Some(moved) = &self.moved {
             return format!(
                 "{path} is, or lies in, what was in that folder as {}",
@@ -231,6 +237,7 @@ impl Overlap {
             "config.file" => "configuration",
             "component.id" => "manifest",
             key if key.starts_with("env.") => "secret",
+            key if key.starts_with(SOURCES) => "sources",
             _ => "granted folder",
         }
     }

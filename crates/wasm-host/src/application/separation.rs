@@ -121,6 +121,7 @@ impl Separation {
                 path: named.path.clone(),
                 hard_link,
                 moved: None,
+                is_around: false,
             }))
         };
         for named in files.inputs() {
@@ -128,6 +129,7 @@ impl Separation {
                 return Err(overlap(dir, named, None));
             }
         }
+        self.within(files.source_folders(), files)?;
         for named in files.files() {
             if let Some((dir, name)) = self.hard_link(&named.trace.path)? {
                 return Err(overlap(dir, named, Some(name)));
@@ -146,6 +148,46 @@ impl Separation {
                     overlap.moved = Some(name.into());
                 }
                 return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a component may write where the tools of languages look, beside the manifest and
+    /// the folders with sources of this one or above: `src`, `wit`, `target` and those in which
+    /// tools are installed and configured. What is to be built is to be checked so, besides
+    /// [`check`](Self::check).
+    ///
+    /// # Errors
+    /// [`ApplicationProblem::Overlap`].
+    pub fn check_sources(&self, files: &ComponentFiles) -> Result<(), ApplicationProblem> {
+        self.within(&files.tool_folders(), files)
+    }
+
+    /// Whether a component may write something in these folders.
+    fn within<'f>(
+        &self,
+        folders: impl IntoIterator<Item = &'f Named>,
+        files: &ComponentFiles,
+    ) -> Result<(), ApplicationProblem> {
+        for named in folders {
+            let around = &named.trace.path;
+            let id = FileId::of(around).ok();
+            let lies_in = |dir: &&GrantedDir| {
+                dir.named.trace.path.starts_with(around) || (id.is_some() && dir.id == id)
+            };
+            if let Some(dir) = self.dirs.iter().find(lies_in) {
+                return Err(ApplicationProblem::Overlap(Box::new(Overlap {
+                    writer: dir.to.clone(),
+                    grant: dir.named.line.clone(),
+                    folder: dir.named.trace.path.clone(),
+                    component: files.id.clone(),
+                    line: named.line.clone(),
+                    path: named.path.clone(),
+                    hard_link: None,
+                    moved: None,
+                    is_around: true,
+                })));
             }
         }
         Ok(())

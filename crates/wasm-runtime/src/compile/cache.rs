@@ -1,18 +1,22 @@
 //! What is compiled already, and the turns of what is to be.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use wasm_core::{Cause, ComponentId, WasmError};
 
 use super::disk::{DiskCache, Source};
 use super::imports::{self, ImportAudit};
-use super::{Compiled, compile, component_of, not_compiled};
+use super::{Compiled, compile, component_of, not_compiled, shipped};
 use crate::call::{Caller, CallerWatch};
 use crate::compiler::Compilation;
 use crate::config::EngineConfig;
@@ -177,6 +181,20 @@ impl<T: Send + 'static> CompileCache<T> {
             }
         };
         on_thread(id, audit).await?
+    }
+
+    /// Writes what was compiled of these bytes to a file.
+    pub(crate) async fn ship(&self, bytes: Bytes, to: PathBuf, engine: Engine) -> io::Result<u64> {
+        let compiling = Arc::clone(&self.compiling);
+        let ship = move || {
+            let disk = compiling
+                .disk
+                .as_ref()
+                .ok_or_else(|| io::Error::other("there is no cache of compiled code"))?;
+            let source = Source::new(&blake3::hash(&bytes), &engine);
+            shipped::write(disk, source, &to)
+        };
+        spawn_blocking(ship).await.map_err(io::Error::other)?
     }
 
     pub(crate) fn clear(&self) {

@@ -67,6 +67,14 @@ impl Source {
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
         Self(hasher.0.finalize())
     }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes.into())
+    }
 }
 
 /// Takes in what wasmtime's settings feed to a hasher, none of it lost.
@@ -98,7 +106,7 @@ impl DiskCache {
         }
     }
 
-    fn try_open(config: &CacheConfig) -> io::Result<Self> {
+    pub(super) fn try_open(config: &CacheConfig) -> io::Result<Self> {
         let folder = config.folder.clone();
         make_folder(&folder)?;
         check_owned(&fs::symlink_metadata(&folder)?, "it", true)?;
@@ -175,13 +183,21 @@ impl DiskCache {
         if compilation.artifact.bytes() > self.max_bytes {
             return;
         }
-        let unfinished = self.folder.join(format!("{UNFINISHED}{:032x}", random()));
-        if let Err(error) = self.write_entry(source, compilation, &unfinished) {
-            let _ = fs::remove_file(&unfinished);
-            let _ = fs::remove_file(unfinished.with_extension(SEAL));
+        if let Err(error) = self.keep(source, compilation) {
             warn(&self.folder, &error);
         }
+    }
+
+    /// The same, for whoever wants to know what went wrong.
+    pub(super) fn keep(&self, source: Source, compilation: &Compilation) -> io::Result<()> {
+        let unfinished = self.folder.join(format!("{UNFINISHED}{:032x}", random()));
+        let written = self.write_entry(source, compilation, &unfinished);
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+            let _ = fs::remove_file(unfinished.with_extension(SEAL));
+        }
         self.shrink();
+        written
     }
 
     fn write_entry(

@@ -15,8 +15,8 @@ use wasm_fixtures::{
 use wasm_testkit::RecordingRouter;
 
 use crate::support::{
-    HANG, all_permissions, ask, config, engine, engine_with, load, permitted, send, timed,
-    try_load, within,
+    HANG, all_permissions, ask, config, engine, engine_with, fuelled, load, send, timed, try_load,
+    within,
 };
 
 /// How a hostile component's message ends.
@@ -126,7 +126,7 @@ async fn whatever_a_component_tries_ends_as_it_should_and_its_neighbours_go_on()
         let metered = if waits {
             unmetered(*fixture, *with_fuel)
         } else {
-            permitted()
+            fuelled(20_000_000).with_permissions(all_permissions())
         };
         for (limited, end) in [
             (metered, with_fuel),

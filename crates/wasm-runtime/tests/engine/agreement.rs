@@ -1,8 +1,9 @@
 //! What native tests accept, the engine accepts: a component of `wasm-guest` is answered by the
 //! host in memory of its tests as by the engine, for any sequence of what it can call.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,44 +40,73 @@ const OTHERS: [&str; 5] = [
     "other/a/main",
 ];
 
+const NOBODY: &str = "demo/nobody/main";
+
 /// What is no id, nobody's, or that of the first component.
-const STRANGE: [&str; 4] = [
-    "demo/../main",
-    "demo//main",
-    "demo/nobody/main",
-    "demo/me/0",
-];
+const STRANGE: [&str; 4] = ["demo/../main", "demo//main", NOBODY, "demo/me/0"];
 
 const MEMORY: u64 = 32 << 20;
 
-/// Takes all messages, and knows who is there.
+/// One of those that are there, who has no room for messages.
+const FULL: &str = "demo/b/other";
+
+/// Knows who is there, who takes messages and which requests are open.
 #[derive(Default)]
 struct Others {
     requests: AtomicU64,
+    open: Mutex<BTreeSet<String>>,
+}
+
+impl Others {
+    /// For another component.
+    fn begin(&self) {
+        self.requests.store(0, Ordering::Relaxed);
+        self.open.lock().unwrap().clear();
+    }
+}
+
+fn delivered(message: &ComponentMessage) -> Result<(), MessagingError> {
+    match message.recipient.as_str() {
+        FULL => Err(MessagingError::QueueFull),
+        NOBODY => Err(MessagingError::TargetNotFound(message.recipient.clone())),
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]
 impl MessageRouter for Others {
-    async fn send(&self, _: &ComponentHandle, _: ComponentMessage) -> Result<(), MessagingError> {
-        Ok(())
+    async fn send(
+        &self,
+        _: &ComponentHandle,
+        message: ComponentMessage,
+    ) -> Result<(), MessagingError> {
+        delivered(&message)
     }
 
     async fn request(
         &self,
         _: &ComponentHandle,
-        _: ComponentMessage,
+        message: ComponentMessage,
         _: Duration,
     ) -> Result<CorrelationId, MessagingError> {
+        delivered(&message)?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(format!("request-{number}").as_str().into())
+        let id = format!("request-{number}");
+        self.open.lock().unwrap().insert(id.clone());
+        Ok(id.as_str().into())
     }
 
     async fn cancel_request(
         &self,
         _: &ComponentHandle,
-        _: &CorrelationId,
+        request: &CorrelationId,
     ) -> Result<(), MessagingError> {
-        Ok(())
+        match self.open.lock().unwrap().remove(request.as_str()) {
+            true => Ok(()),
+            false => Err(MessagingError::InvalidMessage(format!(
+                "no open request {request}"
+            ))),
+        }
     }
 }
 
@@ -128,6 +158,7 @@ fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         (target(), size()).prop_map(|(to, size)| format!("send {to} {size}")),
         (target(), size()).prop_map(|(to, size)| format!("request {to} {size}")),
+        (0..6u64).prop_map(|number| format!("cancel request-{number}")),
         broadcast.prop_map(|(to, size)| {
             let mut words = vec!["broadcast".to_owned(), size.to_string()];
             words.extend(to.into_iter().map(str::to_owned));
@@ -170,6 +201,9 @@ fn in_memory(own_id: &str, grants: &Grants) -> Host {
     let mut host = OTHERS
         .into_iter()
         .fold(Host::new(own_id), Host::with_component);
+    let gone = NOBODY.parse().unwrap();
+    host.refuse(FULL, wasm_guest::MessagingError::QueueFull);
+    host.refuse(NOBODY, wasm_guest::MessagingError::TargetNotFound(gone));
     if !grants.send.is_empty() {
         host = host.with_send(grants.send);
     }
@@ -220,7 +254,7 @@ fn a_component_is_answered_natively_as_in_the_engine() {
         let own_id = format!("demo/me/{}", cases.fetch_add(1, Ordering::Relaxed));
         let host = in_memory(&own_id, &grants);
         let mut native = host.start::<Puppet>().unwrap();
-        others.requests.store(0, Ordering::Relaxed);
+        others.begin();
         let own_id = id(&own_id);
         let bytes = Bytes::from_static(PUPPET);
         let loading = engine.load_component(&own_id, bytes, config(&grants));

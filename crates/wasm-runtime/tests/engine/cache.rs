@@ -4,12 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use wasm_core::{DirAccess, HostServices, Permissions, WasiGrant, WasmError};
 use wasm_fixtures::{ECHO, HELLO};
-use wasm_runtime::{CacheUsage, Compiler, CompilerProcess, EngineConfig, Profile, WasmtimeEngine};
+use wasm_runtime::{
+    CacheUsage, Compiler, CompilerProcess, EngineConfig, Profile, WasmtimeEngine, add_compiled,
+};
 
 use crate::support::{config, load, message, try_load};
 
@@ -66,6 +69,51 @@ fn engines_that_start_at_once_compile_once() {
     assert_eq!(count(&house), 1);
     let usage = CacheUsage::of(&house.path().join("code")).unwrap();
     assert_eq!(usage.entries, 1);
+}
+
+/// A machine that compiles nothing.
+#[tokio::test]
+async fn compiled_code_is_taken_along_in_a_file() {
+    let house = tempfile::tempdir().unwrap();
+    let (here, there) = (house.path().join("here"), house.path().join("there"));
+    let file = house.path().join("echo.code");
+    let first = engine(cached(&here).with_compiler(counted_compiler(&house)));
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let early = first.write_compiled(bytes.clone(), &file).await;
+    let early = early.unwrap_err().to_string();
+    assert_eq!(early, "the cache of compiled code does not have it");
+    answers(&first).await;
+    let written = first.write_compiled(bytes, &file).await.unwrap();
+    assert_eq!(add_compiled(&file, &there).unwrap(), written);
+    let other = cached(&there).with_compiler(Compiler::Process(CompilerProcess::new("/none")));
+    answers(&engine(other)).await;
+    assert_eq!(count(&house), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_file_adds_nothing() {
+    let house = tempfile::tempdir().unwrap();
+    let (here, there) = (house.path().join("here"), house.path().join("there"));
+    let file = house.path().join("echo.code");
+    let first = engine(cached(&here));
+    answers(&first).await;
+    let bytes = Bytes::from_static(ECHO.wasm);
+    first.write_compiled(bytes, &file).await.unwrap();
+    let whole = fs::read(&file).unwrap();
+    let refused = |content: &[u8]| {
+        fs::write(&file, content).unwrap();
+        add_compiled(&file, &there).unwrap_err().to_string()
+    };
+    let foreign = "it is no file that `compile --output` wrote";
+    assert_eq!(refused(ECHO.wasm), foreign);
+    assert_eq!(refused(&whole[..90]), foreign);
+    for at in [90, whole.len() / 2, whole.len() - 1] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        assert_eq!(refused(&flipped), "it is damaged", "byte {at}");
+    }
+    assert_eq!(refused(&whole[..whole.len() - 1]), "it is damaged");
+    assert!(!there.exists());
 }
 
 #[tokio::test]

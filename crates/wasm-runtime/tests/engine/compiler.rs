@@ -248,12 +248,18 @@ mod confined {
         let engine = engine_of(process().with_limits(limits));
         let what = defect(&engine, slow()).await;
         assert!(matches!(what, Defect::CostlyToCompile { .. }), "{what:?}");
-        // Those of other tests, which end by themselves.
+        let is_compiler = |child: &u32| {
+            let command = std::fs::read_to_string(format!("/proc/{child}/cmdline"));
+            command.is_ok_and(|command| command.contains("wasm-compiler"))
+        };
+        // Those of other tests among them end by themselves.
+        let mut compilers = children();
         let left = async {
-            while children().iter().any(|child| {
-                let command = std::fs::read_to_string(format!("/proc/{child}/cmdline"));
-                command.is_ok_and(|command| command.contains("wasm-compiler"))
-            }) {
+            loop {
+                compilers.retain(is_compiler);
+                if compilers.is_empty() {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

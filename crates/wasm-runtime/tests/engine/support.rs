@@ -78,8 +78,12 @@ pub(crate) fn engine() -> WasmtimeEngine {
 }
 
 pub(crate) fn engine_with(services: HostServices) -> WasmtimeEngine {
-    WasmtimeEngine::new(EngineConfig::default(), services).unwrap()
+    let config = EngineConfig::default().with_cache(COMPILED);
+    WasmtimeEngine::new(config, services).unwrap()
 }
+
+/// What one test has compiled, none has to compile again.
+const COMPILED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
 
 pub(crate) fn bytes(fixture: Fixture) -> Bytes {
     Bytes::from_static(fixture.wasm)

@@ -32,7 +32,6 @@ const TABLE_GROWTH_BYTES: u64 = 1_024 * TABLE_ELEMENT_BYTES;
 impl Instance {
     /// Makes its memories and runs its start functions.
     pub(super) async fn instantiate(&mut self, lifecycle: Lifecycle) -> Run<()> {
-        self.guest.calls.begin_instance();
         self.memory.instantiate(&lifecycle)?;
         match lifecycle.initialize {
             OnInitialize::SpinBefore => Err(self.spin().await),

@@ -49,7 +49,7 @@ impl Folder {
         .unwrap();
     }
 
-    pub(super) fn replace(&self, manifest: &str, from: &str, to: &str) {
+    pub(crate) fn replace(&self, manifest: &str, from: &str, to: &str) {
         let manifest = format!("{manifest}/Component.toml");
         let text = fs::read_to_string(self.path(&manifest)).unwrap();
         assert!(text.contains(from), "{text}");
@@ -491,4 +491,128 @@ fn a_swap_is_held_apart_too() {
     running.asks("demo/b/main x", "demo/b/main: 3");
     running.stdin = None;
     running.ends_with(1);
+}
+
+/// What builds a component is a program of the operator's, which no component may choose.
+#[cfg(unix)]
+#[test]
+fn a_command_that_a_component_may_write_is_not_run() {
+    let folder = Folder::neighbours();
+    folder.manifest("a", "demo/a/main", &grants("../inbox", "write"));
+    fs::create_dir_all(folder.path("inbox/evil")).unwrap();
+    let command = "[build]\ncommand = \"echo > pwned\"";
+    folder.manifest("inbox/evil", "demo/evil/main", command);
+    let app = folder.path("");
+    let told = [
+        "demo/a/main may write",
+        "and so change the manifest of demo/evil/main",
+        GRANT,
+    ];
+    for arguments in [
+        vec!["build", &app],
+        vec!["up", &app, "--build"],
+        vec!["up", &app, "--build", "--keep-going"],
+    ] {
+        let ended = program(&arguments);
+        assert_ne!(ended.code, Some(0), "{arguments:?}");
+        ended.complains(&told);
+        let pwned = folder.0.path().join("inbox/evil/pwned");
+        assert!(!pwned.exists(), "{arguments:?}");
+    }
+    // Nor is one that comes later, whatever else it says.
+    fs::remove_dir_all(folder.path("inbox/evil")).unwrap();
+    let mut running = folder.start(&["--build", "--watch"]);
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    fs::create_dir_all(folder.path("inbox/evil")).unwrap();
+    folder.manifest("inbox/evil", "demo/evil/main", command);
+    running.says("inbox/evil/Component.toml is not loaded: a component may write it");
+    thread::sleep(Duration::from_secs(3));
+    assert!(!folder.0.path().join("inbox/evil/pwned").exists());
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn sources_that_a_component_may_write_are_not_built() {
+    let build = |sources: &str| format!("[build]\ncommand = \"echo > pwned\"\n{sources}");
+    let named = build("sources = [\"src\"]");
+    let elsewhere = build("sources = [\"../shared/src\"]");
+    let default = build("");
+    for (dir, b, is_named) in [
+        ("../b/src", &named, true),
+        ("../b/src/deep/er", &named, true),
+        ("../shared", &elsewhere, true),
+        ("../shared/src/inner", &elsewhere, true),
+        ("../b/src", &default, false),
+        // Where tools are, or what they read and write besides.
+        ("../b/target", &named, false),
+        ("../b/wit", &named, false),
+        ("../b/.venv/bin", &named, false),
+        ("../.cargo", &named, false),
+        ("../node_modules", &elsewhere, false),
+        ("../shared/src/.venv", &elsewhere, true),
+    ] {
+        let folder = Folder::neighbours();
+        folder.manifest("a", "demo/a/main", &grants(dir, "write"));
+        folder.manifest("b", "demo/b/main", b);
+        fs::create_dir_all(folder.path("b/src")).unwrap();
+        fs::create_dir_all(folder.path("shared/src")).unwrap();
+        fs::create_dir_all(folder.path(&format!("a/{dir}"))).unwrap();
+        let told = [
+            "demo/a/main may write",
+            "and so change the sources of demo/b/main",
+            &format!("a/{GRANT}"),
+        ];
+        folder.is_refused(&["--build"], &told);
+        program(["build", &folder.path("")]).complains(&told);
+        assert!(!folder.0.path().join("b/pwned").exists(), "{dir}");
+        // What only runs is not made of them, unless the manifest says what it is made of.
+        match is_named {
+            true => folder.is_refused(&[], &told),
+            false => drop(folder.is_accepted(&[])),
+        }
+    }
+}
+
+/// A folder of data may lie beside sources.
+#[cfg(unix)]
+#[test]
+fn sources_that_nobody_may_write_are_built() {
+    for sources in ["", "sources = [\"src\"]\n", "sources = [\".\"]\n"] {
+        let folder = Folder::neighbours();
+        let build = format!("{WRITES_DATA}[build]\ncommand = \"true\"\n{sources}");
+        folder.manifest("a", "demo/a/main", &build);
+        fs::create_dir_all(folder.path("a/src")).unwrap();
+        let ended = folder.is_accepted(&["--build"]);
+        ended.complains(&["a/component.wasm: "]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn sources_lie_in_the_application_when_they_are_built() {
+    let around = Folder::new();
+    let build = "[build]\nsources = [\"../../outside\"]\ncommand = \"echo > ran\"\n";
+    around.inner("b", build);
+    fs::create_dir(around.path("outside")).unwrap();
+    let app = around.path("app");
+    let ran = around.0.path().join("app/b/ran");
+    let outside = around.path("outside");
+    for command in ["up", "build"] {
+        let flags: &[&str] = if command == "up" { &["--build"] } else { &[] };
+        let arguments = [&[command, &app], flags].concat();
+        let refused = program(&arguments);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        refused.complains(&[
+            "outside is outside of",
+            "Component.toml:10:12",
+            "--allow-outside",
+        ]);
+        assert!(!ran.exists());
+        let ended = program([&arguments[..], &["--allow-outside", &outside]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        fs::remove_file(&ran).unwrap();
+    }
+    assert_eq!(program(["up", &app]).code, Some(0));
 }

@@ -287,6 +287,37 @@ fn components_are_built_when_their_sources_change() {
     running.ends_with(0);
 }
 
+/// A command that writes among its sources, beside data that change with every message.
+#[cfg(unix)]
+#[test]
+fn what_a_build_and_a_store_write_is_no_reason_to_build() {
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let builds = elsewhere.path("builds");
+    let build = format!(
+        "[permissions]\nstorage = \"1MiB\"\n\
+         wasi = [{{ dir = \"data\", access = \"write\" }}]\n[build]\n\
+         command = \"cp src/made component.wasm; echo x >> '{builds}'; date +%N > out.js\""
+    );
+    folder.component("a", wasm_fixtures::HELLO, &build);
+    fs::create_dir_all(folder.path("a/src")).unwrap();
+    fs::create_dir_all(folder.path("a/tests")).unwrap();
+    fs::create_dir_all(folder.path("a/data")).unwrap();
+    folder.write("a/src/made", wasm_fixtures::STORED_COUNTER.wasm);
+    let data = folder.path("a/d.redb");
+    let mut running = folder.start(&["--watch", "--build", "--data", &data]);
+    let count = || fs::read_to_string(&builds).unwrap().lines().count();
+    for number in 1..8 {
+        running.asks("demo/a/main x", &format!("demo/a/main: {number}"));
+        folder.write("a/tests/a.txt", number.to_string());
+        folder.write("a/data/a.txt", number.to_string());
+        thread::sleep(SEARCH / 2);
+    }
+    // Once, and once more because something was written meanwhile.
+    assert_eq!(count(), 2);
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
 #[test]
 fn what_cannot_be_built_first_is_bad_input() {
     let folder = Folder::new();

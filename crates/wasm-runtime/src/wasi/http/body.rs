@@ -4,11 +4,11 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use super::budget::HttpBudget;
@@ -34,7 +34,7 @@ pub(super) struct BodyTime {
 impl BodyTime {
     /// The time between bytes begins now.
     pub(super) fn new(deadline: Instant, between_bytes: Option<Duration>) -> Self {
-        let next = Box::pin(sleep_until(next(deadline, between_bytes).into()));
+        let next = Box::pin(sleep_until(next(deadline, between_bytes)));
         Self {
             deadline,
             between_bytes,
@@ -46,7 +46,7 @@ impl BodyTime {
     fn renew(&mut self) {
         if self.between_bytes.is_some() {
             let next = next(self.deadline, self.between_bytes);
-            self.next.as_mut().reset(next.into());
+            self.next.as_mut().reset(next);
         }
     }
 }
@@ -94,5 +94,81 @@ impl Body for Charged {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use http_body_util::BodyExt as _;
+    use tokio::sync::mpsc;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Parts(mpsc::Receiver<Bytes>);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = HttpError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+            let part = self.0.poll_recv(cx);
+            part.map(|part| part.map(|part| Ok(Frame::data(part))))
+        }
+    }
+
+    /// So many parts, each after a second, and no end.
+    fn endless(parts: usize) -> WasiBody {
+        let (sender, received) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for _ in 0..parts {
+                sleep(SECOND).await;
+                // Nobody may wait for it any more.
+                let _ = sender.send(Bytes::from_static(b"x")).await;
+            }
+            pending::<()>().await;
+        });
+        Parts(received).boxed_unsync()
+    }
+
+    /// What came of it, and after how long it ended.
+    async fn ended(inner: WasiBody, deadline: Duration, between: Duration) -> (usize, Duration) {
+        let began = Instant::now();
+        let deadline = began + deadline;
+        let mut body = Charged {
+            inner,
+            budget: Arc::default(),
+            time: Some(BodyTime::new(deadline, Some(between))),
+            excess: || HttpError::HttpResponseBodySize(None),
+        };
+        let mut parts = 0;
+        loop {
+            match body.frame().await {
+                Some(Ok(_)) => parts += 1,
+                Some(Err(HttpError::ConnectionReadTimeout)) => return (parts, began.elapsed()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_come_in_time_or_not_at_all() {
+        let often = endless(3);
+        let (parts, after) = ended(often, 60 * SECOND, 2 * SECOND).await;
+        assert_eq!((parts, after.as_secs()), (3, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_call_ends_them_all() {
+        let often = endless(10);
+        let (parts, after) = ended(often, 4 * SECOND + SECOND / 2, 2 * SECOND).await;
+        assert_eq!((parts, after.as_secs()), (4, 4));
     }
 }

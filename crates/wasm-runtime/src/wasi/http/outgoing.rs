@@ -208,7 +208,7 @@ impl Way {
             inner: body.map_err(HttpError::from).boxed_unsync(),
             budget: Arc::clone(self.caller.budget()),
             time: Some(BodyTime::new(
-                self.caller.deadline(),
+                self.caller.deadline().into(),
                 self.between_bytes_time,
             )),
             excess: || HttpError::HttpResponseBodySize(None),
