@@ -152,7 +152,7 @@ struct Recipient {
 
 /// A message that is not at the host.
 enum Waiting {
-    Here(Mail, Place),
+    Here(Box<Mail>, Place),
     /// It is fetched when its turn has come; where it is acknowledged.
     InStream(String),
     Fetching(String),
@@ -409,7 +409,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 let Some(mail) = opened else {
                     return throw_away(&message).await;
                 };
-                Waiting::Here(mail, room)
+                Waiting::Here(Box::new(mail), room)
             }
         };
         self.known.insert(place, recipient.clone());
@@ -558,7 +558,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             };
             self.waiting.remove(&place);
             self.attempt += 1;
-            its.at_host.insert(place, (self.attempt, mail.clone()));
+            its.at_host
+                .insert(place, (self.attempt, Mail::clone(&mail)));
             let arrival = self.arrival(&mail);
             if mail.is_interrupted && self.inbox.tenants.after_crash(id) == AfterCrash::DeadLetter {
                 let cause = DeadLetterCause::Interrupted;
@@ -631,7 +632,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         };
         let opened = found.and_then(|(bytes, published, room)| {
             let mail = self.open(&id, (place, published), bytes, acknowledge.clone())?;
-            Some(Waiting::Here(mail, room))
+            Some(Waiting::Here(Box::new(mail), room))
         });
         match opened {
             Some(mail) => {
@@ -652,7 +653,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         let its = self.recipients.entry(id.clone()).or_default();
         if let Some((_, mail)) = its.at_host.remove(&place) {
             let waiting = match self.inbox.room.take(mail.message.payload.len()) {
-                Some(room) => Waiting::Here(mail, room),
+                Some(room) => Waiting::Here(Box::new(mail), room),
                 None => Waiting::InStream(mail.acknowledge),
             };
             its.waiting.insert(place, waiting);

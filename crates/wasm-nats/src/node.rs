@@ -1,5 +1,6 @@
 //! One of several hosts: keeps its name and its lease, and follows what the others say.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) watched: Arc<Watched>,
     /// Of the latest renewal.
     renewed: Mutex<u64>,
+    /// It gives back all that it owns, and should be given nothing.
+    is_leaving: AtomicBool,
     /// Another process has the name of this node.
     is_replaced: watch::Sender<bool>,
 }
@@ -67,6 +70,7 @@ impl Node {
             connection,
             watched: Arc::default(),
             renewed: Mutex::new(0),
+            is_leaving: AtomicBool::new(false),
             is_replaced: watch::Sender::new(false),
         });
         shared.enter().await?;
@@ -136,7 +140,11 @@ impl Node {
         let Some((leave, work)) = work else {
             return;
         };
+        self.shared.is_leaving.store(true, Ordering::Relaxed);
         let _ = leave.send(());
+        // Whoever does not hear of it hears of the next renewal.
+        let told = self.shared.renew_once();
+        let _ = timeout(LEAVE, told).await;
         // It panics if a component of the program does, which has been told of then.
         let _ = work.await;
         self.watching.iter().for_each(JoinHandle::abort);
@@ -235,6 +243,7 @@ impl Shared {
         let record = NodeRecord {
             incarnation: incarnation.clone(),
             lease_millis: self.connection.lease_millis(),
+            is_leaving: self.is_leaving.load(Ordering::Relaxed),
         };
         let record = serde_json::to_vec(&record).unwrap_or_default();
         let expected = *self.renewed();

@@ -122,8 +122,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
             // Nothing more begins and nothing more is written.
             self.claim.end();
         }
-        let ids = self.ids();
-        join_all(ids.into_iter().map(|id| self.tenants.unload(vec![id]))).await;
+        // Otherwise they were never loaded.
+        if inbox.is_some() {
+            let ids = self.ids().into_iter();
+            join_all(ids.map(|id| self.tenants.unload(vec![id]))).await;
+        }
         self.host.release_timers(|id| self.has(id));
         let has_consumer = inbox.is_some();
         if let Some(inbox) = inbox

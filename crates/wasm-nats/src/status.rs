@@ -138,7 +138,7 @@ impl Connection {
             };
             let components: Vec<ComponentOfNode> =
                 host.status().await.into_iter().map(Into::into).collect();
-            for status in self.parts(components) {
+            for status in self.parts(&components) {
                 if let Ok(text) = serde_json::to_vec(&status) {
                     // Whoever asked asks again.
                     let _ = client.publish(reply.clone(), text.into()).await;
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// How this node is, in as many parts as fit into messages.
-    fn parts(&self, components: Vec<ComponentOfNode>) -> Vec<NodeStatus> {
+    fn parts(&self, components: &[ComponentOfNode]) -> Vec<NodeStatus> {
         let part = |components: &[ComponentOfNode], is_last: bool| NodeStatus {
             node: self.node.clone(),
             partitions: self.claims.all().len(),

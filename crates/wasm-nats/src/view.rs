@@ -20,6 +20,9 @@ pub(crate) struct NodeRecord {
     /// How long its lease is.
     #[serde(default)]
     pub(crate) lease_millis: u64,
+    /// It gives back all that it owns.
+    #[serde(default)]
+    pub(crate) is_leaving: bool,
 }
 
 /// How long the lease is that a record tells of. One that tells of none is not known to be
@@ -141,13 +144,11 @@ impl Watched {
             }
             None => state.nodes.remove(node),
         };
-        let is_news = match before {
-            Some(before) => {
-                state.heard.insert(before.incarnation, None);
-                true
-            }
-            None => false,
-        };
+        let is_news = before.is_some();
+        let now_there = state.nodes.get(node).map(|it| it.incarnation.clone());
+        if let Some(before) = before.filter(|it| Some(&it.incarnation) != now_there.as_ref()) {
+            state.heard.insert(before.incarnation, None);
+        }
         state.forget_the_gone();
         drop(state);
         if is_news {
@@ -238,10 +239,13 @@ impl Watched {
             .map(|(incarnation, _)| incarnation.clone())
             .collect();
         nodes.insert(incarnation.to_owned());
+        let leaving = state.nodes.values().filter(|it| it.is_leaving);
+        let leaving = leaving.map(|it| it.incarnation.clone()).collect();
         let owners = state.owners.iter();
         View {
             partitions,
             nodes,
+            leaving,
             owners: owners
                 .filter_map(|(partition, (_, record))| {
                     Some((*partition, record.incarnation.clone()?))

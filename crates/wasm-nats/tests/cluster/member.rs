@@ -10,7 +10,7 @@ use wasm_core::{
     AfterCrash, ComponentConfig, ComponentId, ComponentPattern, HostServices, LogLevel,
     Permissions, ResourceLimits, RestartPolicy, Supervision,
 };
-use wasm_host::{Component, Host, HostBuilder};
+use wasm_host::{Component, Host, HostBuilder, HostLimits};
 use wasm_nats::{Connection, NatsConfig, NatsError, Node, Tenants};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::Fixture;
@@ -82,6 +82,7 @@ pub(crate) struct Setup {
     pub(crate) max_waiting_bytes: i64,
     pub(crate) patience: Duration,
     pub(crate) lease: Duration,
+    pub(crate) limits: HostLimits,
     pub(crate) partitions: u16,
     pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
@@ -97,6 +98,7 @@ impl Setup {
             max_waiting_bytes: 32 << 20,
             patience: 3 * SECOND,
             lease: 2 * SECOND,
+            limits: HostLimits::default(),
             partitions: 16,
             replicas: 1,
             components,
@@ -122,7 +124,7 @@ impl Setup {
         engine: impl FnOnce(HostServices) -> ModelEngine,
     ) -> Result<Member, NatsError> {
         let connection = Connection::open(self.config(node)).await?;
-        let builder = connection.build(HostBuilder::new());
+        let builder = connection.build(HostBuilder::new().with_limits(self.limits.clone()));
         let host = builder
             .start(|services| Ok::<_, String>(Arc::new(engine(services))))
             .unwrap();

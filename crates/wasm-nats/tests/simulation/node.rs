@@ -284,6 +284,7 @@ impl Node {
         let view = View {
             partitions: PARTITIONS,
             nodes,
+            leaving: BTreeSet::new(),
             owners: owners.collect(),
         };
         let plan = view.plan_with(&own, |it| self.claims.contains_key(&it));
