@@ -61,8 +61,7 @@ pub(crate) struct Nats {
     )]
     partitions: Option<u16>,
 
-    /// How many bytes all messages that wait may have, which the servers keep free for them,
-    /// when it is used first
+    /// Room for messages that wait, which the servers keep free, when it is used first
     #[arg(
         long,
         value_name = "SIZE",

@@ -12,6 +12,7 @@ mod mail;
 mod member;
 mod outage;
 mod ownership;
+mod permitted;
 mod router;
 mod server;
 mod storage;
@@ -75,6 +76,10 @@ fn main() -> ExitCode {
             who_is_cut_off_handles_nothing_and_comes_back,
             who_is_cut_off_while_it_takes_over_goes_on,
             what_is_busy_holds_up_no_other_that_is_handed_over;
+        permitted:
+            what_the_guide_permits_is_enough,
+            what_the_guide_permits_is_not_more,
+            whoever_is_nobody_is_told_without_the_password;
         outage:
             what_was_accepted_outlasts_the_server;
     ];
