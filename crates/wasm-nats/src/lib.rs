@@ -30,6 +30,7 @@ mod release;
 mod room;
 mod roster;
 mod sent;
+mod shared;
 mod status;
 mod storage;
 mod tenants;

@@ -17,9 +17,9 @@ use wasm_core::{ComponentId, RuntimeEngine};
 use wasm_host::Host;
 
 use crate::connect::{Connection, NatsError};
+use crate::shared::Shared;
 use crate::tenants::Tenants;
-use crate::tenure::Tenure;
-use crate::view::{NodeRecord, Watched};
+use crate::view::NodeRecord;
 use crate::wire::{PublishError, is_deleted};
 use crate::work::Work;
 
@@ -39,19 +39,6 @@ pub struct Node {
     work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     refresh: mpsc::UnboundedSender<oneshot::Sender<()>>,
     watching: Vec<JoinHandle<()>>,
-}
-
-/// What all that a node does at the same time knows.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) connection: Connection,
-    pub(crate) watched: Arc<Watched>,
-    /// Of the latest renewal.
-    renewed: Mutex<u64>,
-    /// It gives back all that it owns, and should be given nothing.
-    is_leaving: AtomicBool,
-    /// Another process has the name of this node.
-    is_replaced: watch::Sender<bool>,
 }
 
 impl Node {
@@ -159,14 +146,6 @@ enum What {
 }
 
 impl Shared {
-    pub(crate) fn tenure(&self) -> &Arc<Tenure> {
-        &self.connection.claims.tenure
-    }
-
-    pub(crate) fn now(&self) -> Duration {
-        self.tenure().now()
-    }
-
     fn renewed(&self) -> MutexGuard<'_, u64> {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }

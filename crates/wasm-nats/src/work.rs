@@ -15,10 +15,10 @@ use wasm_host::Host;
 
 use crate::claim::Claim;
 use crate::connect::Connection;
-use crate::node::Shared;
 use crate::partition::{Former, Going, Partition, write_owner};
 use crate::protocol::balance::Plan;
 use crate::protocol::desk::Desk;
+use crate::shared::Shared;
 use crate::tenants::Tenants;
 use crate::view::OwnerRecord;
 use crate::wire::PublishError;
