@@ -80,6 +80,14 @@ pub(crate) struct Conversation {
     stopping: bool,
 }
 
+/// Waits until another process has the name of a node, if there is one.
+async fn replaced(node: Option<&Node>) {
+    match node {
+        Some(node) => node.replaced().await,
+        None => pending().await,
+    }
+}
+
 impl Conversation {
     pub(crate) fn new(
         host: Host<WasmtimeEngine>,
@@ -571,6 +579,11 @@ impl Conversation {
             biased;
             outcome = work => return Ok(Some(outcome)),
             Some(answer) = self.asked.next() => self.tell(answer).await?,
+            () = replaced(self.node.as_deref()), if !self.stopping => {
+                let report = Report::error("another process has the name of this node by now");
+                let note = "it was silent for longer than its lease, and owns nothing any more";
+                return Err(Stop::Failed(report.with_note(note)));
+            }
             Some(event) = self.events.next() => {
                 if let Event::Failed { component, error } = &event {
                     self.answer_of(component, error).await?;

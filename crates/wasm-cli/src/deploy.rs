@@ -110,7 +110,7 @@ impl Deploy {
             return Err(Problems::from_iter(refused).into());
         }
         let parts: Vec<Part> = parts.into_iter().filter_map(Result::ok).collect();
-        let connection = self.target.options.connect(&self.target.nats).await?;
+        let connection = self.target.options.connect_first(&self.target.nats).await?;
         let count = parts.len();
         let number = connection.deploy(parts).await;
         let number = number.map_err(|error| told(&error))?;

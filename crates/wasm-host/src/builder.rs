@@ -141,10 +141,11 @@ impl HostBuilder {
         E: RuntimeEngine + ?Sized + 'static,
     {
         let program = self.program.unwrap_or_else(default_program);
-        let office = Arc::new(Office::new(program, self.limits, Arc::clone(&self.clock)));
+        let office = Office::new(program, self.limits, Arc::clone(&self.clock));
+        let office = Arc::new(office.with_carrier(self.carrier));
         let registry = Arc::new(Registry::new(&office));
         let timers = Timers::new(Arc::clone(&self.storage), &office);
-        let own = Router::new(&office, &registry, self.validator, self.carrier);
+        let own = Router::new(&office, &registry, self.validator);
         let router = Arc::clone(&own) as Arc<dyn MessageRouter>;
         let directory = Arc::clone(&own) as Arc<dyn ComponentDirectory>;
         let services = HostServices::default()

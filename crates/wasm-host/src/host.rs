@@ -24,7 +24,7 @@ use crate::component::status::{ComponentStatus, Phase};
 use crate::component::task::{Shared, Task};
 use crate::error::HostError;
 use crate::post::answer::RequestError;
-use crate::post::arrival::Arrival;
+use crate::post::arrival::{Arrival, NotTaken};
 use crate::post::call::Call;
 use crate::post::mailbox::Closed;
 use crate::post::office::Office;
@@ -482,8 +482,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// program: it is handled, becomes a dead letter, or is put back.
     ///
     /// # Errors
-    /// As those of [`send`](Self::send); it is put back then, and its reply is forgotten.
-    pub fn post(&self, arrival: Arrival) -> Result<(), MessagingError> {
+    /// [`NotTaken`]; it is put back then, and its reply is forgotten.
+    pub fn post(&self, arrival: Arrival) -> Result<(), NotTaken> {
         self.inner.router.take_in(arrival)
     }
 
@@ -493,13 +493,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         self.inner.router.bury(arrival, cause);
     }
 
-    /// Reads from the store the timers of components that have come to this host from another,
+    /// Reads from the store the timers of components that `come` to this host from another,
     /// before they are loaded. Those that were being handled there are dead letters.
     ///
     /// # Errors
     /// Those of the store; then some may be read, and it is to be tried again.
-    pub async fn adopt_timers(&self) -> Result<(), StorageError> {
-        self.inner.timers.adopt().await
+    pub async fn adopt_timers(
+        &self,
+        come: impl Fn(&ComponentId) -> bool + Send + Sync,
+    ) -> Result<(), StorageError> {
+        self.inner.timers.adopt(&come).await
     }
 
     /// Forgets the timers of components that have left this host for another, and leaves them

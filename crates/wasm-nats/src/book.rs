@@ -70,6 +70,11 @@ impl Book {
         }
     }
 
+    /// Only these are still in the stream.
+    pub(crate) fn keep(&self, is_kept: impl Fn(u64) -> bool) {
+        self.desk().keep(is_kept);
+    }
+
     /// It is confirmed that a message is not in the stream any more.
     pub(crate) fn acknowledged(&self, place: u64) {
         self.desk().acknowledged(place);

@@ -63,6 +63,12 @@ impl NatsCarrier {
         if !self.roster.has(to) {
             return Err(MessagingError::TargetNotFound(to.clone()));
         }
+        // What is not this node's any more says nothing more to others.
+        let from = &message.sender;
+        if self.roster.has(from) && !self.claims.has(from) {
+            let reason = format!("this node does not own {from} any more");
+            return Err(MessagingError::DeliveryFailed(reason));
+        }
         let size = self.wire.check_size(message.payload.len());
         size.map_err(|error| refused(&error))?;
         let envelope = Envelope::new(message, &self.incarnation, asks);
@@ -108,12 +114,16 @@ impl Carrier for NatsCarrier {
     /// A request to a component of this node ends with this process, whoever handles it: it
     /// needs no stream, unless it would overtake what is in there.
     fn carries(&self, message: &ComponentMessage, is_request: bool, is_here: bool) -> bool {
-        if !is_request || !is_here {
+        let to = &message.recipient;
+        if !is_request || !is_here || !self.claims.has(to) {
             return true;
         }
-        let to = &message.recipient;
         let arrived = || self.arrived.get(self.claims.partition_of(to));
         !self.sent.has_arrived(to, arrived)
+    }
+
+    fn may_handle(&self, id: &ComponentId) -> bool {
+        self.claims.has(id)
     }
 
     async fn send(&self, message: ComponentMessage) -> Result<(), MessagingError> {

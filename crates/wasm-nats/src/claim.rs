@@ -2,16 +2,23 @@
 //! for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_nats::header::HeaderMap;
 use bytes::Bytes;
 use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, sleep_until};
 
 use wasm_core::ComponentId;
 
 use crate::name::{Names, partition_of};
+use crate::tenure::Tenure;
 use crate::wire::{PublishError, Wire};
+
+/// How often it is looked whether a lease that is not held is held again.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A partition that this node owns, or owned.
 #[derive(Debug)]
@@ -20,16 +27,30 @@ pub(crate) struct Claim {
     /// Of the message that says who owns it: nobody else's is the last of its subject as long as
     /// this node does.
     pub(crate) fence: u64,
+    tenure: Arc<Tenure>,
+    /// Before it was asked for.
+    since: Duration,
     is_over: watch::Sender<bool>,
+    /// What has been written under it.
+    written: AtomicU64,
     /// One write after the other: a cluster refuses those that overlap under one condition.
     writes: Mutex<()>,
 }
 
 impl Claim {
-    pub(crate) fn new(partition: u16, fence: u64) -> Arc<Self> {
+    /// One that was asked for at this time.
+    pub(crate) fn new(
+        partition: u16,
+        fence: u64,
+        tenure: &Arc<Tenure>,
+        since: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             partition,
             fence,
+            tenure: Arc::clone(tenure),
+            since,
+            written: AtomicU64::new(0),
             is_over: watch::Sender::new(false),
             writes: Mutex::default(),
         })
@@ -40,11 +61,18 @@ impl Claim {
         self.is_over.send_replace(true);
     }
 
+    /// Whether another node may own the partition by now: since the lease was not held for a
+    /// moment, whether anyone has noticed that or not.
     pub(crate) fn is_over(&self) -> bool {
-        *self.is_over.borrow()
+        *self.is_over.borrow() || !self.tenure.is_held_since(self.since)
     }
 
-    /// Waits until it is over.
+    /// By the clock of this node.
+    pub(crate) fn now(&self) -> Duration {
+        self.tenure.now()
+    }
+
+    /// Waits until it is over. It may be so a moment before.
     pub(crate) async fn ended(&self) {
         // The sender is this.
         let _ = self.is_over.subscribe().wait_for(|it| *it).await;
@@ -67,13 +95,21 @@ impl Claim {
             "Nats-Expected-Last-Subject-Sequence-Subject",
             names.owner(self.partition).as_str(),
         );
+        // However often it is tried, it is stored once: one that comes late does not take the place
+        // of what was written since.
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let id = format!("p{}-{}-{number}", self.partition, self.fence);
+        headers.insert("Nats-Msg-Id", id.as_str());
         let _turn = self.writes.lock().await;
         if self.is_over() {
             return Err(PublishError::Outdated);
         }
         let written = wire.publish(subject, headers, payload).await;
         if written == Err(PublishError::Outdated) {
-            tracing::warn!(partition = self.partition, "another node owns it");
+            tracing::warn!(
+                partition = self.partition,
+                "a write is refused: another node owns it"
+            );
             self.end();
         }
         written
@@ -85,13 +121,15 @@ impl Claim {
 pub(crate) struct Claims {
     /// How many there are in all.
     pub(crate) partitions: u16,
+    pub(crate) tenure: Arc<Tenure>,
     held: RwLock<HashMap<u16, Arc<Claim>>>,
 }
 
 impl Claims {
-    pub(crate) fn new(partitions: u16) -> Self {
+    pub(crate) fn new(partitions: u16, tenure: Tenure) -> Self {
         Self {
             partitions,
+            tenure: Arc::new(tenure),
             held: RwLock::default(),
         }
     }
@@ -111,10 +149,11 @@ impl Claims {
         (!claim.is_over()).then(|| Arc::clone(claim))
     }
 
-    /// In the order of their partitions.
+    /// Those that are not over, in the order of their partitions.
     pub(crate) fn all(&self) -> Vec<Arc<Claim>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = held.values().cloned().collect();
+        let held = held.values().filter(|claim| !claim.is_over());
+        let mut all: Vec<_> = held.cloned().collect();
         all.sort_by_key(|claim| claim.partition);
         all
     }
@@ -122,6 +161,28 @@ impl Claims {
     pub(crate) fn insert(&self, claim: Arc<Claim>) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.insert(claim.partition, claim);
+    }
+
+    /// Whether data of this component may be written.
+    pub(crate) fn has(&self, id: &ComponentId) -> bool {
+        self.of_component(id).is_some()
+    }
+
+    /// Ends all claims when the lease is over that they depend on, for as long as it is polled:
+    /// whatever else this node is waiting for.
+    pub(crate) async fn watch_lease(&self) {
+        loop {
+            match self.tenure.stops() {
+                Some(stops) => tokio::select! {
+                    () = sleep_until(stops) => {}
+                    () = self.tenure.ended.notified() => {}
+                },
+                None => sleep(LOOK).await,
+            }
+            let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+            let over = held.values().filter(|claim| claim.is_over());
+            over.for_each(|claim| claim.end());
+        }
     }
 
     /// Unless another claim has taken its place.

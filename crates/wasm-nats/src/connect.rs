@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,14 +18,17 @@ use tokio::time::{Instant, sleep, timeout};
 use wasm_core::{ComponentId, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
 
+use crate::address;
 use crate::answers::Answers;
 use crate::carrier::{Arrived, NatsCarrier};
 use crate::claim::Claims;
 use crate::name::{InvalidName, Names, check_name};
-use crate::protocol::lease::Terms;
+use crate::protocol::lease::{LENGTHS, Terms};
+use crate::room::Room;
 use crate::roster::{Everyone, Roster};
 use crate::sent::Sent;
 use crate::storage::NatsStorage;
+use crate::tenure::Tenure;
 use crate::view::OwnerRecord;
 use crate::wire::Wire;
 
@@ -48,7 +52,8 @@ const DEAD: i64 = 100_000;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NatsConfig {
-    /// Addresses of servers, with commas between them.
+    /// Addresses of servers, with commas between them; who logs in is named as in
+    /// `nats://user:password@host`, unless there are credentials.
     pub url: String,
     /// The name of this node, which no other has.
     pub node: String,
@@ -62,19 +67,24 @@ pub struct NatsConfig {
     /// Into how many parts the components are divided, which must be more than there are nodes;
     /// as the first node says, whatever others do.
     pub partitions: u16,
-    /// How long a node may not be heard of before others take over.
+    /// How long a node may not be heard of before others take over: from 1 second to 5 minutes.
     pub lease: Duration,
     /// On how many servers everything is stored.
     pub replicas: usize,
     /// How many messages may wait for one component in the stream.
     pub max_waiting: i64,
+    /// How many bytes all messages that wait may have in the stream, which the servers keep free
+    /// for them; dead letters have a quarter of that besides, of which older ones go.
+    pub max_waiting_bytes: i64,
+    /// Whether streams and buckets that are not there are made.
+    pub is_making: bool,
     /// How long sends and storage calls try while NATS does not answer.
     pub patience: Duration,
 }
 
 impl NatsConfig {
     /// Of the application `wasm`, in 64 partitions on one server each, with a lease of 5 s, room
-    /// for 1,024 waiting messages of a component and a patience of 3 s.
+    /// for 1,024 waiting messages of a component and 256 MiB of all, and a patience of 3 s.
     pub fn new(url: impl Into<String>, node: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -86,17 +96,23 @@ impl NatsConfig {
             lease: Duration::from_secs(5),
             replicas: 1,
             max_waiting: 1_024,
+            max_waiting_bytes: 256 << 20,
+            is_making: true,
             patience: Duration::from_secs(3),
         }
     }
 
-    /// Checks what becomes part of a subject, which needs no connection.
+    /// Checks what needs no connection.
     ///
     /// # Errors
-    /// [`InvalidName`].
-    pub fn check(&self) -> Result<(), InvalidName> {
+    /// [`NatsError::Name`], [`NatsError::Lease`].
+    pub fn check(&self) -> Result<(), NatsError> {
         check_name("the node", &self.node)?;
-        check_name("the application", &self.app)
+        check_name("the application", &self.app)?;
+        match LENGTHS.contains(&self.lease) {
+            true => Ok(()),
+            false => Err(NatsError::Lease { found: self.lease }),
+        }
     }
 }
 
@@ -107,6 +123,12 @@ pub enum NatsError {
     /// A name that cannot be a part of a subject.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// A lease that is too short to be renewed, or too long to wait for.
+    #[error("a lease of {found:?}; it may be from 1 s to 5 min long (`--lease`)")]
+    Lease {
+        /// How long it should be.
+        found: Duration,
+    },
     /// The file of credentials cannot be read or has none.
     #[error("the credentials in {}: {reason}", path.display())]
     Credentials {
@@ -148,6 +170,7 @@ pub struct Connection {
     pub(crate) node: String,
     pub(crate) incarnation: String,
     pub(crate) terms: Terms,
+    pub(crate) room: Room,
     pub(crate) claims: Arc<Claims>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) arrived: Arc<Arrived>,
@@ -167,23 +190,27 @@ impl Connection {
     pub async fn open(config: NatsConfig) -> Result<Self, NatsError> {
         config.check()?;
         let names = Names::new(&config.app)?;
-        let client = connect(&config).await?;
+        let client = connect(&config, &names).await?;
         let context = jetstream::new(client.clone());
-        let mail = make(&context, mail_stream(&names, &config)).await?;
-        let data = make(&context, data_stream(&names, &config)).await?;
-        let nodes = make(&context, nodes_stream(&names, &config)).await?;
-        let dead = make(&context, dead_stream(&names, &config)).await?;
+        let is_making = config.is_making;
+        let mail = have(&context, mail_stream(&names, &config), is_making).await?;
+        let data = have(&context, data_stream(&names, &config), is_making).await?;
+        let nodes = have(&context, nodes_stream(&names, &config), is_making).await?;
+        let dead = have(&context, dead_stream(&names, &config), is_making).await?;
         let wire = Wire {
             client: client.clone(),
             patience: config.patience,
         };
         let incarnation = unique(&client);
-        let partitions = partitions(&data, &config).await?;
-        let claims = Arc::new(Claims::new(partitions));
+        let (partitions, replicas) = as_made(&data, &config).await?;
+        let terms = Terms {
+            length: config.lease,
+        };
+        let claims = Arc::new(Claims::new(partitions, Tenure::new(terms)));
         let answers = Arc::new(Answers::default());
         let subject = names.answers(&incarnation);
         let listening = client.subscribe(subject).await;
-        let listening = listening.map_err(|error| refused(&config.url, &error))?;
+        let listening = listening.map_err(|error| not_connected(&config.url, &error))?;
         tokio::spawn(Arc::clone(&answers).listen(listening));
         let (roster, arrived) = (Arc::new(Roster::default()), Arc::new(Arrived::default()));
         let carrier = Arc::new(NatsCarrier {
@@ -206,13 +233,12 @@ impl Connection {
         Ok(Self {
             wire,
             context,
-            replicas: config.replicas,
+            replicas,
             names,
             node: config.node,
             incarnation,
-            terms: Terms {
-                length: config.lease,
-            },
+            terms,
+            room: Room::default(),
             claims,
             roster,
             arrived,
@@ -228,6 +254,20 @@ impl Connection {
     /// For [`HostBuilder::with_carrier`](wasm_host::HostBuilder::with_carrier).
     pub fn carrier(&self) -> Arc<dyn Carrier> {
         Arc::clone(&self.carrier) as Arc<_>
+    }
+
+    /// Into how many parts the components are divided, as whoever was first has said.
+    pub fn partitions(&self) -> u16 {
+        self.claims.partitions
+    }
+
+    /// On how many servers everything is stored, as whoever was first has said.
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    pub(crate) fn lease_millis(&self) -> u64 {
+        u64::try_from(self.terms.length.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Says which components there are, for a host that sends to them and has none itself.
@@ -275,49 +315,52 @@ impl Connection {
     }
 }
 
-async fn connect(config: &NatsConfig) -> Result<Client, NatsError> {
+async fn connect(config: &NatsConfig, names: &Names) -> Result<Client, NatsError> {
+    let url = &config.url;
+    let addresses = address::parse(url).map_err(|error| not_connected(url, &error))?;
     let mut options = ConnectOptions::new()
         .name(format!("airssys-wasm {}/{}", config.app, config.node))
+        .custom_inbox_prefix(names.inboxes())
         .request_timeout(Some(config.patience));
-    if let Some(path) = &config.credentials {
-        let read = options.credentials_file(path).await;
-        options = read.map_err(|error| NatsError::Credentials {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-    }
+    options = match &config.credentials {
+        Some(path) => {
+            let read = options.credentials_file(path).await;
+            read.map_err(|error| NatsError::Credentials {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?
+        }
+        None => address::log_in(options, &addresses),
+    };
     if let Some(path) = &config.tls_ca {
         options = options
             .add_root_certificates(path.clone())
             .require_tls(true);
     }
-    let url = &config.url;
-    let addresses: Result<Vec<async_nats::ServerAddr>, _> =
-        url.split(',').map(|it| it.trim().parse()).collect();
-    let addresses = addresses.map_err(|error: std::io::Error| refused(url, &error))?;
     match timeout(BEGINNING, options.connect(addresses)).await {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(refused(url, &error)),
-        Err(_) => Err(refused(url, &"it does not answer")),
+        Ok(Err(error)) => Err(not_connected(url, &error)),
+        Err(_) => Err(not_connected(url, &"it does not answer")),
     }
 }
 
-fn refused(url: &str, reason: &dyn ToString) -> NatsError {
+fn not_connected(url: &str, reason: &dyn ToString) -> NatsError {
     NatsError::Connect {
-        url: url.to_owned(),
+        url: address::shown(url),
         reason: reason.to_string(),
     }
 }
 
-/// Into how many parts components are divided: as the first node has said.
-async fn partitions(data: &Stream<()>, config: &NatsConfig) -> Result<u16, NatsError> {
+/// Into how many parts components are divided and on how many servers everything is, as the first
+/// node has said.
+async fn as_made(data: &Stream<()>, config: &NatsConfig) -> Result<(u16, usize), NatsError> {
     let info = data.get_info().await.map_err(|error| NatsError::Stream {
         name: config.app.clone(),
         reason: error.to_string(),
     })?;
     let said = info.config.metadata.get(PARTITIONS);
     let said = said.and_then(|said| said.parse().ok());
-    Ok(said.unwrap_or(config.partitions))
+    Ok((said.unwrap_or(config.partitions), info.config.num_replicas))
 }
 
 /// A text that nothing else is called.
@@ -326,7 +369,12 @@ fn unique(client: &Client) -> String {
     inbox.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, NatsError> {
+/// A stream, which is made if it is not there and may be made.
+async fn have(
+    context: &Context,
+    config: stream::Config,
+    is_making: bool,
+) -> Result<Stream<()>, NatsError> {
     let name = config.name.clone();
     let failed = |reason: String| NatsError::Stream {
         name: name.clone(),
@@ -334,7 +382,11 @@ async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, N
     };
     let until = Instant::now() + BEGINNING;
     // Servers that were just started have no leader yet.
-    while let Err(error) = context.get_or_create_stream(config.clone()).await {
+    while let Err(error) = have_once(context, &config, is_making).await {
+        if let Problem::NotThere = error {
+            let reason = "there is no such stream; the first node makes it, or `deploy`";
+            return Err(failed(reason.to_owned()));
+        }
         if Instant::now() >= until {
             return Err(failed(error.to_string()));
         }
@@ -342,6 +394,39 @@ async fn make(context: &Context, config: stream::Config) -> Result<Stream<()>, N
     }
     let stream = context.get_stream_no_info(&name).await;
     stream.map_err(|error| failed(error.to_string()))
+}
+
+/// Why there is no stream.
+#[derive(Debug, Error)]
+enum Problem {
+    #[error("it is not there")]
+    NotThere,
+    #[error("{0}")]
+    Other(String),
+}
+
+async fn have_once(
+    context: &Context,
+    config: &stream::Config,
+    is_making: bool,
+) -> Result<(), Problem> {
+    if is_making {
+        let made = context.get_or_create_stream(config.clone()).await;
+        return made
+            .map(drop)
+            .map_err(|error| Problem::Other(error.to_string()));
+    }
+    let Err(error) = context.get_stream(&config.name).await else {
+        return Ok(());
+    };
+    match error.kind() {
+        GetStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+        {
+            Err(Problem::NotThere)
+        }
+        _ => Err(Problem::Other(error.to_string())),
+    }
 }
 
 /// What was stored is acknowledged once it was handled, and is gone then.
@@ -353,6 +438,7 @@ fn mail_stream(names: &Names, config: &NatsConfig) -> stream::Config {
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,
         max_messages_per_subject: config.max_waiting,
+        max_bytes: config.max_waiting_bytes,
         duplicate_window: DUPLICATES,
         num_replicas: config.replicas,
         ..Default::default()
@@ -370,6 +456,7 @@ fn data_stream(names: &Names, config: &NatsConfig) -> stream::Config {
         deny_delete: true,
         allow_rollup: true,
         allow_message_ttl: true,
+        duplicate_window: DUPLICATES,
         num_replicas: config.replicas,
         metadata: [(PARTITIONS.to_owned(), config.partitions.to_string())].into(),
         ..Default::default()
@@ -396,6 +483,7 @@ fn dead_stream(names: &Names, config: &NatsConfig) -> stream::Config {
         subjects: vec![names.dead_subjects()],
         max_messages_per_subject: DEAD_OF_ONE,
         max_messages: DEAD,
+        max_bytes: config.max_waiting_bytes / 4,
         discard: DiscardPolicy::Old,
         duplicate_window: DUPLICATES,
         num_replicas: config.replicas,

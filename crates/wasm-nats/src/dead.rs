@@ -15,6 +15,9 @@ use crate::wire::Wire;
 /// The longest text of an error that is kept, in characters.
 const REASON_CHARS: usize = 1_000;
 
+/// The largest payload that is kept. Of one that is larger, so much of its beginning.
+const PAYLOAD_BYTES: usize = 64 << 10;
+
 /// What is kept of a dead letter before its payload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
@@ -25,6 +28,9 @@ struct Record {
     node: String,
     /// In the stream of messages.
     place: u64,
+    /// Of the whole payload.
+    #[serde(default)]
+    payload_bytes: u64,
 }
 
 /// A dead letter that is to be kept.
@@ -44,8 +50,10 @@ impl Kept {
             reason: dead.reason.chars().take(REASON_CHARS).collect(),
             node: node.to_owned(),
             place: mail.place,
+            payload_bytes: mail.message.payload.len() as u64,
         };
-        let bytes = seal(&record, mail.message.payload.as_bytes()).ok()?;
+        let payload = mail.message.payload.as_bytes();
+        let bytes = seal(&record, &payload[..payload.len().min(PAYLOAD_BYTES)]).ok()?;
         Some(Self {
             to: mail.message.recipient.clone(),
             place: mail.place,
@@ -69,8 +77,10 @@ impl Kept {
 pub struct LostLetter {
     /// Larger than those of all before it.
     pub number: u64,
-    /// What could not be handled.
+    /// What could not be handled, with at most 64 KiB of its payload.
     pub message: ComponentMessage,
+    /// How many bytes its payload had.
+    pub payload_bytes: u64,
     /// Why, as [`DeadLetterCause::as_str`](wasm_host::DeadLetterCause::as_str) says.
     pub cause: String,
     /// The same in words.
@@ -126,6 +136,7 @@ fn read(number: u64, bytes: Bytes) -> Option<LostLetter> {
     let (record, payload) = open::<Record>(bytes)?;
     Some(LostLetter {
         number,
+        payload_bytes: record.payload_bytes.max(payload.len() as u64),
         message: record.envelope.message(payload)?,
         cause: record.cause,
         reason: record.reason,

@@ -2,18 +2,20 @@
 //! stream for each recipient.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, Consumer};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, AckKind};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use wasm_core::{AfterCrash, ComponentId, MessagingError, RuntimeEngine};
-use wasm_host::{Arrival, DeadLetterCause, Host, Phase, ReplyTo};
+use wasm_core::{AfterCrash, ComponentId, RuntimeEngine};
+use wasm_host::{Arrival, DeadLetterCause, Host, NotTaken, Phase, ReplyTo};
 
 use crate::answers::Elsewhere;
 use crate::book::Book;
@@ -22,23 +24,29 @@ use crate::claim::Claim;
 use crate::dead::Kept;
 use crate::envelope::open_message;
 use crate::mail::{Mail, MailReceipt, Told};
-use crate::name::Names;
+use crate::name::{Names, is_incarnation};
 use crate::protocol::desk::{Desk, Left};
+use crate::room::{Place, Room};
 use crate::tenants::Tenants;
+use crate::view::Watched;
 use crate::wire::Wire;
 
 /// Messages that the host has of one recipient at a time.
 const AT_HOST: usize = 32;
 
-/// Messages that this node has of one partition at a time.
-const HELD: i64 = 2_048;
+/// So many as there are may be given to this node and not be acknowledged: a bound would let
+/// recipients that are slow keep messages from all others of a partition.
+const UNBOUNDED: i64 = -1;
 
 /// Asked for at a time.
 const BATCH: usize = 256;
 
 /// The server sends again what it has not heard of for so long. It is known then, unless it got
-/// lost with a connection.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// lost between servers and nothing has come after it, by which that would have been noticed.
+const ACK_WAIT: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether the connection is another one.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Acknowledged messages that are remembered, in case that the server was about to send them
 /// again.
@@ -52,15 +60,20 @@ const MISSING: Duration = Duration::from_secs(5);
 /// something.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// The longest that it takes until what has found no room is tried again.
+const LATEST_RETRY: Duration = Duration::from_secs(1);
+
 /// What an inbox is made from.
 pub(crate) struct Inbox<E: RuntimeEngine + ?Sized> {
     pub(crate) host: Host<E>,
     pub(crate) tenants: Arc<dyn Tenants>,
+    pub(crate) watched: Arc<Watched>,
     pub(crate) claim: Arc<Claim>,
     pub(crate) wire: Wire,
     pub(crate) names: Names,
     pub(crate) stream: Stream<()>,
     pub(crate) arrived: Arc<Arrived>,
+    pub(crate) room: Room,
     pub(crate) node: String,
     /// Of the node that had the partition before.
     pub(crate) former_consumer: Option<String>,
@@ -116,6 +129,11 @@ struct Run<E: RuntimeEngine + ?Sized> {
     acknowledged: Recent,
     latest: u64,
     is_caught_up: bool,
+    /// How many the consumer has given: the next must have the next number, or something that
+    /// came before it has got lost.
+    given: u64,
+    /// How often a connection had been made when it was read from last.
+    connects: u64,
     attempt: u64,
     retry: Option<Instant>,
     is_stopping: bool,
@@ -123,10 +141,21 @@ struct Run<E: RuntimeEngine + ?Sized> {
 
 #[derive(Default)]
 struct Recipient {
-    waiting: BTreeMap<u64, Mail>,
+    waiting: BTreeMap<u64, Waiting>,
     at_host: BTreeMap<u64, (u64, Mail)>,
     /// Since when it is not there.
     missing: Option<Instant>,
+    /// When what was not accepted is tried again, and how long it had to wait for that.
+    again: Option<Instant>,
+    pause: Duration,
+}
+
+/// A message that is not at the host.
+enum Waiting {
+    Here(Box<Mail>, Place),
+    /// It is fetched when its turn has come; where it is acknowledged.
+    InStream(String),
+    Fetching(String),
 }
 
 /// Places of messages, of which the oldest are forgotten.
@@ -168,6 +197,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
             acknowledged: Recent::default(),
             latest: 0,
             is_caught_up: false,
+            given: 0,
+            connects: 0,
             attempt: 0,
             retry: None,
             is_stopping: false,
@@ -183,7 +214,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
         }
     }
 
-    /// A consumer of its own, in place of that of the node that had the partition before.
+    /// A consumer of its own, which has given nothing yet, in place of that of the node that had
+    /// the partition before, or of one by which something got lost.
     async fn consumer(&self) -> Option<Consumer<consumer::pull::Config>> {
         let name = consumer_name(&self.claim);
         while !self.claim.is_over() {
@@ -191,16 +223,21 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
                 // It may be gone, or have been made never.
                 let _ = self.stream.delete_consumer(former).await;
             }
+            let _ = self.stream.delete_consumer(&name).await;
             let made = self.stream.create_consumer(consumer::pull::Config {
                 durable_name: Some(name.clone()),
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: ACK_WAIT,
-                max_ack_pending: HELD,
+                max_ack_pending: UNBOUNDED,
                 filter_subject: self.names.mail_of_partition(self.claim.partition),
                 ..Default::default()
             });
             match made.await {
-                Ok(consumer) => return Some(consumer),
+                Ok(consumer) if consumer.cached_info().delivered.consumer_sequence == 0 => {
+                    return Some(consumer);
+                }
+                // It was not deleted.
+                Ok(_) => {}
                 Err(error) => {
                     let partition = self.claim.partition;
                     tracing::debug!(partition, "no consumer yet: {error}");
@@ -235,6 +272,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
     ) {
         let claim = Arc::clone(&self.inbox.claim);
         let mut messages = None;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if messages.is_none() && !self.is_stopping {
                 messages = self.begin_reading().await;
@@ -259,8 +298,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 // All that the host has told is heard by now.
                 _ = &mut finished, if self.is_stopping && self.over.is_empty() => break,
                 () = until(self.retry) => self.pump_all().await,
+                // What was on its way over the one before is lost.
+                _ = looks.tick(), if self.connects != self.connects_now() => messages = None,
                 message = next => match message {
-                    Some(Ok(message)) => self.take_in(message).await,
+                    Some(Ok(message)) if self.is_next(&message) => self.take_in(message).await,
+                    Some(Ok(_)) => {
+                        tracing::debug!("a message got lost on its way: they are read again");
+                        self.is_caught_up = false;
+                        self.tell_arrived();
+                        messages = None;
+                    }
                     // The connection was lost, or the consumer: it is asked for again.
                     Some(Err(_)) | None => {
                         messages = None;
@@ -272,17 +319,39 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         self.inbox.arrived.set(claim.partition, None);
     }
 
+    fn connects_now(&self) -> u64 {
+        let statistics = self.inbox.wire.client.statistics();
+        statistics.connects.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was to come before it. What is no message of the consumer is looked at
+    /// where it is taken in.
+    fn is_next(&mut self, message: &jetstream::Message) -> bool {
+        let Ok(info) = message.info() else {
+            return true;
+        };
+        let is_next = info.consumer_sequence == self.given + 1;
+        self.given = info.consumer_sequence;
+        is_next
+    }
+
+    /// Everything that is not acknowledged comes again.
     async fn begin_reading(&mut self) -> Option<consumer::pull::Stream> {
         loop {
+            self.connects = self.connects_now();
             let before = self.inbox.stream.get_info().await;
             let consumer = self.inbox.consumer().await?;
+            self.given = 0;
             if let Ok(before) = before
                 && consumer.cached_info().num_pending == 0
                 && consumer.cached_info().num_ack_pending == 0
             {
                 self.catch_up(before.state.last_sequence);
             }
+            // The server must be able to send the largest message that there may be.
+            let max_bytes = 2 * self.inbox.wire.client.max_payload();
             let messages = consumer.stream().max_messages_per_batch(BATCH);
+            let messages = messages.max_bytes_per_batch(max_bytes);
             match messages.messages().await {
                 Ok(messages) => return Some(messages),
                 Err(_) if self.inbox.claim.is_over() => return None,
@@ -294,7 +363,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
     fn catch_up(&mut self, place: u64) {
         self.latest = self.latest.max(place);
         self.is_caught_up = true;
+        self.tidy_the_desk();
         self.tell_arrived();
+    }
+
+    /// Everything that is in the stream is known: what else is on the desk was acknowledged by a
+    /// node that had the partition before.
+    fn tidy_the_desk(&self) {
+        self.book.keep(|place| self.known.contains_key(&place));
     }
 
     /// Up to where everything has been handed to the host.
@@ -320,29 +396,55 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             let _ = message.ack_with(AckKind::Progress).await;
             return;
         }
-        let opened = open_message(message.payload.clone());
-        let Some(((envelope, content), acknowledge)) = opened.zip(acknowledge) else {
-            tracing::warn!(subject = %message.subject, "what is no message is thrown away");
-            let _ = message.ack_with(AckKind::Term).await;
-            return;
+        let recipient = self.inbox.names.recipient(&message.subject);
+        let Some((recipient, acknowledge)) = recipient.zip(acknowledge) else {
+            return throw_away(&message).await;
         };
-        let recipient = content.recipient.clone();
-        let is_interrupted = self.inbox.left.left(place) == Left::Interrupted;
-        let mail = Mail {
-            place,
-            envelope,
-            message: content,
-            acknowledge,
-            is_interrupted,
+        let waiting = match self.inbox.room.take(message.payload.len()) {
+            None => Waiting::InStream(acknowledge),
+            Some(room) => {
+                let published = info.published.unix_timestamp_nanos();
+                let payload = message.payload.clone();
+                let opened = self.open(&recipient, (place, published), payload, acknowledge);
+                let Some(mail) = opened else {
+                    return throw_away(&message).await;
+                };
+                Waiting::Here(Box::new(mail), room)
+            }
         };
         self.known.insert(place, recipient.clone());
         self.waiting.insert(place);
         let its = self.recipients.entry(recipient.clone()).or_default();
-        its.waiting.insert(place, mail);
+        its.waiting.insert(place, waiting);
         self.latest = self.latest.max(place);
-        self.is_caught_up |= is_last;
+        if is_last && !self.is_caught_up {
+            self.is_caught_up = true;
+            self.tidy_the_desk();
+        }
         self.pump(&recipient).await;
         self.tell_arrived();
+    }
+
+    /// A message, unless it is nothing that a node has sent to this recipient.
+    fn open(
+        &self,
+        recipient: &ComponentId,
+        (place, published): (u64, i128),
+        bytes: Bytes,
+        acknowledge: String,
+    ) -> Option<Mail> {
+        let (envelope, message) = open_message(bytes)?;
+        if message.recipient != *recipient || !is_incarnation(&envelope.origin) {
+            return None;
+        }
+        Some(Mail {
+            place,
+            published,
+            envelope,
+            message,
+            acknowledge,
+            is_interrupted: self.inbox.left.left(place) == Left::Interrupted,
+        })
     }
 
     async fn hear(&mut self, told: Told) {
@@ -351,15 +453,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 let Some(id) = self.known.get(&place).cloned() else {
                     return;
                 };
-                let its = self.recipients.entry(id).or_default();
-                if its.at_host.get(&place).is_some_and(|it| it.0 == attempt)
-                    && let Some((_, mail)) = its.at_host.remove(&place)
-                {
-                    its.waiting.insert(place, mail);
-                    self.waiting.insert(place);
-                    self.retry_later();
+                let its = self.recipients.entry(id.clone()).or_default();
+                if its.at_host.get(&place).is_some_and(|it| it.0 == attempt) {
+                    self.put_back(&id, place);
+                    self.retry_later(&id, RETRY);
                 }
             }
+            Told::Fetched { place, found } => self.take_fetched(place, found).await,
             Told::Over { place, dead } => {
                 let Some(id) = self.known.get(&place).cloned() else {
                     return;
@@ -370,7 +470,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 };
                 self.over.insert(place);
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
-                self.acknowledge(mail, record);
+                self.acknowledge(place, mail.acknowledge, record);
                 self.pump(&id).await;
             }
             Told::Acknowledged { place } => {
@@ -391,7 +491,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
     }
 
     /// Acknowledges a message, once it is kept as a dead letter if it is one.
-    fn acknowledge(&self, mail: Mail, record: Option<Kept>) {
+    fn acknowledge(&self, place: u64, reply: String, record: Option<Kept>) {
         let (wire, names) = (self.inbox.wire.clone(), self.inbox.names.clone());
         let (claim, tell) = (Arc::clone(&self.inbox.claim), self.tell.clone());
         tokio::spawn(async move {
@@ -403,26 +503,38 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
                 sleep(RETRY).await;
             }
-            while !wire.acknowledge(&mail.acknowledge).await {
+            while !wire.acknowledge(&reply).await {
                 if claim.is_over() {
                     return;
                 }
                 sleep(RETRY).await;
             }
-            let _ = tell.send(Told::Acknowledged { place: mail.place });
+            let _ = tell.send(Told::Acknowledged { place });
         });
     }
 
-    fn retry_later(&mut self) {
-        self.retry.get_or_insert(Instant::now() + RETRY);
+    /// What waits for this recipient is tried again, at once if it handles something first.
+    fn retry_later(&mut self, id: &ComponentId, pause: Duration) {
+        let again = Instant::now() + pause;
+        if let Some(its) = self.recipients.get_mut(id) {
+            (its.pause, its.again) = (pause, Some(again));
+        }
+        self.retry = Some(self.retry.map_or(again, |it| it.min(again)));
     }
 
     async fn pump_all(&mut self) {
         self.retry = None;
-        let waiting = self.recipients.iter();
-        let waiting = waiting.filter(|(_, it)| !it.waiting.is_empty());
-        let ids: Vec<_> = waiting.map(|(id, _)| id.clone()).collect();
-        for id in ids {
+        let now = Instant::now();
+        let (mut due, mut next) = (Vec::new(), None::<Instant>);
+        for (id, its) in self.recipients.iter().filter(|it| !it.1.waiting.is_empty()) {
+            match its.again {
+                Some(again) if again <= now => due.push(id.clone()),
+                Some(again) => next = Some(next.map_or(again, |it| it.min(again))),
+                None => {}
+            }
+        }
+        self.retry = next;
+        for id in due {
             self.pump(&id).await;
         }
         self.tell_arrived();
@@ -433,58 +545,137 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         while !self.is_stopping
             && let Some(its) = self.recipients.get_mut(id)
             && its.at_host.len() < AT_HOST
-            && let Some((place, mail)) = its.waiting.pop_first()
+            && let Some((place, waiting)) = its.waiting.pop_first()
         {
+            its.again = None;
+            let (mail, _room) = match waiting {
+                Waiting::Here(mail, room) => (mail, room),
+                Waiting::InStream(acknowledge) => return self.fetch(id, place, acknowledge),
+                fetching @ Waiting::Fetching(_) => {
+                    its.waiting.insert(place, fetching);
+                    return;
+                }
+            };
             self.waiting.remove(&place);
             self.attempt += 1;
-            its.at_host.insert(place, (self.attempt, mail.clone()));
+            its.at_host
+                .insert(place, (self.attempt, Mail::clone(&mail)));
             let arrival = self.arrival(&mail);
             if mail.is_interrupted && self.inbox.tenants.after_crash(id) == AfterCrash::DeadLetter {
                 let cause = DeadLetterCause::Interrupted;
                 self.inbox.host.bury(arrival, cause);
                 continue;
             }
-            let Err(error) = self.inbox.host.post(arrival) else {
+            let Err(refused) = self.inbox.host.post(arrival) else {
                 if let Some(its) = self.recipients.get_mut(id) {
-                    its.missing = None;
+                    (its.missing, its.pause) = (None, Duration::ZERO);
                 }
                 continue;
             };
-            match self.hopeless(id, &error).await {
+            match self.hopeless(id, &refused).await {
                 Some(cause) => {
                     let again = self.arrival(&mail);
                     self.inbox.host.bury(again, cause);
                 }
                 None => {
                     self.put_back(id, place);
-                    self.retry_later();
-                    return;
+                    let before = self.recipients.get(id).map_or(RETRY, |it| it.pause);
+                    let pause = match refused {
+                        NotTaken::Full => (2 * before).clamp(RETRY, LATEST_RETRY),
+                        _ => RETRY,
+                    };
+                    return self.retry_later(id, pause);
                 }
             }
         }
     }
 
+    /// Fetches the message that is this recipient's next, for which there was no room.
+    fn fetch(&mut self, id: &ComponentId, place: u64, acknowledge: String) {
+        if let Some(its) = self.recipients.get_mut(id) {
+            its.waiting.insert(place, Waiting::Fetching(acknowledge));
+        }
+        let Inbox {
+            wire,
+            stream,
+            claim,
+            room,
+            ..
+        } = &self.inbox;
+        let (wire, stream, claim) = (wire.clone(), stream.clone(), Arc::clone(claim));
+        let (room, tell) = (room.clone(), self.tell.clone());
+        tokio::spawn(async move {
+            let Some(room) = room.fetch().await else {
+                return;
+            };
+            while !claim.is_over() {
+                if let Ok(found) = wire.at(&stream, place).await {
+                    let found = found.map(|it| {
+                        let published = it.time.unix_timestamp_nanos();
+                        (it.payload, published, room)
+                    });
+                    let _ = tell.send(Told::Fetched { place, found });
+                    return;
+                }
+                sleep(RETRY).await;
+            }
+        });
+    }
+
+    async fn take_fetched(&mut self, place: u64, found: Option<(Bytes, i128, Place)>) {
+        let Some(id) = self.known.get(&place).cloned() else {
+            return;
+        };
+        let its = self.recipients.entry(id.clone()).or_default();
+        let Some(Waiting::Fetching(acknowledge)) = its.waiting.remove(&place) else {
+            return;
+        };
+        let opened = found.and_then(|(bytes, published, room)| {
+            let mail = self.open(&id, (place, published), bytes, acknowledge.clone())?;
+            Some(Waiting::Here(Box::new(mail), room))
+        });
+        match opened {
+            Some(mail) => {
+                let its = self.recipients.entry(id.clone()).or_default();
+                its.waiting.insert(place, mail);
+            }
+            None => {
+                tracing::warn!(place, "what is no message, or not there, is thrown away");
+                self.waiting.remove(&place);
+                self.over.insert(place);
+                self.acknowledge(place, acknowledge, None);
+            }
+        }
+        self.pump(&id).await;
+    }
+
     fn put_back(&mut self, id: &ComponentId, place: u64) {
         let its = self.recipients.entry(id.clone()).or_default();
         if let Some((_, mail)) = its.at_host.remove(&place) {
-            its.waiting.insert(place, mail);
+            let waiting = match self.inbox.room.take(mail.message.payload.len()) {
+                Some(room) => Waiting::Here(Box::new(mail), room),
+                None => Waiting::InStream(mail.acknowledge),
+            };
+            its.waiting.insert(place, waiting);
             self.waiting.insert(place);
         }
     }
 
     /// Why a message that was not accepted never will be, if that is so.
-    async fn hopeless(
-        &mut self,
-        id: &ComponentId,
-        error: &MessagingError,
-    ) -> Option<DeadLetterCause> {
-        match error {
-            MessagingError::TargetNotFound(_) => {
+    async fn hopeless(&mut self, id: &ComponentId, refused: &NotTaken) -> Option<DeadLetterCause> {
+        match refused {
+            NotTaken::Never(cause) => Some(cause.clone()),
+            NotTaken::NotHere => {
+                let is_changing = self.inbox.tenants.is_changing();
                 let its = self.recipients.get_mut(id)?;
+                if is_changing {
+                    its.missing = None;
+                    return None;
+                }
                 let since = *its.missing.get_or_insert_with(Instant::now);
                 (since.elapsed() >= MISSING).then_some(DeadLetterCause::Unloaded)
             }
-            MessagingError::DeliveryFailed(_) => {
+            NotTaken::NotNow(_) => {
                 let status = self.inbox.host.component(id).await?;
                 let cause = status.cause.filter(|_| status.phase == Phase::Quarantined);
                 cause.map(DeadLetterCause::Quarantined)
@@ -521,16 +712,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         let id = mail.message.correlation_id.clone()?;
         let Inbox { wire, names, .. } = &self.inbox;
         let asker = Elsewhere::new(wire, names, &mail.envelope.origin, id);
-        // By the clocks of two nodes: whoever asked goes by its own.
-        let sent = Duration::new(
-            mail.message.timestamp.seconds,
-            mail.message.timestamp.nanoseconds,
-        );
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let passed = now.unwrap_or_default().saturating_sub(sent);
+        // Whoever asked goes by its own clock; this counts from when the server had stored it.
+        let Inbox { watched, claim, .. } = &self.inbox;
+        let passed = watched.age(mail.published, claim.now());
         let left = Duration::from_millis(asks.millis).saturating_sub(passed);
         Some(ReplyTo::new(Arc::new(asker), Instant::now() + left))
     }
+}
+
+async fn throw_away(message: &jetstream::Message) {
+    tracing::warn!(subject = %message.subject, "what is no message is thrown away");
+    let _ = message.ack_with(AckKind::Term).await;
 }
 
 /// Never, without a time.

@@ -12,6 +12,7 @@
 //! | deploy | [`Connection::deploy`], [`Connection::roll_back`], [`Release`] |
 //! | see what nodes decide | [`protocol`] |
 
+mod address;
 mod answers;
 mod book;
 mod carrier;
@@ -23,15 +24,20 @@ mod inbox;
 mod mail;
 mod name;
 mod node;
+mod partition;
 pub mod protocol;
 mod release;
+mod room;
 mod roster;
 mod sent;
+mod shared;
 mod status;
 mod storage;
 mod tenants;
+mod tenure;
 mod view;
 mod wire;
+mod work;
 
 pub use connect::{Connection, NatsConfig, NatsError};
 pub use dead::LostLetter;

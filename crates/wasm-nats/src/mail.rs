@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 use wasm_core::ComponentMessage;
@@ -11,11 +12,14 @@ use wasm_host::Receipt;
 
 use crate::book::Book;
 use crate::envelope::Envelope;
+use crate::room::Place;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
     /// In the stream: later ones have higher places.
     pub(crate) place: u64,
+    /// When the server had stored it, in nanoseconds of its clock.
+    pub(crate) published: i128,
     pub(crate) envelope: Envelope,
     pub(crate) message: ComponentMessage,
     /// Where it is acknowledged.
@@ -34,6 +38,11 @@ pub(crate) enum Told {
     Over {
         place: u64,
         dead: Option<Dead>,
+    },
+    /// One whose turn has come, with when it was stored; `None` if it is not in the stream.
+    Fetched {
+        place: u64,
+        found: Option<(Bytes, i128, Place)>,
     },
     /// It is not in the stream any more.
     Acknowledged {

@@ -20,6 +20,14 @@ pub struct InvalidName {
     pub found: String,
 }
 
+/// How long a text is at least that nobody can guess.
+const RANDOM: usize = 20;
+
+/// Whether a process may be called so: a token of a subject and nothing else.
+pub(crate) fn is_incarnation(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// Checks the name of a node or of an application.
 ///
 /// # Errors
@@ -60,6 +68,13 @@ impl Names {
     /// Where messages for this component are stored.
     pub(crate) fn mail(&self, partition: u16, to: &ComponentId) -> String {
         format!("{}.mail.{partition}.{}", self.app, tokens(to))
+    }
+
+    /// For whom a message is that is stored under this subject.
+    pub(crate) fn recipient(&self, subject: &str) -> Option<ComponentId> {
+        let rest = subject.strip_prefix(self.app.as_str())?;
+        let (_, tokens) = rest.strip_prefix(".mail.")?.split_once('.')?;
+        id_of_tokens(tokens)
     }
 
     pub(crate) fn mail_of_partition(&self, partition: u16) -> String {
@@ -152,6 +167,23 @@ impl Names {
         format!("{}.dead.{}", self.app, tokens(to))
     }
 
+    /// With which the subjects begin that the server's answers come to.
+    pub(crate) fn inboxes(&self) -> String {
+        format!("{}.inbox", self.app)
+    }
+
+    /// Whether this is where somebody waits for the answer to a question, and nothing else: a
+    /// text that nobody can guess under the subjects for that.
+    pub(crate) fn is_inbox(&self, subject: &str) -> bool {
+        let rest = subject.strip_prefix(self.app.as_str());
+        let rest = rest.and_then(|rest| rest.strip_prefix(".inbox."));
+        rest.is_some_and(|rest| {
+            let mut tokens = rest.split('.');
+            let is_random = |it: &str| it.len() >= RANDOM && is_incarnation(it);
+            tokens.next().is_some_and(is_random) && tokens.all(is_incarnation)
+        })
+    }
+
     /// Where every node is asked how it is.
     pub(crate) fn ask(&self) -> String {
         format!("{}.ask", self.app)
@@ -230,6 +262,30 @@ mod tests {
         assert!(names.data(7, &id("a/b/c")).ends_with(".data.7.a.b.c."));
         assert_eq!(id_of_tokens("a=b.c.d"), Some(id("a.b/c/d")));
         assert_eq!((id_of_tokens("a.b"), id_of_tokens("a.b.c.d")), (None, None));
+    }
+
+    #[test]
+    fn answers_go_to_those_who_ask_and_nowhere_else() {
+        let names = Names::new("demo").unwrap();
+        let random = "x1".repeat(11);
+        assert!(names.is_inbox(&format!("demo.inbox.{random}")));
+        assert!(names.is_inbox(&format!("demo.inbox.{random}.7")));
+        for wrong in [
+            "$KV.demo-data.owner.5".to_owned(),
+            "demo.dead.a.b.c".to_owned(),
+            "demo.inbox".to_owned(),
+            "demo.inbox.short".to_owned(),
+            format!("demo.inbox.{random}.*"),
+            format!("demo.inbox.{random}.>"),
+            format!("demo.inbox.{random}."),
+            format!("other.inbox.{random}"),
+            format!("_INBOX.{random}"),
+        ] {
+            assert!(!names.is_inbox(&wrong), "{wrong}");
+        }
+        let subject = names.mail(7, &id("a.b/c/d"));
+        assert_eq!(names.recipient(&subject), Some(id("a.b/c/d")));
+        assert_eq!(names.recipient("other.mail.7.a.b.c"), None);
     }
 
     #[test]

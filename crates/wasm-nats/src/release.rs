@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use wasm_core::ComponentId;
 
 use crate::connect::{Connection, NatsError};
+use crate::protocol::lease::Terms;
 use crate::view::NodeRecord;
 use crate::wire::{PublishError, is_deleted};
 
@@ -89,6 +90,9 @@ struct Pointer {
     list: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     before: Option<String>,
+    /// Of who has pointed: it is known by this whether that was stored which was not confirmed.
+    #[serde(default)]
+    by: String,
 }
 
 impl Connection {
@@ -122,6 +126,7 @@ impl Connection {
             number: pointer.number + 1,
             list,
             before: Some(pointer.list).filter(|it| !it.is_empty()),
+            by: self.incarnation.clone(),
         };
         self.point(sequence, &pointer).await
     }
@@ -139,6 +144,7 @@ impl Connection {
             number: pointer.number + 1,
             list: before,
             before: Some(pointer.list),
+            by: self.incarnation.clone(),
         };
         self.point(sequence, &pointer).await.map(Some)
     }
@@ -242,10 +248,11 @@ impl Connection {
     pub async fn say_applied(&self, applied: &Applied) -> Result<(), NatsError> {
         let text = serde_json::to_vec(applied).map_err(|error| self.failed(&error))?;
         let subject = self.names.applied(&self.node);
-        let said = self
-            .wire
-            .publish(&subject, HeaderMap::new(), text.into())
-            .await;
+        let mut headers = HeaderMap::new();
+        // One that is confirmed late does not take the place of what was said since.
+        let id = format!("applied-{}-{:?}", self.incarnation, Instant::now());
+        headers.insert("Nats-Msg-Id", id.as_str());
+        let said = self.wire.publish(&subject, headers, text.into()).await;
         said.map(drop).map_err(|error| self.failed(&error))
     }
 
@@ -260,14 +267,24 @@ impl Connection {
         within: Duration,
     ) -> Result<BTreeMap<String, Option<Applied>>, NatsError> {
         let until = Instant::now() + within;
+        let mut heard: BTreeMap<String, (u64, Instant)> = BTreeMap::new();
         loop {
             let mut outcome = BTreeMap::new();
-            for node in self.nodes_there().await? {
+            for (node, renewed, terms) in self.leases().await? {
                 let last = self.wire.last(&self.data, &self.names.applied(&node)).await;
                 let last = last.map_err(|error| self.failed(&error))?;
                 let applied = last.and_then(|it| serde_json::from_slice(&it.payload).ok());
                 let applied = applied.filter(|it: &Applied| it.number >= number);
-                outcome.insert(node, applied);
+                let known = heard
+                    .entry(node.clone())
+                    .or_insert((renewed, Instant::now()));
+                if known.0 != renewed {
+                    *known = (renewed, Instant::now());
+                }
+                // One that has died is not waited for.
+                if applied.is_some() || known.1.elapsed() < terms.silence() {
+                    outcome.insert(node, applied);
+                }
             }
             if outcome.values().all(Option::is_some) || Instant::now() >= until {
                 return Ok(outcome);
@@ -278,6 +295,13 @@ impl Connection {
 
     /// The names of nodes that have not left; some may have died.
     pub(crate) async fn nodes_there(&self) -> Result<Vec<String>, NatsError> {
+        let leases = self.leases().await?;
+        Ok(leases.into_iter().map(|(node, ..)| node).collect())
+    }
+
+    /// The nodes that have not left, with where the latest renewal of each is and how long its
+    /// lease is.
+    async fn leases(&self) -> Result<Vec<(String, u64, Terms)>, NatsError> {
         let subjects = self.names.node_subjects();
         let (mut nodes, mut from) = (Vec::new(), 1);
         loop {
@@ -286,9 +310,11 @@ impl Connection {
                 return Ok(nodes);
             };
             from = next.sequence + 1;
-            let is_node = serde_json::from_slice::<NodeRecord>(&next.payload).is_ok();
-            if is_node && !is_deleted(&next.headers) {
-                nodes.extend(next.subject.rsplit('.').next().map(str::to_owned));
+            if let Ok(record) = serde_json::from_slice::<NodeRecord>(&next.payload)
+                && !is_deleted(&next.headers)
+                && let Some(node) = next.subject.rsplit('.').next()
+            {
+                nodes.push((node.to_owned(), next.sequence, record.terms(self.terms)));
             }
         }
     }
@@ -322,10 +348,13 @@ impl Connection {
         let last = self.wire.last(&self.data, &self.names.release()).await;
         let last = last.map_err(|error| self.failed(&error))?;
         let pointer = last.map(|last| {
-            let pointer = serde_json::from_slice(&last.payload).unwrap_or_default();
-            (last.sequence, pointer)
+            let pointer = serde_json::from_slice(&last.payload);
+            // What cannot be read does not count as nothing, which would unload everything.
+            let reason = |error| format!("`{}`: {error}", self.names.release());
+            let pointer = pointer.map_err(|error| self.failed(&reason(error)))?;
+            Ok::<_, NatsError>((last.sequence, pointer))
         });
-        Ok(pointer.unwrap_or_default())
+        Ok(pointer.transpose()?.unwrap_or_default())
     }
 
     async fn point(&self, before: u64, pointer: &Pointer) -> Result<u64, NatsError> {
@@ -339,6 +368,11 @@ impl Connection {
         match self.wire.publish(&subject, headers, text.into()).await {
             Ok(_) => Ok(pointer.number),
             Err(PublishError::Outdated) => {
+                // It may be this that was stored, and nobody was told.
+                let (_, last) = self.pointer().await?;
+                if (&last.by, last.number) == (&pointer.by, pointer.number) {
+                    return Ok(pointer.number);
+                }
                 Err(self.failed(&"somebody else deploys at the same time"))
             }
             Err(error) => Err(self.failed(&error)),

@@ -2,6 +2,7 @@
 //! something, what it sends to a component of its own must not overtake that.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wasm_core::ComponentId;
@@ -9,6 +10,8 @@ use wasm_core::ComponentId;
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     to: Mutex<HashMap<ComponentId, OnItsWay>>,
+    /// With how many recipients it is tidied next.
+    tidied_at: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +57,12 @@ impl Sent {
     /// Forgets what has arrived for sure, or is too long ago to be overtaken.
     fn tidy(&self, oldest: u64) {
         let mut all = self.to();
-        if all.len() > REMEMBERED {
-            all.retain(|_, it| it.leaving > 0 || it.last > oldest);
+        if all.len() <= self.tidied_at.load(Ordering::Relaxed).max(REMEMBERED) {
+            return;
         }
+        all.retain(|_, it| it.leaving > 0 || it.last > oldest);
+        // Not again at each that comes to many that stay.
+        self.tidied_at.store(2 * all.len(), Ordering::Relaxed);
     }
 }
 

@@ -22,6 +22,25 @@ pub struct NodeStatus {
     pub partitions: usize,
     /// The components that it has, in the order of their ids.
     pub components: Vec<ComponentOfNode>,
+    /// These are not all: more follow.
+    #[serde(default)]
+    has_more: bool,
+}
+
+/// Components of which a message tells: at a few hundred bytes each it is smaller than any limit
+/// of a server.
+const IN_A_MESSAGE: usize = 500;
+
+/// Puts together what a node says in parts.
+fn add(nodes: &mut Vec<NodeStatus>, part: NodeStatus) {
+    match nodes.iter_mut().find(|it| it.node == part.node) {
+        Some(node) if node.has_more => {
+            node.components.extend(part.components);
+            node.has_more = part.has_more;
+        }
+        Some(_) => {}
+        None => nodes.push(part),
+    }
 }
 
 /// A component of a node.
@@ -95,10 +114,12 @@ impl Connection {
         let mut nodes: Vec<NodeStatus> = Vec::new();
         while !names
             .iter()
-            .all(|it| nodes.iter().any(|node| node.node == *it))
+            .all(|it| nodes.iter().any(|node| node.node == *it && !node.has_more))
             && let Ok(Some(answer)) = timeout_at(until, answers.next()).await
         {
-            nodes.extend(serde_json::from_slice::<NodeStatus>(&answer.payload).ok());
+            if let Ok(part) = serde_json::from_slice(&answer.payload) {
+                add(&mut nodes, part);
+            }
         }
         nodes.sort_by(|one, other| one.node.cmp(&other.node));
         Ok(nodes)
@@ -111,18 +132,37 @@ impl Connection {
             return;
         };
         while let Some(asked) = asked.next().await {
-            let Some(reply) = asked.reply else {
+            // Whoever may ask must not have a node write wherever that may.
+            let Some(reply) = asked.reply.filter(|it| self.names.is_inbox(it)) else {
                 continue;
             };
-            let status = NodeStatus {
-                node: self.node.clone(),
-                partitions: self.claims.all().len(),
-                components: host.status().await.into_iter().map(Into::into).collect(),
-            };
-            if let Ok(text) = serde_json::to_vec(&status) {
-                // Whoever asked asks again.
-                let _ = client.publish(reply, text.into()).await;
+            let components: Vec<ComponentOfNode> =
+                host.status().await.into_iter().map(Into::into).collect();
+            for status in self.parts(&components) {
+                if let Ok(text) = serde_json::to_vec(&status) {
+                    // Whoever asked asks again.
+                    let _ = client.publish(reply.clone(), text.into()).await;
+                }
             }
         }
+    }
+
+    /// How this node is, in as many parts as fit into messages.
+    fn parts(&self, components: &[ComponentOfNode]) -> Vec<NodeStatus> {
+        let part = |components: &[ComponentOfNode], is_last: bool| NodeStatus {
+            node: self.node.clone(),
+            partitions: self.claims.all().len(),
+            components: components.to_vec(),
+            has_more: !is_last,
+        };
+        let mut parts: Vec<_> = components
+            .chunks(IN_A_MESSAGE)
+            .map(|components| part(components, false))
+            .collect();
+        match parts.last_mut() {
+            Some(last) => last.has_more = false,
+            None => parts.push(part(&[], true)),
+        }
+        parts
     }
 }

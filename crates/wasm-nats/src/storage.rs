@@ -13,14 +13,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 use wasm_host::{component_of_timer, timers_owner};
 
 use crate::claim::{Claim, Claims};
 use crate::name::{Names, id_of_tokens, key_of_token, key_token};
-use crate::wire::{PublishError, Wire, is_deleted, size_of};
+use crate::wire::{Pause, PublishError, Wire, is_deleted, size_of};
 
 /// Keys that are asked for at a time.
 const PAGE: usize = 1_000;
@@ -229,6 +229,7 @@ impl NatsStorage {
         );
         let marked = marked.await?;
         let until = Instant::now() + self.wire.patience;
+        let mut pause = Pause::default();
         loop {
             // A server that has not got that far is asked again.
             match timeout_at(until, self.read_once(data, &mark, marked)).await {
@@ -239,7 +240,7 @@ impl NatsStorage {
                 Ok(Ok(None) | Err(_)) => {}
                 Err(_) => return Err(PublishError::Unconfirmed),
             }
-            sleep(Duration::from_millis(5)).await;
+            pause.wait().await;
         }
     }
 
@@ -400,7 +401,12 @@ impl ComponentStorage for NatsStorage {
         let mut listed = Vec::new();
         for claim in claims {
             let index = self.index(&claim, owner);
-            let entries = self.entries(&index, &claim, owner).await?;
+            let entries = match self.entries(&index, &claim, owner).await {
+                Ok(entries) => entries,
+                // They have left this node meanwhile.
+                Err(_) if *owner == timers_owner() && claim.is_over() => continue,
+                Err(error) => return Err(error),
+            };
             if let Some(entries) = entries.as_ref() {
                 listed.extend(entries.list(prefix, after, limit));
             }

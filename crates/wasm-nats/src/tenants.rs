@@ -19,6 +19,12 @@ pub trait Tenants: Send + Sync + 'static {
     /// Unloads these, which waits for their running calls.
     async fn unload(&self, ids: Vec<ComponentId>);
 
+    /// Whether it is not known yet which components there are, because another version of the
+    /// application is being fetched: nobody is missing meanwhile.
+    fn is_changing(&self) -> bool {
+        false
+    }
+
     /// What becomes of a message that a node was handling when it died.
     fn after_crash(&self, id: &ComponentId) -> AfterCrash;
 }

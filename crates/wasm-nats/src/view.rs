@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::protocol::balance::View;
-use crate::protocol::lease::{Heard, Hearing, Terms};
+use crate::protocol::lease::{Heard, Hearing, LENGTHS, Terms};
 use crate::wire::is_deleted;
 
 /// What a node says of itself with each renewal of its lease.
@@ -17,6 +17,28 @@ use crate::wire::is_deleted;
 pub(crate) struct NodeRecord {
     /// Of the process.
     pub(crate) incarnation: String,
+    /// How long its lease is.
+    #[serde(default)]
+    pub(crate) lease_millis: u64,
+    /// It gives back all that it owns.
+    #[serde(default)]
+    pub(crate) is_leaving: bool,
+}
+
+/// How long the lease is that a record tells of. One that tells of none is not known to be
+/// shorter than this node's own.
+fn terms_of(lease_millis: u64, own: Terms) -> Terms {
+    let length = Duration::from_millis(lease_millis);
+    match LENGTHS.contains(&length) {
+        true => Terms { length },
+        false => own,
+    }
+}
+
+impl NodeRecord {
+    pub(crate) fn terms(&self, own: Terms) -> Terms {
+        terms_of(self.lease_millis, own)
+    }
 }
 
 /// Who owns a partition, or that nobody does since it was given back.
@@ -27,6 +49,9 @@ pub(crate) struct OwnerRecord {
     pub(crate) node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) incarnation: Option<String>,
+    /// How long its lease is.
+    #[serde(default)]
+    pub(crate) lease_millis: u64,
     /// Of the latest owner: it is to be deleted by the next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) consumer: Option<String>,
@@ -48,7 +73,31 @@ struct State {
     /// has left, or is another by now.
     heard: HashMap<String, Option<Heard>>,
     hearing: Hearing,
+    /// When this node last heard of a renewal of its own, and when the server had stored it, in
+    /// nanoseconds of its clock.
+    server_time: Option<(Duration, i128)>,
     owners: BTreeMap<u16, (u64, OwnerRecord)>,
+}
+
+/// How many incarnations that are gone are remembered besides those that count.
+const REMEMBERED: usize = 64;
+
+impl State {
+    /// Forgets incarnations that have left, or are others by now, and are said to own nothing.
+    fn forget_the_gone(&mut self) {
+        let counts = self.nodes.len() + self.owners.len();
+        if self.heard.len() <= 2 * counts + REMEMBERED {
+            return;
+        }
+        let nodes = self.nodes.values().map(|it| &it.incarnation);
+        let owners = self
+            .owners
+            .values()
+            .filter_map(|it| it.1.incarnation.as_ref());
+        let known: BTreeSet<_> = nodes.chain(owners).collect();
+        self.heard
+            .retain(|incarnation, _| known.contains(incarnation));
+    }
 }
 
 impl Watched {
@@ -78,23 +127,29 @@ impl Watched {
         *known = place;
         if record.as_ref().is_ok_and(|it| it.incarnation == own) {
             state.hearing.hear(now, terms);
+            if let Ok(info) = message.info() {
+                let published = info.published.unix_timestamp_nanos();
+                state.server_time = Some((now, published));
+            }
         }
         let before = match record.ok().filter(|_| !is_gone) {
             Some(record) => {
-                let heard = Some(Heard { last: now });
+                let heard = Some(Heard {
+                    last: now,
+                    terms: record.terms(terms),
+                });
                 state.heard.insert(record.incarnation.clone(), heard);
                 let before = state.nodes.insert(node.to_owned(), record.clone());
                 before.filter(|before| *before != record)
             }
             None => state.nodes.remove(node),
         };
-        let is_news = match before {
-            Some(before) => {
-                state.heard.insert(before.incarnation, None);
-                true
-            }
-            None => false,
-        };
+        let is_news = before.is_some();
+        let now_there = state.nodes.get(node).map(|it| it.incarnation.clone());
+        if let Some(before) = before.filter(|it| Some(&it.incarnation) != now_there.as_ref()) {
+            state.heard.insert(before.incarnation, None);
+        }
+        state.forget_the_gone();
         drop(state);
         if is_news {
             self.changed.notify_one();
@@ -102,7 +157,7 @@ impl Watched {
     }
 
     /// A partition has been claimed or given back.
-    pub(crate) fn hear_of_owner(&self, message: &jetstream::Message, now: Duration) {
+    pub(crate) fn hear_of_owner(&self, message: &jetstream::Message, own: Terms, now: Duration) {
         let partition = message.subject.rsplit('.').next();
         let Some(partition) = partition.and_then(|it| it.parse().ok()) else {
             return;
@@ -111,14 +166,14 @@ impl Watched {
             return;
         };
         let record = serde_json::from_slice(&message.payload).unwrap_or_default();
-        self.set_owner(partition, info.stream_sequence, record, now);
+        self.set_owner((partition, info.stream_sequence), record, own, now);
     }
 
     pub(crate) fn set_owner(
         &self,
-        partition: u16,
-        sequence: u64,
+        (partition, sequence): (u16, u64),
         record: OwnerRecord,
+        own: Terms,
         now: Duration,
     ) {
         let mut state = self.state();
@@ -126,7 +181,10 @@ impl Watched {
         if let Some(incarnation) = &record.incarnation
             && !state.heard.contains_key(incarnation)
         {
-            let heard = Some(Heard { last: now });
+            let heard = Some(Heard {
+                last: now,
+                terms: terms_of(record.lease_millis, own),
+            });
             state.heard.insert(incarnation.clone(), heard);
         }
         // What this node has written itself comes twice.
@@ -136,6 +194,17 @@ impl Watched {
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// How long ago the server stored something, by its own clock: at most, because what it tells
+    /// of its time is on its way for a moment. Nothing if it has not told of it yet.
+    pub(crate) fn age(&self, stored: i128, now: Duration) -> Duration {
+        let Some((heard, published)) = self.state().server_time else {
+            return Duration::ZERO;
+        };
+        let since = now.saturating_sub(heard).as_nanos();
+        let age = published - stored + i128::try_from(since).unwrap_or(0);
+        Duration::from_nanos(age.clamp(0, u64::MAX.into()) as u64)
     }
 
     /// The last that is known of a partition: what a claim of it must come after.
@@ -170,10 +239,13 @@ impl Watched {
             .map(|(incarnation, _)| incarnation.clone())
             .collect();
         nodes.insert(incarnation.to_owned());
+        let leaving = state.nodes.values().filter(|it| it.is_leaving);
+        let leaving = leaving.map(|it| it.incarnation.clone()).collect();
         let owners = state.owners.iter();
         View {
             partitions,
             nodes,
+            leaving,
             owners: owners
                 .filter_map(|(partition, (_, record))| {
                     Some((*partition, record.incarnation.clone()?))

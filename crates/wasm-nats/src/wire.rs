@@ -1,6 +1,8 @@
 //! A connection to NATS, and what is asked of its streams.
 
+use std::collections::hash_map::RandomState;
 use std::error::Error as _;
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -18,8 +20,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// How long one attempt waits for its answer.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between the first two attempts, and between later ones at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Of a message besides its payload: its subject, its headers and its envelope.
 const ENVELOPE_BYTES: usize = 8 << 10;
@@ -31,13 +34,38 @@ pub(crate) struct Wire {
     pub(crate) patience: Duration,
 }
 
+/// What is waited between attempts: each time twice as long, and not by all nodes alike.
+#[derive(Debug)]
+pub(crate) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    /// Waits until the next attempt.
+    pub(crate) async fn wait(&mut self) {
+        sleep(self.next()).await;
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (2 * pause).min(LONGEST_PAUSE);
+        // From half of it to all of it.
+        let half = pause / 2;
+        half + half.mul_f64(f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX))
+    }
+}
+
 /// Why something is not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum PublishError {
     /// The condition did not hold: somebody else has written.
     #[error("another node has written")]
     Outdated,
-    #[error("the stream has no room for more messages of this subject")]
+    #[error("the stream has no room for more messages, of this subject or of all")]
     Full,
     #[error("{bytes} bytes; the server takes {limit} in a message (`max_payload`)")]
     TooLarge { bytes: usize, limit: usize },
@@ -72,11 +100,12 @@ impl Wire {
 
     /// Whether there is a connection, or will be in time.
     pub(crate) async fn is_there(&self, until: Instant) -> bool {
+        let mut pause = Pause::default();
         while self.client.connection_state() != State::Connected {
             if Instant::now() >= until {
                 return false;
             }
-            sleep(PAUSE).await;
+            pause.wait().await;
         }
         true
     }
@@ -90,6 +119,7 @@ impl Wire {
         payload: Bytes,
     ) -> Result<u64, PublishError> {
         let until = Instant::now() + self.patience;
+        let mut pause = Pause::default();
         let mut may_be_stored = false;
         loop {
             let failed = |may_be_stored| match may_be_stored {
@@ -111,7 +141,7 @@ impl Wire {
             if Instant::now() >= until {
                 return Err(failed(may_be_stored));
             }
-            sleep(PAUSE).await;
+            pause.wait().await;
         }
     }
 
@@ -121,16 +151,16 @@ impl Wire {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Result<u64, PublishError>, Again> {
+        let bytes = payload.len();
         let request = Request::new()
             .headers(headers)
             .payload(payload)
             .timeout(Some(ATTEMPT));
         let answer = self.client.send_request(subject.to_owned(), request).await;
-        let answer = answer.map_err(|error| match error.kind() {
-            // No server leads the stream right now.
-            RequestErrorKind::NoResponders => Again::NotStored,
-            _ => Again::MaybeStored,
-        })?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.unanswered(error.kind(), subject, bytes).map(Err),
+        };
         let Ok(answer) = serde_json::from_slice::<Response<PublishAck>>(&answer.payload) else {
             let text = String::from_utf8_lossy(&answer.payload).into_owned();
             return Ok(Err(PublishError::Refused(text)));
@@ -138,6 +168,27 @@ impl Wire {
         match answer {
             Response::Ok(ack) => Ok(Ok(ack.sequence)),
             Response::Err { error } => refusal(&error).map(Err),
+        }
+    }
+
+    /// What it means that there is no answer.
+    fn unanswered(
+        &self,
+        kind: RequestErrorKind,
+        subject: &str,
+        bytes: usize,
+    ) -> Result<PublishError, Again> {
+        match kind {
+            // No server leads the stream right now.
+            RequestErrorKind::NoResponders => Err(Again::NotStored),
+            RequestErrorKind::MaxPayloadExceeded => Ok(PublishError::TooLarge {
+                bytes,
+                limit: self.max_payload(),
+            }),
+            RequestErrorKind::InvalidSubject => {
+                Ok(PublishError::Refused(format!("`{subject}` is no subject")))
+            }
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => Err(Again::MaybeStored),
         }
     }
 
@@ -165,11 +216,22 @@ impl Wire {
         self.read(next).await
     }
 
+    /// The message at this place of the stream.
+    pub(crate) async fn at(
+        &self,
+        stream: &Stream<()>,
+        place: u64,
+    ) -> Result<Option<StreamMessage>, PublishError> {
+        self.read(|| stream.raw_message_builder().sequence(place).send())
+            .await
+    }
+
     async fn read<F>(&self, attempt: impl Fn() -> F) -> Result<Option<StreamMessage>, PublishError>
     where
         F: Future<Output = Result<StreamMessage, LastRawMessageError>>,
     {
         let until = Instant::now() + self.patience;
+        let mut pause = Pause::default();
         loop {
             if !self.is_there(until).await {
                 return Err(PublishError::Away);
@@ -183,7 +245,7 @@ impl Wire {
                     if Instant::now() >= until {
                         return Err(PublishError::Refused(error.to_string()));
                     }
-                    sleep(PAUSE).await;
+                    pause.wait().await;
                 }
                 Err(_) => return Err(PublishError::Unconfirmed),
             }
@@ -227,7 +289,11 @@ fn refusal(error: &jetstream::Error) -> Result<PublishError, Again> {
     let text = error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string);
-    if text.contains("maximum messages per subject exceeded") {
+    let is_full = [
+        "maximum messages per subject exceeded",
+        "maximum bytes exceeded",
+    ];
+    if is_full.iter().any(|it| text.contains(it)) {
         return Ok(PublishError::Full);
     }
     Ok(PublishError::Refused(text))
@@ -247,4 +313,23 @@ pub(crate) fn size_of(message: &Message) -> u64 {
     let headers = message.headers.as_ref();
     let size = headers.and_then(|it| it.get("Nats-Msg-Size"));
     size.and_then(|it| it.as_str().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_no_two_alike() {
+        let mut pause = Pause::default();
+        for longest in [5, 10, 20, 40, 80, 160, 250, 250] {
+            let (next, longest) = (pause.next(), Duration::from_millis(longest));
+            assert!(
+                next >= longest / 2 && next <= longest,
+                "{next:?} {longest:?}"
+            );
+        }
+        let (mut one, mut other) = (Pause::default(), Pause::default());
+        assert!((0..8).any(|_| one.next() != other.next()));
+    }
 }

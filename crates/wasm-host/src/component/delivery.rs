@@ -38,6 +38,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         if !letter.is_wanted(began) {
             return self.shared.office.withdraw_unwanted(&letter);
         }
+        if !self.shared.office.may_handle(&letter.message.recipient) {
+            let cause = DeadLetterCause::Unloaded;
+            return self.shared.office.give_up(letter, cause);
+        }
         if let Some(ticket) = &letter.ticket {
             if !self.attend(ticket.begin()).await {
                 // It was cancelled, or comes again.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use wasm_core::{ComponentMessage, MessagingError};
+use wasm_core::{ComponentId, ComponentMessage, MessagingError};
 
 use crate::post::reply::ReplyTo;
 
@@ -19,6 +19,15 @@ pub trait Carrier: Send + Sync {
     /// Whether it carries this message, whose recipient is a component of this host or not.
     /// What it does not carry is put straight into the mailbox of its recipient here.
     fn carries(&self, message: &ComponentMessage, is_request: bool, is_here: bool) -> bool;
+
+    /// Whether a component that is loaded here may be given anything: `false` from the moment on
+    /// in which another host may have it, be it that this one has not unloaded it yet. What
+    /// waits for it is given up then as when it is unloaded. Asked before each message; it must
+    /// not block.
+    fn may_handle(&self, id: &ComponentId) -> bool {
+        let _ = id;
+        true
+    }
 
     /// Accepts a message: once this has ended well, it is kept until it was handled. A future
     /// that is dropped leaves it accepted whole or not at all.

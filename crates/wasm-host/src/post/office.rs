@@ -10,6 +10,7 @@ use wasm_core::{Clock, ComponentId, ComponentMessage, MessagingError, Timestamp,
 use crate::error::{HostError, kept};
 use crate::limits::HostLimits;
 use crate::post::answer::RequestError;
+use crate::post::carrier::Carrier;
 use crate::post::letter::{Letter, LetterKind};
 use crate::post::traffic::Traffic;
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
@@ -24,6 +25,8 @@ pub(crate) struct Office {
     pub(crate) limits: HostLimits,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) dead_letters: DeadLetters,
+    /// Of a host that is one of several.
+    pub(crate) carrier: Option<Arc<dyn Carrier>>,
     clock: Arc<dyn Clock>,
     events: EventLog,
     /// The program sends nothing more, and nothing is loaded.
@@ -39,11 +42,23 @@ impl Office {
             traffic: Traffic::new(limits.queued_bytes),
             dead_letters: DeadLetters::new(limits.dead_letters, limits.dead_letter_bytes),
             events: EventLog::new(KEPT_EVENTS, limits.event_bytes),
+            carrier: None,
             limits,
             clock,
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn with_carrier(mut self, carrier: Option<Arc<dyn Carrier>>) -> Self {
+        self.carrier = carrier;
+        self
+    }
+
+    /// Whether no other host may have this component by now.
+    pub(crate) fn may_handle(&self, id: &ComponentId) -> bool {
+        let carrier = self.carrier.as_deref();
+        carrier.is_none_or(|carrier| carrier.may_handle(id))
     }
 
     /// By the embedder's clock. One that panics must not take along whoever asks: a task

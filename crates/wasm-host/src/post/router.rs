@@ -17,7 +17,7 @@ use crate::component::registry::{Registry, There};
 use crate::component::resident::Resident;
 use crate::error::HostError;
 use crate::post::answer::Outcome;
-use crate::post::arrival::Arrival;
+use crate::post::arrival::{Arrival, NotTaken};
 use crate::post::call::Call;
 use crate::post::carrier::Carrier;
 use crate::post::correlation::unguessable;
@@ -38,8 +38,6 @@ pub(crate) struct Router {
     pub(crate) registry: Arc<Registry>,
     /// Of the embedder; asked after the host's own.
     validator: Arc<dyn SecurityValidator>,
-    /// Of a host that is one of several.
-    carrier: Option<Arc<dyn Carrier>>,
 }
 
 /// A request of the program that was accepted.
@@ -78,19 +76,17 @@ impl Router {
         office: &Arc<Office>,
         registry: &Arc<Registry>,
         validator: Arc<dyn SecurityValidator>,
-        carrier: Option<Arc<dyn Carrier>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             office: Arc::clone(office),
             registry: Arc::clone(registry),
             validator,
-            carrier,
         })
     }
 
     /// Who carries this message, unless it goes straight to a component of this host.
     fn carrier_of(&self, message: &ComponentMessage, is_request: bool) -> Option<&dyn Carrier> {
-        let carrier = self.carrier.as_deref()?;
+        let carrier = self.office.carrier.as_deref()?;
         let is_here = self.registry.contains(&message.recipient);
         carrier
             .carries(message, is_request, is_here)
@@ -113,15 +109,40 @@ impl Router {
     }
 
     /// Accepts a message from another host.
-    pub(crate) fn take_in(&self, arrival: Arrival) -> Result<(), MessagingError> {
-        self.office.check_running()?;
+    pub(crate) fn take_in(&self, arrival: Arrival) -> Result<(), NotTaken> {
+        self.office.check_running().map_err(NotTaken::from)?;
+        if let Some(cause) = self.never_fits(&arrival.message) {
+            // Whoever asked is told once it is a dead letter.
+            if let Some(reply) = arrival.reply {
+                reply.forget();
+            }
+            arrival.receipt.put_back();
+            return Err(NotTaken::Never(cause));
+        }
         let kind = kind_of(&arrival);
         let way = Way {
             reply: arrival.reply,
             ticket: Some(Ticket::new(arrival.receipt)),
             ..Way::begin(&arrival.message, kind)
         };
-        self.accept(arrival.message, kind, way).map(drop)
+        let accepted = self.accept(arrival.message, kind, way);
+        accepted.map(drop).map_err(NotTaken::from)
+    }
+
+    /// Why no component of this host can ever be given a message, by its limits.
+    fn never_fits(&self, message: &ComponentMessage) -> Option<DeadLetterCause> {
+        if let Err(error) = self.check_hops(message) {
+            return Some(DeadLetterCause::Undeliverable(error.to_string().into()));
+        }
+        let limits = &self.office.limits;
+        let (bytes, limit) = (message_bytes(message) as u64, limits.mailbox_bytes);
+        (bytes > limit).then(|| {
+            let reason = format!(
+                "it has {bytes} bytes, and a mailbox here takes {limit} \
+                 (`mailbox_bytes` in HostLimits)"
+            );
+            DeadLetterCause::Undeliverable(reason.into())
+        })
     }
 
     /// Makes a message from another host a dead letter, without its recipient.
@@ -253,6 +274,10 @@ impl Router {
         }
         let id = message.recipient.clone();
         let not_found = |id| MessagingError::TargetNotFound(id);
+        if !self.office.may_handle(&id) {
+            let reason = format!("{id} is leaving this host for another");
+            return refused(MessagingError::DeliveryFailed(reason), way.reply);
+        }
         let Some(mut roused) = self.registry.rouse(&id) else {
             return refused(not_found(id), way.reply);
         };

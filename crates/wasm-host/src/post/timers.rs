@@ -78,6 +78,9 @@ enum Stage {
     Begun,
 }
 
+/// Whose timers are read.
+type Wanted<'a> = dyn Fn(&ComponentId) -> bool + Send + Sync + 'a;
+
 impl Timers {
     pub(crate) fn new(storage: Arc<dyn ComponentStorage>, office: &Arc<Office>) -> Arc<Self> {
         Arc::new(Self {
@@ -96,7 +99,7 @@ impl Timers {
         self: Arc<Self>,
         deliver: impl Fn(ComponentMessage, Ticket) -> Result<(), MessagingError>,
     ) {
-        while let Err(error) = self.recover().await {
+        while let Err(error) = self.recover(&|_| true).await {
             tracing::warn!("timers cannot be read: {error}");
             tokio::time::sleep(RETRY).await;
         }
@@ -154,9 +157,9 @@ impl Timers {
         }
     }
 
-    /// Reads what other hosts have left behind of components that have come to this one.
-    pub(crate) async fn adopt(&self) -> Result<(), StorageError> {
-        self.recover().await?;
+    /// Reads what other hosts have left behind of components that come to this one.
+    pub(crate) async fn adopt(&self, come: &Wanted<'_>) -> Result<(), StorageError> {
+        self.recover(come).await?;
         self.changed.notify_one();
         Ok(())
     }
@@ -172,7 +175,7 @@ impl Timers {
 
     /// What waits goes on waiting; what had begun to be handled when the process ended may
     /// have been handled, and is not handled again.
-    async fn recover(&self) -> Result<(), StorageError> {
+    async fn recover(&self, is_wanted: &Wanted<'_>) -> Result<(), StorageError> {
         let _tidying = self.tidying.lock().await;
         let mut after: Option<String> = None;
         loop {
@@ -180,7 +183,8 @@ impl Timers {
                 .storage
                 .list_keys(&self.owner, "", after.as_deref(), PAGE)
                 .await?;
-            for key in &page {
+            let wanted = |key: &&String| parse_key(key).is_some_and(|(of, _)| is_wanted(&of));
+            for key in page.iter().filter(wanted) {
                 if let Some(kept) = self.storage.get(&self.owner, key).await? {
                     self.recover_one(key, &kept);
                 }

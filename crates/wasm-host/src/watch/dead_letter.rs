@@ -91,6 +91,9 @@ pub enum DeadLetterCause {
     NotLoaded(Arc<WasmError>),
     /// Its recipient slept, and there was no room for its instance within 10 seconds.
     NoRoom(BudgetExceeded),
+    /// It came from another host, and this one can never give it to its recipient: what is in
+    /// its way.
+    Undeliverable(Arc<str>),
     /// Its recipient was unloaded before its turn came.
     Unloaded,
     /// The instance that made the request is gone.
@@ -113,6 +116,7 @@ impl DeadLetterCause {
             Self::Failed(error) | Self::Quarantined(error) | Self::NotLoaded(error) => {
                 error.size_bytes()
             }
+            Self::Undeliverable(reason) => reason.len(),
             Self::NoRoom(_)
             | Self::Unloaded
             | Self::RequesterGone
@@ -134,6 +138,7 @@ impl DeadLetterCause {
             Self::Quarantined(_) => "quarantined",
             Self::NotLoaded(_) => "not-loaded",
             Self::NoRoom(_) => "no-room",
+            Self::Undeliverable(_) => "undeliverable",
             Self::Unloaded => "unloaded",
             Self::RequesterGone => "requester-gone",
             Self::Stopped => "stopped",
@@ -152,6 +157,7 @@ impl Display for DeadLetterCause {
             Self::NoRoom(exceeded) => {
                 write!(f, "its recipient slept and could not be woken: {exceeded}")
             }
+            Self::Undeliverable(reason) => f.write_str(reason),
             Self::Unloaded => f.write_str("its recipient was unloaded"),
             Self::RequesterGone => f.write_str("the instance that made the request is gone"),
             Self::Stopped => f.write_str("the host stopped"),

@@ -9,6 +9,7 @@ mod lifecycle;
 mod loops;
 mod messaging;
 mod permissions;
+mod several;
 mod sleep;
 mod supervision;
 mod support;

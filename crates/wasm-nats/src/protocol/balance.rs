@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct View {
     /// How many partitions there are.
     pub partitions: u16,
-    /// Who may own some.
+    /// Who is alive: what these own is not free.
     pub nodes: BTreeSet<String>,
+    /// Those of them that are giving back all that they own, and should own nothing.
+    pub leaving: BTreeSet<String>,
     /// By partition.
     pub owners: BTreeMap<u16, String>,
 }
@@ -67,12 +69,12 @@ impl View {
     /// How many partitions a node should own: all have the same number or one more, and those
     /// that own most now have that one more.
     fn share(&self, node: &str) -> Option<usize> {
-        if !self.nodes.contains(node) {
+        let mut ranked: Vec<_> = self.nodes.difference(&self.leaving).collect();
+        if !ranked.iter().any(|it| *it == node) {
             return None;
         }
-        let (partitions, nodes) = (usize::from(self.partitions), self.nodes.len());
+        let (partitions, nodes) = (usize::from(self.partitions), ranked.len());
         let (least, more) = (partitions / nodes, partitions % nodes);
-        let mut ranked: Vec<_> = self.nodes.iter().collect();
         ranked.sort_by_key(|it| usize::MAX - self.owned(it).count());
         let rank = ranked.iter().position(|it| *it == node)?;
         Some(least + usize::from(rank < more))
@@ -100,6 +102,7 @@ mod tests {
         View {
             partitions: 64,
             nodes: nodes.iter().map(|it| (*it).to_owned()).collect(),
+            leaving: BTreeSet::new(),
             owners: BTreeMap::new(),
         }
     }
@@ -146,6 +149,21 @@ mod tests {
         view.nodes.remove("b");
         assert_eq!((settle(&mut view), counts(&view)), (21, vec![32, 32]));
         assert_eq!(settle(&mut view), 0);
+    }
+
+    #[test]
+    fn who_leaves_has_no_share_and_keeps_what_it_has_not_given_back() {
+        let mut view = view(&["a", "b"]);
+        settle(&mut view);
+        view.leaving.insert("a".to_owned());
+        let its: Vec<_> = view.owned("a").collect();
+        assert_eq!(view.plan("a").release, its);
+        assert_eq!(view.plan("b"), Plan::default());
+        for given_back in &its[1..] {
+            view.owners.remove(given_back);
+        }
+        assert_eq!(view.plan("b").claim.len(), 31);
+        assert!(!view.plan("b").claim.contains(&its[0]));
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Desk {
         self.begun.remove(&place);
     }
 
+    /// Only these are still in the stream.
+    pub fn keep(&mut self, is_kept: impl Fn(u64) -> bool) {
+        self.begun.retain(|place| is_kept(*place));
+    }
+
     /// What becomes of a message that is found in the stream by whoever takes over.
     pub fn left(&self, place: u64) -> Left {
         match self.begun.contains(&place) {
@@ -86,6 +91,8 @@ mod tests {
             (Left::Interrupted, Left::Deliver)
         );
         assert_eq!((read.len(), read.is_empty()), (2, false));
+        desk.keep(|place| place != 3);
+        assert_eq!(desk.as_text(), "18446744073709551615");
         for wrong in [b"3,4".as_slice(), b"-1", b"\xff"] {
             assert_eq!(Desk::parse(wrong), None);
         }

@@ -3,16 +3,22 @@
 //! Points in time are those of the monotonic clock of the node that reads them, as the time
 //! since some beginning; no two nodes compare theirs. A node counts its own lease from before it
 //! asked for it, and the lease of another from after it learnt of it, and longer: so the owner
-//! is always the first for whom it is over.
+//! is always the first for whom it is over. Each node says how long its lease is; no other
+//! assumes that it is as long as its own.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How long leases are.
+/// How long the lease of a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// From one renewal on.
     pub length: Duration,
 }
+
+/// The shortest and the longest that a lease may be.
+pub const LENGTHS: RangeInclusive<Duration> =
+    RangeInclusive::new(Duration::from_secs(1), Duration::from_secs(5 * 60));
 
 impl Terms {
     /// How often a lease is renewed.
@@ -117,16 +123,18 @@ impl Hearing {
 pub struct Heard {
     /// When it last heard of a renewal.
     pub last: Duration,
+    /// Of the lease of the other.
+    pub terms: Terms,
 }
 
 impl Heard {
     /// Whether the lease of the other is over for sure. It must have been silent for as long as
-    /// this node would have heard of it.
-    pub fn is_over(self, now: Duration, hearing: &Hearing, terms: Terms) -> bool {
-        let Some(since) = hearing.since(now, terms) else {
+    /// this node, whose own terms these are, would have heard of it.
+    pub fn is_over(self, now: Duration, hearing: &Hearing, own: Terms) -> bool {
+        let Some(since) = hearing.since(now, own) else {
             return false;
         };
-        now.saturating_sub(self.last.max(since)) >= terms.silence()
+        now.saturating_sub(self.last.max(since)) >= self.terms.silence()
     }
 }
 
@@ -148,7 +156,10 @@ mod tests {
         assert!(!owner.is_held(at(0)));
         // Asked for at 1,000, which another hears of at once.
         owner.grant(at(1_000));
-        let heard = Heard { last: at(1_000) };
+        let heard = Heard {
+            last: at(1_000),
+            terms: TERMS,
+        };
         let other = |now: u64| {
             let mut hearing = Hearing::default();
             (0..=now)
@@ -163,7 +174,10 @@ mod tests {
 
     #[test]
     fn who_could_not_hear_has_not_heard_that_a_lease_is_over() {
-        let heard = Heard { last: at(0) };
+        let heard = Heard {
+            last: at(0),
+            terms: TERMS,
+        };
         let mut hearing = Hearing::default();
         assert!(!heard.is_over(at(100_000), &hearing, TERMS));
         // Away until 60,000: only from then on would it have heard of the other.
@@ -175,6 +189,21 @@ mod tests {
         assert!(heard.is_over(at(64_400), &hearing, TERMS));
         // What has come to it so far may not be all.
         assert!(!heard.is_over(at(66_001), &hearing, TERMS));
+    }
+
+    #[test]
+    fn a_lease_is_as_long_as_its_owner_says() {
+        let length = Duration::from_secs(10);
+        let heard = Heard {
+            last: at(0),
+            terms: Terms { length },
+        };
+        let mut hearing = Hearing::default();
+        (0..=11_000)
+            .step_by(800)
+            .for_each(|own| hearing.hear(at(own), TERMS));
+        assert!(!heard.is_over(at(10_999), &hearing, TERMS));
+        assert!(heard.is_over(at(11_000), &hearing, TERMS));
     }
 
     #[test]

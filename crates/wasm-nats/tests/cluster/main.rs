@@ -6,10 +6,13 @@
     reason = "these are tests, of a harness of their own"
 )]
 
+mod bounds;
+mod cut;
 mod mail;
 mod member;
 mod outage;
 mod ownership;
+mod permitted;
 mod router;
 mod server;
 mod storage;
@@ -59,6 +62,24 @@ fn main() -> ExitCode {
             a_name_is_one_node_s,
             what_is_stored_moves_along,
             timers_move_along;
+        bounds:
+            slow_recipients_hold_up_nobody_of_their_partition,
+            what_waits_in_the_stream_comes_in_order,
+            what_never_fits_is_a_dead_letter,
+            a_node_answers_to_nobody_s_subjects_but_those_who_ask,
+            a_desk_that_cannot_be_read_is_not_taken_for_an_empty_one,
+            what_comes_late_does_not_take_the_place_of_what_is_newer,
+            leases_need_not_be_of_one_length,
+            who_only_looks_makes_nothing,
+            all_components_of_a_node_are_told_of;
+        cut:
+            who_is_cut_off_handles_nothing_and_comes_back,
+            who_is_cut_off_while_it_takes_over_goes_on,
+            what_is_busy_holds_up_no_other_that_is_handed_over;
+        permitted:
+            what_the_guide_permits_is_enough,
+            what_the_guide_permits_is_not_more,
+            whoever_is_nobody_is_told_without_the_password;
         outage:
             what_was_accepted_outlasts_the_server;
     ];

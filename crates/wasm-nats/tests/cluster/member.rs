@@ -10,7 +10,7 @@ use wasm_core::{
     AfterCrash, ComponentConfig, ComponentId, ComponentPattern, HostServices, LogLevel,
     Permissions, ResourceLimits, RestartPolicy, Supervision,
 };
-use wasm_host::{Component, Host, HostBuilder};
+use wasm_host::{Component, Host, HostBuilder, HostLimits};
 use wasm_nats::{Connection, NatsConfig, NatsError, Node, Tenants};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::Fixture;
@@ -79,8 +79,10 @@ pub(crate) struct Setup {
     pub(crate) url: String,
     pub(crate) app: String,
     pub(crate) max_waiting: i64,
+    pub(crate) max_waiting_bytes: i64,
     pub(crate) patience: Duration,
     pub(crate) lease: Duration,
+    pub(crate) limits: HostLimits,
     pub(crate) partitions: u16,
     pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
@@ -93,8 +95,10 @@ impl Setup {
             url,
             app: "test".to_owned(),
             max_waiting: 1_024,
+            max_waiting_bytes: 32 << 20,
             patience: 3 * SECOND,
             lease: 2 * SECOND,
+            limits: HostLimits::default(),
             partitions: 16,
             replicas: 1,
             components,
@@ -110,6 +114,7 @@ impl Setup {
         config.patience = self.patience;
         config.app.clone_from(&self.app);
         config.max_waiting = self.max_waiting;
+        config.max_waiting_bytes = self.max_waiting_bytes;
         config
     }
 
@@ -119,7 +124,7 @@ impl Setup {
         engine: impl FnOnce(HostServices) -> ModelEngine,
     ) -> Result<Member, NatsError> {
         let connection = Connection::open(self.config(node)).await?;
-        let builder = connection.build(HostBuilder::new());
+        let builder = connection.build(HostBuilder::new().with_limits(self.limits.clone()));
         let host = builder
             .start(|services| Ok::<_, String>(Arc::new(engine(services))))
             .unwrap();

@@ -23,6 +23,8 @@ pub(crate) fn program() -> Option<PathBuf> {
     candidates.find(|file| file.is_file())
 }
 
+const LOG: &str = "nats.log";
+
 pub(crate) struct Server {
     process: Child,
     port: u16,
@@ -36,8 +38,14 @@ pub(crate) fn free_port() -> u16 {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With this besides in its configuration.
+    pub(crate) fn start_with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
+        std::fs::write(folder.path().join("nats.conf"), config).unwrap();
         let process = spawn(port, &folder);
         let server = Self {
             process,
@@ -48,8 +56,17 @@ impl Server {
         server
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
 
     /// Ends it, as a crash does.
@@ -84,6 +101,10 @@ fn spawn(port: u16, folder: &TempDir) -> Child {
     let spawned: io::Result<Child> = Command::new(program)
         .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
         .arg(folder.path())
+        .arg("-c")
+        .arg(folder.path().join("nats.conf"))
+        .arg("-l")
+        .arg(folder.path().join(LOG))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();

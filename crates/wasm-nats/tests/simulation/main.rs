@@ -96,3 +96,11 @@ fn leases_by_the_wall_clock_are_caught() {
         Violation::TwoOwners { .. }
     ));
 }
+
+#[test]
+fn taking_all_leases_for_as_long_as_ones_own_is_caught() {
+    assert!(matches!(
+        caught(Broken::OneLength),
+        Violation::TwoOwners { .. }
+    ));
+}

@@ -12,9 +12,17 @@ use crate::judge::Message;
 use crate::server::{Answer, Ask, Owner};
 use crate::world::{Broken, PARTITIONS};
 
-pub(crate) const TERMS: Terms = Terms {
-    length: Duration::from_millis(1_000),
-};
+/// Of an incarnation, as it says itself with each renewal and claim: no two nodes need have been
+/// started with the same.
+pub(crate) fn terms_of(incarnation: u64) -> Terms {
+    let millis = match incarnation % 3 {
+        0 => 1_700,
+        _ => 1_000,
+    };
+    Terms {
+        length: Duration::from_millis(millis),
+    }
+}
 
 /// What is asked again if there is no answer by then.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -61,6 +69,7 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) incarnation: u64,
+    terms: Terms,
     lease: Lease,
     renewed: Option<u64>,
     /// Since its process has been running.
@@ -81,12 +90,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn start(incarnation: u64, now: Duration, broken: Option<Broken>) -> Self {
+    pub(crate) fn start(incarnation: u64, enters: Duration, broken: Option<Broken>) -> Self {
+        let terms = terms_of(incarnation);
         Self {
             incarnation,
-            lease: Lease::new(TERMS),
+            terms,
+            lease: Lease::new(terms),
             renewed: None,
-            enters: now + TERMS.silence(),
+            enters,
             next_renewal: Duration::ZERO,
             heard: BTreeMap::new(),
             hearing: Hearing::default(),
@@ -129,7 +140,7 @@ impl Node {
         if name == own {
             self.renewed = self.renewed.max(Some(sequence));
             if incarnation == self.incarnation {
-                self.hearing.hear(now, TERMS);
+                self.hearing.hear(now, self.terms);
             }
             return;
         }
@@ -137,7 +148,8 @@ impl Node {
         if sequence <= known {
             return;
         }
-        self.heard.insert(incarnation, Some(Heard { last: now }));
+        let heard = self.heard_of(incarnation, now);
+        self.heard.insert(incarnation, Some(heard));
         if let Some((before, _)) = self.names.insert(name, (incarnation, sequence))
             && before != incarnation
         {
@@ -145,9 +157,17 @@ impl Node {
         }
     }
 
+    fn heard_of(&self, incarnation: u64, now: Duration) -> Heard {
+        let terms = match self.broken {
+            Some(Broken::OneLength) => self.terms,
+            _ => terms_of(incarnation),
+        };
+        Heard { last: now, terms }
+    }
+
     pub(crate) fn hear_of_owner(&mut self, partition: u16, owner: Owner, now: Duration) {
         if let Some(incarnation) = owner.incarnation {
-            let heard = Some(Heard { last: now });
+            let heard = Some(self.heard_of(incarnation, now));
             self.heard.entry(incarnation).or_insert(heard);
         }
         let known = self.owners.entry(partition).or_default();
@@ -181,7 +201,7 @@ impl Node {
         self.ask_again(now);
         let is_due = now >= self.enters && now >= self.next_renewal;
         if is_due && !self.is_asking(|ask| matches!(ask, Ask::Renew { .. })) {
-            self.next_renewal = now + TERMS.renewal();
+            self.next_renewal = now + self.terms.renewal();
             let expected = self.renewed.unwrap_or(0);
             self.ask(Ask::Renew { expected }, now);
         }
@@ -252,7 +272,7 @@ impl Node {
     fn balance(&mut self, now: Duration) {
         let heard = self.heard.iter();
         let alive = heard.filter(|(_, heard)| {
-            heard.is_some_and(|heard| !heard.is_over(now, &self.hearing, TERMS))
+            heard.is_some_and(|heard| !heard.is_over(now, &self.hearing, self.terms))
         });
         let mut nodes: BTreeSet<_> = alive.map(|(it, _)| it.to_string()).collect();
         let own = self.incarnation.to_string();
@@ -264,6 +284,7 @@ impl Node {
         let view = View {
             partitions: PARTITIONS,
             nodes,
+            leaving: BTreeSet::new(),
             owners: owners.collect(),
         };
         let plan = view.plan_with(&own, |it| self.claims.contains_key(&it));

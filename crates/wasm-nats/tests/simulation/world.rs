@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use crate::judge::{Judge, Message, Tally, Violation};
-use crate::node::Node;
+use crate::node::{Node, terms_of};
 use crate::random::Random;
 use crate::server::{Answer, Ask, Owner, Server};
 
@@ -30,6 +30,8 @@ pub(crate) enum Broken {
     AckTooEarly,
     /// What was being handled is delivered like what waited.
     NoDesk,
+    /// Each takes the leases of others for as long as its own.
+    OneLength,
     /// Leases go by a clock that people and daemons set.
     WallClock,
 }
@@ -249,7 +251,11 @@ impl World {
     fn restart(&mut self, process: usize) {
         self.incarnations += 1;
         let now = self.clock(process);
-        let node = Node::start(self.incarnations, now, self.broken);
+        // It waits until whoever has its name has been silent for long enough.
+        let former = self.server.nodes.get(&process);
+        let former = former.map_or(self.incarnations, |it| it.0);
+        let enters = now + terms_of(former).silence();
+        let node = Node::start(self.incarnations, enters, self.broken);
         self.processes[process].node = Some(node);
         // It reads what there is.
         let records: Vec<_> = self

@@ -1,0 +1,215 @@
+//! A node that does not reach NATS for a while, and others that do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use wasm_testkit::ModelEngine;
+
+use crate::member::{Member, SECOND, Setup, component, demo, eventually, settled};
+use crate::server::Server;
+
+/// A way to a server that can be cut.
+struct Way {
+    port: u16,
+    is_open: watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_open, open) = watch::channel(true);
+        let server = server.port();
+        tokio::spawn(async move {
+            while let Ok((mut inner, _)) = listener.accept().await {
+                let mut open = open.clone();
+                tokio::spawn(async move {
+                    if !*open.borrow_and_update() {
+                        return;
+                    }
+                    let outer = TcpStream::connect(("127.0.0.1", server)).await;
+                    let Ok(mut outer) = outer else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut inner, &mut outer) => {}
+                        _ = open.wait_for(|open| !*open) => {}
+                    }
+                });
+            }
+        });
+        Self { port, is_open }
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+}
+
+/// What is handled on a node: `busy/main` for as long as it is told to, all others at once.
+fn engine(
+    names: &[String],
+    handled: &Arc<AtomicU32>,
+) -> impl Fn(wasm_core::HostServices) -> ModelEngine {
+    let (names, handled) = (names.to_vec(), Arc::clone(handled));
+    move |services| {
+        let mut engine = ModelEngine::new(services);
+        for name in &names {
+            let handled = Arc::clone(&handled);
+            engine = engine.with_host(&demo(name), move |_, message| {
+                let handled = Arc::clone(&handled);
+                Box::pin(async move {
+                    handled.fetch_add(1, Ordering::SeqCst);
+                    if message.payload.as_bytes() == b"long" {
+                        sleep(8 * SECOND).await;
+                    }
+                    Ok(Some("here".into()))
+                })
+            });
+        }
+        engine
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("c{n}")).collect()
+}
+
+fn setup(server: &Server, names: &[String]) -> Setup {
+    let components = names.iter().map(|name| {
+        let mut component = component(demo(name), b"");
+        let limits = wasm_core::ResourceLimits::new(1 << 20, 20 * SECOND, Some(1_000_000)).unwrap();
+        component.config = wasm_core::ComponentConfig::new(limits)
+            .with_permissions(component.config.permissions.clone());
+        component
+    });
+    Setup::new(server.url(), components.collect())
+}
+
+async fn has(member: &Member, names: &[String]) -> Vec<String> {
+    let mut has = Vec::new();
+    for name in names {
+        if member.has(name).await {
+            has.push(name.clone());
+        }
+    }
+    has
+}
+
+/// What it has, it is given nothing more once its lease is over, whatever still runs; then the
+/// other has it, and later both have their share again.
+pub(crate) async fn who_is_cut_off_handles_nothing_and_comes_back() {
+    let server = Server::start();
+    let way = Way::to(&server).await;
+    let names = names(12);
+    let setup = setup(&server, &names);
+    let (at_a, at_b) = (Arc::default(), Arc::default());
+    let a = setup.join_with("a", engine(&names, &at_a)).await.unwrap();
+    let mut cut = Setup::new(way.url(), setup.components.clone());
+    cut.patience = SECOND;
+    let b = cut.join_with("b", engine(&names, &at_b)).await.unwrap();
+    settled(16, &[&a, &b]).await;
+    let mut its = Vec::new();
+    eventually("b has some", async || {
+        its = has(&b, &names).await;
+        its.len() > 2
+    })
+    .await;
+    // One of them is busy for longer than the lease lasts.
+    let host = b.host.clone();
+    let busy = demo(&its[0]);
+    let long = tokio::spawn(async move { host.request(&busy, "long", 20 * SECOND).await });
+    eventually("it is busy", async || at_b.load(Ordering::SeqCst) == 1).await;
+    way.is_open.send_replace(false);
+    let began = Instant::now();
+    eventually("a has all", async || a.node.owned().len() == 16).await;
+    assert!(b.node.owned().is_empty());
+    let before = at_b.load(Ordering::SeqCst);
+    for name in &its[1..] {
+        // Straight into the mailbox of this node, and the way that finds out where it is.
+        let called = b.host.call(&demo(name), "x", |_, _| async { Ok(()) }).await;
+        assert!(called.is_err(), "{name}");
+        let asked = b.host.request(&demo(name), "x", SECOND / 2).await;
+        assert!(asked.is_err(), "{name}");
+        assert_eq!(a.told(name, "x").await, "here");
+    }
+    assert_eq!(at_b.load(Ordering::SeqCst), before);
+    // The call that runs for long was still running all that time.
+    assert!(began.elapsed() < 8 * SECOND && !long.is_finished());
+    way.is_open.send_replace(true);
+    settled(16, &[&a, &b]).await;
+    eventually("all are somewhere", async || {
+        let (at_a, at_b) = (has(&a, &names).await, has(&b, &names).await);
+        at_a.len() + at_b.len() == names.len()
+    })
+    .await;
+    for name in &names {
+        assert_eq!(b.told(name, "x").await, "here");
+    }
+    a.leave().await;
+    b.leave().await;
+}
+
+/// A node that takes over is cut off while it does, again and again, and has timers to read.
+pub(crate) async fn who_is_cut_off_while_it_takes_over_goes_on() {
+    let server = Server::start();
+    let way = Way::to(&server).await;
+    let names = names(12);
+    let setup = setup(&server, &names);
+    let mut cut = Setup::new(way.url(), setup.components.clone());
+    (cut.patience, cut.lease) = (SECOND, SECOND);
+    let handled = Arc::default();
+    let b = cut.join_with("b", engine(&names, &handled)).await.unwrap();
+    for _ in 0..8 {
+        sleep(Duration::from_millis(120)).await;
+        way.is_open.send_replace(false);
+        sleep(Duration::from_millis(900)).await;
+        way.is_open.send_replace(true);
+    }
+    settled(16, &[&b]).await;
+    let a = setup
+        .join_with("a", engine(&names, &handled))
+        .await
+        .unwrap();
+    settled(16, &[&a, &b]).await;
+    for name in &names {
+        assert_eq!(a.told(name, "x").await, "here");
+    }
+    a.leave().await;
+    b.leave().await;
+}
+
+/// What is quick to end is handed over at once, whatever else is not.
+pub(crate) async fn what_is_busy_holds_up_no_other_that_is_handed_over() {
+    let server = Server::start();
+    let names = names(12);
+    let setup = setup(&server, &names);
+    let handled = Arc::default();
+    let a = setup
+        .join_with("a", engine(&names, &handled))
+        .await
+        .unwrap();
+    settled(16, &[&a]).await;
+    eventually("all are there", async || a.host.ids(None, 100).len() == 12).await;
+    let host = a.host.clone();
+    let long = tokio::spawn(async move { host.request(&demo("c0"), "long", 20 * SECOND).await });
+    eventually("it is busy", async || handled.load(Ordering::SeqCst) == 1).await;
+    let b = setup
+        .join_with("b", engine(&names, &handled))
+        .await
+        .unwrap();
+    let leaving = tokio::spawn(async move { a.leave().await });
+    // All but the partition of the one that is busy.
+    eventually("it has the others", async || b.node.owned().len() == 15).await;
+    assert!(!long.is_finished());
+    eventually("it has all", async || b.node.owned().len() == 16).await;
+    assert!(long.await.unwrap().is_ok());
+    leaving.await.unwrap();
+    b.leave().await;
+}
