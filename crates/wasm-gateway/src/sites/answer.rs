@@ -24,6 +24,9 @@ use crate::trace;
 /// browser: a script of it must not do there what the page may.
 const FOREIGN: &str = "sandbox allow-forms allow-popups allow-scripts";
 
+/// Of a method, in a span, which is kept until it is sent: there is none of that length.
+const METHOD_BYTES: usize = 32;
+
 /// Whether the connection is one of TLS.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IsSecure(pub(crate) bool);
@@ -85,13 +88,14 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     secure: Option<Extension<IsSecure>>,
 ) -> Result<Response<Body>, Problem> {
     let is_secure = secure.is_some_and(|Extension(IsSecure(secure))| secure);
+    let method = request.method().as_str();
     let span = info_span!(
         "http request",
         otel.kind = "server",
         otel.status_code = Empty,
         http.response.status_code = Empty,
         to = %site.component,
-        http.request.method = %request.method(),
+        http.request.method = method.get(..METHOD_BYTES).unwrap_or(method),
     );
     let span = app.in_trace(request.headers(), span);
     let answering = async {

@@ -41,6 +41,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 
+/// Of a method, in a span, which is kept until it is sent: there is none of that length.
+const METHOD_BYTES: usize = 32;
+
 /// The end of an exchange, with which its connection is closed.
 pub(super) type HttpEnd = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 pub(super) type HttpExchange = Result<(Response<WasiBody>, HttpEnd), HttpError>;
@@ -254,12 +257,13 @@ impl Way {
 
 /// Of the exchange, up to the head of the response.
 fn span(request: &Request<WasiBody>, origin: &HttpOrigin) -> Span {
+    let method = request.method().as_str();
     info_span!(
         "outgoing http request",
         otel.kind = "client",
         otel.status_description = Empty,
         %origin,
-        http.request.method = %request.method(),
+        http.request.method = method.get(..METHOD_BYTES).unwrap_or(method),
         http.response.status_code = Empty,
     )
 }
