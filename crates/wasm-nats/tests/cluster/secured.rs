@@ -106,10 +106,17 @@ pub(crate) async fn a_user_is_known_by_a_file_of_credentials() {
     );
     let says = json!({ "type": "account", "version": 2, "limits": limits });
     let of_account = token(&operator, &account, "account", &says);
+    // That of the servers themselves, which has no streams.
+    let system = KeyPair::new_account();
+    let says = json!({ "type": "account", "version": 2, "limits": {
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
+        "conn": -1, "leaf": -1,
+    } });
+    let of_system = token(&operator, &system, "system", &says);
+    let (account_id, system_id) = (account.public_key(), system.public_key());
     let server = Server::start_with(&format!(
-        "operator: \"{of_operator}\"\nresolver: MEMORY\n\
-         resolver_preload: {{ {}: \"{of_account}\" }}\n",
-        account.public_key()
+        "operator: \"{of_operator}\"\nresolver: MEMORY\nsystem_account: {system_id}\n\
+         resolver_preload: {{ {account_id}: \"{of_account}\", {system_id}: \"{of_system}\" }}\n"
     ));
     let mut setup = Setup::new(server.url(), vec![fixture("echo", ECHO)]);
     setup.credentials = Some(credentials(folder.path(), "nodes.creds", &account));
