@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! ;; world: runtime-host        fields of a core module that implements this world
-//! ;; wit: other.wit             the world is in wit/other.wit, alone, instead of
-//!                               those of the contract and wit/worlds.wit
+//! ;; wit: other.wit             the world is in wit/other.wit, or in one of several files
+//!                               parted by spaces, instead of those of the contract
+//!                               and wit/worlds.wit
 //! ;; include: lifecycle.wat     append the items of include/lifecycle.wat, without
 //!                               those that the fixture defines itself and without
 //!                               functions that nothing mentions
@@ -280,7 +281,8 @@ fn mentioned(home: &Path) -> Result<BTreeSet<String>> {
     for name in names_in(&home.join("wat"), "wat")? {
         let recipe = Recipe::read(home, &name)?;
         mentioned.extend(recipe.include.map(|file| format!("include/{file}")));
-        mentioned.extend(recipe.wit.map(|file| format!("wit/{file}")));
+        let wit = recipe.wit.unwrap_or_default();
+        mentioned.extend(wit.split_whitespace().map(|file| format!("wit/{file}")));
     }
     Ok(mentioned)
 }
@@ -358,11 +360,9 @@ fn assemble(path: &Path, text: &str) -> Result<Vec<u8>> {
 }
 
 fn find_world(home: &Path, wit: Option<&str>, name: &str) -> Result<(Resolve, WorldId)> {
-    let files = wit.map_or(vec!["core.wit", "timers.wit", "worlds.wit"], |file| {
-        vec![file]
-    });
+    let files = wit.unwrap_or("core.wit timers.wit worlds.wit");
     let mut resolve = Resolve::default();
-    for file in files {
+    for file in files.split_whitespace() {
         let path = home.join("wit").join(file);
         let text = read(&path)?;
         resolve

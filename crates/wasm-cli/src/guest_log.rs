@@ -5,13 +5,17 @@ use std::fmt::Debug;
 use clap::ValueEnum;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::set_global_default;
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use wasm_core::text::{Escaped, Quoted};
 use wasm_core::{Clock as _, SystemClock};
 
 use crate::log_filter::LogFilter;
+use crate::otlp::{self, Traces};
 use crate::output;
 use crate::report::Report;
 
@@ -34,14 +38,25 @@ pub(crate) enum LogFormat {
 
 /// From now on, what components log or print, and warnings of the engine, appear on
 /// standard error, one line each; or what the variable `RUST_LOG` says.
-pub(crate) fn show_on_stderr(format: LogFormat) {
+/// Spans are for `traces`, if there are to be any.
+pub(crate) fn show_on_stderr(format: LogFormat, traces: Option<&Traces>) {
     if format == LogFormat::Json {
         output::speak_json();
     }
     let directives = env::var(FILTER_VARIABLE).unwrap_or_default();
     let (filter, unknown) = LogFilter::read(&directives);
+    let shown = filter_fn(move |metadata| {
+        metadata.is_event() && filter.shows(metadata.target(), *metadata.level())
+    });
+    let watched = tracing_subscriber::registry().with(GuestLog(format).with_filter(shown));
     // It fails only where another was set before, and there is none.
-    let _ = tracing::subscriber::set_global_default(GuestLog { format, filter });
+    let _ = match traces {
+        Some(traces) => {
+            let traced = traces.layer().with_filter(filter_fn(otlp::is_traced));
+            set_global_default(watched.with(traced))
+        }
+        None => set_global_default(watched),
+    };
     for directive in unknown {
         let directive = Quoted::new(&directive);
         Report::warning(format!(
@@ -52,19 +67,11 @@ pub(crate) fn show_on_stderr(format: LogFormat) {
     }
 }
 
-#[derive(Debug, Default)]
-struct GuestLog {
-    format: LogFormat,
-    filter: LogFilter,
-}
+struct GuestLog(LogFormat);
 
-impl Subscriber for GuestLog {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && self.filter.shows(metadata.target(), *metadata.level())
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        match self.format {
+impl<S: Subscriber> Layer<S> for GuestLog {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        match self.0 {
             LogFormat::Text => {
                 let mut line = Line::default();
                 event.record(&mut line);
@@ -77,19 +84,6 @@ impl Subscriber for GuestLog {
             }
         }
     }
-
-    // Spans are never enabled.
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// An event with all of its fields.
@@ -210,35 +204,26 @@ mod tests {
     #[derive(Default)]
     struct Kept(Mutex<Vec<String>>);
 
-    impl Subscriber for &'static Kept {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            GuestLog::default().enabled(metadata)
-        }
-
-        fn event(&self, event: &Event<'_>) {
+    impl<S: Subscriber> Layer<S> for &'static Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let mut line = Line::default();
             event.record(&mut line);
             let mut lines = self.0.lock().unwrap();
             lines.push(line.text(event.metadata()));
         }
+    }
 
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
+    fn keeping(kept: &'static Kept, act: impl FnOnce()) {
+        let filter = LogFilter::default();
+        let shown = filter_fn(move |metadata| filter.shows(metadata.target(), *metadata.level()));
+        let watched = tracing_subscriber::registry().with(kept.with_filter(shown));
+        tracing::subscriber::with_default(watched, act);
     }
 
     #[test]
     fn a_line_is_shown_up_to_some_length() {
         let kept: &'static Kept = Box::leak(Box::default());
-        tracing::subscriber::with_default(kept, || tracing::warn!("{}", "x".repeat(100_000)));
+        keeping(kept, || tracing::warn!("{}", "x".repeat(100_000)));
         let lines = kept.0.lock().unwrap();
         assert_eq!(*lines, [format!("warn: {}…\n", "x".repeat(32 << 10))]);
     }
@@ -246,7 +231,7 @@ mod tests {
     #[test]
     fn a_line_says_who_and_how() {
         let kept: &'static Kept = Box::leak(Box::default());
-        tracing::subscriber::with_default(kept, || {
+        keeping(kept, || {
             let component = "demo/a/main";
             tracing::debug!(target: COMPONENT_TARGET, %component, level = "debug", "one");
             tracing::info!(target: COMPONENT_TARGET, %component, stream = "stdout", "two");

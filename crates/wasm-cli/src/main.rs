@@ -27,6 +27,7 @@ mod log_filter;
 mod message;
 mod new;
 mod nodes;
+mod otlp;
 mod outcome;
 mod output;
 mod reach;
@@ -66,11 +67,13 @@ use crate::guest_log::LogFormat;
 use crate::inspect::Inspect;
 use crate::new::New;
 use crate::nodes::Nodes;
+use crate::otlp::Traces;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::remote::components::{Ps, Restart};
 use crate::remote::messages::{Request, Send};
 use crate::remote::watching::{Dead, Events};
+use crate::report::Report;
 use crate::run::Run;
 use crate::serve::Serve;
 use crate::trial::Test;
@@ -133,6 +136,15 @@ impl Command {
             _ => LogFormat::Text,
         }
     }
+
+    /// Begins to send traces, if they are wanted.
+    fn traces(&self) -> Result<Option<Traces>, Report> {
+        match self {
+            Self::Up(up) => up.otlp.begin(),
+            Self::Serve(serve) => serve.otlp.begin(),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Panics are printed as everything else is, so that no thread waits for a reader. One
@@ -162,7 +174,11 @@ fn main() -> ExitCode {
     print_panics();
     let _finish = Finish;
     signals::listen(output::finish_within);
-    guest_log::show_on_stderr(cli.command.log_format());
+    let traces = match cli.command.traces() {
+        Ok(traces) => traces,
+        Err(report) => return Stop::from(report).into_exit_code(),
+    };
+    guest_log::show_on_stderr(cli.command.log_format(), traces.as_ref());
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),
@@ -187,6 +203,9 @@ fn main() -> ExitCode {
         Command::Events(events) => events.execute(),
         Command::Dead(dead) => dead.execute(),
     };
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     outcome.unwrap_or_else(Stop::into_exit_code)
 }
 

@@ -13,6 +13,7 @@ use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tl
 use wasm_host::Host;
 use wasm_runtime::WasmtimeEngine;
 
+use crate::otlp::OtlpFlags;
 use crate::report::{Report, aside};
 use crate::service;
 use crate::sites::{OnWasmtime, Sites};
@@ -72,7 +73,7 @@ impl Reach {
     }
 
     /// What must be known before anything else is begun.
-    pub(crate) async fn prepare(&self) -> Result<Option<Prepared>, Report> {
+    pub(crate) async fn prepare(&self, otlp: &OtlpFlags) -> Result<Option<Prepared>, Report> {
         if !self.is_wanted() {
             return Ok(None);
         }
@@ -87,7 +88,7 @@ impl Reach {
             http_listeners.push(self.listener(address, true).await?);
         }
         let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
-        let mut builder = GatewayBuilder::new().with_metrics(metrics);
+        let mut builder = otlp.in_gateway(GatewayBuilder::new().with_metrics(metrics));
         for name in &self.name {
             builder = builder.with_name(name);
         }

@@ -16,6 +16,7 @@ use wasm_runtime::WasmtimeEngine;
 use crate::conversation::explain;
 use crate::flags::Flags;
 use crate::guest_log::LogFormat;
+use crate::otlp::OtlpFlags;
 use crate::outcome::{Stop, block_on, unless_interrupted};
 use crate::report::{Report, aside};
 use crate::service;
@@ -95,6 +96,9 @@ pub(crate) struct Serve {
     log_format: LogFormat,
 
     #[command(flatten)]
+    pub(crate) otlp: OtlpFlags,
+
+    #[command(flatten)]
     flags: Flags,
 }
 
@@ -125,7 +129,8 @@ impl Serve {
         if let Err(error) = unless_interrupted(loading).await? {
             return Err(explain(&source, &error).into());
         }
-        let gateway = GatewayBuilder::new().build_with_http(host.clone(), Arc::new(OnWasmtime));
+        let gateway = self.otlp.in_gateway(GatewayBuilder::new());
+        let gateway = gateway.build_with_http(host.clone(), Arc::new(OnWasmtime));
         let everything = || HttpRoute::new("/*".parse::<HttpPath>().expect("this is a path"));
         let route = source.http.clone().unwrap_or_else(everything);
         aside(format!("{} answers requests to {}", source.id, route.path));
@@ -174,7 +179,9 @@ impl Serve {
             .flags
             .compiler
             .engine_config(self.flags.memory_ceiling, instances)?;
-        let config = config.with_max_held_bytes(self.flags.max_held);
+        let config = self
+            .otlp
+            .in_engine(config.with_max_held_bytes(self.flags.max_held));
         let limits = HostLimits::default().with_memory_bytes(source.config.most_memory_bytes());
         HostBuilder::new()
             .with_limits(limits)

@@ -22,6 +22,7 @@ use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
 use crate::guest_log::LogFormat;
 use crate::message::typed_lines;
+use crate::otlp::OtlpFlags;
 use crate::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::reach::{Prepared, Reach, Reached};
 use crate::rebuild::Rebuild;
@@ -178,6 +179,9 @@ pub(crate) struct Up {
     log_format: LogFormat,
 
     #[command(flatten)]
+    pub(crate) otlp: OtlpFlags,
+
+    #[command(flatten)]
     reach: Reach,
 
     #[command(flatten)]
@@ -291,7 +295,7 @@ impl Up {
         let flags = Flags::of_many(self.limits.memory_ceiling, compiler);
         let (application, watch, rebuild, mut is_whole) = self.read(&flags).await?;
         let application = Arc::new(application);
-        let prepared = self.reach.prepare().await?;
+        let prepared = self.reach.prepare(&self.otlp).await?;
         let storage = self.storage()?.map(Arc::new);
         let connection = self.cluster.connect().await?;
         let host = self.host(storage.clone(), connection.as_ref())?;
@@ -503,7 +507,7 @@ impl Up {
         let config = self.limits.compiler.engine_config(ceiling, instances)?;
         let config = config.with_max_held_bytes(self.limits.max_held);
         let rate = LogRate::new(self.limits.log_lines, self.limits.log_bytes);
-        let config = config.with_log_rate(rate);
+        let config = self.otlp.in_engine(config.with_log_rate(rate));
         builder
             .start(|services| WasmtimeEngine::new(config, services).map(Arc::new))
             .map_err(|error| Report::error(error.to_string()))

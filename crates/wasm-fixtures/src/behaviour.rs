@@ -250,6 +250,9 @@ pub enum OnCallback {
     /// hold, until the next callback, and answers ok. See [`OnMessage::Request`] and
     /// [`OnMessage::LastCallback`].
     Keep,
+    /// Asks with GET for the payload, if it is a URL that begins with `http://`, and answers
+    /// ok, whatever comes of that.
+    Fetch,
     /// Answers `runtime-error` with this text.
     Fails(&'static str),
     /// Executes `unreachable`.

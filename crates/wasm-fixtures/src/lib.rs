@@ -140,6 +140,11 @@ fixtures! {
         callback: OnCallback::Keep,
         ..stateful(OnMessage::Request)
     });
+    /// Makes requests, and sends HTTP requests on its callbacks.
+    COURIER = "courier" => Component(Lifecycle {
+        callback: OnCallback::Fetch,
+        ..on_message(OnMessage::Request)
+    });
     /// Makes a request before it is loaded, and shows the callback.
     INIT_SENDS = "init-sends" => Component(Lifecycle {
         initialize: OnInitialize::Sends,

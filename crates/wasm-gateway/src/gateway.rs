@@ -8,13 +8,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
+use tracing::Span;
 
 use wasm_core::{ComponentId, HttpRoute, ResourceLimits, RuntimeEngine};
 use wasm_host::Host;
@@ -33,6 +34,7 @@ use crate::shared::{RECEIVED_UNIT, Shared};
 use crate::sites::answer;
 use crate::sites::handler::HttpHandler;
 use crate::sites::table::{PathTaken, Site, SiteKind, Sites};
+use crate::trace::TraceContext;
 
 /// How often what was measured is summed up.
 const SUM_UP: Duration = Duration::from_secs(5);
@@ -45,6 +47,7 @@ pub struct GatewayBuilder {
     names: BTreeSet<String>,
     metrics: Option<Metrics>,
     memory_ceiling_bytes: Option<u64>,
+    trace_context: Option<TraceContext>,
 }
 
 impl GatewayBuilder {
@@ -91,6 +94,21 @@ impl GatewayBuilder {
         self
     }
 
+    /// Makes requests to components parts of traces that began elsewhere. Each has a
+    /// [span](tracing::Span) within which it is handled, with all that it sets going; `join` is
+    /// called with the headers of the request and this span before anything happens in it, and
+    /// gives it the parent that headers such as `traceparent` name. It must not block.
+    ///
+    /// Whoever may send a request may say which trace it is a part of.
+    #[must_use]
+    pub fn with_trace_context(
+        mut self,
+        join: impl Fn(&HeaderMap, &Span) + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_context = Some(Arc::new(join));
+        self
+    }
+
     /// Reads the events of the host from now on.
     ///
     /// # Panics
@@ -129,6 +147,7 @@ impl GatewayBuilder {
             metrics: self.metrics,
             sites: Arc::default(),
             handler,
+            trace_context: self.trace_context,
             received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
             uploads: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(limits.event_streams)),

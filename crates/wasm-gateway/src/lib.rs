@@ -67,6 +67,7 @@ mod serve;
 mod shared;
 mod sites;
 mod told;
+mod trace;
 mod views;
 
 pub use access::role::Role;

@@ -122,6 +122,10 @@ impl Problem {
         )
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     pub(crate) fn about(mut self, component: &ComponentId) -> Self {
         self.0.component = Some(component.to_string());
         self
@@ -162,8 +166,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let text = serde_json::to_vec(&*self.0).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
-        *response.status_mut() =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if let Some(seconds) = self.0.retry_after {

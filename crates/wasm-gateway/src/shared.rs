@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use tokio::sync::{Semaphore, watch};
+use tracing::Span;
 
 use wasm_core::RuntimeEngine;
 use wasm_host::Host;
@@ -13,6 +15,7 @@ use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
 use crate::sites::handler::HttpHandler;
 use crate::sites::table::Sites;
+use crate::trace::TraceContext;
 
 /// The unit in which [`Shared::received`] counts, in bytes.
 pub(crate) const RECEIVED_UNIT: usize = 1 << 10;
@@ -27,6 +30,7 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) sites: Arc<Sites>,
     /// Has those answer that do so themselves.
     pub(crate) handler: Option<Arc<dyn HttpHandler<E>>>,
+    pub(crate) trace_context: Option<TraceContext>,
     /// Room for payloads that are being received.
     pub(crate) received: Semaphore,
     /// Whose turn it is to upload.
@@ -36,6 +40,16 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) memory_ceiling_bytes: u64,
     /// Whether it is about to end.
     pub(crate) draining: watch::Sender<bool>,
+}
+
+impl<E: RuntimeEngine + ?Sized> Shared<E> {
+    /// The span of a request with these headers, in the trace that they name.
+    pub(crate) fn in_trace(&self, headers: &HeaderMap, span: Span) -> Span {
+        if let Some(join) = &self.trace_context {
+            join(headers, &span);
+        }
+        span
+    }
 }
 
 pub(crate) type App<E> = Arc<Shared<E>>;

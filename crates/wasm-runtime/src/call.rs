@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
+use tracing::Instrument as _;
 
 /// A call that does not depend on its caller once it has begun to wait: whoever drops
 /// the future, or keeps it without polling it, holds nobody up.
@@ -41,7 +42,8 @@ impl<R: Send + 'static> Future for Detached<R> {
             if let Poll::Ready(output) = call.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            self.task = Some(self.runtime.spawn(call));
+            // It goes on in the span in which it began.
+            self.task = Some(self.runtime.spawn(call.in_current_span()));
         }
         match &mut self.task {
             Some(task) => Pin::new(task).poll(cx),

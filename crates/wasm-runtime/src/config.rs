@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use wasmtime::Config;
 
 use wasm_core::ResourceLimits;
@@ -14,7 +15,7 @@ pub use self::allocation::{Allocation, Profile};
 pub(crate) use self::code::CodeSettings;
 use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
 use crate::compiler::Compiler;
-use crate::wasi::HostNames;
+use crate::wasi::{HostNames, TraceContext};
 
 /// As it is from where the process is now.
 fn absolute(path: PathBuf) -> PathBuf {
@@ -54,6 +55,7 @@ pub struct EngineConfig {
     cache: Option<CacheConfig>,
     guarded: Vec<PathBuf>,
     names: Arc<HostNames>,
+    trace_context: TraceContext,
 }
 
 impl Default for EngineConfig {
@@ -76,6 +78,7 @@ impl Default for EngineConfig {
             cache: None,
             guarded: Vec::new(),
             names: Arc::default(),
+            trace_context: TraceContext::default(),
         }
     }
 }
@@ -192,6 +195,25 @@ impl EngineConfig {
         let names = Arc::make_mut(&mut self.names);
         names.insert(name.to_ascii_lowercase(), addresses.into_iter().collect());
         self
+    }
+
+    /// Makes HTTP requests that components send parts of the traces in which they are sent.
+    /// Each has a span of `tracing` within that of the call that sends it; `write` is called
+    /// within this span, with the headers of the request, and names it in them, such as by
+    /// `traceparent`, in place of what the component may have written there. It must not block.
+    /// By default requests have the headers that the component gave them.
+    #[must_use]
+    pub fn with_trace_context(
+        mut self,
+        write: impl Fn(&mut HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_context = TraceContext::new(write);
+        self
+    }
+
+    /// See [`with_trace_context`](Self::with_trace_context).
+    pub(crate) fn trace_context(&self) -> &TraceContext {
+        &self.trace_context
     }
 
     /// See [`with_host_name`](Self::with_host_name).

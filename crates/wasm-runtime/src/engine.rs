@@ -260,7 +260,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let handle = ComponentHandle::new(id.clone(), number);
         let account = HostAccount::new(self.config.max_held_bytes());
         let (guarded, names) = (self.config.guarded(), self.config.names());
-        let wasi = WasiShare::new(id, account, guarded, names);
+        let trace_context = self.config.trace_context();
+        let wasi = WasiShare::new(id, account, guarded, names, trace_context);
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
         let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);

@@ -23,6 +23,7 @@ pub(crate) use grants::{UnreadableDir, WasiShare, WasiState, granted_files};
 pub(crate) use http::budget::HttpBudget;
 pub(crate) use http::names::{HostNames, Names};
 pub(crate) use http::outgoing::HttpCaller;
+pub(crate) use http::trace::TraceContext;
 pub(crate) use output::LastWords;
 pub(crate) use sockets::{HasSockets, SocketPlaces};
 

@@ -10,7 +10,6 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use wasm_core::text::Escaped;
@@ -18,7 +17,7 @@ use wasm_gateway::ListenAddress;
 
 use crate::outcome::Stop;
 use crate::remote::address::HostAddress;
-use crate::remote::tls;
+use crate::remote::stream::{self, Stream};
 use crate::report::Report;
 use crate::source::read_file;
 
@@ -182,10 +181,7 @@ impl Client {
             HostAddress::Plain(ListenAddress::Unix(_)) => {
                 Err(std::io::ErrorKind::Unsupported.into())
             }
-            HostAddress::Tls(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                Ok(Box::new(tls::connect(host, stream).await?))
-            }
+            HostAddress::Tls(host, port) => stream::connect(host, *port, true).await,
         }
     }
 
@@ -195,10 +191,6 @@ impl Client {
             .with_help("an `airssys-wasm up … --listen` is to run there")
     }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 async fn whole(response: Response<Incoming>) -> Option<Bytes> {
     let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();

@@ -7,6 +7,8 @@ mod reached;
 mod secrets;
 #[cfg(unix)]
 mod served;
+#[cfg(unix)]
+mod traced;
 mod watch;
 
 use std::fs;

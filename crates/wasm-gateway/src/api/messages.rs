@@ -9,16 +9,18 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tracing::{Instrument as _, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use wasm_core::units::{format_duration, parse_duration};
-use wasm_core::{ComponentMessage, CorrelationId, MessagePayload, RuntimeEngine};
+use wasm_core::{ComponentId, ComponentMessage, CorrelationId, MessagePayload, RuntimeEngine};
 
 use crate::api::target::Target;
 use crate::fault;
 use crate::problem::Problem;
 use crate::receive;
 use crate::shared::{App, Shared};
+use crate::trace;
 
 /// By which a request is found again in logs. One is made for a request that has none.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
@@ -42,14 +44,15 @@ pub(crate) async fn request<E: RuntimeEngine + ?Sized + 'static>(
     let payload = receive::payload(&app, body).await?;
     let message = envelope.message(&app, &to, payload);
     let asked = app.host.request_message(message, within);
-    let span = info_span!("http request", to = %to, correlation_id = %envelope.correlation_id);
-    let mut response = match asked.instrument(span).await {
+    let span = envelope.span(&app, &headers, &to);
+    let mut response = match asked.instrument(span.clone()).await {
         Ok(Some(reply)) => envelope.reply(reply),
         Ok(None) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => fault::of_request(&app.host, &to, error)
             .await
             .into_response(),
     };
+    trace::record(&span, response.status());
     envelope.mark(&mut response);
     Ok(response)
 }
@@ -64,14 +67,15 @@ pub(crate) async fn send<E: RuntimeEngine + ?Sized + 'static>(
     let envelope = Envelope::read(&headers)?;
     let payload = receive::payload(&app, body).await?;
     let message = envelope.message(&app, &to, payload);
-    let span = info_span!("http message", to = %to, correlation_id = %envelope.correlation_id);
-    let sent = app.host.dispatch(message).instrument(span).await;
+    let span = envelope.span(&app, &headers, &to);
+    let sent = app.host.dispatch(message).instrument(span.clone()).await;
     let mut response = match sent {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(error) => fault::of_messaging(&app.host, &to, &error)
             .await
             .into_response(),
     };
+    trace::record(&span, response.status());
     envelope.mark(&mut response);
     Ok(response)
 }
@@ -95,10 +99,28 @@ impl Envelope {
         })
     }
 
+    /// Within which the message is handled.
+    fn span<E: RuntimeEngine + ?Sized>(
+        &self,
+        app: &Shared<E>,
+        headers: &HeaderMap,
+        to: &ComponentId,
+    ) -> Span {
+        let span = info_span!(
+            "http request",
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.response.status_code = Empty,
+            %to,
+            correlation_id = %self.correlation_id,
+        );
+        app.in_trace(headers, span)
+    }
+
     fn message<E: RuntimeEngine + ?Sized + 'static>(
         &self,
         app: &Shared<E>,
-        to: &wasm_core::ComponentId,
+        to: &ComponentId,
         payload: bytes::Bytes,
     ) -> ComponentMessage {
         let message = ComponentMessage::new(app.host.program_id().clone(), to.clone(), payload)

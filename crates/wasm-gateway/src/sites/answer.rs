@@ -7,6 +7,8 @@ use axum::extract::{Extension, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, Response};
 use axum::response::IntoResponse as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, info_span};
 
 use wasm_core::RuntimeEngine;
 
@@ -16,6 +18,7 @@ use crate::problem::Problem;
 use crate::shared::App;
 use crate::sites::table::{Site, SiteKind};
 use crate::sites::{call, message};
+use crate::trace;
 
 /// What a component answers with at the address of operators is of another origin to a
 /// browser: a script of it must not do there what the page may.
@@ -82,10 +85,27 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     secure: Option<Extension<IsSecure>>,
 ) -> Result<Response<Body>, Problem> {
     let is_secure = secure.is_some_and(|Extension(IsSecure(secure))| secure);
-    match (site.kind, app.handler.clone()) {
-        (SiteKind::Handler, Some(handler)) => {
-            call::answer(app, handler, &site.component, request, is_secure).await
+    let span = info_span!(
+        "http request",
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.response.status_code = Empty,
+        to = %site.component,
+        http.request.method = %request.method(),
+    );
+    let span = app.in_trace(request.headers(), span);
+    let answering = async {
+        match (site.kind, app.handler.clone()) {
+            (SiteKind::Handler, Some(handler)) => {
+                call::answer(app, handler, &site.component, request, is_secure).await
+            }
+            _ => message::answer(app, site, request).await,
         }
-        _ => message::answer(app, site, request).await,
-    }
+    };
+    let answered = answering.instrument(span.clone()).await;
+    let status = answered
+        .as_ref()
+        .map_or_else(Problem::status, Response::status);
+    trace::record(&span, status);
+    answered
 }

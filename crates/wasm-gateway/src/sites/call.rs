@@ -7,7 +7,7 @@ use axum::http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::{Instrument as _, info_span};
+use tracing::Instrument as _;
 
 use wasm_core::units::format_duration;
 use wasm_core::{ComponentId, RuntimeEngine};
@@ -31,7 +31,6 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     let pause_time = app.limits.pause_time;
     let request = request.map(|body| unless_it_pauses(body, pause_time));
     let (host, id) = (app.host.clone(), to.clone());
-    let span = info_span!("http request", %to, method = %request.method());
     // What events and dead letters call it. What follows the path may be a secret.
     let name = format!("{} {}", request.method(), request.uri().path());
     let call = async move {
@@ -42,7 +41,7 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         };
         host.call(&id, &name, answer).await
     };
-    let mut call = Call(Some(tokio::spawn(call.instrument(span))));
+    let mut call = Call(Some(tokio::spawn(call.in_current_span())));
     match timeout(app.limits.request_time, response).await {
         Ok(Ok(Ok(response))) => {
             call.goes_on();

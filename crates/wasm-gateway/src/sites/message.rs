@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
-use tracing::{Instrument as _, info_span};
 
 use wasm_core::{ComponentMessage, HttpRoute, RuntimeEngine};
 
@@ -38,9 +37,8 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     let payload = receive::payload(app, body).await?;
     let message = ComponentMessage::new(app.host.program_id().clone(), to.clone(), payload)
         .with_message_type(message_type.as_str());
-    let span = info_span!("http request", %to, method = %head.method);
-    let asked = app.host.request_message(message, app.limits.request_time);
-    match asked.instrument(span).await {
+    let within = app.limits.request_time;
+    match app.host.request_message(message, within).await {
         Ok(Some(reply)) => Ok(response(&site.route, reply.into_bytes())),
         Ok(None) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(error) => Err(fault::of_request(&app.host, to, error).await),

@@ -1,12 +1,13 @@
 //! Requests and messages to components.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
 use tokio::time::sleep;
 
-use wasm_core::{MessagePayload, Supervision};
-use wasm_gateway::{GatewayBuilder, GatewayLimits};
+use wasm_core::{HttpRoute, MessagePayload, Supervision};
+use wasm_gateway::{GatewayBuilder, GatewayLimits, SiteKind};
 use wasm_testkit::wasm_fixtures::{COUNTER, ECHO, GUEST_ERROR, SLEEPER, SPIN, TRAP};
 
 use crate::support::{SECOND, Served, answer, ask, component, demo, gateway, host, request};
@@ -44,6 +45,29 @@ async fn without_a_type_a_reply_is_bytes_and_a_correlation_id_is_made() {
     assert_eq!(one.header("content-type"), "application/octet-stream");
     assert_eq!(one.header("correlation-id").len(), 32);
     assert_ne!(one.header("correlation-id"), other.header("correlation-id"));
+}
+
+/// Also of what nobody waits for, and of a component that answers at a path of its own.
+#[tokio::test]
+async fn the_headers_of_a_request_say_which_trace_it_is_a_part_of() {
+    let joined = Arc::new(Mutex::new(Vec::new()));
+    let joining = Arc::clone(&joined);
+    let builder = GatewayBuilder::new().with_trace_context(move |headers, _| {
+        let parent = headers["traceparent"].to_str().unwrap();
+        joining.lock().unwrap().push(parent.to_owned());
+    });
+    let gateway = builder.build(host(&[component("echo", ECHO)]).await);
+    let route = HttpRoute::new("/shop/*".parse().unwrap());
+    let kind = SiteKind::Messages;
+    gateway.add_site(demo("echo"), route, kind).unwrap();
+    let router = gateway.router();
+    let sent = format!("{ECHO_PATH}/messages");
+    for path in [ECHO_PATH, &sent, "/shop/soup"] {
+        let asked = request("POST", path).header("traceparent", path);
+        let replied = answer(&router, asked.body(Body::from("x")).unwrap()).await;
+        assert!(replied.status.is_success(), "{path}: {}", replied.status);
+    }
+    assert_eq!(*joined.lock().unwrap(), [ECHO_PATH, &sent, "/shop/soup"]);
 }
 
 #[tokio::test]

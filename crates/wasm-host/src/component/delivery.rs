@@ -152,6 +152,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
                 let told = Reply::Error(error.clone());
                 self.end_well(&letter, Handling::GuestError, began, told);
                 let error = Arc::new(WasmError::GuestError { component, error });
+                letter.has_gone_wrong(&error);
                 Err(RequestError::Component(error))
             }
             // It had failed before, in a call that was not a message: this one never

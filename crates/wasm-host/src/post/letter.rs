@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::Span;
+use tracing::field::display;
 
 use wasm_core::ComponentMessage;
 
@@ -110,6 +111,11 @@ impl Letter {
     pub(crate) fn wanted_until(&self) -> Option<Instant> {
         let reply = self.reply.as_ref().filter(|reply| reply.is_waited_for());
         reply.map(ReplyTo::deadline)
+    }
+
+    /// The span says why. That of a message that went well says nothing.
+    pub(crate) fn has_gone_wrong(&self, why: &dyn Display) {
+        self.span.record("otel.status_description", display(why));
     }
 
     /// Tells whoever made a request that its time is up.

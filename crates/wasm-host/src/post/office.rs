@@ -131,6 +131,7 @@ impl Office {
         if let Some(ticket) = &letter.ticket {
             ticket.bury(cause.as_str(), &cause.to_string());
         }
+        letter.has_gone_wrong(&cause);
         let error = || match &cause {
             DeadLetterCause::Failed(error) => RequestError::Component(Arc::clone(error)),
             cause => MessagingError::DeliveryFailed(cause.to_string()).into(),

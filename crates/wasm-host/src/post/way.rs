@@ -1,6 +1,7 @@
 //! What a message carries with it on its way, from whoever sends it to its letter.
 
 use tokio::time::Instant;
+use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use wasm_core::ComponentMessage;
@@ -67,5 +68,6 @@ pub(crate) fn span(message: &ComponentMessage, kind: LetterKind, parent: &Span) 
         from = %message.sender,
         to = %message.recipient,
         bytes = message.payload.len(),
+        otel.status_description = Empty,
     )
 }

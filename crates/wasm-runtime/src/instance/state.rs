@@ -17,7 +17,7 @@ use super::limiter::WasmResourceLimiter;
 use crate::lines::{LineBucket, Lines};
 use crate::wasi::{
     Descriptors, Files, FilesView, HasAccount, HasFiles, HasSockets, HttpBudget, HttpCaller, Names,
-    SocketPlaces, WasiShare, WasiState,
+    SocketPlaces, TraceContext, WasiShare, WasiState,
 };
 
 /// Whom a store belongs to, and what host functions may hold on to while they wait.
@@ -106,6 +106,10 @@ impl HttpCaller for Guest {
 
     fn names(&self) -> &Names {
         &self.wasi.names
+    }
+
+    fn trace_context(&self) -> &TraceContext {
+        &self.wasi.trace_context
     }
 }
 

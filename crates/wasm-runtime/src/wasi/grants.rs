@@ -25,6 +25,7 @@ use super::files::Files;
 use super::http::Http;
 use super::http::names::{HostNames, Names};
 use super::http::outgoing::HttpCaller;
+use super::http::trace::TraceContext;
 use super::operations::Operations;
 use super::output::{GuestOutput, LastWords, OutputHandle};
 use super::sockets::SocketPlaces;
@@ -40,6 +41,7 @@ pub(crate) struct WasiShare {
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) account: HostAccount,
     pub(crate) names: Names,
+    pub(crate) trace_context: TraceContext,
     /// Whoever replaces a value of the component's storage, depending on what it was, has it
     /// alone.
     pub(crate) values: RwLock<()>,
@@ -65,12 +67,14 @@ impl WasiShare {
         account: HostAccount,
         guarded: &[PathBuf],
         names: &Arc<HostNames>,
+        trace_context: &TraceContext,
     ) -> Self {
         Self {
             operations: Arc::new(Operations::new(component.clone())),
             descriptors: Arc::new(Descriptors::new(component.clone())),
             account,
             names: Names::new(names),
+            trace_context: trace_context.clone(),
             values: RwLock::default(),
             settings: OnceLock::new(),
             guarded: guarded.into(),

@@ -10,6 +10,7 @@ pub(crate) mod budget;
 pub(crate) mod names;
 pub(crate) mod outgoing;
 mod tls;
+pub(crate) mod trace;
 
 use std::future::{Future, ready};
 use std::io;

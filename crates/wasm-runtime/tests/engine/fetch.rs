@@ -168,6 +168,21 @@ async fn a_request_is_sent_where_it_is_granted() {
     assert_eq!(fetcher.denials(), [""; 0]);
 }
 
+/// In place of what is there already.
+#[tokio::test]
+async fn a_request_says_what_the_embedder_writes_in_its_headers() {
+    let server = Server::echo();
+    let config = EngineConfig::default().with_trace_context(|headers| {
+        headers.insert("traceparent", "00-a-b-01".parse().unwrap());
+        headers.insert("host", "elsewhere".parse().unwrap());
+    });
+    let fetcher = Fetcher::new(&["http://localhost:*"], config).await;
+    let url = format!("http://localhost:{}/", server.port());
+    let (_, body) = fetcher.fetch(&url).await;
+    assert!(body.contains("traceparent: 00-a-b-01\r\n"), "{body}");
+    assert_eq!(body.matches("host: ").count(), 1, "{body}");
+}
+
 #[tokio::test]
 async fn what_is_not_granted_is_denied_and_told() {
     let server = Server::echo();

@@ -196,7 +196,8 @@ impl Instance {
     ) -> Run<Result<(), GuestError>> {
         self.receive(lifecycle, &message).await?;
         match lifecycle.callback {
-            OnCallback::Ok => Ok(Ok(())),
+            // Nobody asks over HTTP here, which the component takes for an answer.
+            OnCallback::Ok | OnCallback::Fetch => Ok(Ok(())),
             OnCallback::Keep => {
                 let correlation = message.correlation_id.as_ref().map(CorrelationId::as_str);
                 let content_type = message.message_type.as_deref();

@@ -1,7 +1,9 @@
 use std::sync::{Arc, Mutex};
 
 use wasm_core::ComponentUsage;
-use wasm_fixtures::{Lifecycle, OnInitialize, OnMessage, OnShutdown, Otherwise, PAGE_BYTES};
+use wasm_fixtures::{
+    Lifecycle, OnCallback, OnInitialize, OnMessage, OnShutdown, Otherwise, PAGE_BYTES,
+};
 
 use crate::lock::lock;
 
@@ -150,5 +152,9 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
         | OnShutdown::Stores => 1,
         _ => 0,
     };
-    of_initialize + of_message + of_shutdown
+    let of_callback = match lifecycle.callback {
+        OnCallback::Fetch => 5,
+        _ => 0,
+    };
+    of_initialize + of_message + of_callback + of_shutdown
 }

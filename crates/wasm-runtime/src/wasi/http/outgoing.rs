@@ -19,6 +19,8 @@ use hyper::client::conn::http1;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
@@ -28,6 +30,7 @@ use super::body::{BodyTime, Charged};
 use super::budget::HttpBudget;
 use super::names::Names;
 use super::tls;
+use super::trace::TraceContext;
 use crate::wasi::descriptors::{DescriptorPlace, Descriptors};
 
 /// Until a connection stands, its address and its TLS included, where the component does not
@@ -61,12 +64,16 @@ pub(crate) trait HttpCaller: Send + Sync {
 
     /// How its component finds hosts.
     fn names(&self) -> &Names;
+
+    /// What its requests say of the trace that they are parts of.
+    fn trace_context(&self) -> &TraceContext;
 }
 
 /// A request that may be sent, as far as its name tells.
 pub(super) struct Outgoing {
     request: Request<WasiBody>,
     way: Way,
+    span: Span,
 }
 
 /// How it gets there.
@@ -82,7 +89,7 @@ impl Outgoing {
     /// # Errors
     /// It may not be sent, as far as that is known at once.
     pub(super) fn new(
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<&RequestOptions>,
         caller: Arc<dyn HttpCaller>,
     ) -> Result<Self, HttpError> {
@@ -92,6 +99,8 @@ impl Outgoing {
         if !caller.budget().take_request() {
             return Err(HttpError::ConnectionLimitReached);
         }
+        let span = span(&request, &origin);
+        span.in_scope(|| caller.trace_context().write(request.headers_mut()));
         let connect_time = options.and_then(|options| options.connect_timeout);
         let way = Way {
             origin,
@@ -100,15 +109,26 @@ impl Outgoing {
             between_bytes_time: options.and_then(|options| options.between_bytes_timeout),
             caller,
         };
-        Ok(Self { request, way })
+        Ok(Self { request, way, span })
     }
 
     /// Sends it, and has the response once its head is there.
     pub(super) async fn send(self) -> HttpExchange {
-        let Self { request, way } = self;
+        let Self { request, way, span } = self;
         let deadline = way.caller.deadline().into();
-        let sent = timeout_at(deadline, way.exchange(request));
-        sent.await.unwrap_or(Err(HttpError::ConnectionReadTimeout))
+        let sent = timeout_at(deadline, way.exchange(request)).instrument(span.clone());
+        let sent = sent.await.unwrap_or(Err(HttpError::ConnectionReadTimeout));
+        match &sent {
+            // Signed, as integers are that collectors understand.
+            Ok((response, _)) => {
+                let status = i64::from(response.status().as_u16());
+                span.record("http.response.status_code", status);
+            }
+            Err(error) => {
+                span.record("otel.status_description", error.to_string());
+            }
+        }
+        sent
     }
 }
 
@@ -230,6 +250,18 @@ impl Way {
         };
         Request::from_parts(head, body.boxed_unsync())
     }
+}
+
+/// Of the exchange, up to the head of the response.
+fn span(request: &Request<WasiBody>, origin: &HttpOrigin) -> Span {
+    info_span!(
+        "outgoing http request",
+        otel.kind = "client",
+        otel.status_description = Empty,
+        %origin,
+        http.request.method = %request.method(),
+        http.response.status_code = Empty,
+    )
 }
 
 enum Connection {
