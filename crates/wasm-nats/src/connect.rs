@@ -171,6 +171,8 @@ pub struct Connection {
     pub(crate) incarnation: String,
     pub(crate) terms: Terms,
     pub(crate) room: Room,
+    /// How often this node has said what came of a release.
+    pub(crate) said: AtomicU64,
     pub(crate) claims: Arc<Claims>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) arrived: Arc<Arrived>,
@@ -239,6 +241,7 @@ impl Connection {
             incarnation,
             terms,
             room: Room::default(),
+            said: AtomicU64::new(0),
             claims,
             roster,
             arrived,

@@ -130,8 +130,7 @@ impl Node {
         self.shared.is_leaving.store(true, Ordering::Relaxed);
         let _ = leave.send(());
         // Whoever does not hear of it hears of the next renewal.
-        let told = self.shared.renew_once();
-        let _ = timeout(LEAVE, told).await;
+        let _ = timeout(LEAVE, self.shared.say_that_it_leaves()).await;
         // It panics if a component of the program does, which has been told of then.
         let _ = work.await;
         self.watching.iter().for_each(JoinHandle::abort);
@@ -278,6 +277,15 @@ impl Shared {
             self.tenure().end();
             tracing::error!("another process is the node {node} by now; this one owns nothing");
             self.is_replaced.send_replace(true);
+        }
+    }
+
+    /// The others count on this node no more.
+    async fn say_that_it_leaves(&self) {
+        // A renewal that is under way at the same time may not say so.
+        if self.renew_once().await == Err(PublishError::Outdated) {
+            self.catch_up().await;
+            let _ = self.renew_once().await;
         }
     }
 

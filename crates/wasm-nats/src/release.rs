@@ -2,6 +2,7 @@
 //! loads from there what it owns.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::header::HeaderMap;
@@ -250,7 +251,8 @@ impl Connection {
         let subject = self.names.applied(&self.node);
         let mut headers = HeaderMap::new();
         // One that is confirmed late does not take the place of what was said since.
-        let id = format!("applied-{}-{:?}", self.incarnation, Instant::now());
+        let number = self.said.fetch_add(1, Ordering::Relaxed);
+        let id = format!("applied-{}-{number}", self.incarnation);
         headers.insert("Nats-Msg-Id", id.as_str());
         let said = self.wire.publish(&subject, headers, text.into()).await;
         said.map(drop).map_err(|error| self.failed(&error))

@@ -254,3 +254,38 @@ impl Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_count_by_the_clock_of_the_server() {
+        let watched = Watched::default();
+        let second = Duration::from_secs(1);
+        let at = |seconds: i128| seconds * 1_000_000_000;
+        // It has not told of its time yet.
+        assert_eq!(watched.age(at(5), 100 * second), Duration::ZERO);
+        watched.state().server_time = Some((100 * second, at(1_000)));
+        assert_eq!(watched.age(at(990), 100 * second), 10 * second);
+        assert_eq!(watched.age(at(990), 103 * second), 13 * second);
+        // Stored since then.
+        assert_eq!(watched.age(at(1_002), 101 * second), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_is_gone_and_owns_nothing_is_forgotten() {
+        let mut state = State::default();
+        for n in 0..1_000 {
+            state.heard.insert(format!("old{n}"), None);
+        }
+        let incarnation = Some("old7".to_owned());
+        let record = OwnerRecord {
+            incarnation,
+            ..OwnerRecord::default()
+        };
+        state.owners.insert(3, (1, record));
+        state.forget_the_gone();
+        assert_eq!(state.heard.keys().collect::<Vec<_>>(), ["old7"]);
+    }
+}

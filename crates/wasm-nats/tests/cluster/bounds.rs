@@ -244,6 +244,38 @@ pub(crate) async fn what_comes_late_does_not_take_the_place_of_what_is_newer() {
     a.leave().await;
 }
 
+/// The room of all is full, and is free again once what waits was handled.
+pub(crate) async fn what_waits_for_one_takes_no_room_for_ever() {
+    let server = Server::start();
+    let mut setup = Setup::new(server.url(), four());
+    setup.max_waiting_bytes = 1 << 20;
+    let (gate, seen) = (watch::Sender::new(false), Arc::default());
+    let a = setup
+        .join_with("a", gated(&gate.subscribe(), &seen))
+        .await
+        .unwrap();
+    settled(16, &[&a]).await;
+    let mut outcomes = Vec::new();
+    for _ in 0..20 {
+        outcomes.push(send(&a, "slow0", vec![b'x'; 100_000]).await);
+    }
+    assert_eq!(outcomes.last(), Some(&Err(MessagingError::QueueFull)));
+    let accepted = outcomes.iter().filter(|it| it.is_ok()).count();
+    assert!(accepted > 5, "{outcomes:?}");
+    // Answers need no room.
+    assert_eq!(a.told("quick", "x").await, "quick");
+    gate.send_replace(true);
+    eventually("they are handled", async || {
+        seen.lock().unwrap().len() == accepted
+    })
+    .await;
+    eventually("there is room", async || {
+        send(&a, "slow0", vec![b'x'; 100_000]).await.is_ok()
+    })
+    .await;
+    a.leave().await;
+}
+
 pub(crate) async fn leases_need_not_be_of_one_length() {
     let server = Server::start();
     let mut setup = Setup::new(server.url(), echoes(3));
@@ -278,8 +310,7 @@ pub(crate) async fn who_only_looks_makes_nothing() {
     assert!(futures_util::StreamExt::next(&mut names).await.is_none());
 }
 
-/// A component that is not there any more has nothing to say to others, and a status of many
-/// components comes whole.
+/// A status of many components comes whole.
 pub(crate) async fn all_components_of_a_node_are_told_of() {
     let server = Server::start();
     let mut setup = Setup::new(server.url(), echoes(1_203));

@@ -213,3 +213,31 @@ pub(crate) async fn what_is_busy_holds_up_no_other_that_is_handed_over() {
     leaving.await.unwrap();
     b.leave().await;
 }
+
+pub(crate) async fn who_has_died_is_not_waited_for_when_deploying() {
+    let server = Server::start();
+    let way = Way::to(&server).await;
+    let setup = Setup::new(server.url(), Vec::new());
+    let mut cut = Setup::new(way.url(), Vec::new());
+    (cut.patience, cut.lease) = (SECOND, SECOND);
+    let a = setup.join("a").await;
+    let b = cut.join("b").await;
+    settled(16, &[&a, &b]).await;
+    way.is_open.send_replace(false);
+    let deploying = wasm_nats::Connection::open(setup.config("program"))
+        .await
+        .unwrap();
+    let number = deploying.deploy(Vec::new()).await.unwrap();
+    let applied = wasm_nats::Applied::new(number);
+    a.node.connection().say_applied(&applied).await.unwrap();
+    // For much longer than a lease.
+    let within = Duration::from_secs(60 * 60);
+    let outcome = deploying.outcome(number, within).await.unwrap();
+    assert_eq!(
+        outcome.into_iter().collect::<Vec<_>>(),
+        [("a".to_owned(), Some(applied))]
+    );
+    assert_eq!(deploying.release().await.unwrap().number, number);
+    a.leave().await;
+    drop(b);
+}

@@ -14,6 +14,7 @@ mod outage;
 mod ownership;
 mod permitted;
 mod router;
+mod secured;
 mod server;
 mod storage;
 
@@ -70,16 +71,21 @@ fn main() -> ExitCode {
             a_desk_that_cannot_be_read_is_not_taken_for_an_empty_one,
             what_comes_late_does_not_take_the_place_of_what_is_newer,
             leases_need_not_be_of_one_length,
+            what_waits_for_one_takes_no_room_for_ever,
             who_only_looks_makes_nothing,
             all_components_of_a_node_are_told_of;
         cut:
             who_is_cut_off_handles_nothing_and_comes_back,
             who_is_cut_off_while_it_takes_over_goes_on,
+            who_has_died_is_not_waited_for_when_deploying,
             what_is_busy_holds_up_no_other_that_is_handed_over;
         permitted:
             what_the_guide_permits_is_enough,
             what_the_guide_permits_is_not_more,
             whoever_is_nobody_is_told_without_the_password;
+        secured:
+            a_server_is_trusted_by_its_certificate,
+            a_user_is_known_by_a_file_of_credentials;
         outage:
             what_was_accepted_outlasts_the_server;
     ];

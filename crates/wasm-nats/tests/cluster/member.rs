@@ -1,5 +1,6 @@
 //! A node of a test, with model components.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) max_waiting_bytes: i64,
     pub(crate) patience: Duration,
     pub(crate) lease: Duration,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) credentials: Option<PathBuf>,
     pub(crate) limits: HostLimits,
     pub(crate) partitions: u16,
     pub(crate) replicas: usize,
@@ -98,6 +101,8 @@ impl Setup {
             max_waiting_bytes: 32 << 20,
             patience: 3 * SECOND,
             lease: 2 * SECOND,
+            tls_ca: None,
+            credentials: None,
             limits: HostLimits::default(),
             partitions: 16,
             replicas: 1,
@@ -113,6 +118,8 @@ impl Setup {
         config.replicas = self.replicas;
         config.patience = self.patience;
         config.app.clone_from(&self.app);
+        config.tls_ca.clone_from(&self.tls_ca);
+        config.credentials.clone_from(&self.credentials);
         config.max_waiting = self.max_waiting;
         config.max_waiting_bytes = self.max_waiting_bytes;
         config

@@ -84,7 +84,8 @@ impl Server {
     fn wait(&self) {
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "no server");
+            let is_soon = began.elapsed() < Duration::from_secs(20);
+            assert!(is_soon, "no server: {}", self.log());
             sleep(Duration::from_millis(10));
         }
     }
