@@ -380,6 +380,9 @@ fn end(fixture: &Fixture) -> Option<End> {
     let Some(lifecycle) = lifecycle(fixture) else {
         return Some(End::Itself);
     };
+    if lifecycle.callback == OnCallback::Fetch {
+        return None;
+    }
     let spins = matches!(
         lifecycle.initialize,
         OnInitialize::Spin | OnInitialize::SpinBefore
