@@ -54,11 +54,16 @@ mod tests {
     fn what_has_no_room_waits_elsewhere() {
         let room = Room::default();
         let half = (WAITING_KIB << 10) / 2;
+        let left = || room.waiting.available_permits() << 10;
         let (first, second) = (room.take(half), room.take(half));
-        assert!(first.is_some() && second.is_some());
+        assert_eq!(left(), 0);
         assert!(room.take(0).is_none());
         drop(first);
+        assert_eq!(left(), half);
         assert!(room.take(half + 1).is_none());
-        assert!(room.take(half).is_some());
+        let third = room.take(half);
+        assert_eq!(left(), 0);
+        drop((second, third));
+        assert_eq!(left(), 2 * half);
     }
 }

@@ -105,7 +105,7 @@ async fn what_may_be_another_host_s_is_given_nothing_more() {
     host.post(arrival("sleeper", "1", &told)).unwrap();
     sleep(SECOND / 10).await;
     owner.owns.store(false, Ordering::SeqCst);
-    assert!(running.await.unwrap().is_ok());
+    assert_eq!(running.await.unwrap().unwrap(), Some("awake".into()));
     // What waited is not handled, and comes again from where it came.
     let waited = waiting.await.unwrap().unwrap_err();
     assert!(waited.to_string().contains("unloaded"), "{waited}");

@@ -209,7 +209,7 @@ pub(crate) async fn what_is_busy_holds_up_no_other_that_is_handed_over() {
     eventually("it has the others", async || b.node.owned().len() == 15).await;
     assert!(!long.is_finished());
     eventually("it has all", async || b.node.owned().len() == 16).await;
-    assert!(long.await.unwrap().is_ok());
+    assert_eq!(long.await.unwrap().unwrap(), Some("here".into()));
     leaving.await.unwrap();
     b.leave().await;
 }
