@@ -12,7 +12,9 @@ use wasm_host::{
 use crate::build::sources::Sources;
 use crate::flags::Flags;
 use crate::report::{Problems, Report};
-use crate::source::{Place, ReadManifest, Source, all_told, told};
+use crate::source::manifest::ReadManifest;
+use crate::source::problem::{all_told, told};
+use crate::source::{Place, Source};
 
 /// Where there is more that was left out, a few show what it is about.
 const SHOWN_LEFT_OUT: usize = 16;

@@ -31,7 +31,7 @@ use crate::flags::{Flags, parse_ceiling};
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, size};
-use crate::source::widened;
+use crate::source::problem::widened;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -12,7 +12,8 @@ use crate::flags::Flags;
 use crate::outcome::{BAD_INPUT, Stop, block_on};
 use crate::output;
 use crate::report::Problems;
-use crate::source::{Place, ReadManifest, Source};
+use crate::source::manifest::ReadManifest;
+use crate::source::{Place, Source};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -18,7 +18,7 @@ use crate::flags::{Flags, parse_ceiling};
 use crate::outcome::{FAILED, Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, aside};
-use crate::source::told as problem_told;
+use crate::source::problem::told as problem_told;
 
 /// Where NATS is, and how long nodes may take.
 #[derive(Debug, Args)]

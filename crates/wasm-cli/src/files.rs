@@ -1,12 +1,19 @@
-//! Files of the folder of a component, in which anything may lie that somebody else made.
+//! Files that manifests and flags name, where anything may lie that somebody else made.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::Path;
+use std::thread;
 
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use wasm_core::WasmError;
+use wasm_core::text::{PathText as _, without_mark};
+use wasm_core::units::format_bytes;
 use wasm_host::open_regular_file;
 
-use crate::report::size;
+use crate::report::{Report, size};
 
 /// Of a file that people write.
 const MAX_TEXT_BYTES: u64 = 16 << 20;
@@ -16,14 +23,13 @@ const MAX_TEXT_BYTES: u64 = 16 << 20;
 /// # Errors
 /// As the operating system says it; [`ErrorKind::FileTooLarge`].
 pub(crate) fn read_up_to(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let opened = open_regular_file(file)?;
-    let mut opened = opened.take(max_bytes.saturating_add(1));
-    if opened.read_to_end(&mut bytes)? as u64 > max_bytes {
-        let told = format!("it has more than {}", size(max_bytes));
-        return Err(io::Error::new(ErrorKind::FileTooLarge, told));
-    }
-    Ok(bytes)
+    read_now(file, max_bytes).map_err(|error| match error {
+        Unread::Failed(error) => error,
+        Unread::TooLarge(_) => {
+            let told = format!("it has more than {}", size(max_bytes));
+            io::Error::new(ErrorKind::FileTooLarge, told)
+        }
+    })
 }
 
 /// Reads a text that people write.
@@ -54,6 +60,101 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     File::create_new(&new)?.write_all(bytes)?;
     fs::rename(&new, file)
+}
+
+/// Why a file was not read.
+pub(crate) enum Unread {
+    Failed(io::Error),
+    /// It has so many bytes, or more.
+    TooLarge(u64),
+}
+
+impl Unread {
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads a manifest or what one names, which is a regular file.
+pub(crate) async fn read_regular(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
+    let file = file.to_owned();
+    let read = spawn_blocking(move || read_now(&file, max_bytes));
+    read.await.map_err(io::Error::other)?
+}
+
+fn read_now(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
+    let file = open_regular_file(file)?;
+    let bytes = file.metadata()?.len();
+    if bytes > max_bytes {
+        return Err(Unread::TooLarge(bytes));
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    // It may have grown since.
+    let mut file = file.take(max_bytes.saturating_add(1));
+    match file.read_to_end(&mut content)? as u64 {
+        bytes if bytes > max_bytes => Err(Unread::TooLarge(bytes)),
+        _ => Ok(content),
+    }
+}
+
+/// A manifest or component, with its size if that is what is wrong.
+pub(crate) fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
+    let error = match error {
+        Unread::Failed(error) => WasmError::unreadable(file, error),
+        Unread::TooLarge(bytes) => WasmError::LoadFailed {
+            path: file.to_owned(),
+            reason: format!(
+                "it has {}, more than the {} that are accepted",
+                format_bytes(bytes),
+                format_bytes(max_bytes)
+            ),
+            source: None,
+        },
+    };
+    Report::error(error.to_string())
+}
+
+/// Reads a file that was named on the command line, whose content the component is given,
+/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a
+/// text is no part of it.
+/// That may take as long as somebody does to write into it, so it is read on a thread of
+/// its own, which is left alone when nobody waits for it any more.
+pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let (sender, content) = oneshot::channel();
+    let path = file.to_owned();
+    let reader = thread::Builder::new().name("file".to_owned());
+    let started = reader.spawn(move || {
+        // Whoever asked may have gone.
+        let _ = sender.send(read_given(&path, memory_bytes));
+    });
+    started.map_err(|error| unreadable(file, &error))?;
+    let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
+    content.await.map_err(gone)?
+}
+
+fn read_given(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let mut content = Vec::new();
+    let read =
+        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
+    match read {
+        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
+        Ok(_) => Err(Report::error(format!(
+            "{} is larger than the {} of memory that the component may have",
+            file.escaped(),
+            format_bytes(memory_bytes)
+        ))),
+        Err(error) => Err(unreadable(file, &error)),
+    }
+}
+
+pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
+    Report::error(format!("{} cannot be read: {error}", file.escaped()))
 }
 
 #[cfg(all(test, unix))]

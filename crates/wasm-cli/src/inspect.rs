@@ -24,7 +24,8 @@ use crate::host::{Access, access, path_of};
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, size};
-use crate::source::{Place, id_of_file, invalid, read, wasm_of_manifest};
+use crate::source::manifest::wasm_of_manifest;
+use crate::source::{Place, id_of_file, invalid, read};
 use crate::wit::Content;
 
 const EXAMPLES: &str = "\

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use wasm_core::text::{EscapedPath, MARK, without_mark};
 
+use crate::files::read_file;
 use crate::report::Report;
-use crate::source::read_file;
 
 const TEXT: &str = "message";
 const FILE: &str = "message-file";

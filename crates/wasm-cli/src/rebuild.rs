@@ -17,7 +17,8 @@ use crate::build::build;
 use crate::build::sources::Sources;
 use crate::flags::Flags;
 use crate::report::{Problems, Report, aside};
-use crate::source::{MANIFEST_NAME, ReadManifest, manifest_at};
+use crate::source::MANIFEST_NAME;
+use crate::source::manifest::{ReadManifest, manifest_at};
 use crate::watch::{POLL, Stamp, stamps};
 
 /// Above it, what was built is something else than a component.

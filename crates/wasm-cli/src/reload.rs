@@ -19,7 +19,8 @@ use crate::conversation::{SLOW, compiling, explain};
 use crate::flags::Flags;
 use crate::report::{Problems, Report, aside};
 use crate::sites::Sites;
-use crate::source::{ReadManifest, Source};
+use crate::source::Source;
+use crate::source::manifest::ReadManifest;
 use crate::watch::Change;
 
 /// Makes the components of a host what their files say, each in a task of its own: one

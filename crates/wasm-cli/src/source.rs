@@ -1,34 +1,36 @@
-use std::fs::{self, File};
-use std::io::{self, Read};
+//! A component with what it is to be loaded with: from a manifest, from flags, or deployed.
+
+mod granted;
+pub(crate) mod manifest;
+pub(crate) mod problem;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use wasm_core::manifest::{
-    ComponentManifest, ConfigSource, ManifestProblem, ManifestSpans, SecretSource,
-};
+use wasm_core::manifest::{ComponentManifest, ConfigSource};
 use wasm_core::text::{Escaped, PathText as _, without_mark};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
-    ComponentConfig, ComponentId, Defect, DirAccess, HostServices, HttpRoute, InstancePolicy,
-    LimitsError, MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant,
-    WasmError,
+    ComponentConfig, ComponentId, Defect, HostServices, HttpRoute, InstancePolicy, LimitsError,
+    MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
 };
-use wasm_host::{
-    ApplicationErrors, ApplicationFolder, ApplicationProblem, Component, ComponentFiles,
-    ManifestLine, ManifestText, Separation, open_regular_file, read_secrets, written_through,
-};
+use wasm_host::{Component, ComponentFiles, Separation, read_secrets};
 use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
+use self::granted::check_granted;
+use self::manifest::ReadManifest;
+use self::problem::{at_line, told};
 use crate::anatomy::{Anatomy, exports_handler};
 use crate::build::sources::Sources;
-use crate::flags::{Allow, Flags, Fuel};
-use crate::report::{Excerpt, Problems, Report};
+use crate::files::{Unread, not_loaded, read_file, read_regular, unreadable};
+use crate::flags::{Flags, Fuel};
+use crate::report::{Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";
 
@@ -110,31 +112,6 @@ pub(crate) struct Source {
     version: Option<String>,
     manifest: Option<ReadManifest>,
     flags: Flags,
-}
-
-/// The text of a manifest.
-#[derive(Debug)]
-struct ManifestFile {
-    file: PathBuf,
-    text: String,
-}
-
-/// A manifest, and where what it names is. Nothing of that is opened yet.
-#[derive(Debug)]
-pub(crate) struct ReadManifest {
-    file: ManifestFile,
-    says: ComponentManifest,
-    spans: ManifestSpans,
-    files: ComponentFiles,
-}
-
-/// What a manifest says, whether or not the files that it names are there.
-pub(crate) async fn manifest_at(
-    file: PathBuf,
-    memory_ceiling: u64,
-) -> Result<ComponentManifest, Problems> {
-    let (says, _) = ManifestFile::read(file).await?.parse(memory_ceiling)?;
-    Ok(says)
 }
 
 impl Source {
@@ -490,227 +467,6 @@ fn with_frames(report: Report, error: &WasmError) -> Report {
     ))
 }
 
-impl ManifestFile {
-    async fn read(file: PathBuf) -> Result<Self, Report> {
-        let max_bytes = ComponentManifest::MAX_BYTES;
-        let bytes = read_regular(&file, max_bytes).await;
-        let bytes = bytes.map_err(|error| not_loaded(&file, max_bytes, error))?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self { file, text }),
-            Err(error) => {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-                Err(Report::error("a manifest is UTF-8 text, and this is not")
-                    .at(format!("{}:{line}", file.escaped())))
-            }
-        }
-    }
-
-    fn folder(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
-    }
-
-    fn parse(
-        &self,
-        memory_ceiling_bytes: u64,
-    ) -> Result<(ComponentManifest, ManifestSpans), Problems> {
-        let parsed = ComponentManifest::parse_spanned(&self.text, &self.file, memory_ceiling_bytes);
-        parsed.map_err(|errors| {
-            let problems = errors.problems().iter();
-            problems.map(|problem| self.report(problem)).collect()
-        })
-    }
-
-    fn report(&self, problem: &ManifestProblem) -> Report {
-        let marked = self.text.get(problem.span.clone()).unwrap_or_default();
-        let marked = marked.lines().next().unwrap_or_default();
-        let (line, column) = (problem.line, problem.column);
-        let length = marked.chars().count();
-        let report = self.excerpt(Report::error(problem.message()), line, column, length);
-        let Some(help) = &problem.help else {
-            return report;
-        };
-        let report = report.with_help(help.clone());
-        if problem.key.as_deref() == Some("resources.memory") {
-            return report.with_help("--memory-ceiling SIZE raises the ceiling");
-        }
-        report
-    }
-
-    fn excerpt(&self, report: Report, line: usize, column: usize, length: usize) -> Report {
-        let text = self.text.trim_start_matches('\u{feff}');
-        report
-            .at(format!("{}:{line}:{column}", self.file.escaped()))
-            .with_excerpt(Excerpt {
-                line: text.lines().nth(line - 1).unwrap_or_default().to_owned(),
-                number: Some(line),
-                start: column - 1,
-                length,
-                label: String::new(),
-            })
-    }
-}
-
-impl ReadManifest {
-    /// What a manifest says, and where in an application that is.
-    pub(crate) async fn read(
-        file: PathBuf,
-        flags: &Flags,
-        folder: &ApplicationFolder,
-    ) -> Result<Self, Problems> {
-        Self::of(ManifestFile::read(file).await?, flags, folder)
-    }
-
-    /// Of a component that is an application of its own.
-    pub(crate) async fn alone(file: PathBuf, flags: &Flags) -> Result<Self, Problems> {
-        // A manifest that cannot be read says so better than its folder.
-        let text = ManifestFile::read(file).await?;
-        let folder = ApplicationFolder::of_component(&text.file);
-        let folder = widened(
-            folder.map_err(|problem| told(&problem))?,
-            &flags.allow_outside,
-        )?;
-        Self::of(text, flags, &folder)
-    }
-
-    fn of(file: ManifestFile, flags: &Flags, folder: &ApplicationFolder) -> Result<Self, Problems> {
-        let (says, spans) = file.parse(flags.memory_ceiling)?;
-        let text = ManifestText::new(&file.file, &file.text, &says, &spans);
-        let files = folder.files_of(text).map_err(|errors| all_told(&errors))?;
-        Ok(Self {
-            file,
-            says,
-            spans,
-            files,
-        })
-    }
-
-    pub(crate) fn id(&self) -> &ComponentId {
-        &self.says.id
-    }
-
-    pub(crate) fn named_by(&self) -> &Path {
-        &self.file.file
-    }
-
-    pub(crate) fn says(&self) -> &ComponentManifest {
-        &self.says
-    }
-
-    pub(crate) fn files(&self) -> &ComponentFiles {
-        &self.files
-    }
-
-    fn line(&self, key: &str) -> Option<ManifestLine> {
-        ManifestLine::of(&self.file.file, &self.file.text, &self.spans, key)
-    }
-
-    /// Points at the line of a key, as far as it is known.
-    fn at_key(&self, report: Report, key: &str) -> Report {
-        match self.line(key) {
-            Some(line) => at_line(report, &line),
-            None => report.at(self.file.file.escaped()),
-        }
-    }
-}
-
-/// Whether what `--allow` grants for writing holds what decides over the component itself, as
-/// no grant of a manifest may either; and whether one of the manifest holds what flags name.
-fn check_granted(
-    flags: &Flags,
-    manifest: Option<&ReadManifest>,
-    bare: Option<&Path>,
-) -> Result<(), Report> {
-    let mut own: Vec<(&str, &Path)> = Vec::new();
-    let mut flagged: Vec<(&str, &Path)> = Vec::new();
-    let (mut written, mut written_by_flags) = (Vec::new(), Vec::new());
-    own.extend(bare.map(|file| ("component", file)));
-    if let Some(ReadManifest { file, files, .. }) = manifest {
-        own.extend([("manifest", &*file.file), ("component", files.wasm())]);
-        if flags.config.is_none() {
-            own.extend(files.config().map(|file| ("configuration", file)));
-        }
-        own.extend(files.secrets().map(|file| ("secret", file)));
-        for (folder, access) in files.dirs() {
-            own.push(("granted folder", folder));
-            if access == DirAccess::Write {
-                written.push(folder);
-            }
-        }
-    }
-    flagged.extend(flags.config.as_deref().map(|file| ("configuration", file)));
-    for allow in &flags.allow {
-        if let Allow::Wasi(WasiGrant::Dir { host, access, .. }) = allow {
-            flagged.push(("granted folder", host));
-            if *access == DirAccess::Write {
-                written_by_flags.push(host.as_path());
-            }
-        }
-    }
-    // What is of the manifest alone has been compared.
-    let by_flags = written_by_flags.iter().flat_map(|folder| {
-        let all = own.iter().chain(&flagged);
-        all.map(move |input| (*folder, *input))
-    });
-    let by_manifest = written.iter().flat_map(|folder| {
-        let flagged = flagged.iter();
-        flagged.map(move |input| (*folder, *input))
-    });
-    for (folder, (what, path)) in by_flags.chain(by_manifest) {
-        let through = written_through(folder, path);
-        if let Some(through) = through.map_err(|error| unreadable(path, &error))? {
-            return Err(grants_itself(folder, what, path, &through));
-        }
-    }
-    Ok(())
-}
-
-fn grants_itself(folder: &Path, what: &str, path: &Path, through: &Path) -> Report {
-    let report = Report::error(format!(
-        "the component may write {}, and so change its own {what}",
-        folder.escaped()
-    ));
-    let path = path.escaped();
-    let way = if through.is_dir() {
-        format!("{path} is looked for in that folder, or may be")
-    } else {
-        format!(
-            "{path} is the same file as {} (a hard link)",
-            through.escaped()
-        )
-    };
-    report.with_note(way).with_help(
-        "grant a folder for writing that holds data only, and keep manifests, components, \
-         configuration and other granted folders out of it",
-    )
-}
-
-/// Points at a line of a manifest.
-fn at_line(report: Report, line: &ManifestLine) -> Report {
-    report.at(line).with_excerpt(Excerpt {
-        line: line.text.clone(),
-        number: Some(line.place.line),
-        start: line.place.column - 1,
-        length: line.length,
-        label: String::new(),
-    })
-}
-
-/// With what `--allow-outside` allows.
-pub(crate) fn widened(
-    folder: ApplicationFolder,
-    outside: &[PathBuf],
-) -> Result<ApplicationFolder, Report> {
-    outside.iter().try_fold(folder, |folder, path| {
-        let widened = folder.allow_outside(path);
-        widened.map_err(|problem| told(&problem).with_note("it was named by --allow-outside"))
-    })
-}
-
-pub(crate) fn all_told(errors: &ApplicationErrors) -> Problems {
-    errors.problems().iter().map(told).collect()
-}
-
 /// Reads the component of a manifest; in errors it is called `file`.
 async fn read_named(manifest: &ReadManifest, file: &Path) -> Result<Vec<u8>, Report> {
     let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
@@ -787,95 +543,6 @@ fn variable_in(text: &str) -> Option<&str> {
     parts.find_map(|part| Some(part.split_once('}')?.0).filter(|name| is_name(name)))
 }
 
-/// What is wrong with an application, with the lines of its manifests.
-pub(crate) fn told(problem: &ApplicationProblem) -> Report {
-    match problem {
-        ApplicationProblem::Outside {
-            line,
-            path,
-            leads_to,
-            folder,
-        } => {
-            let path = path.escaped();
-            let report = Report::error(format!(
-                "{path} is outside of {}, the folder of the application",
-                folder.escaped()
-            ));
-            let wider = match leads_to.parent() {
-                Some(parent) if leads_to.is_file() => parent,
-                _ => leads_to,
-            };
-            at_line(report, line)
-                .with_note(format!("it leads to {}", leads_to.escaped()))
-                .with_help(format!("--allow-outside {} allows it", wider.escaped()))
-        }
-        ApplicationProblem::Secret { line, reason } => at_line(Report::error(reason.clone()), line),
-        ApplicationProblem::Overlap(overlap) => {
-            let line = &overlap.line;
-            let other = format!("{}\n{line}: {}", overlap.way(), line.text.trim());
-            let report = at_line(Report::error(overlap.message()), &overlap.grant);
-            report.with_note(other).with_help(match &overlap.hard_link {
-                Some(_) => {
-                    "give the file a single name, by copying it where it is linked, or empty the \
-                     granted folder"
-                }
-                None => {
-                    "grant a folder for writing that holds data only, and keep manifests, \
-                     components, configuration and other granted folders out of it"
-                }
-            })
-        }
-        ApplicationProblem::GrantedFile(granted) => {
-            let report = Report::error(format!(
-                "{} lies in {}, which is granted to {}",
-                granted.file.escaped(),
-                granted.folder.escaped(),
-                granted.component
-            ));
-            at_line(report, &granted.grant)
-                .with_note("the file was given by --data, and has what all components store")
-                .with_help("keep it in a folder that is granted to no component")
-        }
-        ApplicationProblem::NotAFolder { .. } => Report::error(problem.to_string()).with_help(
-            "`up` takes the folder of an application, with a Component.toml in it or below",
-        ),
-        _ => Report::error(problem.to_string()),
-    }
-}
-
-/// The files that a component is read from: its manifest and, as far as that can be
-/// read, what it names, there or not.
-pub(crate) fn files_of(manifest: &Path) -> Vec<PathBuf> {
-    let mut files = vec![manifest.to_owned()];
-    let mut text = String::new();
-    let read = open_regular_file(manifest).and_then(|file| {
-        let mut file = file.take(ComponentManifest::MAX_BYTES);
-        file.read_to_string(&mut text)
-    });
-    if read.is_ok()
-        && let Ok(parsed) =
-            ComponentManifest::parse(&text, manifest, ResourceLimits::MAX_MEMORY_BYTES)
-    {
-        files.push(manifest.with_file_name(&parsed.wasm));
-        if let ConfigSource::File(data) = &parsed.config {
-            files.push(manifest.with_file_name(data));
-        }
-        for (_, source) in &parsed.secrets {
-            if let SecretSource::File(file) = source {
-                files.push(manifest.with_file_name(file));
-            }
-        }
-    }
-    files
-}
-
-/// The file of the component that a manifest is about, whatever its limits.
-pub(crate) async fn wasm_of_manifest(file: PathBuf) -> Result<PathBuf, Problems> {
-    let manifest = ManifestFile::read(file).await?;
-    let (parsed, _) = manifest.parse(ResourceLimits::MAX_MEMORY_BYTES)?;
-    Ok(manifest.folder().join(parsed.wasm))
-}
-
 /// Reads a component's file.
 pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
     let max_bytes = max_component_bytes();
@@ -886,62 +553,6 @@ pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
 
 fn max_component_bytes() -> u64 {
     EngineConfig::default().max_component_bytes()
-}
-
-/// Why a file was not read.
-enum Unread {
-    Failed(io::Error),
-    /// It has so many bytes, or more.
-    TooLarge(u64),
-}
-
-impl Unread {
-    fn is_missing(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind() == io::ErrorKind::NotFound)
-    }
-}
-
-impl From<io::Error> for Unread {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Reads a manifest or what one names, which is a regular file.
-async fn read_regular(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
-    let file = file.to_owned();
-    let read = spawn_blocking(move || {
-        let file = open_regular_file(&file)?;
-        let bytes = file.metadata()?.len();
-        if bytes > max_bytes {
-            return Err(Unread::TooLarge(bytes));
-        }
-        let mut content = Vec::with_capacity(bytes as usize);
-        // It may have grown since.
-        let mut file = file.take(max_bytes.saturating_add(1));
-        match file.read_to_end(&mut content)? as u64 {
-            bytes if bytes > max_bytes => Err(Unread::TooLarge(bytes)),
-            _ => Ok(content),
-        }
-    });
-    read.await.map_err(io::Error::other)?
-}
-
-/// A manifest or component, with its size if that is what is wrong.
-fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
-    let error = match error {
-        Unread::Failed(error) => WasmError::unreadable(file, error),
-        Unread::TooLarge(bytes) => WasmError::LoadFailed {
-            path: file.to_owned(),
-            reason: format!(
-                "it has {}, more than the {} that are accepted",
-                format_bytes(bytes),
-                format_bytes(max_bytes)
-            ),
-            source: None,
-        },
-    };
-    Report::error(error.to_string())
 }
 
 /// Content that a component cannot be given.
@@ -963,42 +574,6 @@ fn not_given(file: &Path, memory_bytes: u64, flags: &Flags, error: Unread) -> Re
         ),
         (None, false) => report.with_help("`memory` in [resources] is that limit"),
     }
-}
-
-/// Reads a file that was named on the command line, whose content the component is given,
-/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a text is no part of it.
-/// That may take as long as somebody does to write into it, so it is read on a thread of
-/// its own, which is left alone when nobody waits for it any more.
-pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
-    let (sender, content) = oneshot::channel();
-    let path = file.to_owned();
-    let reader = thread::Builder::new().name("file".to_owned());
-    let started = reader.spawn(move || {
-        // Whoever asked may have gone.
-        let _ = sender.send(read_now(&path, memory_bytes));
-    });
-    started.map_err(|error| unreadable(file, &error))?;
-    let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
-    content.await.map_err(gone)?
-}
-
-fn read_now(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
-    let mut content = Vec::new();
-    let read =
-        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
-    match read {
-        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
-        Ok(_) => Err(Report::error(format!(
-            "{} is larger than the {} of memory that the component may have",
-            file.escaped(),
-            format_bytes(memory_bytes)
-        ))),
-        Err(error) => Err(unreadable(file, &error)),
-    }
-}
-
-pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
-    Report::error(format!("{} cannot be read: {error}", file.escaped()))
 }
 
 fn no_limits(file: &Path, missing: &[&str]) -> Report {

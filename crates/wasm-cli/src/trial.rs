@@ -15,13 +15,12 @@ use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_duration, parse_duration};
 
 use crate::application::manifests_at;
-use crate::files::{read_text, replace};
+use crate::files::{read_text, replace, unreadable};
 use crate::flags::parse_ceiling;
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::report::Report;
 use crate::run::shown;
-use crate::source::unreadable;
 
 /// How often is looked whether a conversation has ended.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -28,7 +28,7 @@ use crate::reach::{Prepared, Reach, Reached};
 use crate::rebuild::Rebuild;
 use crate::reload::Reload;
 use crate::report::{Problems, Report, aside};
-use crate::source::{told, widened};
+use crate::source::problem::{told, widened};
 use crate::watch::{Change, Watch};
 
 const EXAMPLES: &str = "\

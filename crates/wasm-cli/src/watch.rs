@@ -13,7 +13,7 @@ use wasm_host::{ApplicationProblem, Found, LeftOut};
 
 use crate::application::{Application, some_of, tell};
 use crate::report::Report;
-use crate::source::files_of;
+use crate::source::manifest::files_of;
 
 /// Files are looked at, not subscribed to: editors and build tools replace files in
 /// many ways, each of which the notifications of each system tell differently, while

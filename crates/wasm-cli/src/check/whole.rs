@@ -14,7 +14,8 @@ use crate::flags::Flags;
 use crate::outcome::Stop;
 use crate::output;
 use crate::report::{Problems, Report};
-use crate::source::{MANIFEST_NAME, Source, widened};
+use crate::source::problem::widened;
+use crate::source::{MANIFEST_NAME, Source};
 
 /// The folder of an application, if this is one: with a manifest somewhere below it.
 pub(super) fn folder_at(path: &Path) -> Option<ApplicationFolder> {

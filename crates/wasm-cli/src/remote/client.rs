@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use wasm_core::text::Escaped;
 use wasm_gateway::ListenAddress;
 
+use crate::files::read_file;
 use crate::outcome::Stop;
 use crate::remote::address::HostAddress;
 use crate::remote::stream::{self, Stream};
 use crate::report::Report;
-use crate::source::read_file;
 
 /// Where the host is, if no flag says so.
 const HOST_VARIABLE: &str = "AIRSSYS_WASM_HOST";
