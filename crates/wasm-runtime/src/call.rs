@@ -2,21 +2,25 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+use tokio::task::coop::consume_budget;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument as _;
 
 /// A call that does not depend on its caller once it has begun to wait: whoever drops
 /// the future, or keeps it without polling it, holds nobody up.
 ///
-/// A call that ends at its first poll is never handed to the runtime.
+/// A call that ends at its first poll is never handed to the runtime. A task that makes such
+/// calls without a break leaves its thread to others now and then.
 pub(crate) struct Detached<R> {
     call: Option<BoxedCall<R>>,
     task: Option<JoinHandle<R>>,
+    /// Of a call that has ended, when its caller is to leave the thread to others.
+    output: Option<R>,
     runtime: Handle,
 }
 
@@ -28,10 +32,14 @@ impl<R: Send + 'static> Detached<R> {
         Self {
             call: Some(call),
             task: None,
+            output: None,
             runtime,
         }
     }
 }
+
+/// It is polled wherever it lies: the call is in a place of its own.
+impl<R> Unpin for Detached<R> {}
 
 impl<R: Send + 'static> Future for Detached<R> {
     /// The error is that of a runtime that was shut down.
@@ -39,14 +47,23 @@ impl<R: Send + 'static> Future for Detached<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(mut call) = self.call.take() {
-            if let Poll::Ready(output) = call.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
+            match call.as_mut().poll(cx) {
+                Poll::Ready(output) if pin!(consume_budget()).poll(cx).is_ready() => {
+                    return Poll::Ready(Ok(output));
+                }
+                Poll::Ready(output) => self.output = Some(output),
+                // It goes on in the span in which it began.
+                Poll::Pending => self.task = Some(self.runtime.spawn(call.in_current_span())),
             }
-            // It goes on in the span in which it began.
-            self.task = Some(self.runtime.spawn(call.in_current_span()));
+            if self.output.is_some() {
+                return Poll::Pending;
+            }
         }
-        match &mut self.task {
-            Some(task) => Pin::new(task).poll(cx),
+        if let Some(task) = &mut self.task {
+            return Pin::new(task).poll(cx);
+        }
+        match self.output.take() {
+            Some(output) => Poll::Ready(Ok(output)),
             None => Poll::Pending,
         }
     }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::coop::consume_budget;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, ResourceAny, Val};
@@ -421,7 +420,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             index,
             args: args.to_vec(),
         };
-        take_turn(handle, slot, call).await
+        turn::call(handle, slot, call).await
     }
 
     /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
@@ -574,24 +573,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         work: W,
     ) -> Result<W::Output, WasmError> {
-        take_turn(handle, self.slots.find(handle)?, work).await
+        turn::call(handle, self.slots.find(handle)?, work).await
     }
-}
-
-async fn take_turn<T, W>(
-    handle: &ComponentHandle,
-    slot: Arc<Slot<T>>,
-    work: W,
-) -> Result<W::Output, WasmError>
-where
-    T: Send + 'static,
-    W: Work<T>,
-{
-    let outcome = turn::call(handle, slot, work).await;
-    // A task that calls without a break leaves its thread to others now and then;
-    // afterwards, because a call takes its place in the queue at its first poll.
-    consume_budget().await;
-    outcome
 }
 
 /// What a component that was not loaded was limited to.

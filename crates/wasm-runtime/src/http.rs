@@ -10,6 +10,7 @@ use std::any::Any;
 use std::fmt::Display;
 use std::future::pending;
 use std::mem;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -195,8 +196,8 @@ impl<T: Send + 'static> Work<T> for HttpCall {
         // An instance that is there for others, too, is not ended for one of them.
         let may_give_up = instance.guest().config().renews_instances();
         let (request, scheme) = (self.request, self.scheme);
-        let begun = instance.begin::<IncomingHandler>(HTTP_EXPORT)?;
-        let outcome = begun.run(|mut call| async move {
+        let (mut call, bounds) = instance.begin::<IncomingHandler>(HTTP_EXPORT)?;
+        let answering = async move {
             let (request, outparam) = enter(call.store.data_mut(), scheme, request, give)?;
             let handle = &call.bindings.0;
             let handling = handle.call_async(&mut call.store, (request, outparam));
@@ -207,8 +208,8 @@ impl<T: Send + 'static> Work<T> for HttpCall {
             }
             leave(call.store.data_mut());
             Ok(HttpOutcome::Ended)
-        });
-        let outcome = outcome.await;
+        };
+        let outcome = bounds.run(pin!(answering)).await;
         let outcome = instance.finish(HTTP_EXPORT, outcome);
         if !matches!(outcome, Ok(HttpOutcome::Ended)) {
             let _ = failed.set(());

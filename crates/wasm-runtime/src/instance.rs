@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use wasmtime::component::{
     ComponentExportIndex, Instance as Exports, InstancePre, ResourceAny, ResourceType, Val,
 };
@@ -34,7 +35,7 @@ use self::deadline::Deadline;
 use self::failure::{EndedCall, FailedCall};
 use self::meters::Meters;
 use self::state::{Guest, HostState};
-use self::store::{Budget, begin_call, end_call, new_store};
+use self::store::{Budget, begin_call, end_call, ended, new_store};
 use crate::compile::exports::{FOREIGN_RESOURCE, Passed, check_arguments, passed, resources_in};
 use crate::error::chain;
 use crate::wasi::LastWords;
@@ -121,8 +122,11 @@ where
     type Output = R;
 
     async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
-        let begun = instance.begin::<B>(&self.name)?;
-        let outcome = begun.run(self.call).await;
+        let (call, bounds) = instance.begin::<B>(&self.name)?;
+        // Whatever panics in it panics where that is caught.
+        let outcome = bounds
+            .run(pin!(async move { (self.call)(call).await }))
+            .await;
         instance.finish(&self.name, outcome)
     }
 }
@@ -221,7 +225,7 @@ pub(crate) struct Instance<T: 'static> {
     number: u64,
     guest: Arc<Guest>,
     /// Those that were needed so far, one of each type.
-    bindings: Vec<Box<dyn Any + Send + Sync>>,
+    bindings: SmallVec<[Box<dyn Any + Send + Sync>; 1]>,
     /// Those that [`call_export`](Self::call_export) returned and that are still there.
     resources: Vec<ResourceAny>,
     /// Of which types those are and were.
@@ -250,7 +254,26 @@ impl<T: Send + 'static> Instance<T> {
         let mut pauses = 0;
         let instantiating = pre.instantiate_async(&mut store);
         let outcome = bounded(&guest.deadline, &mut pauses, pin!(instantiating)).await;
-        let ended = end_call(&mut store, budget, pauses);
+        let fuel_consumed = end_call(&mut store, budget);
+        let cause = match outcome {
+            Ok(Ok(exports)) => {
+                meters.fuel(fuel_consumed);
+                return Ok(Self {
+                    store,
+                    exports,
+                    number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
+                    guest,
+                    bindings: SmallVec::new(),
+                    resources: Vec::new(),
+                    resource_types: Vec::new(),
+                    bytes: bytes.clone(),
+                    meters: Arc::clone(meters),
+                });
+            }
+            Ok(Err(error)) => Ok(error),
+            Err(interrupted) => Err(interrupted),
+        };
+        let ended = ended(&mut store, budget, fuel_consumed, pauses);
         let failed = FailedCall {
             component: guest.id(),
             bytes,
@@ -259,22 +282,8 @@ impl<T: Send + 'static> Instance<T> {
             ended,
             last_words: last_words(&store),
         };
-        let error = match outcome {
-            Ok(Ok(exports)) => {
-                meters.fuel(ended.fuel_consumed);
-                return Ok(Self {
-                    store,
-                    exports,
-                    number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
-                    guest,
-                    bindings: Vec::new(),
-                    resources: Vec::new(),
-                    resource_types: Vec::new(),
-                    bytes: bytes.clone(),
-                    meters: Arc::clone(meters),
-                });
-            }
-            Ok(Err(error)) => failed.instantiation(error),
+        let error = match cause {
+            Ok(error) => failed.instantiation(error),
             Err(interrupted) => failed.interrupted(interrupted),
         };
         meters.failure(&error, ended);
@@ -285,12 +294,12 @@ impl<T: Send + 'static> Instance<T> {
         &self.guest
     }
 
-    /// Gives a call of typed exports its budgets. Whatever it [runs](Begun::run) is to be
-    /// [finished](Self::finish).
+    /// Gives a call of typed exports its budgets. It is to be [run](Bounds::run) within its
+    /// bounds, and what that comes to, to be [finished](Self::finish).
     pub(crate) fn begin<B: Bindings<T>>(
         &mut self,
         export: &str,
-    ) -> Result<Begun<'_, T, B>, WasmError> {
+    ) -> Result<(GuestCall<'_, T, B>, Bounds<'_>), WasmError> {
         let place = match self.bindings.iter().position(|known| known.is::<B>()) {
             Some(place) => place,
             None => {
@@ -303,15 +312,13 @@ impl<T: Send + 'static> Instance<T> {
         };
         let budget = begin_call(&mut self.store);
         let bindings = self.bindings[place].downcast_ref::<B>();
-        Ok(Begun {
-            call: GuestCall {
-                store: (&mut self.store).into(),
-                bindings: bindings.expect("what is in its place is of this type"),
-                instance: self.number,
-            },
-            deadline: &self.guest.deadline,
-            budget,
-        })
+        let call = GuestCall {
+            store: (&mut self.store).into(),
+            bindings: bindings.expect("what is in its place is of this type"),
+            instance: self.number,
+        };
+        let deadline = &self.guest.deadline;
+        Ok((call, Bounds { deadline, budget }))
     }
 
     /// Calls any export with values.
@@ -331,8 +338,9 @@ impl<T: Send + 'static> Instance<T> {
             .map_err(|reason| self.invalid_arguments(export, reason))?;
         let mut values = vec![Val::Bool(false); ty.results().len()];
         let budget = begin_call(&mut self.store);
+        let deadline = &self.guest.deadline;
         let call = function.call_async(&mut self.store, args, &mut values);
-        let outcome = Outcome::of(&self.guest.deadline, budget, pin!(call)).await;
+        let outcome = Bounds { deadline, budget }.run(pin!(call)).await;
         self.finish(export, outcome)?;
         for given in passed.iter().filter(|passed| !passed.is_lent) {
             take(&mut self.resources, given.resource);
@@ -379,22 +387,30 @@ impl<T: Send + 'static> Instance<T> {
             return Ok(());
         }
         let budget = begin_call(&mut self.store);
+        let deadline = &self.guest.deadline;
         let drop = resource.resource_drop_async(&mut self.store);
-        let outcome = Outcome::of(&self.guest.deadline, budget, pin!(drop)).await;
+        let outcome = Bounds { deadline, budget }.run(pin!(drop)).await;
         self.finish("[resource-drop]", outcome)
     }
 
     /// What a call comes to: counted and, if it failed, told.
     pub(crate) fn finish<R>(&mut self, export: &str, outcome: Outcome<R>) -> Result<R, WasmError> {
-        let ended = end_call(&mut self.store, outcome.budget, outcome.pauses);
-        match outcome.result {
+        let fuel_consumed = end_call(&mut self.store, outcome.budget);
+        let cause = match outcome.result {
             Ok(Ok(result)) => {
-                self.meters.fuel(ended.fuel_consumed);
-                Ok(result)
+                self.meters.fuel(fuel_consumed);
+                return Ok(result);
             }
-            Ok(Err(error)) => Err(self.failed(export, ended, Ok(error))),
-            Err(interrupted) => Err(self.failed(export, ended, Err(interrupted))),
-        }
+            Ok(Err(error)) => Ok(error),
+            Err(interrupted) => Err(interrupted),
+        };
+        let ended = ended(
+            &mut self.store,
+            outcome.budget,
+            fuel_consumed,
+            outcome.pauses,
+        );
+        Err(self.failed(export, ended, cause))
     }
 
     #[cold]
@@ -426,14 +442,9 @@ impl<T: Send + 'static> Instance<T> {
         error
     }
 
-    /// Bindings that were made in another way.
-    pub(crate) fn bind<B: Bindings<T>>(
-        &mut self,
-        make: impl FnOnce(&mut Store<HostState<T>>, &Exports) -> wasmtime::Result<B>,
-    ) -> wasmtime::Result<()> {
-        let bound = make(&mut self.store, &self.exports)?;
-        self.bindings.push(Box::new(bound));
-        Ok(())
+    /// Bindings that are made in another way.
+    pub(crate) fn bind<B: Bindings<T>>(&mut self, make: impl FnOnce(Exports) -> B) {
+        self.bindings.push(Box::new(make(self.exports)));
     }
 
     fn invalid_arguments(&self, export: &str, reason: String) -> WasmError {
@@ -452,21 +463,24 @@ impl<T: Send + 'static> Instance<T> {
     }
 }
 
-/// A call that has its budgets and may run.
-pub(crate) struct Begun<'a, T: 'static, B> {
-    call: GuestCall<'a, T, B>,
+/// What bounds a call that was given its budgets.
+pub(crate) struct Bounds<'a> {
     deadline: &'a Deadline,
     budget: Budget,
 }
 
-impl<'a, T: 'static, B> Begun<'a, T, B> {
-    pub(crate) async fn run<R, F>(self, call: impl FnOnce(GuestCall<'a, T, B>) -> F) -> Outcome<R>
-    where
-        F: Future<Output = wasmtime::Result<R>>,
-    {
-        // Whatever panics in it panics where that is caught.
-        let call = async move { call(self.call).await };
-        Outcome::of(self.deadline, self.budget, pin!(call)).await
+impl Bounds<'_> {
+    pub(crate) async fn run<R>(
+        self,
+        call: Pin<&mut impl Future<Output = wasmtime::Result<R>>>,
+    ) -> Outcome<R> {
+        let mut pauses = 0;
+        let result = bounded(self.deadline, &mut pauses, call).await;
+        Outcome {
+            result,
+            pauses,
+            budget: self.budget,
+        }
     }
 }
 
@@ -476,22 +490,6 @@ pub(crate) struct Outcome<R> {
     /// How often it gave way or had to wait.
     pauses: u64,
     budget: Budget,
-}
-
-impl<R> Outcome<R> {
-    async fn of(
-        deadline: &Deadline,
-        budget: Budget,
-        call: Pin<&mut impl Future<Output = wasmtime::Result<R>>>,
-    ) -> Self {
-        let mut pauses = 0;
-        let result = bounded(deadline, &mut pauses, call).await;
-        Self {
-            result,
-            pauses,
-            budget,
-        }
-    }
 }
 
 fn last_words<T>(store: &Store<HostState<T>>) -> Option<&LastWords> {

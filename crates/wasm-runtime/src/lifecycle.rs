@@ -4,17 +4,21 @@ pub(crate) mod abi;
 pub(crate) mod exports;
 pub(crate) mod host;
 
-use wasmtime::Store;
-use wasmtime::component::{ComponentNamedList, Instance as Exports, Lift, Lower, TypedFunc};
+use std::pin::pin;
+use std::sync::OnceLock;
+
+use wasmtime::component::{
+    ComponentExportIndex, ComponentNamedList, Instance as Exports, Lift, Lower, TypedFunc,
+};
+use wasmtime::{AsContextMut, Store};
 
 use wasm_core::{LIFECYCLE_INTERFACE, WasmError};
 
 use self::abi::WitConfig;
 use self::exports::{
-    CallbackFunc, HandleFunc, HealthFunc, InitializeFunc, LifecycleExports, MetadataFunc,
-    ShutdownFunc,
+    CallbackResults, HealthResults, InitializeParams, InitializeResults, LifecycleExports,
+    MessageParams, MetadataResults, ReplyResults, ShutdownResults,
 };
-use crate::error::{cause, chain};
 use crate::instance::state::HostState;
 use crate::instance::{Bindings, Instance, Work};
 
@@ -23,30 +27,61 @@ fn full_name(function: &str) -> String {
     format!("{LIFECYCLE_INTERFACE}#{function}")
 }
 
-/// The exports of a component that takes messages.
+/// A function of the lifecycle in an instance.
+pub(crate) struct Export<P, R> {
+    index: ComponentExportIndex,
+    /// Looked up when it is first called, because its types are compared then, and most
+    /// instances are never asked for their metadata or health.
+    function: OnceLock<TypedFunc<P, R>>,
+}
+
+impl<P, R> Export<P, R>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    fn new(index: ComponentExportIndex) -> Self {
+        Self {
+            index,
+            function: OnceLock::new(),
+        }
+    }
+
+    fn function(
+        &self,
+        store: impl AsContextMut,
+        instance: &Exports,
+    ) -> wasmtime::Result<TypedFunc<P, R>> {
+        if let Some(function) = self.function.get() {
+            return Ok(*function);
+        }
+        let function = instance.get_typed_func(store, self.index)?;
+        Ok(*self.function.get_or_init(|| function))
+    }
+}
+
+/// The exports of an instance that takes messages.
 pub(crate) struct Lifecycle {
-    pub(crate) initialize: InitializeFunc,
-    pub(crate) handle_message: HandleFunc,
-    pub(crate) handle_callback: CallbackFunc,
-    pub(crate) metadata: MetadataFunc,
-    pub(crate) health: HealthFunc,
-    pub(crate) shutdown: ShutdownFunc,
+    instance: Exports,
+    pub(crate) initialize: Export<InitializeParams, InitializeResults>,
+    pub(crate) handle_message: Export<MessageParams, ReplyResults>,
+    pub(crate) handle_callback: Export<MessageParams, CallbackResults>,
+    pub(crate) metadata: Export<(), MetadataResults>,
+    pub(crate) health: Export<(), HealthResults>,
+    pub(crate) shutdown: Export<(), ShutdownResults>,
 }
 
 impl Lifecycle {
-    fn of<T: 'static>(
-        found: &LifecycleExports,
-        store: &mut Store<HostState<T>>,
-        instance: &Exports,
-    ) -> wasmtime::Result<Self> {
-        Ok(Self {
-            initialize: instance.get_typed_func(&mut *store, found.initialize)?,
-            handle_message: instance.get_typed_func(&mut *store, found.handle_message)?,
-            handle_callback: instance.get_typed_func(&mut *store, found.handle_callback)?,
-            metadata: instance.get_typed_func(&mut *store, found.metadata)?,
-            health: instance.get_typed_func(&mut *store, found.health)?,
-            shutdown: instance.get_typed_func(&mut *store, found.shutdown)?,
-        })
+    fn new(found: &LifecycleExports, instance: Exports) -> Self {
+        Self {
+            instance,
+            initialize: Export::new(found.initialize),
+            handle_message: Export::new(found.handle_message),
+            handle_callback: Export::new(found.handle_callback),
+            metadata: Export::new(found.metadata),
+            health: Export::new(found.health),
+            shutdown: Export::new(found.shutdown),
+        }
     }
 }
 
@@ -65,7 +100,7 @@ impl<T: 'static> Bindings<T> for Lifecycle {
 /// A call of a function of the lifecycle.
 pub(crate) struct LifecycleCall<P, R> {
     pub(crate) export: &'static str,
-    pub(crate) function: fn(&Lifecycle) -> &TypedFunc<P, R>,
+    pub(crate) function: fn(&Lifecycle) -> &Export<P, R>,
     pub(crate) params: P,
     /// Of the message that it is about; 0 for a call that is about none.
     pub(crate) hops: u32,
@@ -85,14 +120,19 @@ where
     }
 
     async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
-        let begun = instance.begin::<Lifecycle>(self.export)?;
-        let call = begun.run(|call| {
-            if self.hops > 0 {
-                call.store.data().guest.calls.begin_message(self.hops);
-            }
-            (self.function)(call.bindings).call_async(call.store, self.params)
-        });
-        let outcome = call.await;
+        let (mut call, bounds) = instance.begin::<Lifecycle>(self.export)?;
+        let export = (self.function)(call.bindings);
+        let function = export.function(&mut call.store, &call.bindings.instance);
+        let guest = &call.store.data().guest;
+        let function = function.map_err(|_| WasmError::ExportNotFound {
+            component: guest.id().clone(),
+            export: full_name(self.export).into(),
+        })?;
+        if self.hops > 0 {
+            guest.calls.begin_message(self.hops);
+        }
+        let call = function.call_async(call.store, self.params);
+        let outcome = bounds.run(pin!(call)).await;
         let (result,) = instance.finish(self.export, outcome)?;
         Ok(result)
     }
@@ -107,13 +147,7 @@ pub(crate) async fn initialize<T: Send + 'static>(
     let Some(found) = found else {
         return Ok(());
     };
-    let component = instance.guest().id().clone();
-    let bound = instance.bind(|store, exports| Lifecycle::of(found, store, exports));
-    bound.map_err(|error| WasmError::InstantiationFailed {
-        component: component.clone(),
-        reason: chain(&error),
-        source: Some(cause(error)),
-    })?;
+    instance.bind(|exports| Lifecycle::new(found, exports));
     let call = LifecycleCall {
         export: "initialize",
         function: |lifecycle| &lifecycle.initialize,
@@ -122,7 +156,7 @@ pub(crate) async fn initialize<T: Send + 'static>(
     };
     let outcome = call.perform(instance).await?;
     outcome.map_err(|error| WasmError::InitializationFailed {
-        component,
+        component: instance.guest().id().clone(),
         error: error.into(),
     })
 }

@@ -29,6 +29,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Lines {
     /// In this call.
     written: AtomicU32,
+    /// Whether lines were dropped, of this instance or perhaps of the one before it, that may
+    /// have to be told of: a call of a component that keeps to its rate takes no lock and
+    /// reads no clock.
+    has_dropped: AtomicBool,
     bucket: Arc<LineBucket>,
 }
 
@@ -36,6 +40,7 @@ impl Lines {
     pub(crate) fn new(bucket: Arc<LineBucket>) -> Self {
         Self {
             written: AtomicU32::new(0),
+            has_dropped: AtomicBool::new(true),
             bucket,
         }
     }
@@ -48,7 +53,10 @@ impl Lines {
     /// For the next call.
     pub(crate) fn reset(&self) {
         self.written.store(0, Ordering::Relaxed);
-        self.bucket.tell();
+        if self.has_dropped.load(Ordering::Relaxed) {
+            self.has_dropped
+                .store(self.bucket.tell(), Ordering::Relaxed);
+        }
     }
 
     /// The line that `text` makes, if it may be written. It is not made for nothing
@@ -71,7 +79,11 @@ impl Lines {
 
     /// A line about the component that is not of its call.
     pub(crate) fn admit_uncounted(&self, text: String) -> Option<String> {
-        self.bucket.take(text.len()).then_some(text)
+        let is_admitted = self.bucket.take(text.len());
+        if !is_admitted {
+            self.has_dropped.store(true, Ordering::Relaxed);
+        }
+        is_admitted.then_some(text)
     }
 }
 
@@ -156,9 +168,6 @@ impl LineBuckets {
 pub(crate) struct LineBucket {
     component: ComponentId,
     rate: LogRate,
-    /// Whether lines were dropped that may have to be told of, so that a call of a component
-    /// that keeps to its rate takes no lock and reads no clock.
-    has_dropped: AtomicBool,
     level: Mutex<Level>,
 }
 
@@ -186,7 +195,6 @@ impl LineBucket {
         Self {
             component,
             rate,
-            has_dropped: AtomicBool::new(false),
             level: Mutex::new(Level {
                 lines: f64::from(rate.lines()),
                 bytes: rate.bytes() as f64,
@@ -201,22 +209,20 @@ impl LineBucket {
     fn take(&self, bytes: usize) -> bool {
         let mut level = self.level();
         let (is_taken, dropped) = level.take(bytes, &self.rate, Instant::now());
-        self.has_dropped.store(level.dropped > 0, Ordering::Relaxed);
         drop(level);
         self.warn(dropped);
         is_taken
     }
 
-    /// Tells how many lines were dropped, if that is due.
-    fn tell(&self) {
-        if !self.has_dropped.load(Ordering::Relaxed) {
-            return;
-        }
+    /// Tells how many lines were dropped, if that is due. Returns whether there are any that
+    /// are still to be told of.
+    fn tell(&self) -> bool {
         let mut level = self.level();
         let due = level.due(Instant::now());
-        self.has_dropped.store(level.dropped > 0, Ordering::Relaxed);
+        let is_left = level.dropped > 0;
         drop(level);
         self.warn(due);
+        is_left
     }
 
     /// Without a lock: whoever takes it in may take long.

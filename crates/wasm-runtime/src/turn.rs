@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::coop::unconstrained;
 
 use wasm_core::{
-    ComponentHandle, ComponentId, ComponentState, ComponentUsage, InstancePolicy, Trap, WasmError,
+    ComponentConfig, ComponentHandle, ComponentId, ComponentState, ComponentUsage, InstancePolicy,
+    Trap, WasmError,
 };
 
 use crate::call::{BoxedCall, Caller, Detached};
@@ -27,15 +29,35 @@ pub(crate) struct Slot<T: 'static> {
     compiled: Arc<CacheEntry<T>>,
     make_data: MakeData<T>,
     meters: Arc<Meters>,
+    policy: Policy,
     unloaded: AtomicBool,
     home: Mutex<Home<T>>,
+}
+
+/// What each call asks of the configuration, beside what else it needs.
+#[derive(Debug, Clone, Copy)]
+struct Policy {
+    /// Whether a call that finds no instance has one made, and an instance that fails harms
+    /// its own call only.
+    renews: bool,
+    /// Whether an instance is there for one call.
+    per_call: bool,
+}
+
+impl Policy {
+    fn of(config: &ComponentConfig) -> Self {
+        Self {
+            renews: config.renews_instances(),
+            per_call: config.instances == InstancePolicy::PerMessage,
+        }
+    }
 }
 
 /// The instances of a component that are in no call, and who may be in one: all that a call
 /// needs to know before and after it, behind one lock.
 struct Home<T: 'static> {
-    #[expect(clippy::vec_box, reason = "an instance is moved twice in each call")]
-    idle: Vec<Box<Instance<T>>>,
+    /// In boxes, because an instance is moved twice in each call.
+    idle: SmallVec<[Box<Instance<T>>; 1]>,
     failure: Option<Arc<WasmError>>,
     /// Turns that nobody has: at first as many as there may be instances.
     free: u32,
@@ -62,13 +84,14 @@ impl<T: Send + 'static> Slot<T> {
     ) -> Result<Self, WasmError> {
         let slot = Self {
             home: Mutex::new(Home {
-                idle: Vec::new(),
+                idle: SmallVec::new(),
                 failure: None,
                 free: guest.config().concurrency(),
                 waiting: VecDeque::new(),
                 running: 0,
                 calls: 0,
             }),
+            policy: Policy::of(guest.config()),
             guest,
             compiled,
             make_data,
@@ -117,17 +140,6 @@ impl<T: Send + 'static> Slot<T> {
 }
 
 impl<T: 'static> Slot<T> {
-    /// Whether a call that finds no instance has one made, and an instance that fails harms
-    /// its own call only.
-    fn is_renewed(&self) -> bool {
-        self.guest.config().renews_instances()
-    }
-
-    /// Whether an instance is there for one call.
-    fn is_for_one_call(&self) -> bool {
-        self.guest.config().instances == InstancePolicy::PerMessage
-    }
-
     pub(crate) fn usage(&self) -> Result<ComponentUsage, WasmError> {
         let mut usage = {
             let home = self.home();
@@ -161,7 +173,7 @@ impl<T: 'static> Slot<T> {
         if let Some(instance) = home.idle.pop() {
             return Ok(Some(instance));
         }
-        if home.failure.is_none() && self.is_renewed() {
+        if home.failure.is_none() && self.policy.renews {
             return Ok(None);
         }
         let abandoned = || Arc::new(abandoned(self.guest.id()));
@@ -295,8 +307,8 @@ impl<T: Send + 'static> Turn<T> {
             Some(instance) => instance,
             None => Box::pin(self.instance(hops)).await?,
         };
-        if self.slot.is_renewed() {
-            let is_made_for_it = self.slot.is_for_one_call();
+        if self.slot.policy.renews {
+            let is_made_for_it = self.slot.policy.per_call;
             let calls = &instance.guest().calls;
             calls.due_to(if is_made_for_it { hops } else { 0 });
         }
@@ -305,7 +317,7 @@ impl<T: Send + 'static> Turn<T> {
         let at_home = match &outcome {
             Err(error) if error.fails_instance() => {
                 drop(instance);
-                if !slot.is_renewed() {
+                if !slot.policy.renews {
                     slot.fail(error);
                 }
                 None
@@ -314,7 +326,7 @@ impl<T: Send + 'static> Turn<T> {
                 drop(instance);
                 None
             }
-            _ if slot.is_for_one_call() => {
+            _ if slot.policy.per_call => {
                 if let Err(error) = Box::pin(slot.shut_down(&mut instance)).await {
                     slot.warn("shutdown after a call", &error);
                 }
@@ -374,7 +386,7 @@ impl<T: 'static> Drop for Turn<T> {
     fn drop(&mut self) {
         self.go_home();
         if self.is_running {
-            if !self.slot.is_renewed() {
+            if !self.slot.policy.renews {
                 self.slot.fail(&abandoned(self.slot.guest.id()));
             }
             self.end(None, false);

@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
 
 use wasm_core::CapabilityDenied;
 
@@ -31,39 +31,41 @@ const GRACE: Duration = Duration::from_millis(5);
 /// Polls `call` until it ends, its deadline passes or it panics.
 ///
 /// Epochs stop a guest that computes; this stops one that waits, in whichever
-/// host function. The timer is made only when the call first has to wait, so a
-/// call that ends at once does not pay for it. `pauses` counts how often the call gave
-/// way or had to wait.
+/// host function. `pauses` counts how often the call gave way or had to wait.
 pub(crate) async fn bounded<T>(
     deadline: &Deadline,
     pauses: &mut u64,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Interrupted> {
-    let mut timer = pin!(None);
-    poll_fn(move |cx| {
-        let mut is_late = false;
-        loop {
-            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-            match polled {
-                Err(panic) => return Poll::Ready(Err(of_panic(panic))),
-                Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
-                Ok(Poll::Pending) => *pauses += 1,
-            }
-            if is_late {
-                return Poll::Ready(Err(Interrupted::Deadline));
-            }
-            if timer.is_none() {
-                timer.set(Some(sleep_until((deadline.at() + GRACE).into())));
-            }
-            if let Some(timer) = timer.as_mut().as_pin_mut() {
-                ready!(timer.poll(cx));
-            }
-            // On a machine with much else to do, a guest that computes may have given way just
-            // before its time was up: once more, and it tells where it was.
-            is_late = true;
+    // Made only when the call first has to wait, so that one that ends at once does not pay
+    // for it, and in a place of its own, so that every call is small.
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Some(ended) = poll_caught(call.as_mut(), cx) {
+            return Poll::Ready(ended);
         }
+        *pauses += 1;
+        let timer =
+            timer.get_or_insert_with(|| Box::pin(sleep_until((deadline.at() + GRACE).into())));
+        ready!(timer.as_mut().poll(cx));
+        // On a machine with much else to do, a guest that computes may have given way just
+        // before its time was up: once more, and it tells where it was.
+        let last = poll_caught(call.as_mut(), cx);
+        Poll::Ready(last.unwrap_or(Err(Interrupted::Deadline)))
     })
     .await
+}
+
+/// `None` if it does not end yet.
+fn poll_caught<T>(
+    call: Pin<&mut impl Future<Output = T>>,
+    cx: &mut Context<'_>,
+) -> Option<Result<T, Interrupted>> {
+    match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
+        Ok(Poll::Ready(output)) => Some(Ok(output)),
+        Ok(Poll::Pending) => None,
+        Err(panic) => Some(Err(of_panic(panic))),
+    }
 }
 
 fn of_panic(panic: Box<dyn Any + Send>) -> Interrupted {
@@ -86,6 +88,7 @@ pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::pin;
 
     use tokio::task::yield_now;
 

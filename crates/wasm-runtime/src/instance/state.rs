@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) wasi: Arc<WasiShare>,
     /// Of the call that is running.
     pub(crate) deadline: Deadline,
+    /// That each call is given. Unmetered execution is counted all the same.
+    pub(super) fuel: u64,
     /// What the running call has sent and received.
     pub(crate) http: Arc<HttpBudget>,
     line_bucket: Arc<LineBucket>,
@@ -66,6 +68,7 @@ impl Guest {
         let lines = Arc::new(Lines::new(Arc::clone(&line_bucket)));
         Self {
             deadline: Deadline::new(config.limits.timeout()),
+            fuel: config.limits.fuel().unwrap_or(u64::MAX),
             calls: wasm_core::guest::Guest::new(handle, config, services, Arc::clone(&lines)),
             lines,
             wasi,

@@ -90,10 +90,15 @@ pub(super) struct Budget {
     fuel: u64,
 }
 
+impl Budget {
+    fn consumed(self, left: u64) -> u64 {
+        self.fuel - left.min(self.fuel)
+    }
+}
+
 /// Gives the call its full budgets.
 pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget {
-    // Unmetered execution is counted all the same.
-    let fuel = store.data().config().limits.fuel().unwrap_or(u64::MAX);
+    let fuel = store.data().guest.fuel;
     // Fails only on an engine that counts no fuel.
     let _ = store.set_fuel(fuel);
     // A whole tick at the least, so that few calls that end in microseconds give way.
@@ -106,32 +111,37 @@ pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget 
     };
     state.guest.calls.begin_call();
     state.guest.lines.reset();
-    state.guest.http.refill();
     if let Some(wasi) = &state.wasi {
         wasi.last_words.forget();
+        // Without its WASI state, the instance has not sent anything yet.
+        state.guest.http.refill();
     }
     state.limiter.take_denied();
     Budget { fuel }
 }
 
-/// What is known of a call that has ended.
-pub(super) fn end_call<T: 'static>(
-    store: &mut Store<HostState<T>>,
-    budget: Budget,
-    pauses: u64,
-) -> EndedCall {
-    let consumed = |left: u64| budget.fuel - left.min(budget.fuel);
-    let fuel_consumed = consumed(store.get_fuel().unwrap_or(0));
-    let state = store.data_mut();
-    if let Some(wasi) = &state.wasi {
+/// The fuel that a call has consumed, once it has ended.
+pub(super) fn end_call<T: 'static>(store: &mut Store<HostState<T>>, budget: Budget) -> u64 {
+    if let Some(wasi) = &store.data().wasi {
         wasi.end_lines();
     }
+    budget.consumed(store.get_fuel().unwrap_or(0))
+}
+
+/// What else is known of a call that did not end well.
+pub(super) fn ended<T: 'static>(
+    store: &mut Store<HostState<T>>,
+    budget: Budget,
+    fuel_consumed: u64,
+    pauses: u64,
+) -> EndedCall {
+    let state = store.data_mut();
     // Whenever it did not give way because of the epoch, it may have done so because of
     // its fuel.
     let fuel_yields = pauses.saturating_sub(state.pace.epoch_yields);
     EndedCall {
         fuel_consumed,
-        fuel_seen: consumed(state.pace.fuel_left),
+        fuel_seen: budget.consumed(state.pace.fuel_left),
         most_in_bounds: most_in_bounds(
             fuel_yields,
             FUEL_INTERVAL,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use wasmtime::Error;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, TypedFunc,
+    Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower,
 };
 
 use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
@@ -12,24 +12,15 @@ use wasm_core::{ComponentId, Defect, LIFECYCLE_INTERFACE, WasmError};
 use super::abi::{WitComponentError, WitConfig, WitHealth, WitMessage, WitMetadata, WitWasmError};
 use crate::error::{cause, chain};
 
-pub(crate) type InitializeFunc = TypedFunc<(WitConfig,), (Result<(), WitComponentError>,)>;
+pub(crate) type InitializeParams = (WitConfig,);
+pub(crate) type InitializeResults = (Result<(), WitComponentError>,);
 /// The message is in a box, because wasmtime moves what it is given several times.
-pub(crate) type HandleFunc = TypedFunc<(Box<WitMessage>,), (Result<Option<Bytes>, WitWasmError>,)>;
-pub(crate) type CallbackFunc = TypedFunc<(Box<WitMessage>,), (Result<(), WitWasmError>,)>;
-pub(crate) type MetadataFunc = TypedFunc<(), (WitMetadata,)>;
-pub(crate) type HealthFunc = TypedFunc<(), (WitHealth,)>;
-pub(crate) type ShutdownFunc = TypedFunc<(), (Result<(), WitComponentError>,)>;
-
-/// The type of an export, written as a pair of tuples.
-trait Signature {
-    type Params: ComponentNamedList + Lower;
-    type Results: ComponentNamedList + Lift;
-}
-
-impl<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift> Signature for TypedFunc<P, R> {
-    type Params = P;
-    type Results = R;
-}
+pub(crate) type MessageParams = (Box<WitMessage>,);
+pub(crate) type ReplyResults = (Result<Option<Bytes>, WitWasmError>,);
+pub(crate) type CallbackResults = (Result<(), WitWasmError>,);
+pub(crate) type MetadataResults = (WitMetadata,);
+pub(crate) type HealthResults = (WitHealth,);
+pub(crate) type ShutdownResults = (Result<(), WitComponentError>,);
 
 /// Where the functions of `component-lifecycle` are among a component's exports.
 pub(crate) struct LifecycleExports {
@@ -65,12 +56,12 @@ impl LifecycleExports {
             mistyped: None,
         };
         let found = (
-            finder.find::<InitializeFunc>("initialize"),
-            finder.find::<HandleFunc>("handle-message"),
-            finder.find::<CallbackFunc>("handle-callback"),
-            finder.find::<MetadataFunc>("metadata"),
-            finder.find::<HealthFunc>("health"),
-            finder.find::<ShutdownFunc>("shutdown"),
+            finder.find::<InitializeParams, InitializeResults>("initialize"),
+            finder.find::<MessageParams, ReplyResults>("handle-message"),
+            finder.find::<MessageParams, CallbackResults>("handle-callback"),
+            finder.find::<(), MetadataResults>("metadata"),
+            finder.find::<(), HealthResults>("health"),
+            finder.find::<(), ShutdownResults>("shutdown"),
         );
         if let Some((export, error)) = finder.mistyped {
             let reason = chain(&error);
@@ -130,13 +121,17 @@ struct ExportFinder<'a, S: 'static> {
 }
 
 impl<S: 'static> ExportFinder<'_, S> {
-    fn find<F: Signature>(&mut self, function: &'static str) -> Option<ComponentExportIndex> {
+    fn find<P, R>(&mut self, function: &'static str) -> Option<ComponentExportIndex>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
         let found = self.component.get_export(Some(&self.interface), function);
         let Some((ComponentItem::ComponentFunc(ty), index)) = found else {
             self.missing.push(function.to_owned());
             return None;
         };
-        match ty.typecheck::<F::Params, F::Results>(&self.pre.instance_type()) {
+        match ty.typecheck::<P, R>(&self.pre.instance_type()) {
             Ok(()) => Some(index),
             Err(error) => {
                 self.mistyped.get_or_insert((function, error));
