@@ -104,13 +104,31 @@ fn noisy() -> Folder {
         .replace("5s", "300ms")
         .replace("1_000_000", "\"unmetered\"");
     folder.write("spin/Component.toml", manifest);
+    let flood = with_lines(wasm_fixtures::LOG_FLOOD.wasm);
     for name in ["first", "second"] {
         folder.component(name, wasm_fixtures::LOG_FLOOD, LOGS);
+        folder.write(&format!("{name}/component.wasm"), &flood);
         let manifest = fs::read_to_string(folder.path(&format!("{name}/Component.toml"))).unwrap();
         let manifest = manifest.replace("1_000_000", "10_000_000");
         folder.write(&format!("{name}/Component.toml"), manifest);
     }
     folder
+}
+
+/// The component that logs 100,000 lines in answer to a message, with 300 of them: more than a
+/// call may write, and no more work than it takes to show that.
+fn with_lines(flood: &[u8]) -> Vec<u8> {
+    // `i32.const 100000`, and `i32.const 300` in as many bytes.
+    let (many, few) = ([0x41, 0xa0, 0x8d, 0x06], [0x41, 0xac, 0x82, 0x00]);
+    let places: Vec<_> = (0..flood.len())
+        .filter(|at| flood[*at..].starts_with(&many))
+        .collect();
+    let [place] = places[..] else {
+        panic!("the number of its lines is at {places:?}");
+    };
+    let mut bytes = flood.to_vec();
+    bytes[place..][..few.len()].copy_from_slice(&few);
+    bytes
 }
 
 fn logging() -> String {
