@@ -8,6 +8,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 const [browser, address, tokens, profile, pictures] = process.argv.slice(2);
 const token = readFileSync(tokens, "utf8").trim().split(" ").at(-1);
 
+// For how long clients send what they can, before there is a picture of it.
+const loadSeconds = Number(process.env.LOAD_SECONDS ?? 5);
+
 // What takes longer hangs.
 const HANGS = 60_000;
 
@@ -98,8 +101,10 @@ class Page {
     });
   }
 
-  async picture(name) {
-    const { data } = await this.call("Page.captureScreenshot", { format: "png" });
+  // All that is seen, or the upper part of it.
+  async picture(name, height) {
+    const clip = height && { x: 0, y: 0, width: 1280, height, scale: 1 };
+    const { data } = await this.call("Page.captureScreenshot", { format: "png", clip });
     writeFileSync(`${pictures}/${name}.png`, Buffer.from(data, "base64"));
   }
 
@@ -145,6 +150,24 @@ async function overview(page) {
     "document.querySelector('#components polyline').getAttribute('points').split(' ').length");
   assert(points > 2, `${points} points`);
   await page.picture("overview");
+}
+
+// Clients that send without a pause, and what they are told in between.
+async function underLoad(page) {
+  const ended = Date.now() + loadSeconds * 1000;
+  const client = async (who, text) => {
+    let sent = 0;
+    for (; Date.now() < ended; sent += 1) {
+      await tell(who, text);
+    }
+    assert(sent > 0, `${who} was sent nothing`);
+  };
+  await Promise.all([
+    client("waiter/ada", "order soup"), client("guest/max", "tip 1"), client("till/main", "total"),
+    client("waiter/ben", "order soup"), client("till/main", "total"),
+  ]);
+  await page.shows("the messages are counted", "#components .plot span", "≤");
+  await page.picture("load", 720);
 }
 
 async function keyboard(page) {
@@ -201,6 +224,7 @@ try {
   await page.look(1280, "light");
   await signIn(page);
   await overview(page);
+  await underLoad(page);
   await keyboard(page);
   await oneComponent(page);
   await everyLook(page);

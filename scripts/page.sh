@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Looks at the page of `up --listen` as a person does, in a browser without a screen: that it
-# shows what happens, that it works with the keyboard, in the dark and on a narrow screen, and
-# that what a component says is only ever text. Leaves pictures of it in the folder that is
-# named, or in target/page.
+# shows what happens, also under load, that it works with the keyboard, in the dark and on a
+# narrow screen, and that what a component says is only ever text. Leaves pictures of it in the
+# folder that is named, or in target/page. LOAD_SECONDS says for how long there is load before
+# there is a picture of it, 5 without.
 # Needs Chromium and Node.js 20 or later: apt-get install chromium nodejs
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub struct GatewayLimits {
     /// Connections that are open at a time. One more is told that there is no room, and closed.
     pub connections: usize,
+    /// Those of one address of the network, and of IPv6 those of its first 64 bits, so that one
+    /// client does not take all. A proxy in front is one client.
+    pub connections_of_address: usize,
     /// Streams of events among them.
     pub event_streams: usize,
     /// How long the head of a request may take, and how long a connection may be without one.
@@ -34,14 +37,15 @@ pub struct GatewayLimits {
 }
 
 impl Default for GatewayLimits {
-    /// 1,024 connections, of which 512 may be streams of events; 10 seconds for a head, 30 for
-    /// a body, 5 for a client that sends nothing of it to a component that waits, 30 for one
+    /// 1,024 connections, 256 of one address, of which 512 may be streams of events; 10 seconds
+    /// for a head, 30 for a body, 5 for a client that sends nothing of it to a component that waits, 30 for one
     /// that takes nothing, 5 minutes for an upload; 1 MiB for a message, 64 MiB for a
     /// component and 64 MiB for what is being received; 10 seconds for an answer, at most 10
     /// minutes; 10 seconds to end.
     fn default() -> Self {
         Self {
             connections: 1_024,
+            connections_of_address: 256,
             event_streams: 512,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
@@ -74,6 +78,8 @@ macro_rules! setters {
 setters! {
     /// Replaces [`connections`](Self::connections).
     with_connections connections: usize,
+    /// Replaces [`connections_of_address`](Self::connections_of_address).
+    with_connections_of_address connections_of_address: usize,
     /// Replaces [`event_streams`](Self::event_streams).
     with_event_streams event_streams: usize,
     /// Replaces [`header_time`](Self::header_time).

@@ -1,6 +1,7 @@
 //! A server for a gateway, with bounds on connections and on how long each may take.
 
 pub(crate) mod address;
+pub(crate) mod clients;
 pub(crate) mod connection;
 pub(crate) mod listener;
 pub(crate) mod stall;
@@ -19,8 +20,9 @@ use tokio::time::{sleep, timeout};
 use wasm_core::RuntimeEngine;
 
 use crate::gateway::Gateway;
+use crate::serve::clients::Clients;
 use crate::serve::connection::Connection;
-use crate::serve::listener::Listener;
+use crate::serve::listener::{Listener, Refusal};
 use crate::sites::answer::IsSecure;
 
 /// After an error of the system, such as too many open files, which goes away by waiting.
@@ -49,6 +51,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
     ) {
         let limits = &self.shared.limits;
         let room = Arc::new(Semaphore::new(limits.connections));
+        let clients = Clients::new(limits.connections_of_address);
         let stopping = watch::Sender::new(false);
         let router = router.layer(Extension(IsSecure(listener.tls().is_some())));
         let mut connections = JoinSet::new();
@@ -63,19 +66,23 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
-            let Ok(stream) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 sleep(PAUSE).await;
                 continue;
             };
+            let Some(own) = clients.enter(address) else {
+                stream.refuse(Refusal::TooMany(limits.connections_of_address));
+                continue;
+            };
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-                stream.refuse();
+                stream.refuse(Refusal::NoRoom);
                 continue;
             };
             let connection = Connection::new(limits, router.clone(), stopping.subscribe());
             let tls = listener.tls().map(|tls| tls.acceptor());
             connections.spawn(async move {
                 connection.serve(stream, tls).await;
-                drop(place);
+                drop((place, own));
             });
         }
         drop(listener);

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -112,16 +113,17 @@ impl Listener {
         &self.address
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    /// With the address of who it is, where there is one.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match &self.kind {
             Kind::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 // Answers are written whole; without this, some wait for nothing.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), Some(address.ip())))
             }
             #[cfg(unix)]
-            Kind::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+            Kind::Unix { listener, .. } => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
 }
@@ -216,17 +218,44 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
-/// What is said to one for whom there is no room, without waiting for what it wants.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
-    Content-Length: 0\r\nConnection: close\r\n\r\n";
+/// Why one is not let in.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// There are as many as there may be.
+    NoRoom,
+    /// Its address has as many as one may have.
+    TooMany(usize),
+}
+
+impl Refusal {
+    /// What is said without waiting for what it wants.
+    fn answer(&self) -> String {
+        let (status, text) = match self {
+            Self::NoRoom => (
+                "503 Service Unavailable",
+                "there is no room for more connections\n".to_owned(),
+            ),
+            Self::TooMany(most) => (
+                "429 Too Many Requests",
+                format!("your address has {most} connections open, and may not have more\n"),
+            ),
+        };
+        format!(
+            "HTTP/1.1 {status}\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
+            text.len()
+        )
+    }
+}
 
 impl Stream {
     /// It may not hear it.
-    pub(crate) fn refuse(self) {
+    pub(crate) fn refuse(self, why: Refusal) {
+        let answer = why.answer();
         let _ = match &self {
-            Self::Tcp(stream) => stream.try_write(NO_ROOM),
+            Self::Tcp(stream) => stream.try_write(answer.as_bytes()),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.try_write(NO_ROOM),
+            Self::Unix(stream) => stream.try_write(answer.as_bytes()),
         };
     }
 }

@@ -133,6 +133,36 @@ async fn connections_are_so_many() {
     }
 }
 
+/// Another address gets in meanwhile.
+#[tokio::test]
+async fn connections_of_one_address_are_so_many() {
+    let limits = GatewayLimits::default()
+        .with_connections_of_address(4)
+        .with_header_time(HANGS);
+    let served = served(limits).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(&ALIVE[..10]).await.unwrap();
+        held.push(stream);
+    }
+    let refused = served.exchange(b"").await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(
+        refused.contains("your address has 4 connections open"),
+        "{refused}"
+    );
+    let mut other = served.connect_from("127.0.0.2").await;
+    other.write_all(ALIVE).await.unwrap();
+    assert!(rest(&mut other).await.contains("alive"));
+    held.pop();
+    let began = Instant::now();
+    while !served.exchange(ALIVE).await.contains("alive") {
+        assert!(began.elapsed() < HANGS);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn payloads_that_are_received_have_so_much_room() {
     let limits = GatewayLimits::default()

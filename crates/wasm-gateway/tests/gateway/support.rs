@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -162,6 +162,16 @@ impl Served {
             panic!("{}", self.address);
         };
         TcpStream::connect(address).await.unwrap()
+    }
+
+    /// From another address of this machine.
+    pub(crate) async fn connect_from(&self, own: &str) -> TcpStream {
+        let ListenAddress::Tcp(address) = &self.address else {
+            panic!("{}", self.address);
+        };
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+        socket.connect(*address).await.unwrap()
     }
 
     /// Everything that comes back for these bytes until the connection is closed.
