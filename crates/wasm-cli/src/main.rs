@@ -13,6 +13,7 @@ mod check;
 mod cluster;
 mod compile;
 mod compiler;
+mod connections;
 mod conversation;
 mod data;
 mod deploy;

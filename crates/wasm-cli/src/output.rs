@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -365,15 +366,26 @@ impl Pending {
         if self.dropped == 0 || !has_room {
             return;
         }
-        let (noun, were) = match self.dropped {
-            1 => ("line", "was"),
-            _ => ("lines", "were"),
-        };
-        let dropped = format_count(self.dropped);
-        self.dropped = 0;
-        self.queue_droppable(format!(
-            "… {dropped} log {noun} {were} dropped: standard error was not read\n"
-        ));
+        let dropped = mem::take(&mut self.dropped);
+        self.queue_droppable(dropped_line(dropped, IS_JSON.load(Ordering::Relaxed)));
+    }
+}
+
+/// In place of so many lines.
+fn dropped_line(dropped: u64, is_json: bool) -> String {
+    let (noun, were) = match dropped {
+        1 => ("line", "was"),
+        _ => ("lines", "were"),
+    };
+    let count = format_count(dropped);
+    let message = format!("{count} log {noun} {were} dropped: standard error was not read");
+    match is_json {
+        false => format!("… {message}\n"),
+        true => {
+            let at = SystemClock.now().as_millis();
+            let line = json!({ "at": at, "level": "warn", "message": message, "dropped": dropped });
+            format!("{line}\n")
+        }
     }
 }
 
@@ -457,6 +469,21 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
+
+    #[test]
+    fn what_is_dropped_is_a_line_of_its_own() {
+        assert_eq!(
+            dropped_line(1, false),
+            "… 1 log line was dropped: standard error was not read\n"
+        );
+        let line = dropped_line(1_200, true);
+        let object: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
+        assert_eq!(object["dropped"], 1_200);
+        assert_eq!(object["level"], "warn");
+        let message = "1,200 log lines were dropped: standard error was not read";
+        assert_eq!(object["message"], message);
+        assert!(object["at"].is_u64());
+    }
 
     /// For what takes milliseconds, on a machine that does something else.
     const LONG: Duration = Duration::from_secs(60);

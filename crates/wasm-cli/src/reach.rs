@@ -13,6 +13,7 @@ use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tl
 use wasm_host::Host;
 use wasm_runtime::WasmtimeEngine;
 
+use crate::connections::ConnectionFlags;
 use crate::otlp::OtlpFlags;
 use crate::report::{Report, aside};
 use crate::service;
@@ -23,6 +24,12 @@ use crate::source::Source;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reached from outside")]
 #[command(group(ArgGroup::new("address").args(["listen", "http"]).multiple(true)))]
+#[command(group(
+    ArgGroup::new("bounds")
+        .args(["connections", "connections_of_address"])
+        .multiple(true)
+        .requires("address")
+))]
 pub(crate) struct Reach {
     /// Serve HTTP at this address, and go on after the end of standard input (repeatable)
     ///
@@ -65,6 +72,9 @@ pub(crate) struct Reach {
     /// (repeatable)
     #[arg(long, value_name = "NAME", requires = "listen")]
     name: Vec<String>,
+
+    #[command(flatten)]
+    connections: ConnectionFlags,
 }
 
 impl Reach {
@@ -88,7 +98,8 @@ impl Reach {
             http_listeners.push(self.listener(address, true).await?);
         }
         let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
-        let mut builder = otlp.in_gateway(GatewayBuilder::new().with_metrics(metrics));
+        let builder = GatewayBuilder::new().with_limits(self.connections.limits());
+        let mut builder = otlp.in_gateway(builder.with_metrics(metrics));
         for name in &self.name {
             builder = builder.with_name(name);
         }

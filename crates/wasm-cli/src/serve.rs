@@ -13,6 +13,7 @@ use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Tls};
 use wasm_host::{Event, Events, Host, HostBuilder, HostLimits};
 use wasm_runtime::WasmtimeEngine;
 
+use crate::connections::ConnectionFlags;
 use crate::conversation::explain;
 use crate::flags::Flags;
 use crate::guest_log::LogFormat;
@@ -86,6 +87,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
     tls_key: Option<PathBuf>,
 
+    #[command(flatten)]
+    connections: ConnectionFlags,
+
     /// How standard error is written: text for people, or json, an object on each line
     #[arg(
         long,
@@ -129,7 +133,8 @@ impl Serve {
         if let Err(error) = unless_interrupted(loading).await? {
             return Err(explain(&source, &error).into());
         }
-        let gateway = self.otlp.in_gateway(GatewayBuilder::new());
+        let gateway = GatewayBuilder::new().with_limits(self.connections.limits());
+        let gateway = self.otlp.in_gateway(gateway);
         let gateway = gateway.build_with_http(host.clone(), Arc::new(OnWasmtime));
         let everything = || HttpRoute::new("/*".parse::<HttpPath>().expect("this is a path"));
         let route = source.http.clone().unwrap_or_else(everything);

@@ -31,6 +31,8 @@
 (import "wasi:keyvalue/atomics@0.2.0-draft2" "[static]cas.new"
   (func $cas (param i32 i32 i32 i32)))
 (import "wasi:keyvalue/atomics@0.2.0-draft2" "swap" (func $swap (param i32 i32 i32 i32)))
+(import "wasi:keyvalue/batch@0.2.0-draft2" "get-many"
+  (func $get-many2 (param i32 i32 i32 i32)))
 (import "wasi:config/store@0.2.0-draft" "get" (func $config-get (param i32 i32 i32)))
 (import "wasi:config/store@0.2.0-draft" "get-all" (func $config-all (param i32)))
 
@@ -38,6 +40,9 @@
 ;; is handed over.
 (memory (export "memory") 4)
 (data (i32.const 256) "default")
+;; The name of the bucket: that at 256, or one at 320.
+(global $name (mut i32) (i32.const 256))
+(global $length (mut i32) (i32.const 7))
 (global $free (mut i32) (i32.const 1024))
 
 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
@@ -50,12 +55,12 @@
 ;; What was handed over in the call before may be put over. The parameters of this one are
 ;; there already, and below what comes.
 (func $bucket (result i32)
-  (call $open (i32.const 256) (i32.const 7) (i32.const 0))
+  (call $open (global.get $name) (global.get $length) (i32.const 0))
   (if (i32.load8_u (i32.const 0)) (then (unreachable)))
   (i32.load (i32.const 4)))
 
 (func $bucket2 (result i32)
-  (call $open2 (i32.const 256) (i32.const 7) (i32.const 0))
+  (call $open2 (global.get $name) (global.get $length) (i32.const 0))
   (if (i32.load8_u (i32.const 0)) (then (unreachable)))
   (i32.load (i32.const 4)))
 
@@ -74,6 +79,12 @@
   (if (i32.eqz (local.get $case)) (then (call $drop (i32.load (i32.const 4)))))
   (call $over)
   (local.get $case))
+
+(func (export "use-bucket") (param $name i32) (param $length i32)
+  (memory.copy (i32.const 320) (local.get $name) (local.get $length))
+  (global.set $name (i32.const 320))
+  (global.set $length (local.get $length))
+  (call $over))
 
 (func (export "set") (param $key i32) (param $k i32) (param $value i32) (param $v i32) (result i32)
   (local $bucket i32)
@@ -208,6 +219,24 @@
   (call $drop (local.get $bucket))
   (call $over)
   (local.get $read))
+
+;; A list of two keys at 128.
+(func (export "count")
+  (param $first i32) (param $f i32) (param $second i32) (param $s i32) (result i32)
+  (local $bucket i32) (local $at i32)
+  (local.set $bucket (call $bucket2))
+  (i32.store (i32.const 128) (local.get $first))
+  (i32.store (i32.const 132) (local.get $f))
+  (i32.store (i32.const 136) (local.get $second))
+  (i32.store (i32.const 140) (local.get $s))
+  (call $get-many2 (local.get $bucket) (i32.const 128) (i32.const 2) (i32.const 0))
+  (if (i32.load8_u (i32.const 0)) (then (unreachable)))
+  (local.set $at (i32.load (i32.const 4)))
+  (call $drop2 (local.get $bucket))
+  (call $over)
+  (i32.add
+    (i32.load8_u offset=8 (local.get $at))
+    (i32.load8_u offset=28 (local.get $at))))
 
 (func $looked-at (param $key i32) (param $k i32) (result i32)
   (local $bucket i32)

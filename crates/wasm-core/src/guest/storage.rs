@@ -70,18 +70,19 @@ impl Guest {
         Ok(keys)
     }
 
-    /// At most `limit` keys that come after this one, in order: for a component that asks for
-    /// them page by page.
+    /// At most `limit` keys that begin with `prefix` and come after this one, in order: for a
+    /// component that asks for them page by page.
     ///
     /// # Errors
     /// As for all of storage.
     pub async fn list_keys_after(
         &self,
+        prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, StorageError> {
         let storage = self.storage()?;
-        storage.list_keys(self.id(), "", after, limit).await
+        storage.list_keys(self.id(), prefix, after, limit).await
     }
 
     /// `usage`, with the quota in bytes.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 /// A value as it was when a component looked at it, to be replaced unless it has changed.
 #[derive(Debug)]
 pub(crate) struct Cas {
+    /// In the storage of the component.
     pub(super) key: String,
     pub(super) seen: Option<Bytes>,
 }

@@ -1,7 +1,8 @@
-//! `wasi:keyvalue` over the storage of a component: of one bucket, which has two names.
+//! `wasi:keyvalue` over the storage of a component, which is the bucket `default`. Others are
+//! the parts of it whose keys begin with the name of the bucket and a slash.
 //!
-//! There are two drafts in use, which differ in the types of a cursor and of a number that is
-//! added. Numbers are kept as text, such as `42`.
+//! There are two drafts in use, which differ in the types of a cursor, of a number that is
+//! added and of values that are read together. Numbers are kept as text, such as `42`.
 
 use std::sync::Arc;
 
@@ -22,7 +23,10 @@ use crate::wasi::HasAccount as _;
 const DRAFTS: [&str; 2] = ["0.2.0-draft", "0.2.0-draft2"];
 
 /// What components of other hosts call the one that needs no name.
-const BUCKETS: [&str; 2] = ["", "default"];
+const WHOLE: [&str; 2] = ["", "default"];
+
+/// The name of a bucket, in bytes.
+const MAX_NAME: usize = 64;
 
 /// Keys in one answer.
 const KEYS_OF_A_PAGE: usize = 1_000;
@@ -33,8 +37,58 @@ const MAX_NUMBERED_KEYS: usize = 100_000;
 /// Keys of one batch.
 const MAX_BATCH: usize = 1_024;
 
-/// The storage of the component itself.
-struct Bucket;
+/// What a handle stands for.
+struct Bucket {
+    prefix: Arc<str>,
+}
+
+/// A bucket while a function of it runs.
+struct Store {
+    guest: Arc<Guest>,
+    /// That of its keys in the storage of the component.
+    prefix: Arc<str>,
+}
+
+impl Store {
+    /// In the storage. No bucket has a key without a name.
+    fn key(&self, key: &str) -> String {
+        match key {
+            "" => String::new(),
+            _ => format!("{}{key}", self.prefix),
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
+        self.guest.calls.get(&self.key(key)).await
+    }
+
+    /// A value is not written while a number is added to it, or while it is compared.
+    async fn set(&self, key: &str, value: Bytes) -> Result<(), StorageError> {
+        let _shared = self.guest.wasi.values.read().await;
+        self.guest.calls.set(&self.key(key), value).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let _shared = self.guest.wasi.values.read().await;
+        self.guest.calls.delete(&self.key(key)).await
+    }
+
+    /// At most so many, as they are called in the bucket.
+    async fn keys_after(
+        &self,
+        key: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let after = key.map(|key| format!("{}{key}", self.prefix));
+        let calls = &self.guest.calls;
+        let keys = calls.list_keys_after(&self.prefix, after.as_deref(), most);
+        let mut keys = keys.await?;
+        for key in &mut keys {
+            key.drain(..self.prefix.len());
+        }
+        Ok(keys)
+    }
+}
 
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
@@ -81,6 +135,8 @@ pub(super) fn add_to_linker<T: Send + 'static>(
         batch(&mut linker.instance(&format!("wasi:keyvalue/batch@{draft}"))?)?;
     }
     let [first, second] = DRAFTS;
+    reads_entries(&mut linker.instance(&format!("wasi:keyvalue/batch@{first}"))?)?;
+    reads_values(&mut linker.instance(&format!("wasi:keyvalue/batch@{second}"))?)?;
     pages_by_number(&mut linker.instance(&format!("wasi:keyvalue/store@{first}"))?)?;
     pages_by_key(&mut linker.instance(&format!("wasi:keyvalue/store@{second}"))?)?;
     increments_of::<T, u64>(&mut linker.instance(&format!("wasi:keyvalue/atomics@{first}"))?)?;
@@ -89,20 +145,44 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     swaps(&mut atomics)
 }
 
-/// Defines an async host function whose body sees the guest as `$guest`, and ends in a result
-/// of the draft.
+/// Nothing for what cannot be the name of a bucket.
+fn prefix_of(name: &str) -> Option<Arc<str>> {
+    if WHOLE.contains(&name) {
+        return Some("".into());
+    }
+    let is_name = name.len() <= MAX_NAME && !name.contains('/');
+    is_name.then(|| format!("{name}/").into())
+}
+
+/// The bucket of a handle.
+fn store_of<T: Send + 'static>(
+    caller: &mut Caller<'_, T>,
+    bucket: &OfBucket,
+) -> wasmtime::Result<Store> {
+    let state = caller.data_mut();
+    Ok(Store {
+        prefix: Arc::clone(&state.view().table.get(bucket)?.prefix),
+        guest: Arc::clone(&state.guest),
+    })
+}
+
+/// Defines an async host function of a bucket, which its body sees as `$store`. It ends in a
+/// result of the draft.
 ///
 /// The guest is shared into the future, so that no future borrows the store.
 macro_rules! define {
-    ($interface:ident, $name:literal, |$guest:ident, ($($arg:ident: $ty:ty),*)| $body:expr) => {
-        $interface.func_wrap_async($name, |caller: Caller<'_, T>, ($($arg,)*): ($($ty,)*)| {
-            let guest = Arc::clone(&caller.data().guest);
-            Box::new(async move {
-                let $guest = &*guest;
-                let ended: Result<_, Error> = async { $body }.await;
-                Ok((ended,))
-            })
-        })?
+    ($interface:ident, $name:literal, |$store:ident, ($($arg:ident: $ty:ty),*)| $body:expr) => {
+        $interface.func_wrap_async(
+            $name,
+            |mut caller: Caller<'_, T>, (bucket, $($arg,)*): (OfBucket, $($ty,)*)| {
+                let store = store_of(&mut caller, &bucket);
+                Box::new(async move {
+                    let $store = &store?;
+                    let ended: Result<_, Error> = async { $body }.await;
+                    Ok((ended,))
+                })
+            },
+        )?
     };
 }
 
@@ -115,58 +195,64 @@ fn store<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Resul
     interface.resource("bucket", ResourceType::host::<Bucket>(), drop_bucket)?;
     interface.func_wrap("open", |mut caller: Caller<'_, T>, (name,): (String,)| {
         let state = caller.data_mut();
-        if !BUCKETS.contains(&name.as_str()) {
+        let Some(prefix) = prefix_of(&name) else {
             return Ok((Err(Error::NoSuchStore),));
-        }
+        };
         if state.guest.calls.check(Capability::Storage).is_err() {
             return Ok((Err(Error::AccessDenied),));
         }
-        let bucket = state.view().table.push(Bucket)?;
+        let bucket = state.view().table.push(Bucket { prefix })?;
+        state.settle("a bucket")?;
         Ok((Ok(bucket),))
     })?;
-    define!(interface, "[method]bucket.get", |guest, (_bucket: OfBucket, key: String)| {
-        Ok(guest.calls.get(&key).await?)
+    define!(interface, "[method]bucket.get", |store, (key: String)| {
+        Ok(store.get(&key).await?)
     });
-    define!(interface, "[method]bucket.set", |guest, (_bucket: OfBucket, key: String, value: Bytes)| {
-        set(guest, &key, value).await
+    define!(interface, "[method]bucket.set", |store, (key: String, value: Bytes)| {
+        Ok(store.set(&key, value).await?)
     });
-    define!(interface, "[method]bucket.delete", |guest, (_bucket: OfBucket, key: String)| {
-        delete(guest, &key).await
+    define!(interface, "[method]bucket.delete", |store, (key: String)| {
+        Ok(store.delete(&key).await?)
     });
-    define!(interface, "[method]bucket.exists", |guest, (_bucket: OfBucket, key: String)| {
-        Ok(guest.calls.exists(&key).await?)
+    define!(interface, "[method]bucket.exists", |store, (key: String)| {
+        Ok(store.guest.calls.exists(&store.key(&key)).await?)
     });
     Ok(())
 }
 
-/// A value is not written while a number is added to it, or while it is compared.
-async fn set(guest: &Guest, key: &str, value: Bytes) -> Result<(), Error> {
-    let _shared = guest.wasi.values.read().await;
-    Ok(guest.calls.set(key, value).await?)
-}
-
-async fn delete(guest: &Guest, key: &str) -> Result<(), Error> {
-    let _shared = guest.wasi.values.read().await;
-    Ok(guest.calls.delete(key).await?)
-}
-
 fn batch<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Result<()> {
-    define!(interface, "get-many", |guest, (_bucket: OfBucket, keys: Vec<String>)| {
-        get_many(guest, keys).await
-    });
-    define!(interface, "set-many", |guest, (_bucket: OfBucket, entries: Vec<(String, Bytes)>)| {
+    define!(interface, "set-many", |store, (entries: Vec<(String, Bytes)>)| {
         check_batch(entries.len())?;
         for (key, value) in entries {
-            set(guest, &key, value).await?;
+            store.set(&key, value).await?;
         }
         Ok(())
     });
-    define!(interface, "delete-many", |guest, (_bucket: OfBucket, keys: Vec<String>)| {
+    define!(interface, "delete-many", |store, (keys: Vec<String>)| {
         check_batch(keys.len())?;
         for key in keys {
-            delete(guest, &key).await?;
+            store.delete(&key).await?;
         }
         Ok(())
+    });
+    Ok(())
+}
+
+/// What is not there is nothing in the list.
+fn reads_entries<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Result<()> {
+    define!(interface, "get-many", |store, (keys: Vec<String>)| {
+        let entries = get_many(store, keys).await?.into_iter();
+        Ok(entries
+            .map(|(key, value)| value.map(|value| (key, value)))
+            .collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+/// What is not there has no value in the list.
+fn reads_values<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Result<()> {
+    define!(interface, "get-many", |store, (keys: Vec<String>)| {
+        get_many(store, keys).await
     });
     Ok(())
 }
@@ -182,27 +268,27 @@ fn check_batch(keys: usize) -> Result<(), Error> {
 }
 
 /// No more than the component can hold.
-async fn get_many(guest: &Guest, keys: Vec<String>) -> Result<Vec<Option<(String, Bytes)>>, Error> {
+async fn get_many(store: &Store, keys: Vec<String>) -> Result<Vec<(String, Option<Bytes>)>, Error> {
     check_batch(keys.len())?;
-    let most = guest.config().limits.memory_bytes();
+    let most = store.guest.config().limits.memory_bytes();
     let mut held = 0;
     let mut entries = Vec::with_capacity(keys.len());
     for key in keys {
-        let value = guest.calls.get(&key).await?;
+        let value = store.get(&key).await?;
         held += value.as_ref().map_or(0, Bytes::len) as u64;
         if held > most {
             let most = format_bytes(most);
             let reason = format!("the values are more than {most}, which the component may hold");
             return Err(Error::Other(reason));
         }
-        entries.push(value.map(|value| (key, value)));
+        entries.push((key, value));
     }
     Ok(entries)
 }
 
 /// A cursor is the number of keys before it.
 fn pages_by_number<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Result<()> {
-    define!(interface, "[method]bucket.list-keys", |guest, (_bucket: OfBucket, cursor: Option<u64>)| {
+    define!(interface, "[method]bucket.list-keys", |store, (cursor: Option<u64>)| {
         let before = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
         if before > MAX_NUMBERED_KEYS {
             let most = format_count(MAX_NUMBERED_KEYS as u64);
@@ -212,14 +298,14 @@ fn pages_by_number<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmt
         let mut passed = 0;
         while passed < before {
             let count = KEYS_OF_A_PAGE.min(before - passed);
-            let keys = guest.calls.list_keys_after(after.as_deref(), count).await?;
+            let keys = store.keys_after(after.as_deref(), count).await?;
             passed += keys.len();
             after = match keys.into_iter().next_back() {
                 Some(last) => Some(last),
                 None => return Ok(Page { keys: Vec::new(), cursor: None }),
             };
         }
-        let keys = guest.calls.list_keys_after(after.as_deref(), KEYS_OF_A_PAGE).await?;
+        let keys = store.keys_after(after.as_deref(), KEYS_OF_A_PAGE).await?;
         let is_full = keys.len() == KEYS_OF_A_PAGE;
         let cursor = is_full.then(|| (before + keys.len()) as u64);
         Ok(Page { keys, cursor })
@@ -229,8 +315,8 @@ fn pages_by_number<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmt
 
 /// A cursor is the last key before it.
 fn pages_by_key<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Result<()> {
-    define!(interface, "[method]bucket.list-keys", |guest, (_bucket: OfBucket, cursor: Option<String>)| {
-        let keys = guest.calls.list_keys_after(cursor.as_deref(), KEYS_OF_A_PAGE).await?;
+    define!(interface, "[method]bucket.list-keys", |store, (cursor: Option<String>)| {
+        let keys = store.keys_after(cursor.as_deref(), KEYS_OF_A_PAGE).await?;
         let is_full = keys.len() == KEYS_OF_A_PAGE;
         let cursor = keys.last().filter(|_| is_full).cloned();
         Ok(Page { keys, cursor })
@@ -244,14 +330,14 @@ where
     T: Send + 'static,
     N: ComponentType + Lift + Lower + Into<i128> + TryFrom<i128> + Send + Sync + 'static,
 {
-    define!(interface, "increment", |guest, (_bucket: OfBucket, key: String, delta: N)| {
-        let _alone = guest.wasi.values.write().await;
-        let before = guest.calls.get(&key).await?;
+    define!(interface, "increment", |store, (key: String, delta: N)| {
+        let _alone = store.guest.wasi.values.write().await;
+        let before = store.get(&key).await?;
         let sum = number_in(before.as_ref())?.checked_add(delta.into());
         let too_large = || Error::Other("the number would be too large".to_owned());
         let sum = sum.ok_or_else(too_large)?;
         let counted = N::try_from(sum).map_err(|_| too_large())?;
-        guest.calls.set(&key, sum.to_string().into()).await?;
+        store.guest.calls.set(&store.key(&key), sum.to_string().into()).await?;
         Ok(counted)
     });
     Ok(())
@@ -277,10 +363,11 @@ fn swaps<T: Send + 'static>(interface: &mut Interface<'_, T>) -> wasmtime::Resul
     interface.resource("cas", ResourceType::host::<Cas>(), drop_cas)?;
     interface.func_wrap_async(
         "[static]cas.new",
-        |mut caller: Caller<'_, T>, (_bucket, key): (OfBucket, String)| {
+        |mut caller: Caller<'_, T>, (bucket, key): (OfBucket, String)| {
             Box::new(async move {
-                let guest = Arc::clone(&caller.data().guest);
-                match guest.calls.get(&key).await {
+                let store = store_of(&mut caller, &bucket)?;
+                let key = store.key(&key);
+                match store.guest.calls.get(&key).await {
                     Ok(seen) => Ok((Ok(keep(&mut caller, Cas { key, seen })?),)),
                     Err(error) => Ok((Err(Error::from(error)),)),
                 }

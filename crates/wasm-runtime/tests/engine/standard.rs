@@ -38,6 +38,12 @@ impl Kv {
         values.pop().unwrap()
     }
 
+    async fn use_bucket(&self, name: &str) {
+        let name = [string(name)];
+        let called = self.engine.call_export(&self.handle, "use-bucket", &name);
+        called.await.unwrap();
+    }
+
     async fn number(&self, function: &str, texts: &[&str]) -> u32 {
         let args: Vec<Val> = texts.iter().map(|text| string(text)).collect();
         match self.call(function, &args).await {
@@ -92,14 +98,19 @@ async fn values_are_those_of_the_components_storage() {
 }
 
 #[tokio::test]
-async fn there_is_one_bucket_and_it_needs_the_permission() {
+async fn a_bucket_needs_a_name_and_the_permission() {
     let validator = Arc::new(RecordingValidator::new());
     let services = HostServices::default().with_validator(Arc::clone(&validator) as _);
+    let long = "x".repeat(65);
     for (storage, name, opened) in [
         (Some(1024), "default", 0),
         (Some(1024), "", 0),
-        (Some(1024), "other", NO_SUCH_STORE),
+        (Some(1024), "other", 0),
+        (Some(1024), &long[1..], 0),
+        (Some(1024), &long, NO_SUCH_STORE),
+        (Some(1024), "a/b", NO_SUCH_STORE),
         (None, "default", ACCESS_DENIED),
+        (None, "other", ACCESS_DENIED),
     ] {
         let engine = engine_with(services.clone());
         let handle = load(&engine, KV, permitted(storage)).await;
@@ -110,7 +121,46 @@ async fn there_is_one_bucket_and_it_needs_the_permission() {
             "{storage:?} {name}"
         );
     }
-    assert_eq!(validator.denials().len(), 1);
+    assert_eq!(validator.denials().len(), 2);
+}
+
+/// What is in one is not in another; the whole storage has it under a longer name.
+#[tokio::test]
+async fn buckets_are_parts_of_the_storage() {
+    let kv = Kv::new(Some(1 << 20)).await;
+    let page = |keys, cursor| some(Val::Tuple(vec![Val::U32(keys), Val::U64(cursor)]));
+    let none = || [Val::Option(None)];
+    kv.number("set", &["a", "whole"]).await;
+    kv.use_bucket("in_memory").await;
+    assert_eq!(kv.text("get", "a").await, None);
+    assert_eq!(kv.number("exists", &["a"]).await, 0);
+    assert_eq!(kv.number("set", &["", "x"]).await, OTHER);
+    assert_eq!(kv.number("set", &["a", "part"]).await, 0);
+    assert_eq!(kv.add("n", 2).await, some(Val::U64(2)));
+    assert_eq!(kv.number("swap", &["s", "swapped"]).await, 0);
+    assert_eq!(kv.number("many", &["b", "c", "d"]).await, 2);
+    assert_eq!(kv.call("page", &none()).await, page(4, 0));
+    let last = some(Val::Tuple(vec![Val::U32(1), string("")]));
+    assert_eq!(kv.call("page-after", &[some(string("n"))]).await, last);
+
+    kv.use_bucket("in_memory2").await;
+    assert_eq!(kv.call("page", &none()).await, page(0, 0));
+
+    kv.use_bucket("").await;
+    assert_eq!(kv.call("page", &none()).await, page(5, 0));
+    for (key, value) in [
+        ("a", "whole"),
+        ("in_memory/a", "part"),
+        ("in_memory/n", "2"),
+        ("in_memory/s", "swapped"),
+    ] {
+        assert_eq!(kv.text("get", key).await.as_deref(), Some(value), "{key}");
+    }
+    kv.use_bucket("in_memory").await;
+    kv.number("delete", &["a"]).await;
+    assert_eq!(kv.number("exists", &["a"]).await, 0);
+    kv.use_bucket("").await;
+    assert_eq!(kv.text("get", "a").await.as_deref(), Some("whole"));
 }
 
 #[tokio::test]
@@ -170,6 +220,9 @@ async fn many_values_are_set_read_and_deleted() {
     assert_eq!(kv.number("many", &["a", "b", "c"]).await, 2);
     assert_eq!(kv.number("exists", &["a"]).await, 0);
     assert_eq!(kv.text("get", "b").await.as_deref(), Some("default"));
+    assert_eq!(kv.number("count", &["a", "b"]).await, 1);
+    assert_eq!(kv.number("count", &["b", "b"]).await, 2);
+    assert_eq!(kv.number("count", &["a", "c"]).await, 0);
 }
 
 #[tokio::test]
