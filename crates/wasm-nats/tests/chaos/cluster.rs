@@ -38,6 +38,10 @@ impl Servers {
         urls.join(",")
     }
 
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
     pub(crate) fn kill(&mut self, number: usize) {
         if let Some(mut process) = self.processes[number].take() {
             let _ = process.kill();
@@ -57,6 +61,8 @@ impl Servers {
             .arg(self.folders[number].path())
             .args(["--cluster_name", "three", "--cluster", &routes[number]])
             .args(["--routes", &routes.join(",")])
+            // Nodes know no other way to it than that they were given.
+            .arg("--no_advertise")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();

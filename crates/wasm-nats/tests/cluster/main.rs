@@ -17,6 +17,7 @@ mod router;
 mod secured;
 mod server;
 mod storage;
+mod way;
 
 use std::process::ExitCode;
 
