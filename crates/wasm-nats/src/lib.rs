@@ -19,7 +19,9 @@ mod carrier;
 mod claim;
 mod connect;
 mod dead;
+mod division;
 mod envelope;
+mod homeless;
 mod inbox;
 mod mail;
 mod name;
@@ -41,6 +43,7 @@ mod work;
 
 pub use connect::{Connection, NatsConfig, NatsError};
 pub use dead::LostLetter;
+pub use division::{InvalidPins, MOST_PINNED};
 pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
 pub use node::Node;
 pub use release::{Applied, Part, Release, ReleasePart};
