@@ -13,9 +13,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use wasm_core::units::{parse_bytes, parse_duration};
-use wasm_core::{AfterCrash, ComponentId};
+use wasm_core::{AfterCrash, ComponentId, ComponentPattern};
 use wasm_host::{Host, HostError};
-use wasm_nats::{Applied, Connection, NatsConfig, NatsError, Node, Release, ReleasePart, Tenants};
+use wasm_nats::{
+    Applied, Connection, InvalidPins, NatsConfig, NatsError, Node, Release, ReleasePart, Tenants,
+};
 use wasm_runtime::WasmtimeEngine;
 
 use crate::application::Application;
@@ -61,6 +63,11 @@ pub(crate) struct Nats {
     )]
     partitions: Option<u16>,
 
+    /// Components that nodes may be there for alone (--only), when it is used first: a pattern
+    /// (repeatable)
+    #[arg(long, value_name = "PATTERN", requires = "nats")]
+    pinned: Vec<ComponentPattern>,
+
     /// Room for messages that wait, which the servers keep free, when it is used first
     #[arg(
         long,
@@ -80,6 +87,7 @@ impl Nats {
         config.tls_ca.clone_from(&self.nats_ca);
         config.replicas = self.replicas.map_or(config.replicas, usize::from);
         config.partitions = self.partitions.unwrap_or(config.partitions);
+        config.pinned.clone_from(&self.pinned);
         config.max_waiting_bytes = i64::try_from(self.max_waiting).unwrap_or(i64::MAX);
         config
     }
@@ -98,6 +106,12 @@ impl Nats {
             let text = format!("components are divided into {partitions} parts, {was_first}");
             Report::warning(text).print();
         }
+        for pattern in &self.pinned {
+            if !connection.pinned().contains(pattern) {
+                let text = format!("{pattern} has no partitions of its own, {was_first}");
+                Report::warning(text).with_help(PINNED_FIRST).print();
+            }
+        }
         Ok(connection)
     }
 
@@ -114,6 +128,11 @@ impl Nats {
         self.open(self.config(url, "program")).await
     }
 }
+
+/// What is to be done about a pattern that comes too late.
+const PINNED_FIRST: &str = "\
+    what --pinned and --only say counts when the application is used first; another one begins \
+    with an --app of its own";
 
 /// The least that may wait: a message of the size that servers take by default.
 const LEAST_WAITING: u64 = 1 << 20;
@@ -157,6 +176,14 @@ pub(crate) struct Cluster {
     )]
     lease: Duration,
 
+    /// Own only components that match, such as 'shop/*/*' (repeatable)
+    ///
+    /// Nodes with --only come first for what they name; those without own everything else, and
+    /// that for which no such node is there. Each PATTERN is one that the first node or `deploy`
+    /// has named, with --pinned or --only.
+    #[arg(long, value_name = "PATTERN", requires = "nats")]
+    only: Vec<ComponentPattern>,
+
     #[command(flatten)]
     nats_options: Nats,
 }
@@ -173,6 +200,7 @@ impl Cluster {
         };
         let mut config = self.nats_options.config(url, node);
         config.lease = self.lease;
+        config.only.clone_from(&self.only);
         self.nats_options.open(config).await.map(Some)
     }
 }
@@ -181,6 +209,7 @@ pub(crate) fn told(error: &NatsError) -> Report {
     let report = Report::error(error.to_string());
     match error {
         NatsError::Name(_) => report.with_help("--node and --app say what they are called"),
+        NatsError::Pins(InvalidPins::NotPinned { .. }) => report.with_help(PINNED_FIRST),
         NatsError::Stream { reason, .. } if reason.contains("insufficient storage") => {
             report.with_help("--max-waiting says how much the servers keep free for messages")
         }

@@ -128,7 +128,7 @@ pub(crate) async fn who_is_cut_off_while_it_takes_over_goes_on() {
     let b = cut.join_with("b", engine(&names, &handled)).await.unwrap();
     for _ in 0..8 {
         sleep(Duration::from_millis(120)).await;
-        way.set(State::Closed);
+        way.set(State::Silent);
         sleep(Duration::from_millis(900)).await;
         way.set(State::Open);
     }
