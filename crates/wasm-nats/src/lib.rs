@@ -46,6 +46,6 @@ pub use dead::LostLetter;
 pub use division::{InvalidPins, MOST_PINNED};
 pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
 pub use node::Node;
-pub use release::{Applied, Part, Release, ReleasePart};
+pub use release::{Applied, Objects, Part, Release, ReleasePart};
 pub use status::{ComponentOfNode, NodeStatus, UsageOfNode};
 pub use tenants::Tenants;

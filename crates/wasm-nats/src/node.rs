@@ -93,6 +93,11 @@ impl Node {
         claims.iter().map(|claim| claim.partition).collect()
     }
 
+    /// Whether it owns the partition of this component.
+    pub fn owns(&self, id: &ComponentId) -> bool {
+        self.shared.connection.claims.has(id)
+    }
+
     /// The name of the node that owns the partition of this component, if one does.
     pub fn place_of(&self, id: &ComponentId) -> Option<String> {
         let partition = self.shared.connection.claims.partition_of(id);

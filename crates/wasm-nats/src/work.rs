@@ -140,7 +140,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         let before: HashSet<_> = connection.roster.of(is_owned).into_iter().collect();
         let ids = self.tenants.ids();
         let now: HashSet<_> = ids.iter().filter(|id| is_owned(id)).cloned().collect();
-        let new: Vec<_> = now.difference(&before).cloned().collect();
+        let mut new: HashSet<_> = now.difference(&before).cloned().collect();
+        let missing = self.tenants.missing().into_iter();
+        new.extend(missing.filter(|id| now.contains(id)));
+        let new = new.into_iter().collect();
         self.tenants.load(new).await;
         connection.roster.set(ids);
         let gone = before.difference(&now);

@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::process::signal;
@@ -26,7 +27,11 @@ impl Servers {
             processes: vec![None, None, None],
         };
         (0..3).for_each(|it| servers.restart(it));
-        sleep(Duration::from_millis(500)).await;
+        for port in &servers.ports {
+            while TcpStream::connect(("127.0.0.1", *port)).await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
         servers
     }
 

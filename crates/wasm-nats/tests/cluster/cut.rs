@@ -126,9 +126,9 @@ pub(crate) async fn who_is_cut_off_while_it_takes_over_goes_on() {
     (cut.patience, cut.lease) = (SECOND, SECOND);
     let handled = Arc::default();
     let b = cut.join_with("b", engine(&names, &handled)).await.unwrap();
-    for _ in 0..8 {
+    for state in [State::Closed, State::Silent].into_iter().cycle().take(8) {
         sleep(Duration::from_millis(120)).await;
-        way.set(State::Silent);
+        way.set(state);
         sleep(Duration::from_millis(900)).await;
         way.set(State::Open);
     }
