@@ -42,6 +42,7 @@ mod signals;
 mod sites;
 mod source;
 mod table;
+mod tenancy;
 mod trial;
 mod up;
 mod watch;

@@ -162,13 +162,14 @@ async fn one(seed: u64) -> bool {
     setup.patience = 20 * SECOND;
     let verdict = verdict::judge(&setup, &accepted).await;
     println!(
-        "seed {seed}: {} accepted, {} handled, {} dead letters {:?}, {} twice, {} lost ({})",
+        "seed {seed}: {} accepted, {} handled, {} dead letters {:?}, {} twice, {} lost, {} late ({})",
         accepted.len(),
         verdict.handled,
         verdict.dead,
         verdict.causes,
         verdict.twice.len(),
         verdict.lost.len(),
+        verdict.late,
         told.join(", "),
     );
     if !verdict.is_fine() {

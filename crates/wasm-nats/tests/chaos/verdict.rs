@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::keeper::{KEEPERS, engine, keeper};
-use crate::member::{SECOND, Setup, settled};
+use crate::member::{Member, SECOND, Setup, settled};
 
 /// What is stored and what is dead, once no other node is left.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Verdict {
     pub(crate) both: u64,
     pub(crate) twice: Vec<String>,
     pub(crate) lost: Vec<String>,
+    /// How many were handled only by the judge.
+    pub(crate) late: usize,
     pub(crate) causes: BTreeMap<String, u64>,
 }
 
@@ -43,6 +45,19 @@ async fn patiently<T, E: Debug>(mut what: impl AsyncFnMut() -> Result<T, E>) -> 
 pub(crate) async fn judge(setup: &Setup, accepted: &BTreeSet<String>) -> Verdict {
     let member = setup.join_with("judge", engine).await.expect("a node");
     settled(setup.partitions, &[&member]).await;
+    let mut verdict = look(&member, accepted).await;
+    if !verdict.lost.is_empty() {
+        // What still waits is not lost, and not what this is about either: it is told.
+        sleep(20 * SECOND).await;
+        let later = look(&member, accepted).await;
+        verdict.late = verdict.lost.len() - later.lost.len().min(verdict.lost.len());
+        verdict.lost = later.lost;
+    }
+    member.leave().await;
+    verdict
+}
+
+async fn look(member: &Member, accepted: &BTreeSet<String>) -> Verdict {
     let storage = &member.host.services().storage;
     let mut verdict = Verdict::default();
     let mut effects = BTreeMap::new();
@@ -85,6 +100,5 @@ pub(crate) async fn judge(setup: &Setup, accepted: &BTreeSet<String>) -> Verdict
         .filter(|(_, count)| *count > 1)
         .map(|(text, _)| text)
         .collect();
-    member.leave().await;
     verdict
 }
