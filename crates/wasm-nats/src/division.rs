@@ -24,9 +24,9 @@ pub enum InvalidPins {
     )]
     Overlap {
         /// One pattern.
-        one: ComponentPattern,
+        one: String,
         /// The other.
-        other: ComponentPattern,
+        other: String,
     },
     /// There are too many.
     #[error(
@@ -44,18 +44,17 @@ pub enum InvalidPins {
     )]
     NotPinned {
         /// What the node is to own.
-        found: ComponentPattern,
+        found: String,
         /// What has partitions of its own.
-        pinned: Vec<ComponentPattern>,
+        pinned: Vec<String>,
     },
 }
 
-fn allowed(pinned: &[ComponentPattern]) -> String {
-    if pinned.is_empty() {
-        return "nothing has".to_owned();
+fn allowed(pinned: &[String]) -> String {
+    match pinned.is_empty() {
+        true => "nothing has".to_owned(),
+        false => format!("these have: {}", pinned.join(", ")),
     }
-    let pinned: Vec<_> = pinned.iter().map(ToString::to_string).collect();
-    format!("these have: {}", pinned.join(", "))
 }
 
 /// Partitions, and patterns whose components have others of their own.
@@ -84,12 +83,12 @@ impl Division {
 
     /// The partitions of components that match no pattern, and then those of each pattern.
     pub(crate) fn pools(&self) -> Vec<Range<u16>> {
-        let mut pools = vec![0..self.partitions];
-        for _ in &self.pinned {
-            let begin = pools.last().map_or(0, |it| it.end);
-            pools.push(begin..begin + self.of_a_pattern());
-        }
-        pools
+        let of_all = std::iter::once(0..self.partitions);
+        let pinned = (0..self.pinned.len() as u16).map(|place| {
+            let begin = self.partitions + place * self.of_a_pattern();
+            begin..begin + self.of_a_pattern()
+        });
+        of_all.chain(pinned).collect()
     }
 
     /// In which of the pools a component is.
@@ -125,8 +124,8 @@ impl Division {
         let unknown = only.iter().find(|it| !self.pinned.contains(it));
         unknown.map_or(Ok(()), |found| {
             Err(InvalidPins::NotPinned {
-                found: found.clone(),
-                pinned: self.pinned.clone(),
+                found: found.to_string(),
+                pinned: self.pinned.iter().map(ToString::to_string).collect(),
             })
         })
     }
@@ -142,7 +141,7 @@ pub(crate) fn apart<'a>(
             continue;
         }
         if let Some(other) = apart.iter().find(|it| overlap(it, pattern)) {
-            let (one, other) = (other.clone(), pattern.clone());
+            let (one, other) = (other.to_string(), pattern.to_string());
             return Err(InvalidPins::Overlap { one, other });
         }
         apart.push(pattern.clone());

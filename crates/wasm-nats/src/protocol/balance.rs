@@ -131,7 +131,7 @@ mod tests {
 
     fn view(nodes: &[&str]) -> View {
         View {
-            pools: vec![0..64],
+            pools: std::iter::once(0..64).collect(),
             only: BTreeMap::new(),
             nodes: nodes.iter().map(|it| (*it).to_owned()).collect(),
             leaving: BTreeSet::new(),
