@@ -105,7 +105,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Run),
-    Up(Up),
+    Up(Box<Up>),
     Serve(Serve),
     Call(Call),
     Inspect(Inspect),
