@@ -15,6 +15,7 @@ use crate::application::{Application, find_manifests};
 use crate::cluster::{Nats, told};
 use crate::compiler::CompilerFlags;
 use crate::flags::{Flags, parse_ceiling};
+use crate::nodes::{PATIENCE, homeless};
 use crate::outcome::{FAILED, Stop, block_on};
 use crate::output;
 use crate::report::{Problems, Report, aside};
@@ -182,6 +183,11 @@ impl Target {
                 let note = format!("on node {node}, where the version of {id} before goes on");
                 report.with_note(note).print();
             }
+        }
+        let nodes = connection.nodes(PATIENCE).await;
+        let nodes = nodes.map_err(|error| told(&error))?;
+        if let Some(report) = homeless(&nodes) {
+            report.print();
         }
         Ok(match is_fine {
             true => ExitCode::SUCCESS,

@@ -43,6 +43,7 @@ mod signals;
 mod sites;
 mod source;
 mod table;
+mod tenancy;
 mod trial;
 mod up;
 mod watch;
@@ -105,7 +106,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Run),
-    Up(Up),
+    Up(Box<Up>),
     Serve(Serve),
     Call(Call),
     Inspect(Inspect),

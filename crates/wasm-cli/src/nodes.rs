@@ -7,7 +7,7 @@ use clap::Args;
 
 use wasm_core::text::{Escaped, Quoted};
 use wasm_core::units::format_bytes;
-use wasm_nats::{ComponentOfNode, Connection, LostLetter};
+use wasm_nats::{ComponentOfNode, Connection, LostLetter, NodeStatus};
 
 use crate::cluster::{Nats, told};
 use crate::outcome::{Stop, block_on};
@@ -16,7 +16,7 @@ use crate::report::{Report, aside};
 use crate::table::{self, Entry};
 
 /// How long a node may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The latest; the table of them is no archive.
 const SHOWN_DEAD_LETTERS: usize = 20;
@@ -61,12 +61,35 @@ pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
         aside("there are no nodes");
     }
     let mut text = String::new();
-    for node in nodes {
+    for node in &nodes {
         let (name, partitions) = (Escaped::new(&node.node), node.partitions);
-        text += &format!("node {name}, with {partitions} partitions\n");
+        text += &format!("node {name}, with {partitions} partitions");
+        if !node.only.is_empty() {
+            text += &format!(", only {}", Escaped::new(&node.only.join(" ")));
+        }
+        text += "\n";
         text += &table::components(node.components.iter().map(entry));
     }
+    if let Some(report) = homeless(&nodes) {
+        report.print();
+    }
     Ok(text)
+}
+
+/// Components that none of the nodes may own, as one of them says.
+pub(crate) fn homeless(nodes: &[NodeStatus]) -> Option<Report> {
+    let node = nodes.iter().max_by_key(|node| node.homeless)?;
+    let (count, first) = (node.homeless, node.first_homeless.join(", "));
+    if count == 0 {
+        return None;
+    }
+    let more = match count - node.first_homeless.len().min(count) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!("no running node may own {}{more}", Escaped::new(&first));
+    let report = Report::warning(text).with_note("what is sent to them waits");
+    Some(report.with_help("start a node without --only, or with one that matches"))
 }
 
 fn entry(component: &ComponentOfNode) -> Entry {

@@ -16,7 +16,7 @@ use wasm_nats::Connection;
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
 use crate::application::{Application, find_manifests};
-use crate::cluster::{Cluster, join};
+use crate::cluster::Cluster;
 use crate::compiler::CompilerFlags;
 use crate::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::flags::{Flags, parse_ceiling};
@@ -29,6 +29,7 @@ use crate::rebuild::Rebuild;
 use crate::reload::Reload;
 use crate::report::{Problems, Report, aside};
 use crate::source::problem::{told, widened};
+use crate::tenancy::join;
 use crate::watch::{Change, Watch};
 
 const EXAMPLES: &str = "\

@@ -13,7 +13,8 @@ use tokio::time::{sleep, sleep_until};
 
 use wasm_core::ComponentId;
 
-use crate::name::{Names, partition_of};
+use crate::division::Division;
+use crate::name::Names;
 use crate::tenure::Tenure;
 use crate::wire::{PublishError, Wire};
 
@@ -119,23 +120,22 @@ impl Claim {
 /// All partitions that this node owns.
 #[derive(Debug)]
 pub(crate) struct Claims {
-    /// How many there are in all.
-    pub(crate) partitions: u16,
+    pub(crate) division: Division,
     pub(crate) tenure: Arc<Tenure>,
     held: RwLock<HashMap<u16, Arc<Claim>>>,
 }
 
 impl Claims {
-    pub(crate) fn new(partitions: u16, tenure: Tenure) -> Self {
+    pub(crate) fn new(division: Division, tenure: Tenure) -> Self {
         Self {
-            partitions,
+            division,
             tenure: Arc::new(tenure),
             held: RwLock::default(),
         }
     }
 
     pub(crate) fn partition_of(&self, id: &ComponentId) -> u16 {
-        partition_of(id, self.partitions)
+        self.division.partition_of(id)
     }
 
     /// Under which data of this component is written.

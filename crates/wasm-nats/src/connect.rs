@@ -1,7 +1,7 @@
 //! A node's connection: the streams and buckets of its application, which are made if they are
 //! not there, and what a host is put together with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{ComponentId, ComponentStorage};
+use wasm_core::{ComponentId, ComponentPattern, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
 
 use crate::address;
 use crate::answers::Answers;
 use crate::carrier::{Arrived, NatsCarrier};
 use crate::claim::Claims;
+use crate::division::{Division, InvalidPins, apart};
 use crate::name::{InvalidName, Names, check_name};
 use crate::protocol::lease::{LENGTHS, Terms};
 use crate::room::Room;
@@ -43,6 +44,9 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 
 /// Where the stream of the data says into how many partitions components are divided.
 const PARTITIONS: &str = "partitions";
+
+/// Where it says which patterns have partitions of their own, with spaces between them.
+const PINNED: &str = "pinned";
 
 /// Dead letters that are kept of one recipient, and of all.
 const DEAD_OF_ONE: i64 = 1_000;
@@ -67,6 +71,13 @@ pub struct NatsConfig {
     /// Into how many parts the components are divided, which must be more than there are nodes;
     /// as the first node says, whatever others do.
     pub partitions: u16,
+    /// The components that a node may be there for alone, which have partitions of their own, a
+    /// quarter as many for each pattern: when it is used first, like the number of partitions.
+    /// No component may match two patterns.
+    pub pinned: Vec<ComponentPattern>,
+    /// Patterns, of those above, whose components this node owns, and no others; any components
+    /// if there are none. Nodes that name a pattern come before those that do not.
+    pub only: Vec<ComponentPattern>,
     /// How long a node may not be heard of before others take over: from 1 second to 5 minutes.
     pub lease: Duration,
     /// On how many servers everything is stored.
@@ -93,6 +104,8 @@ impl NatsConfig {
             credentials: None,
             tls_ca: None,
             partitions: 64,
+            pinned: Vec::new(),
+            only: Vec::new(),
             lease: Duration::from_secs(5),
             replicas: 1,
             max_waiting: 1_024,
@@ -105,14 +118,20 @@ impl NatsConfig {
     /// Checks what needs no connection.
     ///
     /// # Errors
-    /// [`NatsError::Name`], [`NatsError::Lease`].
+    /// [`NatsError::Name`], [`NatsError::Pins`], [`NatsError::Lease`].
     pub fn check(&self) -> Result<(), NatsError> {
         check_name("the node", &self.node)?;
         check_name("the application", &self.app)?;
+        self.all_pinned()?;
         match LENGTHS.contains(&self.lease) {
             true => Ok(()),
             false => Err(NatsError::Lease { found: self.lease }),
         }
+    }
+
+    /// What has partitions of its own if this is used first.
+    fn all_pinned(&self) -> Result<Vec<ComponentPattern>, InvalidPins> {
+        apart(self.pinned.iter().chain(&self.only))
     }
 }
 
@@ -123,6 +142,9 @@ pub enum NatsError {
     /// A name that cannot be a part of a subject.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// Components cannot be divided between nodes like this.
+    #[error(transparent)]
+    Pins(#[from] InvalidPins),
     /// A lease that is too short to be renewed, or too long to wait for.
     #[error("a lease of {found:?}; it may be from 1 s to 5 min long (`--lease`)")]
     Lease {
@@ -170,6 +192,8 @@ pub struct Connection {
     pub(crate) node: String,
     pub(crate) incarnation: String,
     pub(crate) terms: Terms,
+    /// The patterns of which this node owns components, unless it owns whatever there is.
+    pub(crate) only: Vec<String>,
     pub(crate) room: Room,
     /// How often this node has said what came of a release.
     pub(crate) said: AtomicU64,
@@ -191,12 +215,13 @@ impl Connection {
     /// [`NatsError`], within ten seconds for each thing that a server is asked for.
     pub async fn open(config: NatsConfig) -> Result<Self, NatsError> {
         config.check()?;
+        let pinned = config.all_pinned()?;
         let names = Names::new(&config.app)?;
         let client = connect(&config, &names).await?;
         let context = jetstream::new(client.clone());
         let is_making = config.is_making;
         let mail = have(&context, mail_stream(&names, &config), is_making).await?;
-        let data = have(&context, data_stream(&names, &config), is_making).await?;
+        let data = have(&context, data_stream(&names, &config, &pinned), is_making).await?;
         let nodes = have(&context, nodes_stream(&names, &config), is_making).await?;
         let dead = have(&context, dead_stream(&names, &config), is_making).await?;
         let wire = Wire {
@@ -204,11 +229,12 @@ impl Connection {
             patience: config.patience,
         };
         let incarnation = unique(&client);
-        let (partitions, replicas) = as_made(&data, &config).await?;
+        let (division, replicas) = as_made(&data, &config, pinned).await?;
+        division.check_only(&config.only)?;
         let terms = Terms {
             length: config.lease,
         };
-        let claims = Arc::new(Claims::new(partitions, Tenure::new(terms)));
+        let claims = Arc::new(Claims::new(division, Tenure::new(terms)));
         let answers = Arc::new(Answers::default());
         let subject = names.answers(&incarnation);
         let listening = client.subscribe(subject).await;
@@ -240,6 +266,7 @@ impl Connection {
             node: config.node,
             incarnation,
             terms,
+            only: config.only.iter().map(ToString::to_string).collect(),
             room: Room::default(),
             said: AtomicU64::new(0),
             claims,
@@ -259,9 +286,15 @@ impl Connection {
         Arc::clone(&self.carrier) as Arc<_>
     }
 
-    /// Into how many parts the components are divided, as whoever was first has said.
+    /// Into how many parts the components are divided, as whoever was first has said; without
+    /// those of patterns.
     pub fn partitions(&self) -> u16 {
-        self.claims.partitions
+        self.claims.division.partitions
+    }
+
+    /// The patterns whose components have partitions of their own, as whoever was first has said.
+    pub fn pinned(&self) -> &[ComponentPattern] {
+        &self.claims.division.pinned
     }
 
     /// On how many servers everything is stored, as whoever was first has said.
@@ -284,7 +317,7 @@ impl Connection {
     /// [`NatsError::Stream`] when this cannot be read.
     pub async fn owners(&self) -> Result<BTreeMap<u16, String>, NatsError> {
         let mut owners = BTreeMap::new();
-        for partition in 0..self.claims.partitions {
+        for partition in 0..self.claims.division.count() {
             let last = self
                 .wire
                 .last(&self.data, &self.names.owner(partition))
@@ -356,14 +389,38 @@ fn not_connected(url: &str, reason: &dyn ToString) -> NatsError {
 
 /// Into how many parts components are divided and on how many servers everything is, as the first
 /// node has said.
-async fn as_made(data: &Stream<()>, config: &NatsConfig) -> Result<(u16, usize), NatsError> {
+async fn as_made(
+    data: &Stream<()>,
+    config: &NatsConfig,
+    pinned: Vec<ComponentPattern>,
+) -> Result<(Division, usize), NatsError> {
     let info = data.get_info().await.map_err(|error| NatsError::Stream {
         name: config.app.clone(),
         reason: error.to_string(),
     })?;
-    let said = info.config.metadata.get(PARTITIONS);
-    let said = said.and_then(|said| said.parse().ok());
-    Ok((said.unwrap_or(config.partitions), info.config.num_replicas))
+    let metadata = &info.config.metadata;
+    let said = metadata.get(PARTITIONS).and_then(|said| said.parse().ok());
+    let division = match said {
+        Some(partitions) => Division::new(partitions, said_pinned(metadata, config)?),
+        None => Division::new(config.partitions, pinned),
+    };
+    Ok((division, info.config.num_replicas))
+}
+
+/// The patterns that have partitions of their own. One that cannot be read is not left out: its
+/// components would be in other partitions than for other nodes.
+fn said_pinned(
+    metadata: &HashMap<String, String>,
+    config: &NatsConfig,
+) -> Result<Vec<ComponentPattern>, NatsError> {
+    let said = metadata.get(PINNED).map_or("", String::as_str);
+    let patterns = said.split_ascii_whitespace().map(str::parse);
+    patterns
+        .collect::<Result<_, wasm_core::InvalidPattern>>()
+        .map_err(|error| NatsError::Stream {
+            name: config.app.clone(),
+            reason: error.to_string(),
+        })
 }
 
 /// A text that nothing else is called.
@@ -450,7 +507,12 @@ fn mail_stream(names: &Names, config: &NatsConfig) -> stream::Config {
 
 /// A key-value bucket, as other tools know one. It is read from the leader only: others may not
 /// have what was just written.
-fn data_stream(names: &Names, config: &NatsConfig) -> stream::Config {
+fn data_stream(names: &Names, config: &NatsConfig, pinned: &[ComponentPattern]) -> stream::Config {
+    let mut metadata = HashMap::from([(PARTITIONS.to_owned(), config.partitions.to_string())]);
+    if !pinned.is_empty() {
+        let pinned: Vec<_> = pinned.iter().map(ToString::to_string).collect();
+        metadata.insert(PINNED.to_owned(), pinned.join(" "));
+    }
     stream::Config {
         name: names.data_stream(),
         subjects: vec![names.data_subjects()],
@@ -461,7 +523,7 @@ fn data_stream(names: &Names, config: &NatsConfig) -> stream::Config {
         allow_message_ttl: true,
         duplicate_window: DUPLICATES,
         num_replicas: config.replicas,
-        metadata: [(PARTITIONS.to_owned(), config.partitions.to_string())].into(),
+        metadata,
         ..Default::default()
     }
 }

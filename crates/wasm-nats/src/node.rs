@@ -69,7 +69,7 @@ impl Node {
             watching.push(tokio::spawn(Arc::clone(&shared).watch(what)));
         }
         let (telling, told) = (Arc::clone(&shared), host.clone());
-        let tell = async move { telling.connection.tell_status(told).await };
+        let tell = async move { telling.connection.tell_status(told, &telling.watched).await };
         watching.push(tokio::spawn(tell));
         let (leave, left) = oneshot::channel();
         let (refresh, refreshed) = mpsc::unbounded_channel();
@@ -91,6 +91,11 @@ impl Node {
     pub fn owned(&self) -> Vec<u16> {
         let claims = self.shared.connection.claims.all();
         claims.iter().map(|claim| claim.partition).collect()
+    }
+
+    /// Whether it owns the partition of this component.
+    pub fn owns(&self, id: &ComponentId) -> bool {
+        self.shared.connection.claims.has(id)
     }
 
     /// The name of the node that owns the partition of this component, if one does.
@@ -222,6 +227,7 @@ impl Shared {
             incarnation: incarnation.clone(),
             lease_millis: self.connection.lease_millis(),
             is_leaving: self.is_leaving.load(Ordering::Relaxed),
+            only: self.connection.only.clone(),
         };
         let record = serde_json::to_vec(&record).unwrap_or_default();
         let expected = *self.renewed();

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::header::HeaderMap;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{self, DeliverPolicy};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use bytes::Bytes;
@@ -84,6 +85,58 @@ impl Applied {
     }
 }
 
+/// Where the bytes of what is deployed are.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    context: Context,
+    bucket: String,
+    replicas: usize,
+}
+
+impl Objects {
+    /// What has this digest.
+    ///
+    /// # Errors
+    /// [`NatsError::Stream`] when it is not there, or is something else.
+    pub async fn fetch(&self, digest: &str) -> Result<Bytes, NatsError> {
+        let store = self.store().await?;
+        let fetched = timeout(TRANSFER, async {
+            let mut object = store
+                .get(digest)
+                .await
+                .map_err(|error| self.failed(&error))?;
+            let mut bytes = Vec::new();
+            let read = object.read_to_end(&mut bytes).await;
+            read.map_err(|error| self.failed(&error))?;
+            Ok::<_, NatsError>(Bytes::from(bytes))
+        });
+        let bytes = fetched.await.map_err(|error| self.failed(&error))??;
+        if digest_of(&bytes) != digest {
+            return Err(self.failed(&format!("what is called {digest} is something else")));
+        }
+        Ok(bytes)
+    }
+
+    async fn store(&self) -> Result<ObjectStore, NatsError> {
+        if let Ok(store) = self.context.get_object_store(&self.bucket).await {
+            return Ok(store);
+        }
+        let made = self.context.create_object_store(object_store::Config {
+            bucket: self.bucket.clone(),
+            num_replicas: self.replicas,
+            ..Default::default()
+        });
+        made.await.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, reason: &dyn ToString) -> NatsError {
+        NatsError::Stream {
+            name: self.bucket.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
 /// Where the release is that counts, and that before it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Pointer {
@@ -104,7 +157,7 @@ impl Connection {
     /// [`NatsError::Stream`] when something is not stored; then nothing has changed. So it is
     /// when somebody else deploys at the same time.
     pub async fn deploy(&self, parts: Vec<Part>) -> Result<u64, NatsError> {
-        let store = self.store().await?;
+        let store = self.objects().store().await?;
         let mut list = BTreeMap::new();
         for part in parts {
             let wasm = self.put(&store, &part.wasm).await?;
@@ -174,7 +227,7 @@ impl Connection {
         if list.is_empty() {
             return Ok(Release::default());
         }
-        let list = self.fetch(list).await?;
+        let list = self.objects().fetch(list).await?;
         let list: BTreeMap<String, ReleasePart> =
             serde_json::from_slice(&list).map_err(|error| self.failed(&error))?;
         let parts = list.into_iter();
@@ -185,27 +238,13 @@ impl Connection {
         })
     }
 
-    /// What has this digest.
-    ///
-    /// # Errors
-    /// [`NatsError::Stream`] when it is not there, or is something else.
-    pub async fn fetch(&self, digest: &str) -> Result<Bytes, NatsError> {
-        let store = self.store().await?;
-        let fetched = timeout(TRANSFER, async {
-            let mut object = store
-                .get(digest)
-                .await
-                .map_err(|error| self.failed(&error))?;
-            let mut bytes = Vec::new();
-            let read = object.read_to_end(&mut bytes).await;
-            read.map_err(|error| self.failed(&error))?;
-            Ok::<_, NatsError>(Bytes::from(bytes))
-        });
-        let bytes = fetched.await.map_err(|error| self.failed(&error))??;
-        if digest_of(&bytes) != digest {
-            return Err(self.failed(&format!("what is called {digest} is something else")));
+    /// Where what is deployed is fetched from, for those who do so at any time.
+    pub fn objects(&self) -> Objects {
+        Objects {
+            context: self.context.clone(),
+            bucket: self.names.code_bucket(),
+            replicas: self.replicas,
         }
-        Ok(bytes)
     }
 
     /// Tells the number of the release that counts whenever it is another, until what is
@@ -319,19 +358,6 @@ impl Connection {
                 nodes.push((node.to_owned(), next.sequence, record.terms(self.terms)));
             }
         }
-    }
-
-    async fn store(&self) -> Result<ObjectStore, NatsError> {
-        let bucket = self.names.code_bucket();
-        if let Ok(store) = self.context.get_object_store(&bucket).await {
-            return Ok(store);
-        }
-        let made = self.context.create_object_store(object_store::Config {
-            bucket,
-            num_replicas: self.replicas,
-            ..Default::default()
-        });
-        made.await.map_err(|error| self.failed(&error))
     }
 
     /// Stores this under its digest, unless it is there.

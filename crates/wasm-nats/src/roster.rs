@@ -30,7 +30,7 @@ impl Roster {
         ids.take(limit).cloned().collect()
     }
 
-    /// Those of a partition.
+    /// Those of a partition, or of several.
     pub(crate) fn of(&self, is_in: impl Fn(&ComponentId) -> bool) -> Vec<ComponentId> {
         let ids = self.0.read().unwrap_or_else(PoisonError::into_inner);
         ids.iter().filter(|id| is_in(id)).cloned().collect()

@@ -7,10 +7,11 @@ use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use wasm_core::RuntimeEngine;
+use wasm_core::{ComponentId, RuntimeEngine};
 use wasm_host::{ComponentStatus, Host};
 
 use crate::connect::{Connection, NatsError};
+use crate::view::Watched;
 
 /// What a node says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +21,15 @@ pub struct NodeStatus {
     pub node: String,
     /// How many partitions it owns.
     pub partitions: usize,
+    /// The patterns of which it owns components, unless it owns whatever there is.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// How many components there are that no running node may own, as far as it sees.
+    #[serde(default)]
+    pub homeless: usize,
+    /// The first of these.
+    #[serde(default)]
+    pub first_homeless: Vec<String>,
     /// The components that it has, in the order of their ids.
     pub components: Vec<ComponentOfNode>,
     /// These are not all: more follow.
@@ -30,6 +40,9 @@ pub struct NodeStatus {
 /// Components of which a message tells: at a few hundred bytes each it is smaller than any limit
 /// of a server.
 const IN_A_MESSAGE: usize = 500;
+
+/// Components without a node that are named.
+const NAMED: usize = 20;
 
 /// Puts together what a node says in parts.
 fn add(nodes: &mut Vec<NodeStatus>, part: NodeStatus) {
@@ -126,7 +139,11 @@ impl Connection {
     }
 
     /// Answers those who ask how this node is, for as long as it is polled.
-    pub(crate) async fn tell_status<E: RuntimeEngine + ?Sized + 'static>(&self, host: Host<E>) {
+    pub(crate) async fn tell_status<E: RuntimeEngine + ?Sized + 'static>(
+        &self,
+        host: Host<E>,
+        watched: &Watched,
+    ) {
         let client = &self.wire.client;
         let Ok(mut asked) = client.subscribe(self.names.ask()).await else {
             return;
@@ -138,7 +155,8 @@ impl Connection {
             };
             let components: Vec<ComponentOfNode> =
                 host.status().await.into_iter().map(Into::into).collect();
-            for status in self.parts(&components) {
+            let homeless = self.homeless(&self.view(watched).homeless());
+            for status in self.parts(&components, &homeless) {
                 if let Ok(text) = serde_json::to_vec(&status) {
                     // Whoever asked asks again.
                     let _ = client.publish(reply.clone(), text.into()).await;
@@ -148,10 +166,17 @@ impl Connection {
     }
 
     /// How this node is, in as many parts as fit into messages.
-    fn parts(&self, components: &[ComponentOfNode]) -> Vec<NodeStatus> {
+    fn parts(&self, components: &[ComponentOfNode], homeless: &[ComponentId]) -> Vec<NodeStatus> {
         let part = |components: &[ComponentOfNode], is_last: bool| NodeStatus {
             node: self.node.clone(),
             partitions: self.claims.all().len(),
+            only: self.only.clone(),
+            homeless: homeless.len(),
+            first_homeless: homeless
+                .iter()
+                .take(NAMED)
+                .map(ToString::to_string)
+                .collect(),
             components: components.to_vec(),
             has_more: !is_last,
         };

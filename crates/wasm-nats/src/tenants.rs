@@ -19,6 +19,11 @@ pub trait Tenants: Send + Sync + 'static {
     /// Unloads these, which waits for their running calls.
     async fn unload(&self, ids: Vec<ComponentId>);
 
+    /// Of all components those that could not be loaded, and may be by now.
+    fn missing(&self) -> Vec<ComponentId> {
+        Vec::new()
+    }
+
     /// Whether it is not known yet which components there are, because another version of the
     /// application is being fetched: nobody is missing meanwhile.
     fn is_changing(&self) -> bool {

@@ -8,6 +8,7 @@ use async_nats::jetstream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::division::Division;
 use crate::protocol::balance::View;
 use crate::protocol::lease::{Heard, Hearing, LENGTHS, Terms};
 use crate::wire::is_deleted;
@@ -23,6 +24,9 @@ pub(crate) struct NodeRecord {
     /// It gives back all that it owns.
     #[serde(default)]
     pub(crate) is_leaving: bool,
+    /// The patterns of which it owns components, unless it owns whatever there is.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) only: Vec<String>,
 }
 
 /// How long the lease is that a record tells of. One that tells of none is not known to be
@@ -225,8 +229,8 @@ impl Watched {
     /// What a node decides by: itself and those whose leases are not over.
     pub(crate) fn view(
         &self,
-        partitions: u16,
-        incarnation: &str,
+        division: &Division,
+        (incarnation, only): (&str, &[String]),
         terms: Terms,
         now: Duration,
     ) -> View {
@@ -241,9 +245,16 @@ impl Watched {
         nodes.insert(incarnation.to_owned());
         let leaving = state.nodes.values().filter(|it| it.is_leaving);
         let leaving = leaving.map(|it| it.incarnation.clone()).collect();
+        let pinned = state.nodes.values().filter(|it| !it.only.is_empty());
+        let pools = |it: &NodeRecord| (it.incarnation.clone(), division.pools_of(&it.only));
+        let mut pinned: BTreeMap<_, _> = pinned.map(pools).collect();
+        if !only.is_empty() {
+            pinned.insert(incarnation.to_owned(), division.pools_of(only));
+        }
         let owners = state.owners.iter();
         View {
-            partitions,
+            pools: division.pools(),
+            only: pinned,
             nodes,
             leaving,
             owners: owners

@@ -15,6 +15,7 @@ use wasm_host::Host;
 
 use crate::claim::Claim;
 use crate::connect::Connection;
+use crate::homeless::Homeless;
 use crate::partition::{Former, Going, Partition, write_owner};
 use crate::protocol::balance::Plan;
 use crate::protocol::desk::Desk;
@@ -49,6 +50,7 @@ pub(crate) struct Work<E: RuntimeEngine + ?Sized> {
     /// Not to be claimed before.
     refused: HashMap<u16, Instant>,
     refreshed: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    homeless: Homeless,
 }
 
 struct Held {
@@ -73,6 +75,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
             changing: Arc::default(),
             refused: HashMap::new(),
             refreshed,
+            homeless: Homeless::default(),
         }
     }
 
@@ -106,23 +109,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
 
     /// What is to be done now, without what is under way.
     fn plan(&mut self) -> Plan {
-        let Connection {
-            claims,
-            incarnation,
-            terms,
-            ..
-        } = &self.shared.connection;
-        let now = self.shared.now();
-        let view = self
-            .shared
-            .watched
-            .view(claims.partitions, incarnation, *terms, now);
+        let connection = &self.shared.connection;
+        let view = connection.view(&self.shared.watched);
+        self.homeless.look(&view, connection, self.shared.now());
         let leaving = self
             .leaving
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let has = |it| self.held.contains_key(&it) || leaving.contains(&it);
-        let mut plan = view.plan_with(incarnation, has);
+        let mut plan = view.plan_with(&connection.incarnation, has);
         let now = Instant::now();
         self.refused.retain(|_, until| *until > now);
         plan.release.retain(|it| !leaving.contains(it));
@@ -145,7 +140,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Work<E> {
         let before: HashSet<_> = connection.roster.of(is_owned).into_iter().collect();
         let ids = self.tenants.ids();
         let now: HashSet<_> = ids.iter().filter(|id| is_owned(id)).cloned().collect();
-        let new: Vec<_> = now.difference(&before).cloned().collect();
+        let mut new: HashSet<_> = now.difference(&before).cloned().collect();
+        let missing = self.tenants.missing().into_iter();
+        new.extend(missing.filter(|id| now.contains(id)));
+        let new = new.into_iter().collect();
         self.tenants.load(new).await;
         connection.roster.set(ids);
         let gone = before.difference(&now);

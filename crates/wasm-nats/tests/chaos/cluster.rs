@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::process::signal;
@@ -26,7 +27,11 @@ impl Servers {
             processes: vec![None, None, None],
         };
         (0..3).for_each(|it| servers.restart(it));
-        sleep(Duration::from_millis(500)).await;
+        for port in &servers.ports {
+            while TcpStream::connect(("127.0.0.1", *port)).await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
         servers
     }
 
@@ -36,6 +41,10 @@ impl Servers {
             .map(|port| format!("nats://127.0.0.1:{port}"))
             .collect();
         urls.join(",")
+    }
+
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
     }
 
     pub(crate) fn kill(&mut self, number: usize) {
@@ -57,6 +66,8 @@ impl Servers {
             .arg(self.folders[number].path())
             .args(["--cluster_name", "three", "--cluster", &routes[number]])
             .args(["--routes", &routes.join(",")])
+            // Nodes know no other way to it than that they were given.
+            .arg("--no_advertise")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();

@@ -89,6 +89,7 @@ async fn round(number: u64, messages: u64) -> bool {
 pub(crate) struct Sender {
     host: Host<ModelEngine>,
     connection: Arc<Connection>,
+    url: String,
 }
 
 impl Sender {
@@ -104,8 +105,11 @@ impl Sender {
         let host = builder
             .start(|services| Ok::<_, String>(Arc::new(ModelEngine::new(services))))
             .expect("a host");
-        let connection = Arc::new(connection);
-        Self { host, connection }
+        Self {
+            host,
+            connection: Arc::new(connection),
+            url: setup.url,
+        }
     }
 
     /// Waits until this node owns everything.
@@ -222,7 +226,17 @@ impl Sender {
                 .is_err()
             {}
         }
-        // What was handled last is acknowledged.
-        sleep(SECOND).await;
+        // What became a dead letter is stored and acknowledged while others are handled.
+        while self.waiting().await != Some(0) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// How many messages the stream has, if it says so.
+    async fn waiting(&self) -> Option<u64> {
+        let client = async_nats::connect(&self.url).await.ok()?;
+        let context = async_nats::jetstream::new(client);
+        let stream = context.get_stream("test-mail").await.ok()?;
+        Some(stream.cached_info().state.messages)
     }
 }

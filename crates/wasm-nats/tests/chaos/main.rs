@@ -17,6 +17,8 @@ mod member;
 #[path = "../cluster/server.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod server;
+#[path = "../cluster/way.rs"]
+mod way;
 
 mod cluster;
 mod cost;

@@ -1,9 +1,13 @@
 //! What became of every message.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::keeper::{KEEPERS, engine, keeper};
-use crate::member::{Setup, settled};
+use crate::member::{Member, SECOND, Setup, settled};
 
 /// What is stored and what is dead, once no other node is left.
 #[derive(Debug, Default)]
@@ -14,6 +18,8 @@ pub(crate) struct Verdict {
     pub(crate) both: u64,
     pub(crate) twice: Vec<String>,
     pub(crate) lost: Vec<String>,
+    /// How many were handled only by the judge.
+    pub(crate) late: usize,
     pub(crate) causes: BTreeMap<String, u64>,
 }
 
@@ -23,21 +29,44 @@ impl Verdict {
     }
 }
 
+/// Tries this for a minute.
+async fn patiently<T, E: Debug>(mut what: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let began = Instant::now();
+    loop {
+        match what().await {
+            Ok(done) => return done,
+            Err(error) => assert!(began.elapsed() < 60 * SECOND, "it is not read: {error:?}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Looks at all that was accepted.
 pub(crate) async fn judge(setup: &Setup, accepted: &BTreeSet<String>) -> Verdict {
     let member = setup.join_with("judge", engine).await.expect("a node");
     settled(setup.partitions, &[&member]).await;
+    let mut verdict = look(&member, accepted).await;
+    if !verdict.lost.is_empty() {
+        // What still waits is not lost, and not what this is about either: it is told.
+        sleep(20 * SECOND).await;
+        let later = look(&member, accepted).await;
+        verdict.late = verdict.lost.len() - later.lost.len().min(verdict.lost.len());
+        verdict.lost = later.lost;
+    }
+    member.leave().await;
+    verdict
+}
+
+async fn look(member: &Member, accepted: &BTreeSet<String>) -> Verdict {
     let storage = &member.host.services().storage;
     let mut verdict = Verdict::default();
     let mut effects = BTreeMap::new();
     for number in 0..KEEPERS {
         let id = keeper(number);
-        let keys = storage
-            .list_keys(&id, "", None, usize::MAX)
-            .await
-            .expect("keys");
+        // On a machine that is busy with other things this node may lose its lease, too.
+        let keys = patiently(async || storage.list_keys(&id, "", None, usize::MAX).await).await;
         for key in keys {
-            let value = storage.get(&id, &key).await.expect("a value");
+            let value = patiently(async || storage.get(&id, &key).await).await;
             effects.insert(key, value.map_or(0, |it| it.len()));
         }
     }
@@ -45,10 +74,7 @@ pub(crate) async fn judge(setup: &Setup, accepted: &BTreeSet<String>) -> Verdict
     let reader = member.node.connection();
     let mut after = 0;
     loop {
-        let letters = reader
-            .dead_letters(after, 1_000)
-            .await
-            .expect("dead letters");
+        let letters = patiently(async || reader.dead_letters(after, 1_000).await).await;
         let Some(last) = letters.last() else {
             break;
         };
@@ -74,6 +100,5 @@ pub(crate) async fn judge(setup: &Setup, accepted: &BTreeSet<String>) -> Verdict
         .filter(|(_, count)| *count > 1)
         .map(|(text, _)| text)
         .collect();
-    member.leave().await;
     verdict
 }

@@ -4,53 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use wasm_testkit::ModelEngine;
 
 use crate::member::{Member, SECOND, Setup, component, demo, eventually, settled};
 use crate::server::Server;
-
-/// A way to a server that can be cut.
-struct Way {
-    port: u16,
-    is_open: watch::Sender<bool>,
-}
-
-impl Way {
-    async fn to(server: &Server) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (is_open, open) = watch::channel(true);
-        let server = server.port();
-        tokio::spawn(async move {
-            while let Ok((mut inner, _)) = listener.accept().await {
-                let mut open = open.clone();
-                tokio::spawn(async move {
-                    if !*open.borrow_and_update() {
-                        return;
-                    }
-                    let outer = TcpStream::connect(("127.0.0.1", server)).await;
-                    let Ok(mut outer) = outer else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut inner, &mut outer) => {}
-                        _ = open.wait_for(|open| !*open) => {}
-                    }
-                });
-            }
-        });
-        Self { port, is_open }
-    }
-
-    fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-}
+use crate::way::{State, Way};
 
 /// What is handled on a node: `busy/main` for as long as it is told to, all others at once.
 fn engine(
@@ -106,7 +66,7 @@ async fn has(member: &Member, names: &[String]) -> Vec<String> {
 /// other has it, and later both have their share again.
 pub(crate) async fn who_is_cut_off_handles_nothing_and_comes_back() {
     let server = Server::start();
-    let way = Way::to(&server).await;
+    let way = Way::to(server.port()).await;
     let names = names(12);
     let setup = setup(&server, &names);
     let (at_a, at_b) = (Arc::default(), Arc::default());
@@ -126,7 +86,7 @@ pub(crate) async fn who_is_cut_off_handles_nothing_and_comes_back() {
     let busy = demo(&its[0]);
     let long = tokio::spawn(async move { host.request(&busy, "long", 20 * SECOND).await });
     eventually("it is busy", async || at_b.load(Ordering::SeqCst) == 1).await;
-    way.is_open.send_replace(false);
+    way.set(State::Closed);
     let began = Instant::now();
     eventually("a has all", async || a.node.owned().len() == 16).await;
     assert!(b.node.owned().is_empty());
@@ -142,7 +102,7 @@ pub(crate) async fn who_is_cut_off_handles_nothing_and_comes_back() {
     assert_eq!(at_b.load(Ordering::SeqCst), before);
     // The call that runs for long was still running all that time.
     assert!(began.elapsed() < 8 * SECOND && !long.is_finished());
-    way.is_open.send_replace(true);
+    way.set(State::Open);
     settled(16, &[&a, &b]).await;
     eventually("all are somewhere", async || {
         let (at_a, at_b) = (has(&a, &names).await, has(&b, &names).await);
@@ -159,18 +119,18 @@ pub(crate) async fn who_is_cut_off_handles_nothing_and_comes_back() {
 /// A node that takes over is cut off while it does, again and again, and has timers to read.
 pub(crate) async fn who_is_cut_off_while_it_takes_over_goes_on() {
     let server = Server::start();
-    let way = Way::to(&server).await;
+    let way = Way::to(server.port()).await;
     let names = names(12);
     let setup = setup(&server, &names);
     let mut cut = Setup::new(way.url(), setup.components.clone());
     (cut.patience, cut.lease) = (SECOND, SECOND);
     let handled = Arc::default();
     let b = cut.join_with("b", engine(&names, &handled)).await.unwrap();
-    for _ in 0..8 {
+    for state in [State::Closed, State::Silent].into_iter().cycle().take(8) {
         sleep(Duration::from_millis(120)).await;
-        way.is_open.send_replace(false);
+        way.set(state);
         sleep(Duration::from_millis(900)).await;
-        way.is_open.send_replace(true);
+        way.set(State::Open);
     }
     settled(16, &[&b]).await;
     let a = setup
@@ -216,14 +176,14 @@ pub(crate) async fn what_is_busy_holds_up_no_other_that_is_handed_over() {
 
 pub(crate) async fn who_has_died_is_not_waited_for_when_deploying() {
     let server = Server::start();
-    let way = Way::to(&server).await;
+    let way = Way::to(server.port()).await;
     let setup = Setup::new(server.url(), Vec::new());
     let mut cut = Setup::new(way.url(), Vec::new());
     (cut.patience, cut.lease) = (SECOND, SECOND);
     let a = setup.join("a").await;
     let b = cut.join("b").await;
     settled(16, &[&a, &b]).await;
-    way.is_open.send_replace(false);
+    way.set(State::Closed);
     let deploying = wasm_nats::Connection::open(setup.config("program"))
         .await
         .unwrap();

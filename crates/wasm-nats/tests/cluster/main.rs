@@ -13,10 +13,12 @@ mod member;
 mod outage;
 mod ownership;
 mod permitted;
+mod pinned;
 mod router;
 mod secured;
 mod server;
 mod storage;
+mod way;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,11 @@ fn main() -> ExitCode {
             who_is_cut_off_while_it_takes_over_goes_on,
             who_has_died_is_not_waited_for_when_deploying,
             what_is_busy_holds_up_no_other_that_is_handed_over;
+        pinned:
+            components_are_where_they_are_pinned,
+            what_waits_for_a_node_is_delivered_once_it_is_back,
+            whoever_owns_all_has_what_is_pinned_to_nobody_there,
+            patterns_are_those_that_whoever_was_first_has_said;
         permitted:
             what_the_guide_permits_is_enough,
             what_the_guide_permits_is_not_more,

@@ -87,6 +87,7 @@ pub(crate) struct Setup {
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) limits: HostLimits,
     pub(crate) partitions: u16,
+    pub(crate) pinned: Vec<ComponentPattern>,
     pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
     pub(crate) after_crash: AfterCrash,
@@ -105,6 +106,7 @@ impl Setup {
             credentials: None,
             limits: HostLimits::default(),
             partitions: 16,
+            pinned: Vec::new(),
             replicas: 1,
             components,
             after_crash: AfterCrash::DeadLetter,
@@ -115,6 +117,7 @@ impl Setup {
         let mut config = NatsConfig::new(self.url.clone(), node);
         config.lease = self.lease;
         config.partitions = self.partitions;
+        config.pinned.clone_from(&self.pinned);
         config.replicas = self.replicas;
         config.patience = self.patience;
         config.app.clone_from(&self.app);
@@ -130,7 +133,15 @@ impl Setup {
         node: &str,
         engine: impl FnOnce(HostServices) -> ModelEngine,
     ) -> Result<Member, NatsError> {
-        let connection = Connection::open(self.config(node)).await?;
+        self.join_as(self.config(node), engine).await
+    }
+
+    pub(crate) async fn join_as(
+        &self,
+        config: NatsConfig,
+        engine: impl FnOnce(HostServices) -> ModelEngine,
+    ) -> Result<Member, NatsError> {
+        let connection = Connection::open(config).await?;
         let builder = connection.build(HostBuilder::new().with_limits(self.limits.clone()));
         let host = builder
             .start(|services| Ok::<_, String>(Arc::new(engine(services))))

@@ -84,7 +84,8 @@ pub(crate) async fn what_the_guide_permits_is_enough() {
     for node in [&a.node, &b.node] {
         let release = node.connection().release().await.unwrap();
         let wasm = &release.parts[&demo("e0")].wasm;
-        assert_eq!(node.connection().fetch(wasm).await.unwrap().len(), 300_000);
+        let fetched = node.connection().objects().fetch(wasm).await;
+        assert_eq!(fetched.unwrap().len(), 300_000);
         let applied = Applied::new(number);
         node.connection().say_applied(&applied).await.unwrap();
     }

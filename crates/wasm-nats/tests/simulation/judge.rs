@@ -15,6 +15,8 @@ pub(crate) enum Violation {
     OutOfOrder { message: Message },
     /// Two nodes have the components of a partition, and neither is paused.
     TwoOwners { partition: u16 },
+    /// A node has the components of a partition that it may not own.
+    Misplaced { partition: u16 },
     /// It never comes to rest.
     Restless { open: usize },
 }
@@ -84,6 +86,10 @@ impl Judge {
 
     pub(crate) fn two_owners(&mut self, partition: u16) {
         self.find(Violation::TwoOwners { partition });
+    }
+
+    pub(crate) fn misplaced(&mut self, partition: u16) {
+        self.find(Violation::Misplaced { partition });
     }
 
     /// Those that are accepted and of which nothing has become yet.

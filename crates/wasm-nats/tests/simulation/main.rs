@@ -104,3 +104,11 @@ fn taking_all_leases_for_as_long_as_ones_own_is_caught() {
         Violation::TwoOwners { .. }
     ));
 }
+
+#[test]
+fn owning_what_is_pinned_to_others_is_caught() {
+    assert!(matches!(
+        caught(Broken::NoPins),
+        Violation::Misplaced { .. }
+    ));
+}

@@ -10,18 +10,24 @@ use wasm_nats::protocol::lease::{Heard, Hearing, Lease, Terms};
 
 use crate::judge::Message;
 use crate::server::{Answer, Ask, Owner};
-use crate::world::{Broken, PARTITIONS};
+use crate::world::{Broken, NODES, PINNED, POOLS};
 
 /// Of an incarnation, as it says itself with each renewal and claim: no two nodes need have been
 /// started with the same.
 pub(crate) fn terms_of(incarnation: u64) -> Terms {
-    let millis = match incarnation % 3 {
+    let millis = match (incarnation / NODES as u64) % 3 {
         0 => 1_700,
         _ => 1_000,
     };
     Terms {
         length: Duration::from_millis(millis),
     }
+}
+
+/// Whether all that it may own is the pool that is named.
+fn is_pinned(incarnation: &str) -> bool {
+    let incarnation = incarnation.parse::<u64>();
+    incarnation.is_ok_and(|it| it % NODES as u64 == PINNED)
 }
 
 /// What is asked again if there is no answer by then.
@@ -124,6 +130,10 @@ impl Node {
         let until = now + PATIENCE;
         self.outbox.push((number, ask.clone()));
         self.asked.insert(number, Asked { ask, until });
+    }
+
+    fn is_broken(&self, how: Broken) -> bool {
+        self.broken == Some(how)
     }
 
     fn is_asking(&self, is_it: impl Fn(&Ask) -> bool) -> bool {
@@ -281,8 +291,13 @@ impl Node {
             let incarnation = owner.incarnation?;
             Some((*partition, incarnation.to_string()))
         });
+        let pinned = nodes
+            .iter()
+            .filter(|it| is_pinned(it) && !self.is_broken(Broken::NoPins));
+        let only = pinned.map(|it| (it.clone(), BTreeSet::from([1])));
         let view = View {
-            partitions: PARTITIONS,
+            pools: POOLS.to_vec(),
+            only: only.collect(),
             nodes,
             leaving: BTreeSet::new(),
             owners: owners.collect(),

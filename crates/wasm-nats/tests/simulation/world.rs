@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::judge::{Judge, Message, Tally, Violation};
@@ -9,8 +10,11 @@ use crate::node::{Node, terms_of};
 use crate::random::Random;
 use crate::server::{Answer, Ask, Owner, Server};
 
-pub(crate) const PARTITIONS: u16 = 2;
-const NODES: usize = 3;
+pub(crate) const PARTITIONS: u16 = 3;
+/// The last partition is in a pool of its own, and all that this node may own.
+pub(crate) const POOLS: [Range<u16>; 2] = [0..2, 2..3];
+pub(crate) const PINNED: u64 = 0;
+pub(crate) const NODES: usize = 3;
 const MESSAGES: u64 = 40;
 
 /// How long things happen to nodes, and how long they have to come to rest afterwards.
@@ -34,6 +38,8 @@ pub(crate) enum Broken {
     OneLength,
     /// Leases go by a clock that people and daemons set.
     WallClock,
+    /// Nodes own partitions of whatever pool.
+    NoPins,
 }
 
 #[derive(Debug)]
@@ -250,12 +256,13 @@ impl World {
 
     fn restart(&mut self, process: usize) {
         self.incarnations += 1;
+        let incarnation = self.incarnations * NODES as u64 + process as u64;
         let now = self.clock(process);
         // It waits until whoever has its name has been silent for long enough.
         let former = self.server.nodes.get(&process);
-        let former = former.map_or(self.incarnations, |it| it.0);
+        let former = former.map_or(incarnation, |it| it.0);
         let enters = now + terms_of(former).silence();
-        let node = Node::start(self.incarnations, enters, self.broken);
+        let node = Node::start(incarnation, enters, self.broken);
         self.processes[process].node = Some(node);
         // It reads what there is.
         let records: Vec<_> = self
@@ -304,6 +311,9 @@ impl World {
             let mut others = others.filter(|(other, it)| *other != process && is_awake(it));
             if others.any(|(_, it)| serves(it, partition)) {
                 self.judge.two_owners(partition);
+            }
+            if process as u64 == PINNED && !POOLS[1].contains(&partition) {
+                self.judge.misplaced(partition);
             }
         }
     }
