@@ -480,7 +480,7 @@ mod tests {
         let object: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
         assert_eq!(object["dropped"], 1_200);
         assert_eq!(object["level"], "warn");
-        let message = "1,200 log lines were dropped: standard error was not read";
+        let message = "1_200 log lines were dropped: standard error was not read";
         assert_eq!(object["message"], message);
         assert!(object["at"].is_u64());
     }

@@ -398,9 +398,9 @@ async fn nobody_waits_longer_than_the_call() {
 async fn a_call_receives_so_much_and_no_more() {
     const MOST: usize = 64 << 20;
     const LITTLE: usize = 1 << 20;
-    let server = Server::new(|path| match path {
-        "/little" => ok(&vec![b'x'; LITTLE]),
-        _ => ok(&vec![b'x'; MOST + LITTLE]),
+    let server = Server::new(|request| {
+        let is_little = request.starts_with("GET /little ");
+        ok(&vec![b'x'; if is_little { LITTLE } else { MOST + LITTLE }])
     });
     let fetcher = Fetcher::new(&["http://localhost:*"], EngineConfig::default()).await;
     // What the first call received is nothing to the second.
