@@ -234,7 +234,8 @@ impl Sender {
 
     /// How many messages the stream has, if it says so.
     async fn waiting(&self) -> Option<u64> {
-        let client = async_nats::connect(&self.url).await.ok()?;
+        let servers: Vec<_> = self.url.split(',').collect();
+        let client = async_nats::connect(servers).await.ok()?;
         let context = async_nats::jetstream::new(client);
         let stream = context.get_stream("test-mail").await.ok()?;
         Some(stream.cached_info().state.messages)
