@@ -219,7 +219,7 @@ pub(crate) enum Stream {
 }
 
 /// Why one is not let in.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Refusal {
     /// There are as many as there may be.
     NoRoom,
