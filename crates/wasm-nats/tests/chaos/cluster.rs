@@ -1,5 +1,6 @@
 //! Three servers that store everything together.
 
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use tokio::time::sleep;
 
 use crate::process::signal;
 use crate::server::{NEEDED, free_port, program};
+
+/// What is accepted is on the disk then. Without it, a server that is killed may forget what it
+/// had said that it has, and the others elect one that was paused meanwhile and never had it.
+const SETTINGS: &str = "jetstream { sync_interval: always }\n";
 
 pub(crate) struct Servers {
     ports: Vec<u16>,
@@ -60,7 +65,11 @@ impl Servers {
             .iter()
             .map(|port| format!("nats://127.0.0.1:{port}"))
             .collect();
+        let settings = self.folders[number].path().join("nats.conf");
+        fs::write(&settings, SETTINGS).unwrap();
         let process = Command::new(program().expect(NEEDED))
+            .arg("-c")
+            .arg(settings)
             .args(["-a", "127.0.0.1", "-p", &self.ports[number].to_string()])
             .args(["-js", "-n", &format!("server{number}"), "-sd"])
             .arg(self.folders[number].path())
