@@ -248,7 +248,7 @@ fn a_component_is_answered_natively_as_in_the_engine() {
     let case = (grants(), vec(vec(line(), 1..12), 1..6));
     let mut runner = TestRunner::new(Config {
         failure_persistence: None,
-        ..Config::with_cases(16)
+        ..Config::with_cases(40)
     });
     let outcome = runner.run(&case, |(grants, messages)| {
         let own_id = format!("demo/me/{}", cases.fetch_add(1, Ordering::Relaxed));
