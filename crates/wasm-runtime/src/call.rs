@@ -48,15 +48,15 @@ impl<R: Send + 'static> Future for Detached<R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(mut call) = self.call.take() {
             match call.as_mut().poll(cx) {
-                Poll::Ready(output) if pin!(consume_budget()).poll(cx).is_ready() => {
-                    return Poll::Ready(Ok(output));
+                Poll::Ready(output) => {
+                    if pin!(consume_budget()).poll(cx).is_ready() {
+                        return Poll::Ready(Ok(output));
+                    }
+                    self.output = Some(output);
+                    return Poll::Pending;
                 }
-                Poll::Ready(output) => self.output = Some(output),
                 // It goes on in the span in which it began.
                 Poll::Pending => self.task = Some(self.runtime.spawn(call.in_current_span())),
-            }
-            if self.output.is_some() {
-                return Poll::Pending;
             }
         }
         if let Some(task) = &mut self.task {
@@ -144,6 +144,16 @@ mod tests {
     async fn a_call_that_ends_at_once_gives_its_result() {
         let call = Detached::new(Handle::current(), Box::pin(ready(1)));
         assert_eq!(call.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_calls_without_a_break_leaves_its_thread_to_others() {
+        let other = tokio::spawn(async {});
+        for number in 0..10_000 {
+            let call = Detached::new(Handle::current(), Box::pin(ready(number)));
+            assert_eq!(call.await.unwrap(), number);
+        }
+        assert!(other.is_finished());
     }
 
     #[test]
