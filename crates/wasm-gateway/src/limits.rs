@@ -37,9 +37,9 @@ pub struct GatewayLimits {
 }
 
 impl Default for GatewayLimits {
-    /// 1,024 connections, 256 of one address, of which 512 may be streams of events; 10 seconds
-    /// for a head, 30 for a body, 5 for a client that sends nothing of it to a component that waits, 30 for one
-    /// that takes nothing, 5 minutes for an upload; 1 MiB for a message, 64 MiB for a
+    /// 1,024 connections, of which 256 may be of one address and 512 streams of events; 10
+    /// seconds for a head, 30 for a body, 5 for a client that sends nothing of it to a component
+    /// that waits, 30 for one that takes nothing, 5 minutes for an upload; 1 MiB for a message, 64 MiB for a
     /// component and 64 MiB for what is being received; 10 seconds for an answer, at most 10
     /// minutes; 10 seconds to end.
     fn default() -> Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use wasm_gateway::{GatewayBuilder, GatewayLimits};
@@ -109,18 +110,24 @@ async fn a_client_that_goes_away_in_the_middle_harms_nobody() {
     assert!(served.exchange(ALIVE).await.contains("alive"));
 }
 
+/// So many connections, with the beginning of a request each.
+async fn begin_requests(served: &Served, count: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut stream = served.connect().await;
+        stream.write_all(&ALIVE[..10]).await.unwrap();
+        held.push(stream);
+    }
+    held
+}
+
 #[tokio::test]
 async fn connections_are_so_many() {
     let limits = GatewayLimits::default()
         .with_connections(4)
         .with_header_time(HANGS);
     let served = served(limits).await;
-    let mut held = Vec::new();
-    for _ in 0..4 {
-        let mut stream = served.connect().await;
-        stream.write_all(&ALIVE[..10]).await.unwrap();
-        held.push(stream);
-    }
+    let mut held = begin_requests(&served, 4).await;
     sleep(Duration::from_millis(200)).await;
     let refused = served.exchange(b"").await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
@@ -140,12 +147,7 @@ async fn connections_of_one_address_are_so_many() {
         .with_connections_of_address(4)
         .with_header_time(HANGS);
     let served = served(limits).await;
-    let mut held = Vec::new();
-    for _ in 0..4 {
-        let mut stream = served.connect().await;
-        stream.write_all(&ALIVE[..10]).await.unwrap();
-        held.push(stream);
-    }
+    let mut held = begin_requests(&served, 4).await;
     let refused = served.exchange(b"").await;
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(
