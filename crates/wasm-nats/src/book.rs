@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_nats::header::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, interval_at, sleep};
 
 use crate::claim::Claim;
+use crate::connect::DUPLICATES;
+use crate::envelope::SentAs;
 use crate::name::Names;
 use crate::protocol::desk::Desk;
 use crate::wire::{PublishError, Wire};
@@ -29,6 +31,7 @@ pub(crate) struct Book {
 #[derive(Debug)]
 struct Begins {
     place: u64,
+    sent_as: SentAs,
     is_written: oneshot::Sender<bool>,
 }
 
@@ -58,9 +61,13 @@ impl Book {
 
     /// Whether a message may be handled now, because it is written down that it is; `false` once
     /// this node does not own the partition any more. It waits while NATS is away.
-    pub(crate) async fn begin(&self, place: u64) -> bool {
+    pub(crate) async fn begin(&self, place: u64, sent_as: &SentAs) -> bool {
         let (is_written, written) = oneshot::channel();
-        let begins = Begins { place, is_written };
+        let begins = Begins {
+            place,
+            sent_as: sent_as.clone(),
+            is_written,
+        };
         if self.begins.send(begins).is_err() {
             return false;
         }
@@ -68,6 +75,18 @@ impl Book {
             written = written => written.unwrap_or(false) && !self.claim.is_over(),
             () = self.claim.ended() => false,
         }
+    }
+
+    /// Whether this is a message that was taken up at another place.
+    pub(crate) fn is_again(&self, place: u64, sent_as: &SentAs) -> bool {
+        self.desk().is_again(place, sent_as.as_pair())
+    }
+
+    /// A message is over, whether it was handled or not. It is written down with the next that
+    /// begins.
+    pub(crate) fn take(&self, sent_as: &SentAs) {
+        let (sender, number) = sent_as.as_pair();
+        self.desk().taken.insert(sender, number);
     }
 
     /// Only these are still in the stream.
@@ -90,6 +109,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, book: Arc<Book>) {
+        let mut periods = interval_at(Instant::now() + DUPLICATES, DUPLICATES);
         loop {
             let mut together = Vec::new();
             tokio::select! {
@@ -98,12 +118,16 @@ impl Writer {
                         return;
                     }
                 }
+                _ = periods.tick() => {
+                    book.desk().taken.forget_earlier();
+                    continue;
+                }
                 () = book.claim.ended() => return,
             }
             {
                 let mut desk = book.desk();
                 for begins in &together {
-                    desk.begin(begins.place);
+                    desk.begin(begins.place, begins.sent_as.as_pair());
                 }
             }
             let is_written = self.write(&book).await;

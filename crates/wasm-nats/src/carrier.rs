@@ -1,7 +1,6 @@
 //! How messages leave this node: each is stored in a stream before it is accepted.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::header::HeaderMap;
@@ -14,7 +13,7 @@ use wasm_host::{Carried, Carrier, ReplyTo};
 
 use crate::answers::Answers;
 use crate::claim::Claims;
-use crate::envelope::{Asks, Envelope, seal};
+use crate::envelope::{Asks, Envelope, SentAs, seal};
 use crate::name::Names;
 use crate::roster::Roster;
 use crate::sent::Sent;
@@ -50,7 +49,9 @@ pub(crate) struct NatsCarrier {
     pub(crate) roster: Arc<Roster>,
     pub(crate) sent: Sent,
     pub(crate) arrived: Arc<Arrived>,
-    pub(crate) latest: AtomicU64,
+    /// How many messages were sent to each partition: what came of them may be that they were
+    /// refused.
+    pub(crate) numbers: Mutex<HashMap<u16, u64>>,
 }
 
 impl NatsCarrier {
@@ -71,24 +72,36 @@ impl NatsCarrier {
         }
         let size = self.wire.check_size(message.payload.len());
         size.map_err(|error| refused(&error))?;
-        let envelope = Envelope::new(message, &self.incarnation, asks);
+        let partition = self.claims.partition_of(to);
+        let number = self.next_number(partition);
+        let sent_as = SentAs {
+            origin: self.incarnation.clone(),
+            number,
+        };
+        let envelope = Envelope::new(message, sent_as, asks);
         let sealed = seal(&envelope, message.payload.as_bytes());
         let bytes = sealed.map_err(|error| MessagingError::InvalidMessage(error.to_string()))?;
-        let number = self.latest.fetch_add(1, Ordering::Relaxed);
         let mut headers = HeaderMap::new();
-        // However often it is tried, it is stored once.
-        let id = format!("{}-{number}", self.incarnation);
+        // However often it is tried, it is stored once, by a server that has heard of it.
+        let id = format!("{}-{partition}-{number}", self.incarnation);
         headers.insert("Nats-Msg-Id", id.as_str());
-        self.publish(to, headers, bytes).await
+        self.publish((partition, to), headers, bytes).await
+    }
+
+    fn next_number(&self, partition: u16) -> u64 {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers.entry(partition).or_default();
+        *number += 1;
+        *number
     }
 
     async fn publish(
         &self,
-        to: &ComponentId,
+        (partition, to): (u16, &ComponentId),
         headers: HeaderMap,
         bytes: Bytes,
     ) -> Result<(), MessagingError> {
-        let subject = self.names.mail(self.claims.partition_of(to), to);
+        let subject = self.names.mail(partition, to);
         let leaving = self.sent.leave(to);
         let published = self.wire.publish(&subject, headers, bytes).await;
         let place = published.map_err(|error| refused(&error))?;

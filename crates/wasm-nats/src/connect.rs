@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -39,8 +39,9 @@ const BEGINNING: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How long the stream knows a message that it is given a second time.
-const DUPLICATES: Duration = Duration::from_secs(120);
+/// How long the streams know a message that they are given a second time, and at least how long
+/// an owner does.
+pub(crate) const DUPLICATES: Duration = Duration::from_secs(120);
 
 /// Where the stream of the data says into how many partitions components are divided.
 const PARTITIONS: &str = "partitions";
@@ -250,7 +251,7 @@ impl Connection {
             roster: Arc::clone(&roster),
             sent: Sent::default(),
             arrived: Arc::clone(&arrived),
-            latest: AtomicU64::new(0),
+            numbers: Mutex::default(),
         });
         let storage = NatsStorage::new(
             wire.clone(),

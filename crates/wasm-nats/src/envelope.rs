@@ -19,11 +19,27 @@ pub(crate) struct Envelope {
     seconds: u64,
     nanoseconds: u32,
     hops: u32,
-    /// Of the node that sent it.
-    pub(crate) origin: String,
+    /// By whom it was sent, and which message of theirs it is.
+    #[serde(flatten)]
+    pub(crate) sent_as: SentAs,
     /// Of a request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) asks: Option<Asks>,
+}
+
+/// What is the same of two messages only if one of them is the other, stored again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SentAs {
+    /// The node that sent it, while it was this process.
+    pub(crate) origin: String,
+    /// How many it had sent to the partition, with this one.
+    pub(crate) number: u64,
+}
+
+impl SentAs {
+    pub(crate) fn as_pair(&self) -> (&str, u64) {
+        (&self.origin, self.number)
+    }
 }
 
 /// What a request says of the answer.
@@ -34,7 +50,7 @@ pub(crate) struct Asks {
 }
 
 impl Envelope {
-    pub(crate) fn new(message: &ComponentMessage, origin: &str, asks: Option<Asks>) -> Self {
+    pub(crate) fn new(message: &ComponentMessage, sent_as: SentAs, asks: Option<Asks>) -> Self {
         Self {
             from: message.sender.to_string(),
             to: message.recipient.to_string(),
@@ -47,7 +63,7 @@ impl Envelope {
             seconds: message.timestamp.seconds,
             nanoseconds: message.timestamp.nanoseconds,
             hops: message.hops,
-            origin: origin.to_owned(),
+            sent_as,
             asks,
         }
     }
@@ -120,11 +136,15 @@ mod tests {
             });
         for message in [bare, full] {
             let asks = message.reply_to.as_ref().map(|_| Asks { millis: 7 });
-            let envelope = Envelope::new(&message, "n1", asks);
+            let sent_as = SentAs {
+                origin: "n1".to_owned(),
+                number: 8,
+            };
+            let envelope = Envelope::new(&message, sent_as.clone(), asks);
             let sealed = seal(&envelope, message.payload.as_bytes()).unwrap();
             let (opened, arrived) = open_message(sealed).unwrap();
             assert_eq!(arrived, message);
-            assert_eq!(opened.origin, "n1");
+            assert_eq!(opened.sent_as, sent_as);
             assert_eq!(opened.asks.is_some(), message.reply_to.is_some());
         }
     }

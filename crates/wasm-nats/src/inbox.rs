@@ -434,7 +434,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         acknowledge: String,
     ) -> Option<Mail> {
         let (envelope, message) = open_message(bytes)?;
-        if message.recipient != *recipient || !is_incarnation(&envelope.origin) {
+        if message.recipient != *recipient || !is_incarnation(&envelope.sent_as.origin) {
             return None;
         }
         Some(Mail {
@@ -469,6 +469,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                     return;
                 };
                 self.over.insert(place);
+                self.book.take(&mail.envelope.sent_as);
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
                 self.acknowledge(place, mail.acknowledge, record);
                 self.pump(&id).await;
@@ -557,6 +558,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
             };
             self.waiting.remove(&place);
+            if self.book.is_again(place, &mail.envelope.sent_as) {
+                tracing::info!(place, "a message that was taken up before is thrown away");
+                self.over.insert(place);
+                self.acknowledge(place, mail.acknowledge, None);
+                continue;
+            }
             self.attempt += 1;
             its.at_host
                 .insert(place, (self.attempt, Mail::clone(&mail)));
@@ -694,6 +701,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         }
         let receipt = MailReceipt {
             place: mail.place,
+            sent_as: mail.envelope.sent_as.clone(),
             attempt: self.attempt,
             book: Arc::clone(&self.book),
             told: self.tell.clone(),
@@ -711,7 +719,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         let asks = mail.envelope.asks.as_ref()?;
         let id = mail.message.correlation_id.clone()?;
         let Inbox { wire, names, .. } = &self.inbox;
-        let asker = Elsewhere::new(wire, names, &mail.envelope.origin, id);
+        let asker = Elsewhere::new(wire, names, &mail.envelope.sent_as.origin, id);
         // Whoever asked goes by its own clock; this counts from when the server had stored it.
         let Inbox { watched, claim, .. } = &self.inbox;
         let passed = watched.age(mail.published, claim.now());

@@ -11,7 +11,7 @@ use wasm_core::ComponentMessage;
 use wasm_host::Receipt;
 
 use crate::book::Book;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, SentAs};
 use crate::room::Place;
 
 #[derive(Debug, Clone)]
@@ -61,6 +61,7 @@ pub(crate) struct Dead {
 #[derive(Debug)]
 pub(crate) struct MailReceipt {
     pub(crate) place: u64,
+    pub(crate) sent_as: SentAs,
     /// The host may be given a message again that it has put back.
     pub(crate) attempt: u64,
     pub(crate) book: Arc<Book>,
@@ -71,7 +72,7 @@ pub(crate) struct MailReceipt {
 #[async_trait]
 impl Receipt for MailReceipt {
     async fn begin(&self) -> bool {
-        self.book.begin(self.place).await
+        self.book.begin(self.place, &self.sent_as).await
     }
 
     fn put_back(&self) {

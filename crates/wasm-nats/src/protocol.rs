@@ -4,3 +4,4 @@
 pub mod balance;
 pub mod desk;
 pub mod lease;
+pub mod taken;

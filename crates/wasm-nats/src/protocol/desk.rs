@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-/// Places of messages in the stream that began to be handled and are not known to be over.
+use super::taken::Taken;
+
+/// Places of messages in the stream that began to be handled and are not known to be over, and
+/// what else was taken up lately.
 ///
 /// A message is acknowledged once it was handled or is a dead letter, and leaves the desk once
 /// that is confirmed, never before: one that is on the desk and still in the stream when another
@@ -11,6 +14,8 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desk {
     begun: BTreeSet<u64>,
+    /// It outlasts what is on the desk.
+    pub taken: Taken,
 }
 
 /// What a node that takes over does with a message that is still in the stream.
@@ -25,21 +30,33 @@ pub enum Left {
 impl Desk {
     /// As it was written down.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let begun = text.split_ascii_whitespace().map(str::parse);
+        let mut lines = std::str::from_utf8(text).ok()?.lines();
+        let begun = lines.next().unwrap_or_default();
+        let begun = begun.split_ascii_whitespace().map(str::parse);
         let begun = begun.collect::<Result<_, _>>().ok()?;
-        Some(Self { begun })
+        let taken = Taken::parse(lines)?;
+        Some(Self { begun, taken })
     }
 
-    /// To be written down.
+    /// To be written down: the places, and a line for each sender of what was taken up.
     pub fn as_text(&self) -> String {
         let places: Vec<_> = self.begun.iter().map(u64::to_string).collect();
-        places.join(" ")
+        let mut text = places.join(" ");
+        self.taken.write(&mut text);
+        text
     }
 
-    /// It begins to be handled once this is written down.
-    pub fn begin(&mut self, place: u64) {
+    /// The message at this place, which has this number of its sender's, begins to be handled
+    /// once this is written down.
+    pub fn begin(&mut self, place: u64, (sender, number): (&str, u64)) {
         self.begun.insert(place);
+        self.taken.insert(sender, number);
+    }
+
+    /// Whether the message at this place is one that was taken up at another, and is to be thrown
+    /// away.
+    pub fn is_again(&self, place: u64, (sender, number): (&str, u64)) -> bool {
+        !self.begun.contains(&place) && self.taken.contains(sender, number)
     }
 
     /// It is confirmed that it is not in the stream any more.
@@ -79,11 +96,13 @@ mod tests {
     fn what_is_written_down_is_read_again() {
         let mut desk = Desk::default();
         assert_eq!(Desk::parse(b""), Some(desk.clone()));
-        for place in [7, 3, u64::MAX] {
-            desk.begin(place);
+        for (number, place) in [7, 3, u64::MAX].into_iter().enumerate() {
+            desk.begin(place, ("a", number as u64));
         }
+        desk.begin(4, ("b", 9));
+        desk.acknowledged(4);
         desk.acknowledged(7);
-        assert_eq!(desk.as_text(), "3 18446744073709551615");
+        assert_eq!(desk.as_text(), "3 18446744073709551615\na 0-2\nb 9-9");
         let read = Desk::parse(desk.as_text().as_bytes()).unwrap();
         assert_eq!(read, desk);
         assert_eq!(
@@ -92,9 +111,28 @@ mod tests {
         );
         assert_eq!((read.len(), read.is_empty()), (2, false));
         desk.keep(|place| place != 3);
-        assert_eq!(desk.as_text(), "18446744073709551615");
-        for wrong in [b"3,4".as_slice(), b"-1", b"\xff"] {
-            assert_eq!(Desk::parse(wrong), None);
+        assert_eq!(desk.as_text(), "18446744073709551615\na 0-2\nb 9-9");
+        for wrong in [
+            b"3,4".as_slice(),
+            b"-1",
+            b"\xff",
+            b"3\n\n",
+            b"3\na 1",
+            b"\na 2-1",
+        ] {
+            assert_eq!(Desk::parse(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_stored_anew_after_it_was_taken_up_is_told_from_what_is_on_the_desk() {
+        let mut desk = Desk::default();
+        desk.begin(7, ("a", 1));
+        assert!(!desk.is_again(7, ("a", 1)));
+        assert!(desk.is_again(8, ("a", 1)));
+        assert!(!desk.is_again(8, ("a", 2)) && !desk.is_again(8, ("b", 1)));
+        desk.acknowledged(7);
+        let desk = Desk::parse(desk.as_text().as_bytes()).unwrap();
+        assert!(desk.is_again(8, ("a", 1)));
     }
 }

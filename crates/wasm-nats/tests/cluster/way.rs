@@ -11,6 +11,8 @@ pub(crate) enum State {
     Open,
     /// Nothing passes and nobody is told, as when a cable is cut: it passes once the way is open.
     Silent,
+    /// The same, of what the server says only.
+    Deaf,
     /// Connections end, and none is made.
     Closed,
 }
@@ -52,17 +54,22 @@ async fn pass(inner: TcpStream, server: u16, mut seen: watch::Receiver<State>) {
     let (from_inner, to_inner) = inner.into_split();
     let (from_outer, to_outer) = outer.into_split();
     tokio::select! {
-        () = carry(from_inner, to_outer, seen.clone()) => {}
-        () = carry(from_outer, to_inner, seen.clone()) => {}
+        () = carry(from_inner, to_outer, seen.clone(), &[State::Open, State::Deaf]) => {}
+        () = carry(from_outer, to_inner, seen.clone(), &[State::Open]) => {}
         _ = seen.wait_for(|state| *state == State::Closed) => {}
     }
 }
 
-/// Until one side has ended.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut seen: watch::Receiver<State>) {
+/// Until one side has ended, in these states.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut seen: watch::Receiver<State>,
+    open: &[State],
+) {
     let mut bytes = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        let is_open = seen.wait_for(|state| *state == State::Open).await.is_ok();
+        let is_open = seen.wait_for(|state| open.contains(state)).await.is_ok();
         if !is_open || to.write_all(&bytes[..length]).await.is_err() {
             return;
         }

@@ -90,6 +90,12 @@ fn not_writing_down_what_begins_is_caught() {
 }
 
 #[test]
+fn forgetting_what_was_taken_up_is_caught() {
+    let violation = caught(Broken::NothingTaken);
+    assert!(matches!(violation, Violation::Twice { .. }));
+}
+
+#[test]
 fn leases_by_the_wall_clock_are_caught() {
     assert!(matches!(
         caught(Broken::WallClock),

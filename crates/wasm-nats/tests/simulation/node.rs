@@ -30,6 +30,9 @@ fn is_pinned(incarnation: &str) -> bool {
     incarnation.is_ok_and(|it| it % NODES as u64 == PINNED)
 }
 
+/// Who has sent all messages.
+const SENDER: &str = "producer";
+
 /// What is asked again if there is no answer by then.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -187,12 +190,26 @@ impl Node {
     }
 
     /// A message has come from the stream.
-    pub(crate) fn take_in(&mut self, partition: u16, fence: u64, place: u64, message: Message) {
+    pub(crate) fn take_in(
+        &mut self,
+        (partition, fence): (u16, u64),
+        (place, message): (u64, Message),
+        now: Duration,
+    ) {
         let Some(claim) = self.claims.get_mut(&partition) else {
             return;
         };
         if claim.fence != fence || !claim.come.insert(place) {
             return;
+        }
+        let is_again = claim.desk.is_again(place, (SENDER, message));
+        if is_again && self.broken != Some(Broken::NothingTaken) {
+            let ask = Ask::Acknowledge {
+                partition,
+                fence,
+                place,
+            };
+            return self.ask(ask, now);
         }
         claim.waiting.insert(place, message);
         if self.broken == Some(Broken::AckTooEarly) {
@@ -368,7 +385,7 @@ impl Node {
             };
             return self.ask(ask, now);
         }
-        claim.desk.begin(place);
+        claim.desk.begin(place, (SENDER, message));
         let text = claim.desk.as_text();
         let ask = Ask::Begin {
             partition,
@@ -433,7 +450,7 @@ impl Node {
                     claim.stage = Stage::Serving;
                 }
                 for (place, message) in messages {
-                    self.take_in(partition, fence, *place, *message);
+                    self.take_in((partition, fence), (*place, *message), now);
                 }
             }
             (ask, answer) => self.hear_of_message(&ask, answer, now),

@@ -111,6 +111,11 @@ impl Server {
         self.fresh.push((partition, place, message));
     }
 
+    /// It starts again, and knows the ids of what is in its streams.
+    pub(crate) fn restart(&mut self) {
+        self.ids = self.mail.values().copied().collect();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.mail.is_empty()
     }

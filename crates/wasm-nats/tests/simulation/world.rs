@@ -34,6 +34,8 @@ pub(crate) enum Broken {
     AckTooEarly,
     /// What was being handled is delivered like what waited.
     NoDesk,
+    /// What was taken up is forgotten once it is acknowledged.
+    NothingTaken,
     /// Each takes the leases of others for as long as its own.
     OneLength,
     /// Leases go by a clock that people and daemons set.
@@ -244,8 +246,10 @@ impl World {
                 place,
                 message,
             } => {
+                let now = self.clock(to);
                 if let Some(node) = &mut self.processes[to].node {
-                    node.take_in(partition, fence, place, message);
+                    node.take_in((partition, fence), (place, message), now);
+                    self.send(to);
                 }
             }
             Event::Publish { message, attempt } => self.publish(message, attempt),
@@ -466,11 +470,12 @@ impl World {
             self.server.publish(partition, message, self.broken);
             self.deliver();
         }
-        if arrives && !self.random.happens(50) {
+        if arrives && !self.random.happens(100) {
             self.judge.accepted(message);
             return;
         }
-        let again = self.now + Duration::from_millis(100);
+        // What it published may be handled by then, and the server have started again.
+        let again = self.now + self.random.millis(50, 1_500);
         let attempt = attempt + 1;
         self.at(again, Event::Publish { message, attempt });
     }
@@ -522,7 +527,10 @@ impl World {
                 *paused = (now + length).max(*paused);
             }
             6 | 7 => self.processes[process].cut_until = now + length,
-            8 => self.server_down_until = now + length / 2,
+            8 => {
+                self.server_down_until = now + length / 2;
+                self.server.restart();
+            }
             9 | 10 => self.processes[process].deaf_until = now + length,
             _ => {
                 if self.broken == Some(Broken::WallClock) {
