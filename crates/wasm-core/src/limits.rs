@@ -120,6 +120,15 @@ pub enum LimitsError {
         format_count(u64::MAX)
     )]
     NoFuel,
+    /// The engine stops a guest by the time alone, and counts no fuel.
+    #[error(
+        "a fuel limit of {} cannot be kept: this engine counts no fuel, so it must be \"unmetered\" (`fuel` in [resources])",
+        format_count(*found)
+    )]
+    FuelNotCounted {
+        /// The limit asked for.
+        found: u64,
+    },
 }
 
 #[cfg(test)]
@@ -205,6 +214,7 @@ mod tests {
                 found: Duration::ZERO
             },
             NoFuel,
+            FuelNotCounted { found: 1_000_000 },
         );
         snapshot("limits-error", errors);
     }

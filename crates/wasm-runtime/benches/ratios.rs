@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance, Linker, TypedFunc};
+use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, HostServices, InstancePolicy,
@@ -22,7 +22,7 @@ use wasm_core::{
 };
 use wasm_fixtures::{ECHO, HELLO};
 use wasm_runtime::{
-    Allocation, Bindings, EngineConfig, GuestCall, HostState, Profile, WasmtimeEngine,
+    Allocation, Bindings, EngineConfig, GuestCall, HostState, Metering, Profile, WasmtimeEngine,
 };
 
 use crate::bare::{Bare, bare_call, bare_message};
@@ -194,6 +194,78 @@ fn typed_calls(runtime: &Runtime) {
     );
 }
 
+/// Code that computes: one function that calls itself, and one that reads and writes memory in
+/// a loop.
+const KERNELS: &str = r#"(component
+    (core module $m
+        (memory 4)
+        (func $calls (export "calls") (param i32) (result i32)
+            (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+                (then (local.get 0))
+                (else (i32.add
+                    (call $calls (i32.sub (local.get 0) (i32.const 1)))
+                    (call $calls (i32.sub (local.get 0) (i32.const 2)))))))
+        (func (export "memory") (param $left i32) (result i32)
+            (local $at i32) (local $sum i32)
+            (loop $more
+                (local.set $at (i32.and
+                    (i32.mul (local.get $left) (i32.const 2654435761))
+                    (i32.const 0x3fffc)))
+                (local.set $sum (i32.add (local.get $sum) (i32.load (local.get $at))))
+                (i32.store (local.get $at) (local.get $left))
+                (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                (br_if $more (local.get $left)))
+            (local.get $sum)))
+    (core instance $i (instantiate $m))
+    (func (export "calls") (param "n" u32) (result u32)
+        (canon lift (core func $i "calls")))
+    (func (export "memory") (param "n" u32) (result u32)
+        (canon lift (core func $i "memory"))))"#;
+
+/// What protections cost code that computes, beside code without any.
+fn kernels(runtime: &Runtime) {
+    let wasm = Bytes::from(wat::parse_str(KERNELS).expect("valid text"));
+    let mut plain = wasmtime::Config::new();
+    plain.concurrency_support(false);
+    let plain = wasmtime::Engine::new(&plain).expect("starts");
+    let component = Component::from_binary(&plain, &wasm).expect("valid component");
+    let mut store = Store::new(&plain, ());
+    let linker = Linker::new(&plain);
+    let instance = runtime.block_on(linker.instantiate_async(&mut store, &component));
+    let instance = instance.expect("starts");
+    let unmetered = ResourceLimits::new(2 << 20, Duration::from_secs(1), None);
+    let unmetered = ComponentConfig::new(unmetered.expect("in range"));
+    for (metering, stops) in [
+        (Metering::FuelAndTime, "fuel and time"),
+        (Metering::Time, "time alone"),
+    ] {
+        for (profile, name) in [(Profile::Speed, ""), (Profile::Density, ", dense")] {
+            let config = EngineConfig::default()
+                .with_metering(metering)
+                .with_profile(profile);
+            let engine = engine(config);
+            let handle = runtime.block_on(load(&engine, &wasm, unmetered.clone()));
+            for (kernel, n) in [("calls", 20), ("memory", 100_000)] {
+                let function = instance.get_typed_func::<(u32,), (u32,)>(&mut store, kernel);
+                let function = function.expect("typed");
+                compare(
+                    runtime,
+                    &format!("code of {kernel}, stopped by {stops}{name}"),
+                    async || {
+                        let arguments = [Val::U32(n)];
+                        let results = engine.call_export(&handle, kernel, &arguments).await;
+                        black_box(results.expect("computes"));
+                    },
+                    async || {
+                        let result = function.call_async(&mut store, (n,)).await;
+                        black_box(result.expect("computes"));
+                    },
+                );
+            }
+        }
+    }
+}
+
 fn instances(runtime: &Runtime, profile: Profile, name: &str) {
     let config_of_engine = EngineConfig::default().with_profile(profile);
     let engine = engine(config_of_engine.clone());
@@ -354,6 +426,7 @@ fn main() {
     println!("| what | engine | bare wasmtime | ratio |\n|---|---|---|---|");
     calls(&runtime);
     typed_calls(&runtime);
+    kernels(&runtime);
     instances(&runtime, Profile::Speed, "");
     instances(&runtime, Profile::Density, ", dense");
     residents(&runtime, 5_000, Profile::Speed, "");

@@ -1,5 +1,6 @@
 mod allocation;
 mod code;
+mod metering;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use self::allocation::pool;
 pub use self::allocation::{Allocation, Profile};
 pub(crate) use self::code::CodeSettings;
 use self::code::{WASM_PAGE_BYTES, WHOLE_MEMORY_BYTES};
+pub use self::metering::Metering;
 use crate::compiler::Compiler;
 use crate::wasi::{HostNames, TraceContext};
 
@@ -52,6 +54,7 @@ pub struct EngineConfig {
     log_rate: LogRate,
     allocation: Allocation,
     profile: Profile,
+    metering: Metering,
     cache: Option<CacheConfig>,
     guarded: Vec<PathBuf>,
     names: Arc<HostNames>,
@@ -75,6 +78,7 @@ impl Default for EngineConfig {
             log_rate: LogRate::default(),
             allocation: Allocation::default(),
             profile: Profile::default(),
+            metering: Metering::default(),
             cache: None,
             guarded: Vec::new(),
             names: Arc::default(),
@@ -129,6 +133,13 @@ impl EngineConfig {
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// By what a guest that does not end is stopped.
+    #[must_use]
+    pub fn with_metering(mut self, metering: Metering) -> Self {
+        self.metering = metering;
         self
     }
 
@@ -256,6 +267,11 @@ impl EngineConfig {
         self.profile
     }
 
+    /// See [`with_metering`](Self::with_metering).
+    pub fn metering(&self) -> Metering {
+        self.metering
+    }
+
     /// See [`with_guarded`](Self::with_guarded).
     pub(crate) fn guarded(&self) -> &[PathBuf] {
         &self.guarded
@@ -280,6 +296,7 @@ impl EngineConfig {
     pub(crate) fn code(&self) -> CodeSettings {
         CodeSettings {
             reservation_bytes: self.reservation_bytes(),
+            counts_fuel: self.metering == Metering::FuelAndTime,
         }
     }
 

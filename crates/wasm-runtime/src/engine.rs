@@ -519,6 +519,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     ) -> Result<Arc<CacheEntry<T>>, WasmError> {
         let ceiling = self.config.memory_ceiling_bytes();
         let checked = config.limits.check_ceiling(ceiling);
+        let checked = checked.and_then(|()| self.config.metering().check(&config.limits));
         checked.map_err(|source| WasmError::InvalidLimits {
             component: id.clone(),
             source,

@@ -55,7 +55,7 @@ pub use compile::imports::ImportAudit;
 pub use compile::shipped::add_compiled;
 pub use compiler::child::compile_for_parent;
 pub use compiler::{Compiler, CompilerLimits, CompilerProcess, count_component};
-pub use config::{Allocation, EngineConfig, LogRate, Profile};
+pub use config::{Allocation, EngineConfig, LogRate, Metering, Profile};
 pub use engine::WasmtimeEngine;
 pub use http::{
     HttpBody, HttpOutcome, HttpPending, HttpResponder, HttpScheme, Incomplete, http_exchange,

@@ -26,13 +26,15 @@ pub(super) const WHOLE_MEMORY_BYTES: u64 = 4 << 30;
 pub(crate) struct CodeSettings {
     /// Address space that each memory has.
     pub(crate) reservation_bytes: u64,
+    /// Whether code counts what it executes.
+    pub(crate) counts_fuel: bool,
 }
 
 impl CodeSettings {
     pub(crate) fn wasmtime_config(self) -> Config {
         let mut config = Config::new();
         config
-            .consume_fuel(true)
+            .consume_fuel(self.counts_fuel)
             .epoch_interruption(true)
             // Components here are synchronous; with it on, a call costs more than twice
             // as much.

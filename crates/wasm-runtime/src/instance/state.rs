@@ -131,6 +131,7 @@ pub struct HostState<T: 'static = ()> {
     /// Made when the guest first needs it, which most never do.
     pub(super) wasi: Option<Box<WasiState>>,
     pub(super) table: ResourceTable,
+    pub(super) counts_fuel: bool,
     pub(super) data: T,
 }
 

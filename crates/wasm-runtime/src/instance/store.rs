@@ -50,6 +50,7 @@ pub(super) fn new_store<T: Send + 'static>(
         files,
         wasi: None,
         table,
+        counts_fuel: true,
         data,
     };
     let mut store = Store::new(engine, state);
@@ -65,7 +66,8 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
     store.set_hostcall_fuel(usize::try_from(limits.memory_bytes()).unwrap_or(usize::MAX));
     store.set_max_component_handles(MAX_HANDLES);
     // Fails only on an engine that counts no fuel.
-    let _ = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
+    let counts_fuel = store.fuel_async_yield_interval(Some(FUEL_INTERVAL));
+    store.data_mut().counts_fuel = counts_fuel.is_ok();
     // Each tick of the epoch a running guest gives way to other tasks, until its
     // time is up. `YieldCustom`, because wasmtime's own yield wakes itself at once
     // and starves the executor.
@@ -73,7 +75,10 @@ fn apply_limits<T: 'static>(store: &mut Store<HostState<T>>, limits: &ResourceLi
         if Instant::now() >= store.data().guest.deadline.at() {
             return Ok(UpdateDeadline::Interrupt);
         }
-        let fuel_left = store.get_fuel()?;
+        let fuel_left = match store.data().counts_fuel {
+            true => store.get_fuel()?,
+            false => u64::MAX,
+        };
         let pace = &mut store.data_mut().pace;
         pace.epoch_yields += 1;
         pace.fuel_left = fuel_left;
@@ -98,9 +103,14 @@ impl Budget {
 
 /// Gives the call its full budgets.
 pub(super) fn begin_call<T: 'static>(store: &mut Store<HostState<T>>) -> Budget {
-    let fuel = store.data().guest.fuel;
-    // Fails only on an engine that counts no fuel.
-    let _ = store.set_fuel(fuel);
+    let HostState {
+        guest, counts_fuel, ..
+    } = store.data();
+    let (fuel, counts_fuel) = (guest.fuel, *counts_fuel);
+    if counts_fuel {
+        // Fails only on an engine that counts none.
+        let _ = store.set_fuel(fuel);
+    }
     // A whole tick at the least, so that few calls that end in microseconds give way.
     store.set_epoch_deadline(2);
     let state = store.data_mut();
@@ -125,7 +135,10 @@ pub(super) fn end_call<T: 'static>(store: &mut Store<HostState<T>>, budget: Budg
     if let Some(wasi) = &store.data().wasi {
         wasi.end_lines();
     }
-    budget.consumed(store.get_fuel().unwrap_or(0))
+    match store.data().counts_fuel {
+        true => budget.consumed(store.get_fuel().unwrap_or(0)),
+        false => 0,
+    }
 }
 
 /// What else is known of a call that did not end well.

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod loader;
 mod loading;
+mod metering;
 mod policies;
 mod standard;
 mod support;

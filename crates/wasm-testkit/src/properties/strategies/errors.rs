@@ -98,6 +98,7 @@ pub fn limits_errors() -> impl Strategy<Value = LimitsError> {
         Just(LimitsError::NoFuel),
         any::<[u64; 2]>().prop_map(|[found, ceiling]| LimitsError::Memory { found, ceiling }),
         durations().prop_map(|found| LimitsError::Timeout { found }),
+        any::<u64>().prop_map(|found| LimitsError::FuelNotCounted { found }),
     ]
 }
 
