@@ -14,7 +14,10 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 use conservation::{Setting, Time, holds};
 
 fn wasmtime(services: HostServices) -> Arc<dyn RuntimeEngine> {
-    Arc::new(WasmtimeEngine::new(EngineConfig::default(), services).unwrap())
+    // What one application has compiled, none has to compile again.
+    let compiled = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
+    let config = EngineConfig::default().with_cache(compiled);
+    Arc::new(WasmtimeEngine::new(config, services).unwrap())
 }
 
 #[test]

@@ -7,13 +7,16 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 use wasm_testkit::conformance::{Feature, Harness, Settings};
 use wasm_testkit::properties::Plan;
 
+/// What one sequence has compiled, none has to compile again.
+const COMPILED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
+
 struct Wasmtime;
 
 impl Harness for Wasmtime {
     type Engine = WasmtimeEngine;
 
     fn engine(&self, services: HostServices, settings: Settings) -> Arc<WasmtimeEngine> {
-        let config = EngineConfig::default();
+        let config = EngineConfig::default().with_cache(COMPILED);
         let config = config.with_memory_ceiling_bytes(settings.memory_ceiling_bytes);
         Arc::new(WasmtimeEngine::new(config, services).expect("this machine runs wasmtime"))
     }

@@ -39,7 +39,7 @@ pub(super) fn name(text: &str) -> Vec<u8> {
 }
 
 pub(super) fn join<const N: usize>(parts: [Vec<u8>; N]) -> Vec<u8> {
-    parts.into_iter().flatten().collect()
+    parts.concat()
 }
 
 pub(super) fn vector(items: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {

@@ -245,6 +245,17 @@ fn a_component_is_answered_natively_as_in_the_engine() {
     let engine = WasmtimeEngine::new(engine, services).unwrap();
     let runtime = Runtime::new().unwrap();
     let cases = AtomicU64::new(0);
+    let nothing = Grants {
+        send: "",
+        request: "",
+        broadcast: "",
+        storage: None,
+    };
+    let (own_id, bytes) = (id("demo/me/main"), Bytes::from_static(PUPPET));
+    let nothing = config(&nothing);
+    // As long as this is there, so is what it was compiled to.
+    let preparing = engine.prepare_component(&own_id, bytes, &nothing);
+    let _prepared = runtime.block_on(preparing).unwrap();
     let case = (grants(), vec(vec(line(), 1..12), 1..6));
     let mut runner = TestRunner::new(Config {
         failure_persistence: None,

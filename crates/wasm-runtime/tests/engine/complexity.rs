@@ -1,6 +1,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use wasm_encoder::{
+    CodeSection, Component, Function, FunctionSection, InstanceSection, Module, ModuleArg,
+    ModuleSection, TypeSection, ValType,
+};
 
 use wasm_core::{Defect, WasmError};
 use wasm_fixtures::{ALL, Behaviour, NESTED_INSTANCES};
@@ -51,6 +55,29 @@ pub(crate) fn function(locals: usize, body: &str) -> String {
         write!(text, " local.get {local} i32.add").unwrap();
     }
     text + ")"
+}
+
+/// A component of so many functions with so many locals each: a word for each local in text, an
+/// entry for all of them in binary.
+fn with_locals(functions: usize, locals: u32) -> Vec<u8> {
+    let mut function = Function::new([(locals, ValType::I64)]);
+    function.instructions().end();
+    let (mut types, mut declared) = (TypeSection::new(), FunctionSection::new());
+    types.ty().function([], []);
+    let mut code = CodeSection::new();
+    for _ in 0..functions {
+        declared.function(0);
+        code.function(&function);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&declared).section(&code);
+    let mut instances = InstanceSection::new();
+    instances.instantiate(0, [] as [(&str, ModuleArg); 0]);
+    let mut component = Component::new();
+    component
+        .section(&ModuleSection(&module))
+        .section(&instances);
+    component.finish()
 }
 
 /// Components of which each instantiates the one before it twice.
@@ -257,8 +284,7 @@ async fn functions_that_are_hard_to_compile_are_refused() {
     let hard = function(1_000, &" loop local.get 0 br_if 0 end".repeat(1_000));
     let found = excess_of(&component(&hard.repeat(20), 1)).await;
     assert_eq!(found.0, "values kept across branches");
-    let locals = format!("(func (local {}))", "i64 ".repeat(50_000));
-    let found = excess_of(&component(&locals.repeat(300), 1)).await;
+    let found = excess(with_locals(300, 50_000)).await;
     assert_eq!(found.0, "instructions");
     let parameters = format!(
         "(type (func (param {}))) {}",

@@ -19,7 +19,7 @@ use wasm_fixtures::WEB;
 use wasm_runtime::{EngineConfig, HttpOutcome, HttpScheme, WasmtimeEngine, http_exchange};
 use wasm_testkit::RecordingValidator;
 
-use crate::support::{HANG, load, within};
+use crate::support::{COMPILED, HANG, load, within};
 
 /// Numbers of cases of an error code, as the component writes them.
 const PROHIBITED: &str = "004";
@@ -97,7 +97,7 @@ impl Fetcher {
     async fn timed(granted: &[&str], config: EngineConfig, timeout: Duration) -> Self {
         let validator = Arc::new(RecordingValidator::new());
         let services = HostServices::default().with_validator(Arc::clone(&validator) as _);
-        let engine = WasmtimeEngine::new(config, services).unwrap();
+        let engine = WasmtimeEngine::new(config.with_cache(COMPILED), services).unwrap();
         let mut permissions = Permissions::default();
         permissions.http = granted.iter().map(|text| text.parse().unwrap()).collect();
         let limits = ResourceLimits::new(1 << 20, timeout, None).unwrap();

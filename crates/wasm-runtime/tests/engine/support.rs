@@ -83,7 +83,7 @@ pub(crate) fn engine_with(services: HostServices) -> WasmtimeEngine {
 }
 
 /// What one test has compiled, none has to compile again.
-const COMPILED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
+pub(crate) const COMPILED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled");
 
 pub(crate) fn bytes(fixture: Fixture) -> Bytes {
     Bytes::from_static(fixture.wasm)

@@ -98,6 +98,7 @@ macro_rules! right_engines {
             }
 
             #[test]
+            #[ignore = "waits for seconds: .ci/run"]
             fn keeps_the_contract_in_real_time() {
                 keeps_the_contract(RIGHT, Time::Real);
             }
