@@ -194,22 +194,12 @@ impl Node {
         &mut self,
         (partition, fence): (u16, u64),
         (place, message): (u64, Message),
-        now: Duration,
     ) {
         let Some(claim) = self.claims.get_mut(&partition) else {
             return;
         };
         if claim.fence != fence || !claim.come.insert(place) {
             return;
-        }
-        let is_again = claim.desk.is_again(place, (SENDER, message));
-        if is_again && self.broken != Some(Broken::NothingTaken) {
-            let ask = Ask::Acknowledge {
-                partition,
-                fence,
-                place,
-            };
-            return self.ask(ask, now);
         }
         claim.waiting.insert(place, message);
         if self.broken == Some(Broken::AckTooEarly) {
@@ -369,6 +359,15 @@ impl Node {
         let Some((place, message)) = claim.waiting.pop_first() else {
             return;
         };
+        let is_again = claim.desk.is_again(place, (SENDER, message));
+        if is_again && self.broken != Some(Broken::NothingTaken) {
+            let ask = Ask::Acknowledge {
+                partition,
+                fence,
+                place,
+            };
+            return self.ask(ask, now);
+        }
         claim.handled = Some(Handled {
             place,
             message,
@@ -450,7 +449,7 @@ impl Node {
                     claim.stage = Stage::Serving;
                 }
                 for (place, message) in messages {
-                    self.take_in((partition, fence), (*place, *message), now);
+                    self.take_in((partition, fence), (*place, *message));
                 }
             }
             (ask, answer) => self.hear_of_message(&ask, answer, now),

@@ -246,10 +246,8 @@ impl World {
                 place,
                 message,
             } => {
-                let now = self.clock(to);
                 if let Some(node) = &mut self.processes[to].node {
-                    node.take_in((partition, fence), (place, message), now);
-                    self.send(to);
+                    node.take_in((partition, fence), (place, message));
                 }
             }
             Event::Publish { message, attempt } => self.publish(message, attempt),
