@@ -90,6 +90,12 @@ fn not_writing_down_what_begins_is_caught() {
 }
 
 #[test]
+fn whatever_a_server_stores_twice_its_owner_handles_once() {
+    let violation = first_violation(Some(Broken::NoIds), 300);
+    assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
+}
+
+#[test]
 fn forgetting_what_was_taken_up_is_caught() {
     let violation = caught(Broken::NothingTaken);
     assert!(matches!(violation, Violation::Twice { .. }));

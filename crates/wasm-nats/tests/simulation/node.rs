@@ -360,7 +360,8 @@ impl Node {
             return;
         };
         let is_again = claim.desk.is_again(place, (SENDER, message));
-        if is_again && self.broken != Some(Broken::NothingTaken) {
+        let forgets = matches!(self.broken, Some(Broken::NothingTaken | Broken::NoDedupe));
+        if is_again && !forgets {
             let ask = Ask::Acknowledge {
                 partition,
                 fence,

@@ -103,7 +103,8 @@ impl Server {
 
     /// A producer stores a message, perhaps not for the first time.
     pub(crate) fn publish(&mut self, partition: u16, message: Message, broken: Option<Broken>) {
-        if !self.ids.insert(message) && broken != Some(Broken::NoDedupe) {
+        let knows_ids = !matches!(broken, Some(Broken::NoDedupe | Broken::NoIds));
+        if !self.ids.insert(message) && knows_ids {
             return;
         }
         let place = self.next();

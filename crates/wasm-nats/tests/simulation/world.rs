@@ -28,8 +28,10 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) enum Broken {
     /// Writes are stored whoever owns the partition.
     NoFence,
-    /// A message that is published again is stored again.
+    /// A message that is published again is stored again, and handled again.
     NoDedupe,
+    /// It is stored again, and only the owner of its partition knows it.
+    NoIds,
     /// Messages are acknowledged when they come.
     AckTooEarly,
     /// What was being handled is delivered like what waited.
