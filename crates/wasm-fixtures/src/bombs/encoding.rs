@@ -39,7 +39,11 @@ pub(super) fn name(text: &str) -> Vec<u8> {
 }
 
 pub(super) fn join<const N: usize>(parts: [Vec<u8>; N]) -> Vec<u8> {
-    parts.concat()
+    let mut bytes = Vec::new();
+    for mut part in parts {
+        bytes.append(&mut part);
+    }
+    bytes
 }
 
 pub(super) fn vector(items: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
