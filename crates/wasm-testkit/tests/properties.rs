@@ -151,7 +151,7 @@ fn every_case_of_an_error_comes_up() {
     assert_eq!(cases(strategies::lifecycle_errors()), 5);
     assert_eq!(cases(strategies::messaging_errors()), 5);
     assert_eq!(cases(strategies::storage_errors()), 5);
-    assert_eq!(cases(strategies::limits_errors()), 3);
+    assert_eq!(cases(strategies::limits_errors()), 4);
 }
 
 #[test]
