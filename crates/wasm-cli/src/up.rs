@@ -380,6 +380,10 @@ impl Up {
         let Some(prepared) = prepared else {
             return Ok((None, true));
         };
+        let prepared = match conversation.node() {
+            Some(node) => prepared.with_node(node),
+            None => prepared,
+        };
         let (ceiling, sources) = (self.limits.memory_ceiling, application.sources());
         let admitting = self.reach.admit(prepared, host.clone(), ceiling, &sources);
         let (admitted, problems) = admitting.await;
