@@ -7,7 +7,7 @@ use clap::Args;
 
 use wasm_core::text::{Escaped, Quoted};
 use wasm_core::units::format_bytes;
-use wasm_nats::{ComponentOfNode, Connection, EventOfNode, LostLetter, NodeStatus};
+use wasm_nats::{ComponentOfNode, Connection, LostLetter, NodeStatus};
 
 use crate::cluster::{Nats, told};
 use crate::outcome::{Stop, block_on};
@@ -71,15 +71,16 @@ async fn follow(connection: &Connection) -> Result<(), Stop> {
     let mut events = events.map_err(|error| told(&error))?;
     aside("what happens on all nodes follows");
     while let Some(event) = events.next().await {
-        output::print(event_line(&event)).await?;
+        output::print(event_line(&event.node, &event.text)).await?;
     }
     aside("no more events come: the connection to NATS has ended");
     Ok(())
 }
 
-fn event_line(event: &EventOfNode) -> String {
-    let text = Escaped::up_to(EVENT_CHARS, &event.text);
-    match event.node.as_str() {
+/// What happened on this node.
+pub(crate) fn event_line(node: &str, text: &str) -> String {
+    let text = Escaped::up_to(EVENT_CHARS, text);
+    match node {
         // Some were missed, of whatever nodes.
         "" => format!("{text}\n"),
         node => format!("{}: {text}\n", Escaped::new(node)),
@@ -90,11 +91,16 @@ fn event_line(event: &EventOfNode) -> String {
 pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
     let nodes = connection.nodes(PATIENCE).await;
     let nodes = nodes.map_err(|error| told(&error))?;
+    Ok(tables(&nodes))
+}
+
+/// The same of nodes that are known.
+pub(crate) fn tables(nodes: &[NodeStatus]) -> String {
     if nodes.is_empty() {
         aside("there are no nodes");
     }
     let mut text = String::new();
-    for node in &nodes {
+    for node in nodes {
         let (name, partitions) = (Escaped::new(&node.node), node.partitions);
         text += &format!("node {name}, with {partitions} partitions");
         if !node.only.is_empty() {
@@ -103,10 +109,10 @@ pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
         text += "\n";
         text += &table::components(node.components.iter().map(entry));
     }
-    if let Some(report) = homeless(&nodes) {
+    if let Some(report) = homeless(nodes) {
         report.print();
     }
-    Ok(text)
+    text
 }
 
 /// Components that none of the nodes may own, as one of them says.
