@@ -113,6 +113,11 @@ told() {
 told /nodes '"node":"a"'
 told /nodes '"node":"c"'
 told /nodes/dead-letters '"dead_letters":['
+"$program" ps --host "$gateway" --nodes | tee "$work/ps.out"
+said ps 'node c'
+"$program" dead --host "$gateway" --nodes
+"$program" events --host "$gateway" --nodes >"$work/remote.out" 2>&1 &
+pids+=($!)
 curl -sN --max-time 60 "http://$gateway/nodes/events" >"$work/stream.out" &
 pids+=($!)
 said stream 'events follow'
@@ -123,6 +128,7 @@ ask 'cafe/till/main total' 'cafe/till/main: 14 coins'
 ask 'cafe/boss/main announce hello' 'cafe/boss/main: everybody knows: hello'
 said stream 'event: restarted'
 said events 'cafe/till/main was restarted'
+said remote 'cafe/till/main was restarted'
 grep '^data: ' "$work/stream.out"
 cat "$work/events.out"
 echo quit >&7
