@@ -66,6 +66,11 @@ up c --listen "$gateway"
 exec 9>"$work/c.in"
 sleep 4
 
+# What happens on all of them, seen from outside.
+"$program" nodes --nats "$url" --events >"$work/events.out" 2>"$work/events.err" &
+pids+=($!)
+said events 'follows'
+
 ask() {
     printf '> %s\n' "$1"
     printf '%s\n' "$1" >&7
@@ -80,6 +85,7 @@ kill -9 "$b"
 kill -9 "${servers[2]}"
 # The servers agree on new leaders, and the other nodes take over.
 sleep 10
+said events ' is loaded'
 ask 'cafe/waiter/ada order cake' 'cafe/waiter/ada: cake is ordered'
 ask 'cafe/kitchen/main status' 'ever: 2'
 ask 'cafe/till/main total' 'cafe/till/main: 8 coins'
@@ -97,8 +103,34 @@ over cafe/waiter/ada 'order tea' 'tea is ordered'
 over cafe/kitchen/main status 'ever: 3'
 over cafe/till/main total '12 coins'
 curl -fsS "http://$gateway/components/cafe/till/main/messages" -d 2
+# told PATH EXPECTED: what the gateway tells of all nodes.
+told() {
+    local answer
+    answer=$(curl -fsS --max-time 30 "http://$gateway$1")
+    printf '> %s\n%.200s\n' "$1" "$answer"
+    [[ $answer == *"$2"* ]] || { echo "expected: $2" >&2; exit 1; }
+}
+told /nodes '"node":"a"'
+told /nodes '"node":"c"'
+told /nodes/dead-letters '"dead_letters":['
+"$program" ps --host "$gateway" --nodes | tee "$work/ps.out"
+said ps 'node c'
+"$program" dead --host "$gateway" --nodes
+"$program" events --host "$gateway" --nodes >"$work/remote.out" 2>&1 &
+pids+=($!)
+curl -sN --max-time 60 "http://$gateway/nodes/events" >"$work/stream.out" &
+pids+=($!)
+said stream 'events follow'
+# One of them has it.
+echo 'restart cafe/till/main' >&7
+echo 'restart cafe/till/main' >&9
 ask 'cafe/till/main total' 'cafe/till/main: 14 coins'
 ask 'cafe/boss/main announce hello' 'cafe/boss/main: everybody knows: hello'
+said stream 'event: restarted'
+said events 'cafe/till/main was restarted'
+said remote 'cafe/till/main was restarted'
+grep '^data: ' "$work/stream.out"
+cat "$work/events.out"
 echo quit >&7
 echo quit >&9
 grep . "$work/a.out"

@@ -119,6 +119,11 @@ impl Conversation {
         self.node = Some(node);
     }
 
+    /// The node that shares its components with others, if it is one.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
     /// A line was not understood, or a message not answered well.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed

@@ -18,6 +18,7 @@ mod conversation;
 mod data;
 mod deploy;
 mod encode;
+mod everywhere;
 mod files;
 mod flags;
 mod guest_log;

@@ -21,11 +21,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// The latest; the table of them is no archive.
 const SHOWN_DEAD_LETTERS: usize = 20;
 
+/// The longest text of an event that is shown, in characters: nodes tell no longer one.
+const EVENT_CHARS: usize = 1_000;
+
 /// List the nodes of an application on NATS, with the components that each has
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   airssys-wasm nodes --nats nats://127.0.0.1:4222
-  airssys-wasm nodes --nats nats://127.0.0.1:4222 --dead")]
+  airssys-wasm nodes --nats nats://127.0.0.1:4222 --dead
+  airssys-wasm nodes --nats nats://127.0.0.1:4222 --events")]
 pub(crate) struct Nodes {
     /// Addresses of servers of NATS, with commas between them
     #[arg(long, value_name = "URL")]
@@ -35,6 +39,10 @@ pub(crate) struct Nodes {
     #[arg(long)]
     dead: bool,
 
+    /// Follow what happens on all nodes instead, until Ctrl-C
+    #[arg(long, conflicts_with = "dead")]
+    events: bool,
+
     #[command(flatten)]
     options: Nats,
 }
@@ -43,6 +51,10 @@ impl Nodes {
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(async {
             let connection = self.options.connect(&self.nats).await?;
+            if self.events {
+                follow(&connection).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let text = match self.dead {
                 true => lost_letters(&connection).await?,
                 false => nodes(&connection).await?,
@@ -53,15 +65,42 @@ impl Nodes {
     }
 }
 
+/// A line for each event of any node, until there are no more.
+async fn follow(connection: &Connection) -> Result<(), Stop> {
+    let events = connection.events().await;
+    let mut events = events.map_err(|error| told(&error))?;
+    aside("what happens on all nodes follows");
+    while let Some(event) = events.next().await {
+        output::print(event_line(&event.node, &event.text)).await?;
+    }
+    aside("no more events come: the connection to NATS has ended");
+    Ok(())
+}
+
+/// What happened on this node.
+pub(crate) fn event_line(node: &str, text: &str) -> String {
+    let text = Escaped::up_to(EVENT_CHARS, text);
+    match node {
+        // Some were missed, of whatever nodes.
+        "" => format!("{text}\n"),
+        node => format!("{}: {text}\n", Escaped::new(node)),
+    }
+}
+
 /// A table of components for each node.
 pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
     let nodes = connection.nodes(PATIENCE).await;
     let nodes = nodes.map_err(|error| told(&error))?;
+    Ok(tables(&nodes))
+}
+
+/// The same of nodes that are known.
+pub(crate) fn tables(nodes: &[NodeStatus]) -> String {
     if nodes.is_empty() {
         aside("there are no nodes");
     }
     let mut text = String::new();
-    for node in &nodes {
+    for node in nodes {
         let (name, partitions) = (Escaped::new(&node.node), node.partitions);
         text += &format!("node {name}, with {partitions} partitions");
         if !node.only.is_empty() {
@@ -70,10 +109,10 @@ pub(crate) async fn nodes(connection: &Connection) -> Result<String, Report> {
         text += "\n";
         text += &table::components(node.components.iter().map(entry));
     }
-    if let Some(report) = homeless(&nodes) {
+    if let Some(report) = homeless(nodes) {
         report.print();
     }
-    Ok(text)
+    text
 }
 
 /// Components that none of the nodes may own, as one of them says.

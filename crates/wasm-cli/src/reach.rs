@@ -11,9 +11,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tls, Tokens};
 use wasm_host::Host;
+use wasm_nats::Node;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::connections::ConnectionFlags;
+use crate::everywhere::Everywhere;
 use crate::otlp::OtlpFlags;
 use crate::report::{Report, aside};
 use crate::service;
@@ -225,6 +227,15 @@ pub(crate) struct Prepared {
     http_listeners: Vec<Listener>,
     builder: GatewayBuilder,
     hangups: Hangups,
+}
+
+impl Prepared {
+    /// The host is one of several nodes, and all of them are told of.
+    pub(crate) fn with_node(mut self, node: &Arc<Node>) -> Self {
+        let everywhere = Everywhere(Arc::clone(node));
+        self.builder = self.builder.with_cluster(Arc::new(everywhere));
+        self
+    }
 }
 
 /// It is known who answers what, and nobody is let in yet.

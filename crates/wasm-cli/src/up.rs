@@ -109,7 +109,8 @@ With --nats, the components of FOLDER are shared by all nodes that are started
 with the same FOLDER and --app: each has some of them, which others take over
 when it ends or is not heard of for as long as --lease says. What they store and
 what they are sent is kept by NATS. Without FOLDER, the components are those of
-`deploy`. `ps` and `dead` show those of all nodes. docs/cluster.md says more.
+`deploy`. `ps` and `dead` show those of all nodes; at --listen, /nodes does.
+docs/cluster.md says more.
 
 With --keep-going, a component that cannot be read or loaded is told of, and the
 others run without it.
@@ -379,6 +380,10 @@ impl Up {
     ) -> Result<(Option<Reached>, bool), Stop> {
         let Some(prepared) = prepared else {
             return Ok((None, true));
+        };
+        let prepared = match conversation.node() {
+            Some(node) => prepared.with_node(node),
+            None => prepared,
         };
         let (ceiling, sources) = (self.limits.memory_ceiling, application.sources());
         let admitting = self.reach.admit(prepared, host.clone(), ceiling, &sources);

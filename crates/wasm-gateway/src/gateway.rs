@@ -23,6 +23,7 @@ use wasm_host::Host;
 use crate::access::role::Role;
 use crate::access::tokens::Tokens;
 use crate::access::{Access, origin};
+use crate::cluster::Cluster;
 use crate::events::EventRing;
 use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
@@ -47,6 +48,7 @@ pub struct GatewayBuilder {
     names: BTreeSet<String>,
     metrics: Option<Metrics>,
     memory_ceiling_bytes: Option<u64>,
+    cluster: Option<Arc<dyn Cluster>>,
     trace_context: Option<TraceContext>,
 }
 
@@ -83,6 +85,13 @@ impl GatewayBuilder {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Tells at `/nodes` of all hosts of which this is one. Without, this one is alone.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 
@@ -145,6 +154,8 @@ impl GatewayBuilder {
             access: Arc::new(Access::new(self.tokens, self.names)),
             events,
             metrics: self.metrics,
+            cluster: self.cluster,
+            asking: Semaphore::new(1),
             sites: Arc::default(),
             handler,
             trace_context: self.trace_context,

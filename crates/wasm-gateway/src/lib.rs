@@ -11,6 +11,7 @@
 //! | serve it | [`Gateway::serve`], [`Listener`], [`ListenAddress`], [`Tls`] |
 //! | say who gets in | [`Tokens`], [`Role`] |
 //! | measure | [`Metrics`] |
+//! | tell of all hosts of which it is one | [`Cluster`] |
 //!
 //! What can be asked for, and what comes of it, is described at `/openapi.json`; at `/` there
 //! is a page to look at.
@@ -51,6 +52,7 @@ pub use axum::{body::Body, http};
 
 mod access;
 mod api;
+mod cluster;
 mod events;
 mod fault;
 mod gateway;
@@ -72,6 +74,10 @@ mod views;
 
 pub use access::role::Role;
 pub use access::tokens::{TokenFileError, Tokens};
+pub use cluster::{
+    Cluster, ClusterComponent, ClusterDeadLetter, ClusterError, ClusterEvent, ClusterEvents,
+    ClusterNode, ClusterUsage,
+};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use limits::GatewayLimits;
 pub use metrics::{Metrics, RecorderTaken};

@@ -6,11 +6,15 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use wasm_core::RuntimeEngine;
 
 use crate::access::role::Role::{Administer, Message, Read};
-use crate::api::{components, dead_letters, event_stream, messages, scrape, uploads};
+use crate::api::{components, dead_letters, event_stream, messages, nodes, scrape, uploads};
+use crate::cluster::ClusterEvent;
 use crate::operation::{Content, Operation};
 use crate::shared::App;
 use crate::told::Told;
-use crate::views::{ComponentList, ComponentView, DeadLetterList, Done, PermissionsView};
+use crate::views::{
+    ComponentList, ComponentView, DeadLetterList, Done, NodeDeadLetterList, NodeList,
+    PermissionsView,
+};
 
 /// What can be asked for, and what answers.
 pub(crate) struct Route<E: RuntimeEngine + ?Sized + 'static> {
@@ -37,6 +41,7 @@ pub(crate) fn routes<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
     let mut routes = to_components();
     routes.extend(of_operators());
     routes.extend(of_watchers());
+    routes.extend(of_all_nodes());
     routes
 }
 
@@ -203,6 +208,56 @@ fn of_watchers<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
         route(metrics, on(MethodFilter::GET, scrape::metrics::<E>)),
         route(alive, on(MethodFilter::GET, scrape::alive)),
         route(ready, on(MethodFilter::GET, scrape::ready::<E>)),
+    ]
+}
+
+/// Of several hosts, of which this is one.
+fn of_all_nodes<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
+    let refused = [
+        (404, "This host is alone."),
+        (503, "The nodes do not answer."),
+    ];
+    let list = Operation::new(Method::GET, "/nodes", Read, "List all nodes")
+        .answers(
+            200,
+            "Those that have answered, with their components.",
+            json::<NodeList>(),
+        )
+        .fails(&refused);
+    let dead = Operation::new(
+        Method::GET,
+        "/nodes/dead-letters",
+        Read,
+        "List the latest dead letters of all nodes",
+    )
+    .answers(
+        200,
+        "Messages that could not be handled, at most 100.",
+        json::<NodeDeadLetterList>(),
+    )
+    .fails(&refused);
+    let events = Operation::new(
+        Method::GET,
+        "/nodes/events",
+        Read,
+        "Follow what happens on all nodes",
+    )
+    .answers(
+        200,
+        "Server-sent events; the data of each is JSON.",
+        json::<ClusterEvent>(),
+    )
+    .fails(&[
+        (404, "This host is alone."),
+        (
+            503,
+            "As many streams are open as may be, or the nodes do not answer.",
+        ),
+    ]);
+    vec![
+        route(list, on(MethodFilter::GET, nodes::list::<E>)),
+        route(dead, on(MethodFilter::GET, nodes::dead_letters::<E>)),
+        route(events, on(MethodFilter::GET, nodes::events::<E>)),
     ]
 }
 

@@ -10,6 +10,7 @@ use wasm_core::RuntimeEngine;
 use wasm_host::Host;
 
 use crate::access::Access;
+use crate::cluster::Cluster;
 use crate::events::EventRing;
 use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
@@ -26,6 +27,10 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) access: Arc<Access>,
     pub(crate) events: Arc<EventRing>,
     pub(crate) metrics: Option<Metrics>,
+    /// All hosts, where this one is one of several.
+    pub(crate) cluster: Option<Arc<dyn Cluster>>,
+    /// Whose turn it is to ask them.
+    pub(crate) asking: Semaphore,
     /// Components that answer requests of their own.
     pub(crate) sites: Arc<Sites>,
     /// Has those answer that do so themselves.

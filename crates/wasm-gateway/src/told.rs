@@ -43,13 +43,12 @@ struct ToldMessage {
 
 impl Told {
     pub(crate) fn new(event: &Event, at: u64) -> Self {
-        let (from, component) = parties(event);
         Self {
-            kind: kind_of(event),
+            kind: event.kind(),
             at,
             text: event.to_string(),
-            component: component.map(ToString::to_string),
-            from: from.map(ToString::to_string),
+            component: event.component().map(ToString::to_string),
+            from: event.sender().map(ToString::to_string),
             message: message_of(event),
         }
     }
@@ -62,59 +61,7 @@ pub(crate) fn is_message(event: &Event) -> bool {
 
 /// Whether it has to do with this component.
 pub(crate) fn is_about(event: &Event, id: &ComponentId) -> bool {
-    let (from, component) = parties(event);
-    component == Some(id) || from == Some(id)
-}
-
-fn kind_of(event: &Event) -> &'static str {
-    match event {
-        Event::Loaded { .. } => "loaded",
-        Event::NotLoaded { .. } => "not-loaded",
-        Event::Message { .. } => "message",
-        Event::Denied { .. } => "denied",
-        Event::DenialsLeftOut { .. } => "denials-left-out",
-        Event::Failed { .. } => "failed",
-        Event::Restarted { .. } => "restarted",
-        Event::Slept { .. } => "slept",
-        Event::Woke { .. } => "woke",
-        Event::Unhealthy { .. } => "unhealthy",
-        Event::Swapped { .. } => "swapped",
-        Event::Quarantined { .. } => "quarantined",
-        Event::DeadLetter { .. } => "dead-letter",
-        Event::Withdrawn { .. } => "withdrawn",
-        Event::Redelivered { .. } => "redelivered",
-        Event::PermissionsChanged { .. } => "permissions-changed",
-        Event::Unloaded { .. } => "unloaded",
-        Event::Abandoned { .. } => "abandoned",
-        Event::Stopped => "stopped",
-        Event::Missed(_) => "missed",
-        _ => "other",
-    }
-}
-
-/// Who sent what it is about, and whom it is about.
-fn parties(event: &Event) -> (Option<&ComponentId>, Option<&ComponentId>) {
-    match event {
-        Event::Message { from, to, .. }
-        | Event::DeadLetter { from, to, .. }
-        | Event::Withdrawn { from, to, .. }
-        | Event::Redelivered { from, to, .. } => (Some(from), Some(to)),
-        Event::Loaded { component }
-        | Event::NotLoaded { component, .. }
-        | Event::Denied { component, .. }
-        | Event::DenialsLeftOut { component, .. }
-        | Event::Failed { component, .. }
-        | Event::Restarted { component }
-        | Event::Slept { component, .. }
-        | Event::Woke { component }
-        | Event::Unhealthy { component, .. }
-        | Event::Swapped { component }
-        | Event::Quarantined { component, .. }
-        | Event::PermissionsChanged { component }
-        | Event::Unloaded { component, .. }
-        | Event::Abandoned { component } => (None, Some(component)),
-        _ => (None, None),
-    }
+    event.component() == Some(id) || event.sender() == Some(id)
 }
 
 fn message_of(event: &Event) -> Option<ToldMessage> {

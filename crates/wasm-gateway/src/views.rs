@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use wasm_core::{ComponentUsage, Permissions};
 use wasm_host::{ComponentStatus, DeadLetter};
 
+use crate::cluster::{ClusterDeadLetter, ClusterNode};
+
 /// Components, in the order of their ids.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ComponentList {
@@ -226,9 +228,21 @@ impl DeadLetterView {
     }
 }
 
-fn without_query(message_type: &str) -> String {
+pub(crate) fn without_query(message_type: &str) -> String {
     let end = message_type.find('?').unwrap_or(message_type.len());
     message_type[..end].to_owned()
+}
+
+/// All hosts of which this is one, in the order of their names.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct NodeList {
+    pub(crate) nodes: Vec<ClusterNode>,
+}
+
+/// The latest messages that none of the hosts could have handled, the oldest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct NodeDeadLetterList {
+    pub(crate) dead_letters: Vec<ClusterDeadLetter>,
 }
 
 /// What came of something that was done.

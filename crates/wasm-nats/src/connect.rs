@@ -23,6 +23,7 @@ use crate::answers::Answers;
 use crate::carrier::{Arrived, NatsCarrier};
 use crate::claim::Claims;
 use crate::division::{Division, InvalidPins, apart};
+use crate::heard::Listeners;
 use crate::name::{InvalidName, Names, check_name};
 use crate::protocol::lease::{LENGTHS, Terms};
 use crate::room::Room;
@@ -206,6 +207,7 @@ pub struct Connection {
     pub(crate) data: Stream<()>,
     pub(crate) nodes: Stream<()>,
     pub(crate) dead: Stream<()>,
+    pub(crate) listeners: Listeners,
     carrier: Arc<NatsCarrier>,
 }
 
@@ -278,6 +280,7 @@ impl Connection {
             data,
             nodes,
             dead,
+            listeners: Listeners::default(),
             carrier,
         })
     }

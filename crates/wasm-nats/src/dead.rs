@@ -1,6 +1,7 @@
 //! Dead letters of all nodes, in a stream of their own.
 
 use async_nats::header::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,8 @@ pub struct LostLetter {
     pub reason: String,
     /// On which node it became one.
     pub node: String,
+    /// When it was given up, in milliseconds since 1970, by the clock of the server.
+    pub at_millis: u64,
 }
 
 impl Connection {
@@ -126,16 +129,18 @@ impl Connection {
                 break;
             };
             after = next.sequence;
-            letters.extend(read(next.sequence, next.payload));
+            letters.extend(read(next));
         }
         Ok(letters)
     }
 }
 
-fn read(number: u64, bytes: Bytes) -> Option<LostLetter> {
-    let (record, payload) = open::<Record>(bytes)?;
+fn read(stored: StreamMessage) -> Option<LostLetter> {
+    let (record, payload) = open::<Record>(stored.payload)?;
+    let at_millis = stored.time.unix_timestamp_nanos() / 1_000_000;
     Some(LostLetter {
-        number,
+        number: stored.sequence,
+        at_millis: u64::try_from(at_millis).unwrap_or_default(),
         payload_bytes: record.payload_bytes.max(payload.len() as u64),
         message: record.envelope.message(payload)?,
         cause: record.cause,

@@ -10,6 +10,7 @@
 //! | connect | [`NatsConfig`], [`Connection`] |
 //! | be one of several | [`Node`], [`Tenants`] |
 //! | deploy | [`Connection::deploy`], [`Connection::roll_back`], [`Release`] |
+//! | see how all nodes are, and what happens there | [`Connection::nodes`], [`Connection::events`], [`Connection::latest_dead_letters`] |
 //! | see what nodes decide | [`protocol`] |
 
 mod address;
@@ -21,6 +22,8 @@ mod connect;
 mod dead;
 mod division;
 mod envelope;
+mod events;
+mod heard;
 mod homeless;
 mod inbox;
 mod mail;
@@ -44,6 +47,7 @@ mod work;
 pub use connect::{Connection, NatsConfig, NatsError};
 pub use dead::LostLetter;
 pub use division::{InvalidPins, MOST_PINNED};
+pub use heard::{EventOfNode, EventsOfNodes};
 pub use name::{InvalidName, NAME_RULE, check_name, partition_of};
 pub use node::Node;
 pub use release::{Applied, Objects, Part, Release, ReleasePart};

@@ -189,6 +189,23 @@ impl Names {
         format!("{}.ask", self.app)
     }
 
+    /// Where a node tells what happens.
+    pub(crate) fn event(&self, node: &str) -> String {
+        format!("{}.event.{node}", self.app)
+    }
+
+    /// Where all nodes do.
+    pub(crate) fn events(&self) -> String {
+        format!("{}.event.*", self.app)
+    }
+
+    /// The node that tells what happens under this subject, if it is one.
+    pub(crate) fn teller<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        let rest = subject.strip_prefix(self.app.as_str())?;
+        let node = rest.strip_prefix(".event.")?;
+        check_name("the node", node).ok().map(|()| node)
+    }
+
     /// Where a node is told what became of its requests.
     pub(crate) fn answers(&self, incarnation: &str) -> String {
         format!("{}.answer.{incarnation}", self.app)
@@ -286,6 +303,16 @@ mod tests {
         let subject = names.mail(7, &id("a.b/c/d"));
         assert_eq!(names.recipient(&subject), Some(id("a.b/c/d")));
         assert_eq!(names.recipient("other.mail.7.a.b.c"), None);
+    }
+
+    #[test]
+    fn a_node_tells_under_its_name() {
+        let names = Names::new("demo").unwrap();
+        assert_eq!(names.teller(&names.event("a")), Some("a"));
+        let long = format!("demo.event.{}", "a".repeat(33));
+        for wrong in ["demo.event.", "demo.event.a b", "other.event.a", &long] {
+            assert_eq!(names.teller(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

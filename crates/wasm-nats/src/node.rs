@@ -71,6 +71,9 @@ impl Node {
         let (telling, told) = (Arc::clone(&shared), host.clone());
         let tell = async move { telling.connection.tell_status(told, &telling.watched).await };
         watching.push(tokio::spawn(tell));
+        let (telling, events) = (Arc::clone(&shared), host.events());
+        let tell = async move { telling.connection.tell_events(events).await };
+        watching.push(tokio::spawn(tell));
         let (leave, left) = oneshot::channel();
         let (refresh, refreshed) = mpsc::unbounded_channel();
         let work = Work::new(Arc::clone(&shared), host, tenants, refreshed);

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use wasm_core::ComponentId;
+use wasm_nats::NodeStatus;
 
+use crate::nodes::tables;
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::remote::client::{Client, HostArgs};
@@ -25,8 +27,13 @@ pub(crate) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   airssys-wasm ps --host 127.0.0.1:7070
-  airssys-wasm ps --host unix:/run/shop.sock --json")]
+  airssys-wasm ps --host unix:/run/shop.sock --json
+  airssys-wasm ps --host 127.0.0.1:7070 --nodes")]
 pub(crate) struct Ps {
+    /// List all nodes with their components, where the `up` is one of several
+    #[arg(long)]
+    nodes: bool,
+
     #[command(flatten)]
     host: HostArgs,
 }
@@ -37,10 +44,20 @@ struct Page {
     next: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Nodes {
+    nodes: Vec<NodeStatus>,
+}
+
 impl Ps {
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(async {
-            let components = list(&self.host.client().await?).await?;
+            let client = self.host.client().await?;
+            if self.nodes {
+                output::print(nodes(&client, self.host.json).await?).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let components = list(&client).await?;
             let text = match self.host.json {
                 true => format!("{}\n", json!({ "components": components })),
                 false => {
@@ -53,6 +70,15 @@ impl Ps {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+async fn nodes(client: &Client, is_json: bool) -> Result<String, Stop> {
+    let nodes: Value = get(client, "/nodes").await?;
+    if is_json {
+        return Ok(format!("{nodes}\n"));
+    }
+    let Nodes { nodes } = serde_json::from_value(nodes).map_err(|it| not_understood(&it))?;
+    Ok(tables(&nodes))
 }
 
 async fn list(client: &Client) -> Result<Vec<Value>, Stop> {

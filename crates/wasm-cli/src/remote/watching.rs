@@ -10,6 +10,7 @@ use wasm_core::ComponentId;
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
 
+use crate::nodes::event_line;
 use crate::outcome::{Stop, block_on};
 use crate::output;
 use crate::remote::client::HostArgs;
@@ -23,7 +24,8 @@ const EVENT_BYTES: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   airssys-wasm events --host 127.0.0.1:7070
-  airssys-wasm events --host unix:shop.sock --messages --json")]
+  airssys-wasm events --host unix:shop.sock --messages --json
+  airssys-wasm events --host 127.0.0.1:7070 --nodes")]
 pub(crate) struct Events {
     /// Messages that were handled, too
     #[arg(long)]
@@ -33,6 +35,10 @@ pub(crate) struct Events {
     #[arg(long, value_name = "NAMESPACE/NAME/INSTANCE")]
     component: Option<ComponentId>,
 
+    /// What happens on all nodes, where the `up` is one of several
+    #[arg(long, conflicts_with_all = ["messages", "component"])]
+    nodes: bool,
+
     #[command(flatten)]
     host: HostArgs,
 }
@@ -40,6 +46,8 @@ pub(crate) struct Events {
 /// Of an event, what is shown.
 #[derive(Deserialize)]
 struct Told {
+    /// Of those of all nodes.
+    node: Option<String>,
     text: String,
 }
 
@@ -49,7 +57,10 @@ impl Events {
             let client = self.host.client().await?;
             let component = self.component.as_ref();
             let component = component.map_or_else(String::new, |id| format!("&component={id}"));
-            let path = format!("/events?messages={}{component}", self.messages);
+            let path = match self.nodes {
+                true => "/nodes/events".to_owned(),
+                false => format!("/events?messages={}{component}", self.messages),
+            };
             let response = client.ask(Method::GET, &path, &[], Bytes::new()).await?;
             let mut body = response.into_body();
             let mut lines = Lines::default();
@@ -72,7 +83,10 @@ impl Events {
             true => format!("{data}\n"),
             false => {
                 let told: Told = serde_json::from_str(data).map_err(|it| not_understood(&it))?;
-                format!("{}\n", Escaped::new(&told.text))
+                match &told.node {
+                    Some(node) => event_line(node, &told.text),
+                    None => format!("{}\n", Escaped::new(&told.text)),
+                }
             }
         };
         Ok(output::print(line).await?)
@@ -105,11 +119,16 @@ impl Lines {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   airssys-wasm dead --host 127.0.0.1:7070
-  airssys-wasm dead --host 127.0.0.1:7070 --redeliver 3")]
+  airssys-wasm dead --host 127.0.0.1:7070 --redeliver 3
+  airssys-wasm dead --host 127.0.0.1:7070 --nodes")]
 pub(crate) struct Dead {
     /// Deliver the one of this number again, once
     #[arg(long, value_name = "NUMBER")]
     redeliver: Option<u64>,
+
+    /// List the latest of all nodes, where the `up` is one of several
+    #[arg(long, conflicts_with = "redeliver")]
+    nodes: bool,
 
     #[command(flatten)]
     host: HostArgs,
@@ -125,7 +144,10 @@ struct DeadLetter {
     number: u64,
     from: String,
     to: String,
-    kind: String,
+    /// Of those of one node.
+    kind: Option<String>,
+    /// Of those of all.
+    node: Option<String>,
     bytes: u64,
     text: String,
 }
@@ -155,11 +177,15 @@ impl Dead {
 
     async fn list(&self) -> Result<(), Stop> {
         let client = self.host.client().await?;
+        let path = match self.nodes {
+            true => "/nodes/dead-letters",
+            false => "/dead-letters",
+        };
         if self.host.json {
-            let letters: serde_json::Value = get(&client, "/dead-letters").await?;
+            let letters: serde_json::Value = get(&client, path).await?;
             return Ok(output::print(format!("{letters}\n")).await?);
         }
-        let DeadLetters { dead_letters } = get(&client, "/dead-letters").await?;
+        let DeadLetters { dead_letters } = get(&client, path).await?;
         if dead_letters.is_empty() {
             aside("there are no dead letters");
         }
@@ -170,16 +196,39 @@ impl Dead {
 
 impl DeadLetter {
     fn line(&self) -> String {
-        let (number, kind) = (self.number, Escaped::new(&self.kind));
+        let (number, kind) = (self.number, self.kind.as_deref().unwrap_or("message"));
+        let kind = Escaped::new(kind);
+        let node = self.node.as_deref().map_or_else(String::new, |node| {
+            format!(", on node {}", Escaped::new(node))
+        });
         let (from, to) = (Escaped::new(&self.from), Escaped::new(&self.to));
         let (size, text) = (format_bytes(self.bytes), Escaped::new(&self.text));
-        format!("{number}: {kind} of {size} from {from} to {to}: {text}\n")
+        format!("{number}: {kind} of {size} from {from} to {to}{node}: {text}\n")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dead_letter_of_all_nodes_says_on_which() {
+        let line = |json: &str| serde_json::from_str::<DeadLetter>(json).unwrap().line();
+        assert_eq!(
+            line(
+                r#"{"number": 3, "kind": "request", "from": "d/a/m", "to": "d/b/m", "bytes": 4,
+                    "text": "it failed"}"#
+            ),
+            "3: request of 4B from d/a/m to d/b/m: it failed\n"
+        );
+        assert_eq!(
+            line(
+                r#"{"number": 3, "node": "n\u001b", "from": "d/a/m", "to": "d/b/m", "bytes": 4,
+                    "text": "it failed"}"#
+            ),
+            "3: message of 4B from d/a/m to d/b/m, on node n\\u{1b}: it failed\n"
+        );
+    }
 
     #[test]
     fn lines_come_in_pieces() {

@@ -20,12 +20,15 @@ use wasm_core::{ComponentId, RuntimeEngine};
 use crate::api::query::Query;
 use crate::events::{EventRing, Found, Position, sse};
 use crate::problem::Problem;
-use crate::shared::App;
+use crate::shared::{App, Shared};
 use crate::told::is_about;
 
 /// After so long without an event there is a comment, so that both sides learn that the other
 /// is gone.
 const PAUSE: Duration = Duration::from_secs(15);
+
+/// So that a client knows that it is heard.
+pub(crate) const FOLLOW: &[u8] = b": events follow\n\n";
 
 /// Events from now on, or after the one that `Last-Event-ID` names.
 pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
@@ -44,20 +47,39 @@ pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
         Some("true") => true,
         Some(_) => return Err(Problem::bad_request("`messages` is true or false")),
     };
-    let room = Arc::clone(&app.event_streams)
-        .try_acquire_owned()
-        .map_err(|_| {
-            let limit = app.limits.event_streams;
-            let detail = format!("{limit} streams of events are open, as many as may be");
-            Problem::unavailable("no-room", detail).retry_after(PAUSE)
-        })?;
+    let room = room(&app)?;
     let resumed = Resumed::read(&headers, app.events.epoch());
-    let reader = Reader {
+    let here = Here {
         ring: Arc::clone(&app.events),
         position: app.events.position(resumed.after(), with_messages),
         about,
+    };
+    Ok(told(&app, room, resumed.first_words(), here))
+}
+
+/// Room for one more stream.
+pub(crate) fn room<E: RuntimeEngine + ?Sized>(
+    app: &Shared<E>,
+) -> Result<OwnedSemaphorePermit, Problem> {
+    let room = Arc::clone(&app.event_streams).try_acquire_owned();
+    room.map_err(|_| {
+        let limit = app.limits.event_streams;
+        let detail = format!("{limit} streams of events are open, as many as may be");
+        Problem::unavailable("no-room", detail).retry_after(PAUSE)
+    })
+}
+
+/// Has a client read what a source tells, after these words.
+pub(crate) fn told<E: RuntimeEngine + ?Sized>(
+    app: &Shared<E>,
+    room: OwnedSemaphorePermit,
+    first_words: Bytes,
+    source: impl Source,
+) -> Response {
+    let reader = Reader {
+        source,
         draining: app.draining.subscribe(),
-        first: Some(resumed.first_words()),
+        first: Some(first_words),
         _room: room,
     };
     let text = stream::unfold(reader, |mut reader| async {
@@ -68,7 +90,7 @@ pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// Where a client was before.
@@ -108,44 +130,62 @@ impl Resumed {
     fn first_words(&self) -> Bytes {
         match self {
             Self::Elsewhere => missed("the process is another one than that of Last-Event-ID"),
-            // So that a client knows that it is heard.
-            Self::Not | Self::After(_) => Bytes::from_static(b": events follow\n\n"),
+            Self::Not | Self::After(_) => Bytes::from_static(FOLLOW),
         }
     }
 }
 
-struct Reader {
+/// What a stream tells.
+pub(crate) trait Source: Send + 'static {
+    /// The next event as it is written; nothing once there is no more. Dropping the future loses
+    /// none.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// Events of this host.
+struct Here {
     ring: Arc<EventRing>,
     position: Position,
     about: Option<ComponentId>,
-    draining: watch::Receiver<bool>,
-    first: Option<Bytes>,
-    _room: OwnedSemaphorePermit,
 }
 
-impl Reader {
-    /// What is written next; nothing once there is no more.
+impl Source for Here {
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
         loop {
-            let found = tokio::select! {
-                biased;
-                found = timeout(PAUSE, self.ring.next(&mut self.position)) => found,
-                _ = self.draining.wait_for(|is_draining| *is_draining) => return None,
-            };
-            match found {
-                Err(_) => return Some(Bytes::from_static(b":\n\n")),
-                Ok(Found::End) => return None,
-                Ok(Found::Missed) => return Some(missed("some events are not kept any more")),
-                Ok(Found::Event(entry)) => {
+            match self.ring.next(&mut self.position).await {
+                Found::End => return None,
+                Found::Missed => return Some(missed("some events are not kept any more")),
+                Found::Event(entry) => {
                     let about = self.about.as_ref();
                     if about.is_none_or(|id| is_about(&entry.event, id)) {
                         return Some(entry.text(self.ring.epoch()));
                     }
                 }
             }
+        }
+    }
+}
+
+struct Reader<S> {
+    source: S,
+    draining: watch::Receiver<bool>,
+    first: Option<Bytes>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<S: Source> Reader<S> {
+    /// What is written next; nothing once there is no more.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        tokio::select! {
+            biased;
+            found = timeout(PAUSE, self.source.next()) => match found {
+                Ok(text) => text,
+                Err(_) => Some(Bytes::from_static(b":\n\n")),
+            },
+            _ = self.draining.wait_for(|is_draining| *is_draining) => None,
         }
     }
 }

@@ -39,7 +39,7 @@ async fn with(router: &Router, method: &str, path: &str, headers: &[(&str, &str)
 const COUNTER_PATH: &str = "/components/demo/counter/main";
 
 /// Everything that takes a token, and the only roles with which it goes.
-const GUARDED: [(&str, &str, &[&str]); 13] = [
+const GUARDED: [(&str, &str, &[&str]); 16] = [
     ("GET", "/components", &[READ, ADMINISTER]),
     ("GET", "/components/demo/counter/main", &[READ, ADMINISTER]),
     (
@@ -73,6 +73,9 @@ const GUARDED: [(&str, &str, &[&str]); 13] = [
     ("GET", "/dead-letters/1/payload", &[ADMINISTER]),
     ("POST", "/dead-letters/1/redeliver", &[ADMINISTER]),
     ("GET", "/metrics", &[READ, ADMINISTER]),
+    ("GET", "/nodes", &[READ, ADMINISTER]),
+    ("GET", "/nodes/dead-letters", &[READ, ADMINISTER]),
+    ("GET", "/nodes/events", &[READ, ADMINISTER]),
 ];
 
 #[tokio::test]

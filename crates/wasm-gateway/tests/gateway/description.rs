@@ -10,7 +10,7 @@ async fn everything_that_is_described_is_there() {
     let described = ask(&router, "GET", "/openapi.json", "").await.json();
     assert_eq!(described["openapi"], "3.1.0");
     let paths = described["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 12);
+    assert_eq!(paths.len(), 15);
     for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             if path == "/events" {

@@ -12,6 +12,7 @@ mod description;
 mod events;
 mod listening;
 mod messages;
+mod nodes;
 mod operating;
 mod sites;
 mod uploads;

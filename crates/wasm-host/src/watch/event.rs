@@ -262,6 +262,69 @@ impl Display for Reply {
 }
 
 impl Event {
+    /// What it was, as a word that stays the same: the name of the case, such as `failed` or
+    /// `dead-letter`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Loaded { .. } => "loaded",
+            Self::NotLoaded { .. } => "not-loaded",
+            Self::Message { .. } => "message",
+            Self::Denied { .. } => "denied",
+            Self::DenialsLeftOut { .. } => "denials-left-out",
+            Self::Failed { .. } => "failed",
+            Self::Restarted { .. } => "restarted",
+            Self::Slept { .. } => "slept",
+            Self::Woke { .. } => "woke",
+            Self::Unhealthy { .. } => "unhealthy",
+            Self::Swapped { .. } => "swapped",
+            Self::Quarantined { .. } => "quarantined",
+            Self::DeadLetter { .. } => "dead-letter",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Redelivered { .. } => "redelivered",
+            Self::PermissionsChanged { .. } => "permissions-changed",
+            Self::Unloaded { .. } => "unloaded",
+            Self::Abandoned { .. } => "abandoned",
+            Self::Stopped => "stopped",
+            Self::Missed(_) => "missed",
+        }
+    }
+
+    /// The component that it is about: of a message, the one that it is for.
+    pub fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Message { to, .. }
+            | Self::DeadLetter { to, .. }
+            | Self::Withdrawn { to, .. }
+            | Self::Redelivered { to, .. } => Some(to),
+            Self::Loaded { component }
+            | Self::NotLoaded { component, .. }
+            | Self::Denied { component, .. }
+            | Self::DenialsLeftOut { component, .. }
+            | Self::Failed { component, .. }
+            | Self::Restarted { component }
+            | Self::Slept { component, .. }
+            | Self::Woke { component }
+            | Self::Unhealthy { component, .. }
+            | Self::Swapped { component }
+            | Self::Quarantined { component, .. }
+            | Self::PermissionsChanged { component }
+            | Self::Unloaded { component, .. }
+            | Self::Abandoned { component } => Some(component),
+            Self::Stopped | Self::Missed(_) => None,
+        }
+    }
+
+    /// Who sent the message that it is about.
+    pub fn sender(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Message { from, .. }
+            | Self::DeadLetter { from, .. }
+            | Self::Withdrawn { from, .. }
+            | Self::Redelivered { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+
     /// The line of what is about a message or another call of the host.
     fn fmt_of_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

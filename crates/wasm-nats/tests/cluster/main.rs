@@ -8,6 +8,7 @@
 
 mod bounds;
 mod cut;
+mod events;
 mod mail;
 mod member;
 mod outage;
@@ -82,6 +83,9 @@ fn main() -> ExitCode {
             who_is_cut_off_while_it_takes_over_goes_on,
             who_has_died_is_not_waited_for_when_deploying,
             what_is_busy_holds_up_no_other_that_is_handed_over;
+        events:
+            what_happens_on_a_node_is_told_on_another_and_outside,
+            whoever_is_too_slow_is_told_how_much_was_missed;
         pinned:
             components_are_where_they_are_pinned,
             what_waits_for_a_node_is_delivered_once_it_is_back,

@@ -1,10 +1,12 @@
 //! Users of NATS that may do what the guide says, and nothing else.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use async_nats::ConnectOptions;
+use tokio::time::timeout;
 
-use wasm_nats::{Applied, Connection, NatsConfig, Part};
+use wasm_nats::{Applied, Connection, EventsOfNodes, NatsConfig, Part};
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::ECHO;
 
@@ -52,6 +54,21 @@ fn keeper(services: wasm_core::HostServices) -> ModelEngine {
     })
 }
 
+/// Waits until it is told that something was restarted on each node, whichever is told first.
+async fn restarted_on_both(events: &mut EventsOfNodes) {
+    let mut nodes = BTreeSet::new();
+    let told = async {
+        while nodes.len() < 2 {
+            let event = events.next().await.unwrap();
+            if event.kind == "restarted" {
+                nodes.insert(event.node);
+            }
+        }
+    };
+    let told = timeout(30 * SECOND, told).await;
+    assert!(told.is_ok(), "it is told of {nodes:?} only");
+}
+
 pub(crate) async fn what_the_guide_permits_is_enough() {
     let server = server();
     let as_user = |user: &str| format!("nats://{user}@127.0.0.1:{}", server.port());
@@ -80,6 +97,19 @@ pub(crate) async fn what_the_guide_permits_is_enough() {
         wasm: vec![b'x'; 300_000].into(),
         config: None,
     };
+    let mut told = deploying.events().await.unwrap();
+    let mut told_here = b.node.connection().events().await.unwrap();
+    for member in [&a, &b] {
+        let mut echoes = (0..8).map(|n| demo(&format!("e{n}")));
+        let mut here = None;
+        while let (None, Some(id)) = (&here, echoes.next()) {
+            here = member.host.component(&id).await.map(|_| id);
+        }
+        member.host.restart(&here.unwrap()).await.unwrap();
+    }
+    for events in [&mut told, &mut told_here] {
+        restarted_on_both(events).await;
+    }
     let number = deploying.deploy(vec![part]).await.unwrap();
     for node in [&a.node, &b.node] {
         let release = node.connection().release().await.unwrap();
@@ -123,6 +153,7 @@ pub(crate) async fn what_the_guide_permits_is_not_more() {
     let mut expected = 0;
     for subject in [
         "other.mail.1.a.b.c",
+        "other.event.a",
         "$KV.other-data.owner.1",
         "$JS.API.STREAM.DELETE.wasm-mail",
         "$JS.API.STREAM.MSG.GET.other-mail",
@@ -136,6 +167,7 @@ pub(crate) async fn what_the_guide_permits_is_not_more() {
         }
     }
     for subject in [
+        "wasm.event.a",
         "$KV.wasm-data.owner.1",
         "wasm.mail.1.a.b.c",
         "wasm.dead.a.b.c",
