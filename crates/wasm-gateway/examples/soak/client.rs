@@ -1,12 +1,21 @@
 //! HTTP as far as it is needed.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A connection from an address of this machine. Each address has ports of its own; one has too
+/// few for all, and the system takes longer and longer to find one that is free.
+pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
 
 /// A connection on which one request comes after the other.
 pub(crate) struct Client {
@@ -21,8 +30,8 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> Outcome<Self> {
-        let stream = TcpStream::connect(address).await?;
+    pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> Outcome<Self> {
+        let stream = connect(from, to).await?;
         stream.set_nodelay(true)?;
         let received = Vec::with_capacity(512);
         Ok(Self { stream, received })

@@ -1,6 +1,6 @@
 //! Those who are there and say next to nothing.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,10 +12,14 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Outcome, request};
+use crate::client::{Client, Outcome, connect, request};
 use crate::server::HEAD_TIME;
 
 const EVENT: &[u8] = b"event: restarted";
+
+/// Where streams of events come from, and where idle connections do.
+const STREAMS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+const IDLE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
 
 /// Streams of events and idle connections, and what became of them.
 #[derive(Default)]
@@ -34,7 +38,7 @@ impl Crowd {
     pub(crate) async fn follow(self: &Arc<Self>, address: SocketAddr, count: usize) -> Outcome<()> {
         let mut members = self.members.lock().await;
         for _ in 0..count {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = connect(STREAMS, address).await?;
             let text = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(text).await?;
             let mut tail = Vec::new();
@@ -69,7 +73,7 @@ impl Crowd {
         let mut members = self.members.lock().await;
         let began = Instant::now();
         for number in 0..count {
-            let mut client = Client::connect(address).await?;
+            let mut client = Client::connect(IDLE, address).await?;
             self.greet(&mut client).await;
             let crowd = Arc::clone(self);
             let share = number as f64 / count as f64;

@@ -11,6 +11,7 @@
 //! files for each of the crowd, as in `ulimit -n 20600` for 10,000; with fewer, there are fewer
 //! idle connections, and it is said. The engine is a model that answers at once. It takes some
 //! minutes, and ends with 1 if something is not as it must be.
+//! Clients come from several addresses of 127.0.0.0/8, which Linux has without being told.
 
 mod client;
 mod crowd;

@@ -1,7 +1,7 @@
 //! Clients that no server likes, again and again until they are told to end.
 
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Outcome, request};
+use crate::client::{Outcome, connect, request};
 use crate::server::{BODY_TIME, HEAD_TIME};
 
 const ECHO: &str = "/components/demo/echo/main";
 
 /// Of each kind at a time.
-const CLIENTS: usize = 16;
+const CLIENTS: u8 = 16;
 
 /// What takes longer than the server allows by so much hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,12 +56,14 @@ impl Misbehaving {
         let counts = Arc::<[Count; KINDS.len()]>::default();
         let mut clients = JoinSet::new();
         for (index, (kind, _)) in KINDS.into_iter().enumerate() {
-            for client in 0..CLIENTS {
+            for client in 1..=CLIENTS {
                 let counts = Arc::clone(&counts);
+                let from = Ipv4Addr::new(127, 0, 2 + index as u8, client);
                 clients.spawn(async move {
-                    for turn in client.. {
+                    for turn in usize::from(client).. {
                         let count = &counts[index];
-                        let ended = timeout(HEAD_TIME + PATIENCE, kind.misbehave(address, turn));
+                        let ended =
+                            timeout(HEAD_TIME + PATIENCE, kind.misbehave(from, address, turn));
                         match ended.await {
                             Ok(Ok(())) => count.given_up.fetch_add(1, Relaxed),
                             _ => count.wrong.fetch_add(1, Relaxed),
@@ -102,8 +104,8 @@ impl Display for GivenUp {
 
 impl Kind {
     /// Well, if the server ends it as it must.
-    async fn misbehave(self, address: SocketAddr, turn: usize) -> Outcome<()> {
-        let mut stream = TcpStream::connect(address).await?;
+    async fn misbehave(self, from: Ipv4Addr, to: SocketAddr, turn: usize) -> Outcome<()> {
+        let mut stream = connect(from, to).await?;
         match self {
             Self::ReadsNothing => {
                 let request = request("POST", ECHO, &vec![b'x'; 512 << 10]);

@@ -1,6 +1,6 @@
 //! Those who ask and are answered.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ impl Requests {
         for client in 0..CLIENTS {
             clients.spawn(async move {
                 let mut sent = Self::default();
-                let mut connection = Client::connect(address).await?;
+                let mut connection = Client::connect(Ipv4Addr::LOCALHOST, address).await?;
                 for number in (client..count).step_by(CLIENTS) {
                     sent.one(&mut connection, number).await?;
                 }
