@@ -37,6 +37,10 @@ use crate::sites::handler::HttpHandler;
 use crate::sites::table::{PathTaken, Site, SiteKind, Sites};
 use crate::trace::TraceContext;
 
+/// How many may ask all hosts of a cluster at a time: an answer may be as long as all components of
+/// all of them make it, and one that is down is waited for.
+const ASKING: usize = 4;
+
 /// How often what was measured is summed up.
 const SUM_UP: Duration = Duration::from_secs(5);
 
@@ -155,7 +159,7 @@ impl GatewayBuilder {
             events,
             metrics: self.metrics,
             cluster: self.cluster,
-            asking: Semaphore::new(1),
+            asking: Semaphore::new(ASKING),
             sites: Arc::default(),
             handler,
             trace_context: self.trace_context,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_nats::header::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::claim::Claim;
 use crate::connect::DUPLICATES;
 use crate::envelope::SentAs;
 use crate::name::Names;
 use crate::protocol::desk::Desk;
+use crate::protocol::taken::Taken;
 use crate::wire::{PublishError, Wire};
 
 /// Between two attempts to write while NATS is away.
@@ -82,21 +83,21 @@ impl Book {
         self.desk().is_again(place, sent_as.as_pair())
     }
 
-    /// A message is over, whether it was handled or not. It is written down with the next that
-    /// begins.
-    pub(crate) fn take(&self, sent_as: &SentAs) {
-        let (sender, number) = sent_as.as_pair();
-        self.desk().taken.insert(sender, number);
-    }
 
     /// Only these are still in the stream.
     pub(crate) fn keep(&self, is_kept: impl Fn(u64) -> bool) {
         self.desk().keep(is_kept);
     }
 
-    /// It is confirmed that a message is not in the stream any more.
-    pub(crate) fn acknowledged(&self, place: u64) {
-        self.desk().acknowledged(place);
+    /// It is confirmed that a message is not in the stream any more. Where it has not begun,
+    /// because nobody could handle it, it is remembered from now on, and not before: it would be
+    /// thrown away by a node that takes over.
+    pub(crate) fn acknowledged(&self, place: u64, sent_as: Option<&SentAs>) {
+        let mut desk = self.desk();
+        desk.acknowledged(place);
+        if let Some((sender, number)) = sent_as.map(SentAs::as_pair) {
+            desk.taken.insert(sender, number);
+        }
     }
 }
 
@@ -110,6 +111,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self, book: Arc<Book>) {
         let mut periods = interval_at(Instant::now() + DUPLICATES, DUPLICATES);
+        periods.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut together = Vec::new();
             tokio::select! {
@@ -155,6 +157,11 @@ impl Writer {
             match written.await {
                 Ok(_) => return true,
                 Err(PublishError::Outdated) => return false,
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    let partition = claim.partition;
+                    tracing::warn!(partition, "what was taken up lately is forgotten: {error}");
+                    book.desk().taken = Taken::default();
+                }
                 Err(error) => {
                     let partition = claim.partition;
                     tracing::debug!(partition, "what begins cannot be written down: {error}");

@@ -32,7 +32,8 @@ pub(crate) struct Envelope {
 pub(crate) struct SentAs {
     /// The node that sent it, while it was this process.
     pub(crate) origin: String,
-    /// How many it had sent to the partition, with this one.
+    /// How many it had sent to the partition, with this one; 0 where nobody has counted.
+    #[serde(default)]
     pub(crate) number: u64,
 }
 

@@ -22,7 +22,7 @@ use crate::book::Book;
 use crate::carrier::Arrived;
 use crate::claim::Claim;
 use crate::dead::Kept;
-use crate::envelope::open_message;
+use crate::envelope::{SentAs, open_message};
 use crate::mail::{Mail, MailReceipt, Told};
 use crate::name::{Names, is_incarnation};
 use crate::protocol::desk::{Desk, Left};
@@ -469,14 +469,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                     return;
                 };
                 self.over.insert(place);
-                self.book.take(&mail.envelope.sent_as);
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
-                self.acknowledge(place, mail.acknowledge, record);
+                let sent_as = Some(mail.envelope.sent_as);
+                self.acknowledge(place, mail.acknowledge, (record, sent_as));
                 self.pump(&id).await;
             }
-            Told::Acknowledged { place } => {
+            Told::Acknowledged { place, sent_as } => {
                 self.over.remove(&place);
-                self.book.acknowledged(place);
+                self.book.acknowledged(place, sent_as.as_ref());
                 self.acknowledged.insert(place);
                 if let Some(id) = self.known.remove(&place)
                     && self
@@ -492,7 +492,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
     }
 
     /// Acknowledges a message, once it is kept as a dead letter if it is one.
-    fn acknowledge(&self, place: u64, reply: String, record: Option<Kept>) {
+    fn acknowledge(
+        &self,
+        place: u64,
+        reply: String,
+        (record, sent_as): (Option<Kept>, Option<SentAs>),
+    ) {
         let (wire, names) = (self.inbox.wire.clone(), self.inbox.names.clone());
         let (claim, tell) = (Arc::clone(&self.inbox.claim), self.tell.clone());
         tokio::spawn(async move {
@@ -510,7 +515,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
                 sleep(RETRY).await;
             }
-            let _ = tell.send(Told::Acknowledged { place });
+            let _ = tell.send(Told::Acknowledged { place, sent_as });
         });
     }
 
@@ -558,10 +563,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
             };
             self.waiting.remove(&place);
-            if self.book.is_again(place, &mail.envelope.sent_as) {
+            // What is interrupted is the one that was taken up.
+            if !mail.is_interrupted && self.book.is_again(place, &mail.envelope.sent_as) {
                 tracing::info!(place, "a message that was taken up before is thrown away");
                 self.over.insert(place);
-                self.acknowledge(place, mail.acknowledge, None);
+                self.acknowledge(place, mail.acknowledge, (None, None));
                 continue;
             }
             self.attempt += 1;
@@ -650,7 +656,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 tracing::warn!(place, "what is no message, or not there, is thrown away");
                 self.waiting.remove(&place);
                 self.over.insert(place);
-                self.acknowledge(place, acknowledge, None);
+                self.acknowledge(place, acknowledge, (None, None));
             }
         }
         self.pump(&id).await;

@@ -82,7 +82,7 @@ fn cluster<E: RuntimeEngine + ?Sized>(app: &Shared<E>) -> Result<Arc<dyn Cluster
         .ok_or_else(|| Problem::not_found("this host is alone: it is not one of several nodes"))
 }
 
-/// One asks at a time: an answer may be as long as all components of all hosts make it.
+/// Few ask at a time; the others wait for as long as a request may take.
 async fn ask<E: RuntimeEngine + ?Sized, T>(
     app: &Shared<E>,
     asking: impl Future<Output = Result<T, ClusterError>>,

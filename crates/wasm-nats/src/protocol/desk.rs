@@ -97,12 +97,12 @@ mod tests {
         let mut desk = Desk::default();
         assert_eq!(Desk::parse(b""), Some(desk.clone()));
         for (number, place) in [7, 3, u64::MAX].into_iter().enumerate() {
-            desk.begin(place, ("a", number as u64));
+            desk.begin(place, ("a", number as u64 + 1));
         }
         desk.begin(4, ("b", 9));
         desk.acknowledged(4);
         desk.acknowledged(7);
-        assert_eq!(desk.as_text(), "3 18446744073709551615\na 0-2\nb 9-9");
+        assert_eq!(desk.as_text(), "3 18446744073709551615\na 1-3\nb 9-9");
         let read = Desk::parse(desk.as_text().as_bytes()).unwrap();
         assert_eq!(read, desk);
         assert_eq!(
@@ -111,7 +111,7 @@ mod tests {
         );
         assert_eq!((read.len(), read.is_empty()), (2, false));
         desk.keep(|place| place != 3);
-        assert_eq!(desk.as_text(), "18446744073709551615\na 0-2\nb 9-9");
+        assert_eq!(desk.as_text(), "18446744073709551615\na 1-3\nb 9-9");
         for wrong in [
             b"3,4".as_slice(),
             b"-1",

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
-/// Parts of one sender's numbers that are remembered; the lowest are forgotten first. Whoever is
-/// refused nothing has one: a number of which no message comes begins another.
-const PARTS: usize = 64;
+/// Parts of one sender's numbers that are remembered; the lowest are forgotten first. A number of
+/// which nothing is taken up, because the message was refused or waits for a recipient that is
+/// slower than others, begins another part: there are as many as may wait for a recipient.
+const PARTS: usize = 1_024;
 
 /// The numbers of messages that were taken up, by sender: numbers of one sender count what it has
-/// sent to the partition.
+/// sent to the partition, from 1 on. A message without a number has 0, and is never remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
     lately: BTreeMap<String, Numbers>,
@@ -19,6 +20,9 @@ pub struct Taken {
 impl Taken {
     /// A message of this sender is taken up.
     pub fn insert(&mut self, sender: &str, number: u64) {
+        if number == 0 {
+            return;
+        }
         if let Some(numbers) = self.lately.get_mut(sender) {
             return numbers.insert(number);
         }
@@ -146,7 +150,9 @@ mod tests {
         taken.insert("a", 7);
         taken.forget_earlier();
         taken.insert("a", 8);
-        for (sender, number, is_known) in [("a", 7, true), ("a", 8, true), ("b", 7, false)] {
+        taken.insert("a", 0);
+        let known = [("a", 7, true), ("a", 8, true), ("b", 7, false), ("a", 0, false)];
+        for (sender, number, is_known) in known {
             assert_eq!(taken.contains(sender, number), is_known);
         }
         taken.forget_earlier();

@@ -7,7 +7,7 @@ use wasm_core::{LimitsError, ResourceLimits};
 #[non_exhaustive]
 pub enum Metering {
     /// By its fuel and by its time. Fuel is the same on every machine and however busy it is, and
-    /// is what usage tells of computing; counting it makes code that computes take 1.2 to 1.7
+    /// is what usage tells of computing; counting it makes code that computes take 1.1 to 1.7
     /// times as long as with [`Time`](Self::Time) (the bench `ratios`).
     #[default]
     FuelAndTime,
