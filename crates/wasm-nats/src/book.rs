@@ -83,7 +83,6 @@ impl Book {
         self.desk().is_again(place, sent_as.as_pair())
     }
 
-
     /// Only these are still in the stream.
     pub(crate) fn keep(&self, is_kept: impl Fn(u64) -> bool) {
         self.desk().keep(is_kept);

@@ -151,7 +151,12 @@ mod tests {
         taken.forget_earlier();
         taken.insert("a", 8);
         taken.insert("a", 0);
-        let known = [("a", 7, true), ("a", 8, true), ("b", 7, false), ("a", 0, false)];
+        let known = [
+            ("a", 7, true),
+            ("a", 8, true),
+            ("b", 7, false),
+            ("a", 0, false),
+        ];
         for (sender, number, is_known) in known {
             assert_eq!(taken.contains(sender, number), is_known);
         }
