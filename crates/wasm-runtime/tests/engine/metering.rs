@@ -11,7 +11,7 @@ use wasm_runtime::{EngineConfig, Metering, Profile, WasmtimeEngine};
 
 use crate::support::{ask, fuelled, load, send, try_load, within};
 
-const SHORT: Duration = Duration::from_millis(50);
+const SHORT: Duration = Duration::from_millis(200);
 
 fn engine(profile: Profile) -> WasmtimeEngine {
     let config = EngineConfig::default()
