@@ -156,7 +156,9 @@ impl Writer {
             match written.await {
                 Ok(_) => return true,
                 Err(PublishError::Outdated) => return false,
-                Err(error @ PublishError::TooLarge { .. }) => {
+                Err(error @ PublishError::TooLarge { .. })
+                    if book.desk().taken != Taken::default() =>
+                {
                     let partition = claim.partition;
                     tracing::warn!(partition, "what was taken up lately is forgotten: {error}");
                     book.desk().taken = Taken::default();

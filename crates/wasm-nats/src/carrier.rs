@@ -49,8 +49,7 @@ pub(crate) struct NatsCarrier {
     pub(crate) roster: Arc<Roster>,
     pub(crate) sent: Sent,
     pub(crate) arrived: Arc<Arrived>,
-    /// How many messages were sent to each partition: what came of them may be that they were
-    /// refused.
+    /// How many messages were sent to each partition, those that were refused among them.
     pub(crate) numbers: Mutex<HashMap<u16, u64>>,
 }
 
