@@ -12,7 +12,7 @@ use crate::claim::Claim;
 use crate::connect::DUPLICATES;
 use crate::envelope::SentAs;
 use crate::name::Names;
-use crate::protocol::desk::Desk;
+use crate::protocol::desk::{Desk, Left};
 use crate::protocol::taken::Taken;
 use crate::wire::{PublishError, Wire};
 
@@ -83,20 +83,19 @@ impl Book {
         self.desk().is_again(place, sent_as.as_pair())
     }
 
-    /// Only these are still in the stream.
-    pub(crate) fn keep(&self, is_kept: impl Fn(u64) -> bool) {
-        self.desk().keep(is_kept);
+    /// The places of what is being handled, or was by a node that had the partition before.
+    pub(crate) fn begun(&self) -> Vec<u64> {
+        self.desk().begun().collect()
     }
 
-    /// It is confirmed that a message is not in the stream any more. Where it has not begun,
-    /// because nobody could handle it, it is remembered from now on, and not before: it would be
-    /// thrown away by a node that takes over.
-    pub(crate) fn acknowledged(&self, place: u64, sent_as: Option<&SentAs>) {
-        let mut desk = self.desk();
-        desk.acknowledged(place);
-        if let Some((sender, number)) = sent_as.map(SentAs::as_pair) {
-            desk.taken.insert(sender, number);
-        }
+    /// It is confirmed that a message is not in the stream any more.
+    pub(crate) fn acknowledged(&self, place: u64) {
+        self.desk().acknowledged(place);
+    }
+
+    /// Whether it is on the desk that a message has begun.
+    pub(crate) fn has_begun(&self, place: u64) -> bool {
+        self.desk().left(place) == Left::Interrupted
     }
 }
 

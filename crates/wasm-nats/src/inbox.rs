@@ -345,6 +345,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             if let Ok(before) = before
                 && consumer.cached_info().num_pending == 0
                 && consumer.cached_info().num_ack_pending == 0
+                && self.has_nothing().await
             {
                 self.catch_up(before.state.last_sequence);
             }
@@ -360,6 +361,20 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         }
     }
 
+    /// Whether no message of the partition is in the stream, as whoever leads it says: the server
+    /// that has the consumer may be behind.
+    async fn has_nothing(&self) -> bool {
+        let Inbox {
+            wire,
+            stream,
+            names,
+            claim,
+            ..
+        } = &self.inbox;
+        let subjects = names.mail_of_partition(claim.partition);
+        matches!(wire.last(stream, &subjects).await, Ok(None))
+    }
+
     fn catch_up(&mut self, place: u64) {
         self.latest = self.latest.max(place);
         self.is_caught_up = true;
@@ -367,10 +382,23 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         self.tell_arrived();
     }
 
-    /// Everything that is in the stream is known: what else is on the desk was acknowledged by a
-    /// node that had the partition before.
+    /// What else is on the desk was acknowledged by a node that had the partition before, unless
+    /// the server that has this consumer is behind the others. Whoever leads the stream knows:
+    /// what was taken off the desk and is in the stream would be thrown away as one that comes
+    /// again.
     fn tidy_the_desk(&self) {
-        self.book.keep(|place| self.known.contains_key(&place));
+        let mut doubtful = self.book.begun();
+        doubtful.retain(|place| !self.known.contains_key(place));
+        let Inbox { wire, stream, .. } = &self.inbox;
+        let (wire, stream, book) = (wire.clone(), stream.clone(), Arc::clone(&self.book));
+        tokio::spawn(async move {
+            for place in doubtful {
+                // What cannot be found out stays, and costs a few bytes.
+                if matches!(wire.at(&stream, place).await, Ok(None)) {
+                    book.acknowledged(place);
+                }
+            }
+        });
     }
 
     /// Up to where everything has been handed to the host.
@@ -470,13 +498,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 };
                 self.over.insert(place);
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
-                let sent_as = Some(mail.envelope.sent_as);
-                self.acknowledge(place, mail.acknowledge, (record, sent_as));
+                let sent_as = mail.envelope.sent_as;
+                self.acknowledge(place, mail.acknowledge, Some((sent_as, record)));
                 self.pump(&id).await;
             }
-            Told::Acknowledged { place, sent_as } => {
+            Told::Acknowledged { place } => {
                 self.over.remove(&place);
-                self.book.acknowledged(place, sent_as.as_ref());
+                self.book.acknowledged(place);
                 self.acknowledged.insert(place);
                 if let Some(id) = self.known.remove(&place)
                     && self
@@ -491,17 +519,20 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         self.tell_arrived();
     }
 
-    /// Acknowledges a message, once it is kept as a dead letter if it is one.
-    fn acknowledge(
-        &self,
-        place: u64,
-        reply: String,
-        (record, sent_as): (Option<Kept>, Option<SentAs>),
-    ) {
+    /// Acknowledges a message. One that was taken up is on the desk by then, whether it could be
+    /// handled or not, so that it is known if it comes again; and is kept if it is a dead letter.
+    fn acknowledge(&self, place: u64, reply: String, taken_up: Option<(SentAs, Option<Kept>)>) {
         let (wire, names) = (self.inbox.wire.clone(), self.inbox.names.clone());
         let (claim, tell) = (Arc::clone(&self.inbox.claim), self.tell.clone());
+        let book = Arc::clone(&self.book);
         tokio::spawn(async move {
-            while let Some(record) = &record
+            if let Some((sent_as, _)) = &taken_up
+                && !book.has_begun(place)
+                && !book.begin(place, sent_as).await
+            {
+                return;
+            }
+            while let Some((_, Some(record))) = &taken_up
                 && !record.store(&wire, &names).await
             {
                 if claim.is_over() {
@@ -515,7 +546,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
                 sleep(RETRY).await;
             }
-            let _ = tell.send(Told::Acknowledged { place, sent_as });
+            let _ = tell.send(Told::Acknowledged { place });
         });
     }
 
@@ -567,7 +598,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             if !mail.is_interrupted && self.book.is_again(place, &mail.envelope.sent_as) {
                 tracing::info!(place, "a message that was taken up before is thrown away");
                 self.over.insert(place);
-                self.acknowledge(place, mail.acknowledge, (None, None));
+                self.acknowledge(place, mail.acknowledge, None);
                 continue;
             }
             self.attempt += 1;
@@ -656,7 +687,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 tracing::warn!(place, "what is no message, or not there, is thrown away");
                 self.waiting.remove(&place);
                 self.over.insert(place);
-                self.acknowledge(place, acknowledge, (None, None));
+                self.acknowledge(place, acknowledge, None);
             }
         }
         self.pump(&id).await;

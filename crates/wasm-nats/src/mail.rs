@@ -47,8 +47,6 @@ pub(crate) enum Told {
     /// It is not in the stream any more.
     Acknowledged {
         place: u64,
-        /// Unless it is not known, or known anyway.
-        sent_as: Option<SentAs>,
     },
 }
 

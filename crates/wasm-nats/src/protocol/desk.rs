@@ -64,9 +64,9 @@ impl Desk {
         self.begun.remove(&place);
     }
 
-    /// Only these are still in the stream.
-    pub fn keep(&mut self, is_kept: impl Fn(u64) -> bool) {
-        self.begun.retain(|place| is_kept(*place));
+    /// The places of what is being handled.
+    pub fn begun(&self) -> impl Iterator<Item = u64> {
+        self.begun.iter().copied()
     }
 
     /// What becomes of a message that is found in the stream by whoever takes over.
@@ -75,16 +75,6 @@ impl Desk {
             true => Left::Interrupted,
             false => Left::Deliver,
         }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.begun.len()
-    }
-
-    /// Whether nothing is being handled.
-    pub fn is_empty(&self) -> bool {
-        self.begun.is_empty()
     }
 }
 
@@ -109,8 +99,8 @@ mod tests {
             (read.left(3), read.left(7)),
             (Left::Interrupted, Left::Deliver)
         );
-        assert_eq!((read.len(), read.is_empty()), (2, false));
-        desk.keep(|place| place != 3);
+        assert_eq!(desk.begun().collect::<Vec<_>>(), [3, u64::MAX]);
+        desk.acknowledged(3);
         assert_eq!(desk.as_text(), "18446744073709551615\na 1-3\nb 9-9");
         for wrong in [
             b"3,4".as_slice(),

@@ -2,12 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::world::PARTITIONS;
+
 /// Which message, of those that producers sent.
 pub(crate) type Message = u64;
 
+/// How many components there are in each partition.
+pub(crate) const RECIPIENTS: u64 = 2;
+
+pub(crate) fn partition_of(message: Message) -> u16 {
+    (message % u64::from(PARTITIONS)) as u16
+}
+
+pub(crate) fn recipient_of(message: Message) -> u64 {
+    message / u64::from(PARTITIONS) % RECIPIENTS
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// Its effect is stored more than once.
+    /// Its effect is stored more than once, or although nobody could handle it.
     Twice { message: Message },
     /// It was accepted, and has neither an effect nor is it a dead letter.
     Lost { message: Message },
@@ -29,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) refused_writes: u64,
     pub(crate) handled: u64,
     pub(crate) dead: u64,
+    /// Answers of servers that were behind those that lead.
+    pub(crate) behind: u64,
 }
 
 impl Tally {
@@ -39,6 +54,7 @@ impl Tally {
         self.refused_writes += other.refused_writes;
         self.handled += other.handled;
         self.dead += other.dead;
+        self.behind += other.behind;
     }
 }
 
@@ -48,8 +64,10 @@ pub(crate) struct Judge {
     /// By who has handled it, and where in the stream it was.
     effects: BTreeMap<Message, BTreeSet<(u64, u64)>>,
     dead: BTreeSet<Message>,
-    /// The place of the latest, by partition.
-    latest: BTreeMap<u16, u64>,
+    /// Those that nobody could handle.
+    unhandled: BTreeSet<Message>,
+    /// The place of the latest, by partition and recipient.
+    latest: BTreeMap<(u16, u64), u64>,
     pub(crate) violation: Option<Violation>,
 }
 
@@ -68,11 +86,12 @@ impl Judge {
         if !writes.insert(by) {
             return;
         }
-        if writes.len() > 1 {
+        if writes.len() > 1 || self.unhandled.contains(&message) {
             self.find(Violation::Twice { message });
         }
         let (_, place) = by;
-        let latest = self.latest.entry(partition).or_default();
+        let to = (partition, recipient_of(message));
+        let latest = self.latest.entry(to).or_default();
         if *latest > place {
             self.find(Violation::OutOfOrder { message });
         } else {
@@ -80,8 +99,15 @@ impl Judge {
         }
     }
 
-    pub(crate) fn dead(&mut self, message: Message) {
+    /// A dead letter, which only one that was interrupted may be beside its effect.
+    pub(crate) fn dead(&mut self, message: Message, is_interrupted: bool) {
         self.dead.insert(message);
+        if !is_interrupted {
+            self.unhandled.insert(message);
+            if self.effects.contains_key(&message) {
+                self.find(Violation::Twice { message });
+            }
+        }
     }
 
     pub(crate) fn two_owners(&mut self, partition: u16) {

@@ -8,7 +8,7 @@ use wasm_nats::protocol::balance::View;
 use wasm_nats::protocol::desk::{Desk, Left};
 use wasm_nats::protocol::lease::{Heard, Hearing, Lease, Terms};
 
-use crate::judge::Message;
+use crate::judge::{Message, RECIPIENTS, recipient_of};
 use crate::server::{Answer, Ask, Owner};
 use crate::world::{Broken, NODES, PINNED, POOLS};
 
@@ -33,6 +33,9 @@ fn is_pinned(incarnation: &str) -> bool {
 /// Who has sent all messages.
 const SENDER: &str = "producer";
 
+/// One in so many messages has nobody who can handle it.
+const HOPELESS: u128 = 16;
+
 /// What is asked again if there is no answer by then.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -42,10 +45,13 @@ pub(crate) struct Claim {
     stage: Stage,
     left: Desk,
     desk: Desk,
+    /// Under which name messages come.
+    consumer: Option<u64>,
     waiting: BTreeMap<u64, Message>,
     /// Places that have come, however often.
     come: BTreeSet<u64>,
-    handled: Option<Handled>,
+    /// By recipient.
+    handled: BTreeMap<u64, Handled>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +69,7 @@ enum Stage {
 struct Handled {
     place: u64,
     message: Message,
+    is_hopeless: bool,
     /// When it is done, once it has begun.
     done: Option<Duration>,
     is_stored: bool,
@@ -192,16 +199,18 @@ impl Node {
     /// A message has come from the stream.
     pub(crate) fn take_in(
         &mut self,
-        (partition, fence): (u16, u64),
+        (partition, consumer): (u16, u64),
         (place, message): (u64, Message),
     ) {
         let Some(claim) = self.claims.get_mut(&partition) else {
             return;
         };
-        if claim.fence != fence || !claim.come.insert(place) {
+        // What comes of a consumer of which it does not know all that came before is not next.
+        if claim.consumer != Some(consumer) || !claim.come.insert(place) {
             return;
         }
         claim.waiting.insert(place, message);
+        let fence = claim.fence;
         if self.broken == Some(Broken::AckTooEarly) {
             let ask = Ask::Acknowledge {
                 partition,
@@ -269,6 +278,9 @@ impl Node {
                     partition, fence, ..
                 }
                 | Ask::Consume { partition, fence }
+                | Ask::Look {
+                    partition, fence, ..
+                }
                 | Ask::Bury {
                     partition, fence, ..
                 }
@@ -281,9 +293,21 @@ impl Node {
                     .is_some_and(|claim| claim.fence == fence),
             };
             if is_of_a_claim {
-                self.ask(asked.ask, now);
+                self.ask(self.brought_up_to_date(asked.ask), now);
             }
         }
+    }
+
+    /// As it is asked again: what else has begun meanwhile is on the desk, too.
+    fn brought_up_to_date(&self, mut ask: Ask) -> Ask {
+        if let Ask::Begin {
+            partition, text, ..
+        } = &mut ask
+            && let Some(claim) = self.claims.get(partition)
+        {
+            *text = claim.desk.as_text();
+        }
+        ask
     }
 
     fn balance(&mut self, now: Duration) {
@@ -339,7 +363,21 @@ impl Node {
         if matches!(claim.stage, Stage::Taking | Stage::Given) {
             return;
         }
-        if let Some(handled) = &mut claim.handled {
+        if claim.stage == Stage::GivingBack && claim.handled.is_empty() {
+            claim.stage = Stage::Given;
+            return self.ask(Ask::GiveBack { partition, fence }, now);
+        }
+        for recipient in 0..RECIPIENTS {
+            self.serve_one(partition, recipient, now);
+        }
+    }
+
+    fn serve_one(&mut self, partition: u16, recipient: u64, now: Duration) {
+        let Some(claim) = self.claims.get_mut(&partition) else {
+            return;
+        };
+        let fence = claim.fence;
+        if let Some(handled) = claim.handled.get_mut(&recipient) {
             if handled.done.is_some_and(|done| done <= now) && !handled.is_stored {
                 handled.is_stored = true;
                 let ask = Ask::Store {
@@ -353,13 +391,17 @@ impl Node {
             return;
         }
         if claim.stage == Stage::GivingBack {
-            claim.stage = Stage::Given;
-            return self.ask(Ask::GiveBack { partition, fence }, now);
+            return;
         }
-        let Some((place, message)) = claim.waiting.pop_first() else {
+        let mut its = claim.waiting.iter();
+        let next = its.find(|(_, message)| recipient_of(**message) == recipient);
+        let Some((place, message)) = next.map(|(place, message)| (*place, *message)) else {
             return;
         };
-        let is_again = claim.desk.is_again(place, (SENDER, message));
+        claim.waiting.remove(&place);
+        let is_interrupted = claim.left.left(place) == Left::Interrupted;
+        // What is interrupted is the one that was taken up.
+        let is_again = !is_interrupted && claim.desk.is_again(place, (SENDER, message));
         let forgets = matches!(self.broken, Some(Broken::NothingTaken | Broken::NoDedupe));
         if is_again && !forgets {
             let ask = Ask::Acknowledge {
@@ -369,19 +411,26 @@ impl Node {
             };
             return self.ask(ask, now);
         }
-        claim.handled = Some(Handled {
+        // At times there is nobody who can handle it.
+        let is_hopeless = self.handling.as_millis().is_multiple_of(HOPELESS);
+        let handled = Handled {
             place,
             message,
+            is_hopeless,
             done: None,
             is_stored: false,
-        });
-        let is_interrupted = claim.left.left(place) == Left::Interrupted;
+        };
+        claim.handled.insert(recipient, handled);
+        if is_hopeless && self.broken == Some(Broken::NeverBegun) {
+            return self.ask(Self::hopeless((partition, fence), (place, message)), now);
+        }
         if is_interrupted && self.broken != Some(Broken::NoDesk) {
             let ask = Ask::Bury {
                 message,
                 place,
                 partition,
                 fence,
+                is_interrupted,
             };
             return self.ask(ask, now);
         }
@@ -390,6 +439,7 @@ impl Node {
         let ask = Ask::Begin {
             partition,
             fence,
+            place,
             text,
         };
         self.ask(ask, now);
@@ -422,9 +472,10 @@ impl Node {
                         stage: Stage::Taking,
                         left: Desk::default(),
                         desk: Desk::default(),
+                        consumer: None,
                         waiting: BTreeMap::new(),
                         come: BTreeSet::new(),
-                        handled: None,
+                        handled: BTreeMap::new(),
                     },
                 );
                 self.ask(Ask::ReadDesk { partition }, now);
@@ -433,8 +484,13 @@ impl Node {
                 if let Some(claim) = self.claims.get_mut(&partition) {
                     let desk = Desk::parse(text.as_bytes()).expect("a desk");
                     (claim.left, claim.desk) = (desk.clone(), desk);
-                    let read = *sequence;
-                    self.ask(Ask::TakeDesk { partition, read }, now);
+                    let (read, text) = (*sequence, text.clone());
+                    let ask = Ask::TakeDesk {
+                        partition,
+                        read,
+                        text,
+                    };
+                    self.ask(ask, now);
                 }
             }
             (Ask::TakeDesk { partition, .. }, Answer::Done(_)) => {
@@ -443,17 +499,52 @@ impl Node {
                     self.ask(Ask::Consume { partition, fence }, now);
                 }
             }
-            (Ask::Consume { partition, fence }, Answer::Messages(messages)) => {
+            (Ask::Consume { partition, fence }, Answer::Messages(consumer, messages)) => {
                 if let Some(claim) = self.claims.get_mut(&partition)
                     && claim.fence == fence
                 {
-                    claim.stage = Stage::Serving;
+                    (claim.stage, claim.consumer) = (Stage::Serving, Some(*consumer));
                 }
                 for (place, message) in messages {
-                    self.take_in((partition, fence), (*place, *message));
+                    self.take_in((partition, *consumer), (*place, *message));
                 }
+                self.tidy_the_desk(partition, now);
             }
             (ask, answer) => self.hear_of_message(&ask, answer, now),
+        }
+    }
+
+    fn hopeless((partition, fence): (u16, u64), (place, message): (u64, Message)) -> Ask {
+        Ask::Bury {
+            message,
+            place,
+            partition,
+            fence,
+            is_interrupted: false,
+        }
+    }
+
+    /// What else is on it was acknowledged, unless the server that has the messages is behind.
+    fn tidy_the_desk(&mut self, partition: u16, now: Duration) {
+        let Some(claim) = self.claims.get_mut(&partition) else {
+            return;
+        };
+        let fence = claim.fence;
+        let mut doubtful: Vec<_> = claim.desk.begun().collect();
+        doubtful.retain(|place| !claim.come.contains(place));
+        for place in doubtful {
+            if self.broken == Some(Broken::Untold) {
+                if let Some(claim) = self.claims.get_mut(&partition) {
+                    claim.desk.acknowledged(place);
+                }
+                continue;
+            }
+            let ask = Ask::Look {
+                partition,
+                fence,
+                place,
+            };
+            self.ask(ask, now);
         }
     }
 
@@ -468,6 +559,9 @@ impl Node {
             partition, fence, ..
         }
         | Ask::Acknowledge {
+            partition, fence, ..
+        }
+        | Ask::Look {
             partition, fence, ..
         }
         | Ask::GiveBack { partition, fence }) = ask
@@ -491,9 +585,22 @@ impl Node {
             return;
         }
         match ask {
-            Ask::Begin { .. } => {
-                if let Some(handled) = &mut claim.handled {
-                    handled.done.get_or_insert(handling);
+            Ask::Begin { place, .. } => {
+                let mut handled = claim.handled.values_mut();
+                match handled.find(|it| it.place == *place) {
+                    Some(handled) if handled.is_hopeless => {
+                        let letter = (handled.place, handled.message);
+                        self.ask(Self::hopeless((partition, fence), letter), now);
+                    }
+                    Some(handled) => {
+                        handled.done.get_or_insert(handling);
+                    }
+                    None => {}
+                }
+            }
+            Ask::Look { place, .. } => {
+                if matches!(answer, Answer::Found(false)) {
+                    claim.desk.acknowledged(*place);
                 }
             }
             Ask::Store { place, .. } | Ask::Bury { place, .. } => {
@@ -506,9 +613,7 @@ impl Node {
             }
             Ask::Acknowledge { place, .. } => {
                 claim.desk.acknowledged(*place);
-                if claim.handled.as_ref().is_some_and(|it| it.place == *place) {
-                    claim.handled = None;
-                }
+                claim.handled.retain(|_, it| it.place != *place);
             }
             _ => {}
         }

@@ -30,17 +30,25 @@ pub(crate) enum Ask {
     TakeDesk {
         partition: u16,
         read: u64,
+        text: String,
     },
     /// What is being handled; the message that begins with it.
     Begin {
         partition: u16,
         fence: u64,
+        place: u64,
         text: String,
     },
     Store {
         partition: u16,
         fence: u64,
         message: Message,
+        place: u64,
+    },
+    /// Whether a message is in the stream, which whoever leads it answers.
+    Look {
+        partition: u16,
+        fence: u64,
         place: u64,
     },
     /// A consumer of its own under this claim: what is in the stream, from the beginning.
@@ -53,6 +61,8 @@ pub(crate) enum Ask {
         place: u64,
         partition: u16,
         fence: u64,
+        /// By the end of the node that had it, which may have handled it.
+        is_interrupted: bool,
     },
     Acknowledge {
         partition: u16,
@@ -73,8 +83,16 @@ pub(crate) enum Answer {
         sequence: u64,
         text: String,
     },
-    /// Places and what is there.
-    Messages(Vec<(u64, Message)>),
+    Found(bool),
+    /// A consumer, with places and what is there.
+    Messages(u64, Vec<(u64, Message)>),
+}
+
+/// What has become of the stream of messages, in its order.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Stored(u16, u64, Message),
+    Removed(u16, u64),
 }
 
 #[derive(Debug, Default)]
@@ -83,14 +101,20 @@ pub(crate) struct Server {
     /// By node: its incarnation and the sequence of its latest renewal.
     pub(crate) nodes: BTreeMap<usize, (u64, u64)>,
     pub(crate) owners: BTreeMap<u16, Owner>,
-    desks: BTreeMap<u16, (u64, String)>,
+    /// The last and the one before it.
+    desks: BTreeMap<u16, [(u64, String); 2]>,
     /// By partition and place.
     mail: BTreeMap<(u16, u64), Message>,
+    changes: Vec<Change>,
+    /// By how many changes what answers a question is behind what leads.
+    pub(crate) behind: usize,
     ids: BTreeSet<Message>,
-    /// Under which claim each partition is consumed.
-    consumers: HashMap<u16, u64>,
+    /// Under which claim each partition is consumed, and by which consumer.
+    consumers: HashMap<u16, (u64, u64)>,
     /// What is new for a consumer.
     pub(crate) fresh: Vec<(u16, u64, Message)>,
+    /// What it is told later, because its server was behind when it was made.
+    pub(crate) late: Vec<(u64, Message)>,
     pub(crate) refused_writes: u64,
     pub(crate) takeovers: u64,
 }
@@ -109,6 +133,7 @@ impl Server {
         }
         let place = self.next();
         self.mail.insert((partition, place), message);
+        self.changes.push(Change::Stored(partition, place, message));
         self.fresh.push((partition, place, message));
     }
 
@@ -117,8 +142,50 @@ impl Server {
         self.ids = self.mail.values().copied().collect();
     }
 
+    /// Under which claim a partition is consumed, and by which consumer.
+    pub(crate) fn consumer(&self, partition: u16) -> Option<(u64, u64)> {
+        self.consumers.get(&partition).copied()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.mail.is_empty()
+    }
+
+    /// What is in the stream of a partition where a server is behind, and what it will hear of.
+    fn consume(&mut self, partition: u16) -> Vec<(u64, Message)> {
+        let known = self.changes.len().saturating_sub(self.behind);
+        let (known, late) = self.changes.split_at(known);
+        let mut mail = BTreeMap::new();
+        for change in known {
+            match *change {
+                Change::Stored(to, place, message) if to == partition => {
+                    mail.insert(place, message);
+                }
+                Change::Stored(..) => {}
+                Change::Removed(of, place) => {
+                    if of == partition {
+                        mail.remove(&place);
+                    }
+                }
+            }
+        }
+        let late = late.iter().filter_map(|change| match *change {
+            Change::Stored(to, place, message) if to == partition => Some((place, message)),
+            _ => None,
+        });
+        self.late = late.collect();
+        mail.into_iter().collect()
+    }
+
+    fn desk(&self, partition: u16) -> [(u64, String); 2] {
+        self.desks.get(&partition).cloned().unwrap_or_default()
+    }
+
+    fn write_desk(&mut self, partition: u16, text: String) -> u64 {
+        let sequence = self.next();
+        let [last, _] = self.desk(partition);
+        self.desks.insert(partition, [(sequence, text), last]);
+        sequence
     }
 
     fn fence(&self, partition: u16) -> u64 {
@@ -167,17 +234,23 @@ impl Server {
                 Answer::Done(sequence)
             }
             Ask::ReadDesk { partition } => {
-                let (sequence, text) = self.desks.get(&partition).cloned().unwrap_or_default();
+                let [last, before] = self.desk(partition);
+                let (sequence, text) = match self.behind {
+                    0 => last,
+                    _ => before,
+                };
                 Answer::Desk { sequence, text }
             }
-            Ask::TakeDesk { partition, read } => {
-                let (sequence, text) = self.desks.get(&partition).cloned().unwrap_or_default();
-                if sequence != read {
+            Ask::TakeDesk {
+                partition,
+                read,
+                text,
+            } => {
+                let [(sequence, _), _] = self.desk(partition);
+                if sequence != read && broken != Some(Broken::StaleDesk) {
                     return Answer::Outdated;
                 }
-                let sequence = self.next();
-                self.desks.insert(partition, (sequence, text));
-                Answer::Done(sequence)
+                Answer::Done(self.write_desk(partition, text))
             }
             Ask::Begin {
                 partition,
@@ -188,9 +261,7 @@ impl Server {
                 if !self.holds(partition, fence, broken) {
                     return Answer::Outdated;
                 }
-                let sequence = self.next();
-                self.desks.insert(partition, (sequence, text));
-                Answer::Done(sequence)
+                Answer::Done(self.write_desk(partition, text))
             }
             Ask::Store {
                 partition,
@@ -206,16 +277,26 @@ impl Server {
             }
             Ask::Consume { partition, fence } => {
                 // Consumers of later claims are not replaced by those of earlier ones.
-                if self.consumers.get(&partition).is_some_and(|it| *it > fence) {
+                if self
+                    .consumers
+                    .get(&partition)
+                    .is_some_and(|it| it.0 > fence)
+                {
                     return Answer::Outdated;
                 }
-                self.consumers.insert(partition, fence);
-                let range = (partition, 0)..=(partition, u64::MAX);
-                let messages = self.mail.range(range);
-                Answer::Messages(messages.map(|((_, place), it)| (*place, *it)).collect())
+                let consumer = self.next();
+                self.consumers.insert(partition, (fence, consumer));
+                Answer::Messages(consumer, self.consume(partition))
             }
-            Ask::Bury { message, .. } => {
-                judge.dead(message);
+            Ask::Look {
+                partition, place, ..
+            } => Answer::Found(self.mail.contains_key(&(partition, place))),
+            Ask::Bury {
+                message,
+                is_interrupted,
+                ..
+            } => {
+                judge.dead(message, is_interrupted);
                 Answer::Done(0)
             }
             Ask::Acknowledge {
@@ -224,8 +305,13 @@ impl Server {
                 place,
             } => {
                 // Under the name of another consumer it is nothing.
-                if self.consumers.get(&partition) == Some(&fence) {
+                if self
+                    .consumers
+                    .get(&partition)
+                    .is_some_and(|it| it.0 == fence)
+                {
                     self.mail.remove(&(partition, place));
+                    self.changes.push(Change::Removed(partition, place));
                 }
                 Answer::Done(0)
             }

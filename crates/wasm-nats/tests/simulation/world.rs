@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::judge::{Judge, Message, Tally, Violation};
+use crate::judge::{Judge, Message, Tally, Violation, partition_of};
 use crate::node::{Node, terms_of};
 use crate::random::Random;
 use crate::server::{Answer, Ask, Owner, Server};
@@ -20,6 +20,9 @@ const MESSAGES: u64 = 40;
 /// How long things happen to nodes, and how long they have to come to rest afterwards.
 const TROUBLE: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_secs(40);
+
+/// By how many changes a server is behind those that lead, at most.
+const BEHIND: u64 = 30;
 
 const TICK: Duration = Duration::from_millis(10);
 
@@ -38,6 +41,12 @@ pub(crate) enum Broken {
     NoDesk,
     /// What was taken up is forgotten once it is acknowledged.
     NothingTaken,
+    /// What has not come is taken off the desk, whoever may know better.
+    Untold,
+    /// What a server that is behind says of a desk is taken for it.
+    StaleDesk,
+    /// What nobody can handle is a dead letter without being written down first.
+    NeverBegun,
     /// Each takes the leases of others for as long as its own.
     OneLength,
     /// Leases go by a clock that people and daemons set.
@@ -66,7 +75,7 @@ enum Event {
     Message {
         to: usize,
         partition: u16,
-        fence: u64,
+        consumer: u64,
         place: u64,
         message: Message,
     },
@@ -115,6 +124,8 @@ pub(crate) struct World {
     processes: Vec<Process>,
     server: Server,
     server_down_until: Duration,
+    /// Until when consumers are behind.
+    behind_until: BTreeMap<u64, Duration>,
     judge: Judge,
     incarnations: u64,
     tally: Tally,
@@ -145,6 +156,7 @@ impl World {
             processes,
             server: Server::default(),
             server_down_until: Duration::ZERO,
+            behind_until: BTreeMap::new(),
             judge: Judge::default(),
             incarnations: 0,
             tally: Tally::default(),
@@ -244,12 +256,12 @@ impl World {
             Event::Message {
                 to,
                 partition,
-                fence,
+                consumer,
                 place,
                 message,
             } => {
                 if let Some(node) = &mut self.processes[to].node {
-                    node.take_in((partition, fence), (place, message));
+                    node.take_in((partition, consumer), (place, message));
                 }
             }
             Event::Publish { message, attempt } => self.publish(message, attempt),
@@ -374,6 +386,14 @@ impl World {
             }
             _ => None,
         };
+        let consumed = match &content {
+            Ask::Consume { partition, .. } => Some(*partition),
+            _ => None,
+        };
+        self.server.behind = match self.random.happens(300) {
+            true => 1 + self.random.below(BEHIND) as usize,
+            false => 0,
+        };
         let answer = self.server.answer(
             (process, incarnation),
             content,
@@ -393,6 +413,9 @@ impl World {
         }
         let returns = (from + latency).max(self.processes[process].last_return);
         self.processes[process].last_return = returns;
+        if let (Some(partition), Answer::Messages(consumer, _)) = (consumed, &answer) {
+            self.deliver_late(process, (partition, *consumer), returns);
+        }
         let envelope = Envelope {
             node: process,
             incarnation,
@@ -463,7 +486,7 @@ impl World {
 
     /// Producers go on until they are told that it is stored.
     fn publish(&mut self, message: Message, attempt: u32) {
-        let partition = (message % u64::from(PARTITIONS)) as u16;
+        let partition = partition_of(message);
         let is_up = self.server_down_until <= self.now;
         let arrives = is_up && !self.random.happens(50);
         if arrives {
@@ -483,28 +506,50 @@ impl World {
     /// What is new goes to whoever consumes the partition.
     fn deliver(&mut self) {
         for (partition, place, message) in std::mem::take(&mut self.server.fresh) {
-            let Some(owner) = self.server.owners.get(&partition).cloned() else {
+            let Some((fence, consumer)) = self.server.consumer(partition) else {
                 continue;
             };
+            let owner = &self.server.owners[&partition];
             let to = self.processes.iter().position(|it| {
                 let node = it.node.as_ref();
                 node.is_some_and(|node| Some(node.incarnation) == owner.incarnation)
             });
             // Otherwise whoever comes next finds it in the stream.
-            if let Some(to) = to {
-                let at = self.told_at(to);
-                let fence = owner.sequence;
-                self.at(
-                    at,
-                    Event::Message {
-                        to,
-                        partition,
-                        fence,
-                        place,
-                        message,
-                    },
-                );
-            }
+            let Some(to) = to.filter(|_| owner.sequence == fence) else {
+                continue;
+            };
+            let behind_until = self.behind_until.get(&consumer);
+            let at = behind_until.copied().unwrap_or_default();
+            let at = at.max(self.told_at(to));
+            let message = Event::Message {
+                to,
+                partition,
+                consumer,
+                place,
+                message,
+            };
+            self.at(at, message);
+        }
+    }
+
+    /// What a consumer does not have yet comes once its server has it, before all else.
+    fn deliver_late(&mut self, to: usize, (partition, consumer): (u16, u64), told: Duration) {
+        let late = std::mem::take(&mut self.server.late);
+        if late.is_empty() {
+            return;
+        }
+        self.tally.behind += 1;
+        let until = told + self.random.millis(100, 2_000);
+        self.behind_until.insert(consumer, until);
+        for (place, message) in late {
+            let message = Event::Message {
+                to,
+                partition,
+                consumer,
+                place,
+                message,
+            };
+            self.at(until, message);
         }
     }
 
