@@ -8,7 +8,7 @@
 //! To prove an engine, implement [`Harness`] and give it to a [`Runner`] in a test
 //! target with `harness = false`:
 //!
-//! ```no_run
+//! ```no_run,standalone_crate
 //! use std::process::ExitCode;
 //! use std::sync::Arc;
 //!

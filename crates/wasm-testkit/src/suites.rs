@@ -5,7 +5,7 @@
 //! the service itself where its trait is enough to try it, and else a bench that can
 //! also do what no component may, such as adding an entry to a directory.
 //!
-//! ```no_run
+//! ```no_run,standalone_crate
 //! use std::process::ExitCode;
 //! use std::sync::Arc;
 //!

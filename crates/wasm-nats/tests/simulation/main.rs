@@ -30,7 +30,7 @@ fn first_violation(broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation
 
 #[test]
 fn every_message_is_handled_once_or_is_a_dead_letter() {
-    let seeds = number("WASM_NATS_SEEDS", 300);
+    let seeds = number("WASM_NATS_SEEDS", 150);
     let violation = first_violation(None, seeds);
     assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
 }
@@ -92,7 +92,7 @@ fn not_writing_down_what_begins_is_caught() {
 
 #[test]
 fn whatever_a_server_stores_twice_its_owner_handles_once() {
-    let violation = first_violation(Some(Broken::NoIds), 300);
+    let violation = first_violation(Some(Broken::NoIds), 150);
     assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
 }
 

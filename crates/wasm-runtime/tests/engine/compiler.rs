@@ -58,13 +58,16 @@ async fn what_a_process_compiles_runs() {
 }
 
 #[tokio::test]
+#[ignore = "compiles every fixture twice: .ci/run"]
 async fn it_says_of_every_fixture_what_this_process_says() {
     let (inside, outside) = (engine(), engine_of(process()));
     for fixture in ALL {
         let said = |outcome: Result<(), WasmError>| outcome.map_err(|error| error.to_string());
-        let expected = said(outcome(&inside, fixture.wasm.to_vec()).await);
-        let found = said(outcome(&outside, fixture.wasm.to_vec()).await);
-        assert_eq!(found, expected, "{}", fixture.name);
+        let (expected, found) = tokio::join!(
+            outcome(&inside, fixture.wasm.to_vec()),
+            outcome(&outside, fixture.wasm.to_vec()),
+        );
+        assert_eq!(said(found), said(expected), "{}", fixture.name);
     }
 }
 
@@ -202,7 +205,9 @@ fn a_compiler_without_an_engine_says_what_it_is_for() {
 /// Three that take long, of four that may be compiled at a time, hold up nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_behind_a_component_that_takes_long() {
-    let engine = engine_of(process().with_processes(4));
+    // They go on when this test is over, and would take the processors from others.
+    let limits = CompilerLimits::default().with_cpu(Duration::from_secs(1));
+    let engine = engine_of(process().with_processes(4).with_limits(limits));
     let slow = slow();
     let long: Vec<_> = (0..3)
         .map(|i| {
@@ -244,15 +249,26 @@ mod confined {
 
     #[tokio::test]
     async fn nothing_is_left_of_a_compiler() {
-        let limits = CompilerLimits::default().with_timeout(Duration::from_millis(200));
+        // By which it is told from those of other tests: it is an argument of the compiler.
+        const CPU_SECONDS: u64 = 47;
+        let limits = CompilerLimits::default()
+            .with_timeout(Duration::from_millis(200))
+            .with_cpu(Duration::from_secs(CPU_SECONDS));
         let engine = engine_of(process().with_limits(limits));
-        let what = defect(&engine, slow()).await;
-        assert!(matches!(what, Defect::CostlyToCompile { .. }), "{what:?}");
         let is_compiler = |child: &u32| {
             let command = std::fs::read_to_string(format!("/proc/{child}/cmdline"));
-            command.is_ok_and(|command| command.contains("wasm-compiler"))
+            command.is_ok_and(|command| {
+                let cpu = format!("\0{CPU_SECONDS}\0");
+                command.contains("wasm-compiler") && command.contains(&cpu)
+            })
         };
-        // Those of other tests among them end by themselves.
+        let begun = async {
+            while !children().iter().any(is_compiler) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (what, ()) = tokio::join!(defect(&engine, slow()), within(begun));
+        assert!(matches!(what, Defect::CostlyToCompile { .. }), "{what:?}");
         let mut compilers = children();
         let left = async {
             loop {
