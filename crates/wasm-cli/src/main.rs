@@ -3,52 +3,10 @@
 //! Replies and results go to standard output, everything else to standard error.
 //! Exit codes: 0 all went well, 1 a message or call failed, 2 bad input.
 
-mod anatomy;
-mod application;
-mod asked;
-mod build;
-mod cache;
-mod call;
-mod check;
-mod cluster;
-mod compile;
-mod compiler;
-mod connections;
-mod conversation;
-mod data;
-mod deploy;
-mod encode;
-mod everywhere;
-mod files;
-mod flags;
-mod guest_log;
-mod host;
-mod inspect;
-mod line;
-mod log_filter;
-mod message;
-mod new;
-mod nodes;
-mod otlp;
-mod outcome;
+mod command;
+mod input;
 mod output;
-mod reach;
-mod rebuild;
-mod reload;
-mod remote;
-mod report;
-mod run;
-mod serve;
-mod service;
-mod signals;
-mod sites;
-mod source;
-mod table;
-mod tenancy;
-mod trial;
-mod up;
-mod watch;
-mod wit;
+mod session;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::set_hook;
@@ -59,28 +17,28 @@ use clap::{Parser, Subcommand};
 
 use wasm_host::is_panic_caught;
 
-use crate::build::Build;
-use crate::cache::Cache;
-use crate::call::Call;
-use crate::check::Check;
-use crate::compile::Compile;
-use crate::data::Data;
-use crate::deploy::{Deploy, Rollback, Undeploy};
-use crate::guest_log::LogFormat;
-use crate::inspect::Inspect;
-use crate::new::New;
-use crate::nodes::Nodes;
-use crate::otlp::Traces;
-use crate::outcome::Stop;
+use crate::command::build::Build;
+use crate::command::cache::Cache;
+use crate::command::call::Call;
+use crate::command::check::Check;
+use crate::command::compile::Compile;
+use crate::command::data::Data;
+use crate::command::deploy::{Deploy, Rollback, Undeploy};
+use crate::command::inspect::Inspect;
+use crate::command::new::New;
+use crate::command::nodes::Nodes;
+use crate::command::remote::components::{Ps, Restart};
+use crate::command::remote::messages::{Request, Send};
+use crate::command::remote::watching::{Dead, Events};
+use crate::command::run::Run;
+use crate::command::serve::Serve;
+use crate::command::trial::Test;
+use crate::command::up::Up;
 use crate::output::Finish;
-use crate::remote::components::{Ps, Restart};
-use crate::remote::messages::{Request, Send};
-use crate::remote::watching::{Dead, Events};
-use crate::report::Report;
-use crate::run::Run;
-use crate::serve::Serve;
-use crate::trial::Test;
-use crate::up::Up;
+use crate::output::guest_log::LogFormat;
+use crate::output::otlp::Traces;
+use crate::output::outcome::Stop;
+use crate::output::report::Report;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,18 +128,18 @@ fn print_panics() {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = compiler::compile_if_asked() {
+    if let Some(code) = session::compiler::compile_if_asked() {
         return code;
     }
     let cli = Cli::parse();
     print_panics();
     let _finish = Finish;
-    signals::listen(output::finish_within);
+    session::signals::listen(output::finish_within);
     let traces = match cli.command.traces() {
         Ok(traces) => traces,
         Err(report) => return Stop::from(report).into_exit_code(),
     };
-    guest_log::show_on_stderr(cli.command.log_format(), traces.as_ref());
+    output::guest_log::show_on_stderr(cli.command.log_format(), traces.as_ref());
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),

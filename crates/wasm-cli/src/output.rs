@@ -4,6 +4,13 @@
 //! Standard output and standard error have a thread each, or one for both where they
 //! are the same terminal, pipe or file, whose reader is to see what comes first first.
 
+pub(crate) mod guest_log;
+pub(crate) mod log_filter;
+pub(crate) mod otlp;
+pub(crate) mod outcome;
+pub(crate) mod report;
+pub(crate) mod table;
+
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
@@ -19,7 +26,7 @@ use tokio::sync::oneshot;
 use wasm_core::units::format_count;
 use wasm_core::{Clock as _, SystemClock};
 
-use crate::signals;
+use crate::session::signals;
 
 /// Of log lines, events and reports that wait to be written: a burst of some seconds'
 /// worth, and what a host can spare.

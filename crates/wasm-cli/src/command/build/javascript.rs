@@ -1,0 +1,67 @@
+//! Components in JavaScript: componentize-qjs puts the modules beside an engine.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use wasm_core::text::PathText as _;
+
+use crate::command::build::sources::{Sources, unusable};
+use crate::command::build::tool::Tool;
+use crate::command::build::world::World;
+use crate::input::files::read_text;
+use crate::output::report::Report;
+
+const COMPONENTIZE: Tool = Tool {
+    name: "componentize-qjs",
+    beside: Some("node_modules/.bin"),
+    install: "npm install --save-dev componentize-qjs@0.4.5",
+};
+
+/// Makes a component of the module that package.json of a folder calls `main`.
+///
+/// # Errors
+/// If the tool or the module is not there, or it makes no component of it.
+pub(crate) fn build(folder: &Path, sources: &Sources) -> Result<PathBuf, Report> {
+    let package = folder.join("package.json");
+    let text = read_text(&package).map_err(|error| unusable(&package, &error))?;
+    let read: Value = serde_json::from_str(&text)
+        .map_err(|error| Report::error(format!("{} is no JSON: {error}", package.escaped())))?;
+    let Some(main) = read.get("main").and_then(Value::as_str) else {
+        return Err(
+            Report::error(format!("{} has no `main`", package.escaped()))
+                .with_help("`\"main\": \"greeter.js\"` names the module to begin with"),
+        );
+    };
+    let world = World::of(sources)?;
+    let made = sources.work("javascript")?.join("component.wasm");
+    let mut command = COMPONENTIZE.command(&sources.folder);
+    command
+        // What is asynchronous in a component needs a host that has it.
+        .arg("--sync")
+        .arg("--wit")
+        .arg(&world.folder)
+        .args(["--world", world.name()])
+        .arg("--js")
+        .arg(whole(&folder.join(main))?)
+        .arg("--module-root")
+        .arg(root(sources)?)
+        .arg("--output")
+        .arg(&made);
+    COMPONENTIZE.run(&mut command, &sources.folder)?;
+    Ok(made)
+}
+
+/// The folder that has all sources: modules import each other from within.
+fn root(sources: &Sources) -> Result<PathBuf, Report> {
+    let mut root = whole(&sources.folder)?;
+    for folder in &sources.folders {
+        let folder = whole(folder)?;
+        while !folder.starts_with(&root) && root.pop() {}
+    }
+    Ok(root)
+}
+
+fn whole(path: &Path) -> Result<PathBuf, Report> {
+    path.canonicalize().map_err(|error| unusable(path, &error))
+}

@@ -1,0 +1,75 @@
+//! One component, which is compiled and not run.
+
+use wasm_core::WasiGrant;
+use wasm_core::text::{EscapedPath, PathText as _};
+use wasm_core::units::format_bytes;
+use wasm_runtime::WasmtimeEngine;
+
+use crate::input::anatomy::Anatomy;
+use crate::input::sites::{answers_none, kind_in};
+use crate::input::source::Source;
+use crate::output::report::{Problems, Report, size};
+
+/// A component that can be loaded.
+pub(super) struct Checked {
+    /// What was checked, on one or more lines.
+    pub(super) text: String,
+    pub(super) takes_messages: bool,
+}
+
+pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Checked, Problems> {
+    let _prepared = engine
+        .prepare_component(&source.id, source.bytes.clone(), &source.config)
+        .await
+        .map_err(|error| source.explain(&error))?;
+    for grant in &source.config.permissions.wasi {
+        if let WasiGrant::Dir { host, .. } = grant
+            && !host.is_dir()
+        {
+            let message = format!("{} is granted and is no folder", EscapedPath(host));
+            let report = Report::error(message).at(source.named_by().escaped());
+            return Err(report.into());
+        }
+    }
+    let anatomy = Anatomy::of(&source.bytes).map_err(|defect| source.invalid(defect))?;
+    if source.http.is_some() && kind_in(&anatomy, engine).is_none() {
+        return Err(answers_none(source).into());
+    }
+    let needs = anatomy.needs.bytes();
+    if needs > source.config.limits.memory_bytes() {
+        return Err(source.starts_too_large(needs).into());
+    }
+    Ok(Checked {
+        text: describe(source, &anatomy, engine),
+        takes_messages: anatomy.takes_messages(engine),
+    })
+}
+
+fn describe(source: &Source, anatomy: &Anatomy, engine: &WasmtimeEngine) -> String {
+    let mut checked = format!("{}: ok\n", EscapedPath(source.named_by()));
+    if source.has_manifest() {
+        checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
+    }
+    let messages = if anatomy.takes_messages(engine) {
+        "takes messages"
+    } else if anatomy.answers_http(engine) {
+        "answers HTTP requests"
+    } else {
+        "takes no messages, has exports to call"
+    };
+    checked += &format!(
+        "  component  {}, {}, {messages}\n",
+        EscapedPath(&source.file),
+        size(source.bytes.len() as u64),
+    );
+    checked += &match anatomy.imports.len() {
+        0 => "  imports    nothing\n".to_owned(),
+        imports => format!("  imports    {imports}, all provided\n"),
+    };
+    checked += &format!(
+        "  memory     starts with {} of {}\n",
+        size(anatomy.needs.bytes()),
+        format_bytes(source.config.limits.memory_bytes()),
+    );
+    checked
+}

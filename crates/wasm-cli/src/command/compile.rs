@@ -1,0 +1,107 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueHint};
+
+use wasm_core::text::EscapedPath;
+use wasm_core::units::format_bytes;
+use wasm_host::Separation;
+
+use crate::command::cache;
+use crate::input::flags::Flags;
+use crate::input::source::{Place, Source};
+use crate::output;
+use crate::output::outcome::{BAD_INPUT, Stop, block_on};
+use crate::output::report::{Problems, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  airssys-wasm compile examples/echo
+  airssys-wasm compile *.wasm
+  airssys-wasm compile examples/echo --output echo.code";
+
+const DETAILS: &str = "\
+What components are compiled to is kept in the cache of compiled code, where
+run, up, call and check find it (`airssys-wasm cache`). None of them is run.
+
+Exit codes:
+  0  everything is compiled
+  2  something cannot be";
+
+/// Compile components ahead of their first use
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
+pub(crate) struct Compile {
+    /// Folders with a Component.toml, manifests, or bare .wasm files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Write what one component is compiled to also to a file, for `cache --add` on machines
+    /// that are not to compile it
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Compile {
+    pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
+        block_on(self.run())
+    }
+
+    async fn run(self) -> Result<ExitCode, Stop> {
+        if !self.flags.compiler.keeps_compiled() {
+            let variable = cache::VARIABLE;
+            return Err(Report::error("there is no cache to compile into")
+                .with_help(format!("{variable} names a folder; --no-cache uses none"))
+                .into());
+        }
+        if self.output.is_some() && self.paths.len() > 1 {
+            return Err(Report::error("--output is for one component")
+                .with_help("compile each of them with a file of its own")
+                .into());
+        }
+        let mut code = ExitCode::SUCCESS;
+        for path in &self.paths {
+            match self.compile(path).await {
+                Ok(compiled) => output::print(compiled).await?,
+                Err(problems) => {
+                    problems.tell().await;
+                    code = ExitCode::from(BAD_INPUT);
+                }
+            }
+        }
+        Ok(code)
+    }
+
+    async fn compile(&self, path: &Path) -> Result<String, Problems> {
+        let source =
+            Source::read_unlimited(Place::of(path)?, &self.flags, &Separation::new()).await?;
+        let engine = source.engine()?;
+        let began = Instant::now();
+        let prepared = engine
+            .prepare_component(&source.id, source.bytes.clone(), &source.config)
+            .await
+            .map_err(|error| source.explain(&error))?;
+        let mut told = format!(
+            "{}: {} of WebAssembly, {} of host memory when loaded, ready in {:.1?}\n",
+            EscapedPath(&source.file),
+            format_bytes(source.bytes.len() as u64),
+            format_bytes(prepared.kept().bytes),
+            began.elapsed(),
+        );
+        if let Some(output) = &self.output {
+            let written = engine.write_compiled(source.bytes.clone(), output).await;
+            let code_bytes = written.map_err(|error| {
+                let output = EscapedPath(output);
+                Report::error(format!("{output} cannot be written: {error}"))
+            })?;
+            let size = format_bytes(code_bytes);
+            let _ = writeln!(told, "{}: {size} of compiled code", EscapedPath(output));
+        }
+        Ok(told)
+    }
+}

@@ -1,0 +1,204 @@
+//! Files that manifests and flags name, where anything may lie that somebody else made.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::Path;
+use std::thread;
+
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use wasm_core::WasmError;
+use wasm_core::text::{PathText as _, without_mark};
+use wasm_core::units::format_bytes;
+use wasm_host::open_regular_file;
+
+use crate::output::report::{Report, size};
+
+/// Of a file that people write.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+
+/// Reads a regular file of at most `max_bytes`.
+///
+/// # Errors
+/// As the operating system says it; [`ErrorKind::FileTooLarge`].
+pub(crate) fn read_up_to(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_now(file, max_bytes).map_err(|error| match error {
+        Unread::Failed(error) => error,
+        Unread::TooLarge(_) => {
+            let told = format!("it has more than {}", size(max_bytes));
+            io::Error::new(ErrorKind::FileTooLarge, told)
+        }
+    })
+}
+
+/// Reads a text that people write.
+///
+/// # Errors
+/// As the operating system says it; that it is large, or not UTF-8.
+pub(crate) fn read_text(file: &Path) -> io::Result<String> {
+    let bytes = read_up_to(file, MAX_TEXT_BYTES)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+}
+
+/// Writes a file in the place of the one that is there: never through a link, and never a part
+/// of it.
+///
+/// # Errors
+/// As the operating system says it; that something else than a file is there.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let there = fs::symlink_metadata(file);
+    if there.is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let name = file.file_name().unwrap_or_default();
+    let new = file.with_file_name(format!(".{}.new", name.to_string_lossy()));
+    // One of a program that was ended in the middle of this.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::create_new(&new)?.write_all(bytes)?;
+    fs::rename(&new, file)
+}
+
+/// Why a file was not read.
+pub(crate) enum Unread {
+    Failed(io::Error),
+    /// It has so many bytes, or more.
+    TooLarge(u64),
+}
+
+impl Unread {
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads a manifest or what one names, which is a regular file.
+pub(crate) async fn read_regular(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
+    let file = file.to_owned();
+    let read = spawn_blocking(move || read_now(&file, max_bytes));
+    read.await.map_err(io::Error::other)?
+}
+
+fn read_now(file: &Path, max_bytes: u64) -> Result<Vec<u8>, Unread> {
+    let file = open_regular_file(file)?;
+    let bytes = file.metadata()?.len();
+    if bytes > max_bytes {
+        return Err(Unread::TooLarge(bytes));
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    // It may have grown since.
+    let mut file = file.take(max_bytes.saturating_add(1));
+    match file.read_to_end(&mut content)? as u64 {
+        bytes if bytes > max_bytes => Err(Unread::TooLarge(bytes)),
+        _ => Ok(content),
+    }
+}
+
+/// A manifest or component, with its size if that is what is wrong.
+pub(crate) fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
+    let error = match error {
+        Unread::Failed(error) => WasmError::unreadable(file, error),
+        Unread::TooLarge(bytes) => WasmError::LoadFailed {
+            path: file.to_owned(),
+            reason: format!(
+                "it has {}, more than the {} that are accepted",
+                format_bytes(bytes),
+                format_bytes(max_bytes)
+            ),
+            source: None,
+        },
+    };
+    Report::error(error.to_string())
+}
+
+/// Reads a file that was named on the command line, whose content the component is given,
+/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a
+/// text is no part of it.
+/// That may take as long as somebody does to write into it, so it is read on a thread of
+/// its own, which is left alone when nobody waits for it any more.
+pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let (sender, content) = oneshot::channel();
+    let path = file.to_owned();
+    let reader = thread::Builder::new().name("file".to_owned());
+    let started = reader.spawn(move || {
+        // Whoever asked may have gone.
+        let _ = sender.send(read_given(&path, memory_bytes));
+    });
+    started.map_err(|error| unreadable(file, &error))?;
+    let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
+    content.await.map_err(gone)?
+}
+
+fn read_given(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+    let mut content = Vec::new();
+    let read =
+        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
+    match read {
+        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
+        Ok(_) => Err(Report::error(format!(
+            "{} is larger than the {} of memory that the component may have",
+            file.escaped(),
+            format_bytes(memory_bytes)
+        ))),
+        Err(error) => Err(unreadable(file, &error)),
+    }
+}
+
+pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
+    Report::error(format!("{} cannot be read: {error}", file.escaped()))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn a_file_takes_the_place_of_a_file_and_of_nothing_else() {
+        let folder = tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("other"), "other").unwrap();
+        symlink("other", at("link")).unwrap();
+        symlink("other", at(".file.new")).unwrap();
+        replace(&at("file"), b"1").unwrap();
+        replace(&at("file"), b"22").unwrap();
+        assert_eq!(read_text(&at("file")).unwrap(), "22");
+        for taken in ["link", "."] {
+            let error = replace(&at(taken), b"3").unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file", "{taken}");
+        }
+        assert_eq!(read_text(&at("other")).unwrap(), "other");
+        assert!(!at(".file.new").exists());
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "123\u{e9}").unwrap();
+        assert_eq!(read_up_to(&file, 5).unwrap().len(), 5);
+        let error = read_up_to(&file, 4).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 4B");
+        fs::write(&file, b"\xff").unwrap();
+        let told = [
+            (file, "it is not UTF-8 text"),
+            (PathBuf::from("/dev/zero"), "it is not a regular file"),
+        ];
+        for (path, told) in told {
+            assert_eq!(read_text(&path).unwrap_err().to_string(), told);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! How many spans reach the collector, and how many do not: neither waits for the other.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+
+use crate::output::report::{Report, aside};
+
+/// Spans that wait, or are being sent.
+pub(super) const MAX_WAITING: usize = 8 << 10;
+
+/// What became of spans.
+#[derive(Debug)]
+pub(super) struct Counts {
+    collector: String,
+    /// Those that wait and those that are being sent.
+    waiting: AtomicUsize,
+    /// Since it was told last.
+    lost: AtomicU64,
+    attempts: Mutex<Attempts>,
+}
+
+/// How it went to send spans.
+#[derive(Debug, Default)]
+struct Attempts {
+    failure: Option<String>,
+    is_told: bool,
+}
+
+impl Counts {
+    pub(super) fn new(collector: String) -> Self {
+        Self {
+            collector,
+            waiting: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            attempts: Mutex::default(),
+        }
+    }
+
+    /// Why the last attempt failed, if it did.
+    pub(super) fn attempted(&self, failure: Option<String>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.failure = failure;
+    }
+
+    /// Whether there is room for one more.
+    fn take_in(&self) -> bool {
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+        if waiting < MAX_WAITING {
+            return true;
+        }
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// So many wait no more; the collector has them, or nobody.
+    fn sent(&self, spans: usize, is_well: bool) {
+        self.waiting.fetch_sub(spans, Ordering::AcqRel);
+        if !is_well {
+            self.lost.fetch_add(spans as u64, Ordering::Relaxed);
+        }
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.is_told != is_well {
+            return;
+        }
+        attempts.is_told = !is_well;
+        let why = attempts.failure.clone();
+        drop(attempts);
+        let collector = &self.collector;
+        if is_well {
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            return aside(format!(
+                "{collector} takes traces again; {lost} spans were lost"
+            ));
+        }
+        let why = why.unwrap_or_else(|| "nothing was sent".to_owned());
+        Report::warning(format!("{collector} takes no traces: {why}"))
+            .with_note("spans are dropped and counted until it does, which is told")
+            .with_help("--otlp is for a collector that speaks OTLP over HTTP, mostly at port 4318")
+            .print();
+    }
+
+    /// What is lost at the end.
+    pub(super) fn tell_end(&self) {
+        let waiting = self.waiting.load(Ordering::Acquire) as u64;
+        let lost = self.lost.load(Ordering::Relaxed) + waiting;
+        if lost > 0 {
+            let collector = &self.collector;
+            Report::warning(format!("{lost} spans have not reached {collector}")).print();
+        }
+    }
+}
+
+/// What ends up in it is counted, before and after.
+#[derive(Debug)]
+pub(super) struct Counted<T> {
+    inner: T,
+    counts: Arc<Counts>,
+}
+
+impl<T> Counted<T> {
+    pub(super) fn new(inner: T, counts: Arc<Counts>) -> Self {
+        Self { inner, counts }
+    }
+}
+
+impl<P: SpanProcessor> SpanProcessor for Counted<P> {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.inner.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        // The sampler wants nothing to be known of the others.
+        if span.span_context.is_sampled() && self.counts.take_in() {
+            self.inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Counted<E> {
+    fn shutdown(&self) -> OTelSdkResult {
+        self.inner.shutdown()
+    }
+
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let sent = self.inner.export(batch).await;
+        self.counts.sent(spans, sent.is_ok());
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+
+    use super::*;
+
+    /// Takes what it is given, and sends nothing.
+    #[derive(Debug)]
+    struct Stalled;
+
+    impl SpanProcessor for Stalled {
+        fn on_start(&self, _: &mut Span, _: &Context) {}
+
+        fn on_end(&self, _: SpanData) {}
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    fn end_spans(sampler: Sampler, spans: usize) -> Arc<Counts> {
+        let counts = Arc::new(Counts::new("http://collector".to_owned()));
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(sampler)
+            .with_span_processor(Counted::new(Stalled, Arc::clone(&counts)))
+            .build();
+        let tracer = provider.tracer("test");
+        for _ in 0..spans {
+            tracer.start("span").end();
+        }
+        counts
+    }
+
+    fn known(counts: &Counts) -> (usize, u64) {
+        let waiting = counts.waiting.load(Ordering::Relaxed);
+        (waiting, counts.lost.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn so_many_wait_and_more_are_lost() {
+        let counts = end_spans(Sampler::AlwaysOn, MAX_WAITING + 3);
+        assert_eq!(known(&counts), (MAX_WAITING, 3));
+        counts.sent(512, true);
+        assert_eq!(known(&counts), (MAX_WAITING - 512, 3));
+        counts.attempted(Some("it is away".to_owned()));
+        counts.sent(512, false);
+        assert_eq!(known(&counts), (MAX_WAITING - 1024, 515));
+        // It is told how many were lost.
+        counts.sent(1, true);
+        assert_eq!(known(&counts), (MAX_WAITING - 1025, 0));
+    }
+
+    #[test]
+    fn what_is_not_to_be_recorded_does_not_wait() {
+        assert_eq!(known(&end_spans(Sampler::AlwaysOff, 3)), (0, 0));
+    }
+}

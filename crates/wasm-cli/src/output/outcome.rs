@@ -1,0 +1,123 @@
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use wasm_core::ComponentHandle;
+use wasm_runtime::WasmtimeEngine;
+
+use crate::output::report::{Problems, Report};
+use crate::session::signals::{INTERRUPTED, Interruption};
+
+/// A message or call did not end well.
+pub(crate) const FAILED: u8 = 1;
+/// What was given cannot be used.
+pub(crate) const BAD_INPUT: u8 = 2;
+
+/// Why a command ended before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Bad input, as the reports say.
+    BadInput(Problems),
+    /// A call failed, as the report says.
+    Failed(Report),
+    /// Nobody reads standard output any more: there is nobody to tell, and nothing
+    /// is wrong.
+    OutputClosed,
+    /// The user pressed Ctrl-C, or SIGTERM came.
+    Interrupted,
+}
+
+impl Stop {
+    pub(crate) fn into_exit_code(self) -> ExitCode {
+        match self {
+            Self::BadInput(problems) => {
+                problems.print_last();
+                ExitCode::from(BAD_INPUT)
+            }
+            Self::Failed(report) => {
+                report.print_last();
+                ExitCode::from(FAILED)
+            }
+            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
+        }
+    }
+}
+
+impl From<Report> for Stop {
+    fn from(report: Report) -> Self {
+        Self::BadInput(report.into())
+    }
+}
+
+impl From<Problems> for Stop {
+    fn from(problems: Problems) -> Self {
+        Self::BadInput(problems)
+    }
+}
+
+/// Only writing to standard output ends a command with a bare I/O error; what is
+/// read has a name to report.
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(Report::error(format!(
+                "standard output cannot be written: {error}"
+            ))),
+        }
+    }
+}
+
+/// Runs a command that uses the engine.
+pub(crate) fn block_on<F>(command: F) -> Result<ExitCode, Stop>
+where
+    F: Future<Output = Result<ExitCode, Stop>>,
+{
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Report::error(format!("no threads to work with: {error}")))?;
+    // Whatever a command waits for besides what it wraps itself.
+    let outcome = runtime.block_on(unless_interrupted(command));
+    // Work that blocks a thread cannot be woken up.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Stops on Ctrl-C and on SIGTERM. Of several, one within the other, the innermost does.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    let interruption = Interruption::new();
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = interruption.comes() => Err(Stop::Interrupted),
+    }
+}
+
+/// Unloads the component; a `shutdown` that goes wrong is worth a warning, no more.
+pub(crate) async fn end<T>(
+    engine: &WasmtimeEngine,
+    handle: &ComponentHandle,
+    outcome: &Result<T, Stop>,
+) {
+    // After Ctrl-C a call may still be running, and may have a long time to do so.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    let unload = engine.unload_component(handle);
+    if let Err(Stop::Interrupted) = outcome {
+        let _ = timeout(PATIENCE, unload).await;
+        return;
+    }
+    let unload = unless_interrupted(async { Ok(unload.await) });
+    if let Ok(Err(error)) = unload.await {
+        Report::warning(error.to_string()).tell().await;
+    }
+}
