@@ -12,7 +12,7 @@ use crate::claim::Claim;
 use crate::connect::DUPLICATES;
 use crate::envelope::SentAs;
 use crate::name::Names;
-use crate::protocol::desk::{Desk, Left};
+use crate::protocol::desk::Desk;
 use crate::protocol::taken::Taken;
 use crate::wire::{PublishError, Wire};
 
@@ -83,7 +83,7 @@ impl Book {
         self.desk().is_again(place, sent_as.as_pair())
     }
 
-    /// The places of what is being handled, or was by a node that had the partition before.
+    /// The places of all that has begun, here or on a node that had the partition before.
     pub(crate) fn begun(&self) -> Vec<u64> {
         self.desk().begun().collect()
     }
@@ -95,7 +95,7 @@ impl Book {
 
     /// Whether it is on the desk that a message has begun.
     pub(crate) fn has_begun(&self, place: u64) -> bool {
-        self.desk().left(place) == Left::Interrupted
+        self.desk().has_begun(place)
     }
 }
 

@@ -12,6 +12,7 @@ use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use wasm_core::{AfterCrash, ComponentId, RuntimeEngine};
@@ -29,7 +30,7 @@ use crate::protocol::desk::{Desk, Left};
 use crate::room::{Place, Room};
 use crate::tenants::Tenants;
 use crate::view::Watched;
-use crate::wire::Wire;
+use crate::wire::{At, Wire};
 
 /// Messages that the host has of one recipient at a time.
 const AT_HOST: usize = 32;
@@ -51,6 +52,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Acknowledged messages that are remembered, in case that the server was about to send them
 /// again.
 const REMEMBERED: usize = 16_384;
+
+/// Messages that are over and not acknowledged yet, each with what is kept of it if it is a dead
+/// letter, of up to 64 KiB: with so many nothing more is handed over.
+const OVER: usize = 1_024;
 
 /// How long a component may be missing that is being loaded, or deployed on one node earlier than
 /// on another.
@@ -137,6 +142,8 @@ struct Run<E: RuntimeEngine + ?Sized> {
     attempt: u64,
     retry: Option<Instant>,
     is_stopping: bool,
+    /// Asks for what is on the desk and has not come.
+    tidying: Option<AbortHandle>,
 }
 
 #[derive(Default)]
@@ -148,6 +155,12 @@ struct Recipient {
     /// When what was not accepted is tried again, and how long it had to wait for that.
     again: Option<Instant>,
     pause: Duration,
+}
+
+/// A message that was handled, or could not be.
+struct TakenUp {
+    sent_as: SentAs,
+    dead: Option<Kept>,
 }
 
 /// A message that is not at the host.
@@ -202,6 +215,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
             attempt: 0,
             retry: None,
             is_stopping: false,
+            tidying: None,
         };
         tokio::spawn(async move {
             run.run(told, stopped, finished).await;
@@ -345,7 +359,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             if let Ok(before) = before
                 && consumer.cached_info().num_pending == 0
                 && consumer.cached_info().num_ack_pending == 0
-                && self.has_nothing().await
+                && self.is_stream_empty().await
             {
                 self.catch_up(before.state.last_sequence);
             }
@@ -363,7 +377,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
 
     /// Whether no message of the partition is in the stream, as whoever leads it says: the server
     /// that has the consumer may be behind.
-    async fn has_nothing(&self) -> bool {
+    async fn is_stream_empty(&self) -> bool {
         let Inbox {
             wire,
             stream,
@@ -382,23 +396,38 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         self.tell_arrived();
     }
 
-    /// What else is on the desk was acknowledged by a node that had the partition before, unless
-    /// the server that has this consumer is behind the others. Whoever leads the stream knows:
-    /// what was taken off the desk and is in the stream would be thrown away as one that comes
-    /// again.
-    fn tidy_the_desk(&self) {
+    /// Messages on the desk that have not come were acknowledged by a node that had the partition
+    /// before, unless the server that has this consumer is behind the others. So whoever leads the
+    /// stream is asked: a message that is off the desk and still in the stream would be thrown
+    /// away as one that comes again.
+    fn tidy_the_desk(&mut self) {
         let mut doubtful = self.book.begun();
         doubtful.retain(|place| !self.known.contains_key(place));
-        let Inbox { wire, stream, .. } = &self.inbox;
+        let Inbox {
+            wire,
+            stream,
+            names,
+            claim,
+            ..
+        } = &self.inbox;
         let (wire, stream, book) = (wire.clone(), stream.clone(), Arc::clone(&self.book));
-        tokio::spawn(async move {
+        let (subjects, claim) = (names.mail_subjects(), Arc::clone(claim));
+        let tidying = tokio::spawn(async move {
             for place in doubtful {
-                // What cannot be found out stays, and costs a few bytes.
-                if matches!(wire.at(&stream, place).await, Ok(None)) {
-                    book.acknowledged(place);
+                match wire.at(&stream, &subjects, place).await {
+                    Ok(At::Gone) => book.acknowledged(place),
+                    // It stays, and costs a few bytes.
+                    Ok(At::Found(_) | At::Unknown) => {}
+                    Err(_) => return,
+                }
+                if claim.is_over() {
+                    return;
                 }
             }
         });
+        if let Some(earlier) = self.tidying.replace(tidying.abort_handle()) {
+            earlier.abort();
+        }
     }
 
     /// Up to where everything has been handed to the host.
@@ -499,7 +528,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 self.over.insert(place);
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
                 let sent_as = mail.envelope.sent_as;
-                self.acknowledge(place, mail.acknowledge, Some((sent_as, record)));
+                let taken_up = TakenUp {
+                    sent_as,
+                    dead: record,
+                };
+                self.acknowledge(place, mail.acknowledge, Some(taken_up));
                 self.pump(&id).await;
             }
             Told::Acknowledged { place } => {
@@ -519,24 +552,28 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         self.tell_arrived();
     }
 
-    /// Acknowledges a message. One that was taken up is on the desk by then, whether it could be
-    /// handled or not, so that it is known if it comes again; and is kept if it is a dead letter.
-    fn acknowledge(&self, place: u64, reply: String, taken_up: Option<(SentAs, Option<Kept>)>) {
+    /// Acknowledges a message. One that was taken up is on the desk before, whether it could be
+    /// handled or not, so that it is known if it comes again. A dead letter is stored before.
+    fn acknowledge(&self, place: u64, reply: String, taken_up: Option<TakenUp>) {
         let (wire, names) = (self.inbox.wire.clone(), self.inbox.names.clone());
         let (claim, tell) = (Arc::clone(&self.inbox.claim), self.tell.clone());
         let book = Arc::clone(&self.book);
         tokio::spawn(async move {
-            if let Some((sent_as, _)) = &taken_up
+            if let Some(TakenUp { sent_as, .. }) = &taken_up
                 && !book.has_begun(place)
                 && !book.begin(place, sent_as).await
             {
                 return;
             }
-            while let Some((_, Some(record))) = &taken_up
-                && !record.store(&wire, &names).await
+            while let Some(TakenUp {
+                dead: Some(dead), ..
+            }) = &taken_up
             {
                 if claim.is_over() {
                     return;
+                }
+                if dead.store(&wire, &names).await {
+                    break;
                 }
                 sleep(RETRY).await;
             }
@@ -584,6 +621,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             && its.at_host.len() < AT_HOST
             && let Some((place, waiting)) = its.waiting.pop_first()
         {
+            if self.over.len() >= OVER {
+                its.waiting.insert(place, waiting);
+                return self.retry_later(id, RETRY);
+            }
             its.again = None;
             let (mail, _room) = match waiting {
                 Waiting::Here(mail, room) => (mail, room),
@@ -644,24 +685,29 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             stream,
             claim,
             room,
+            names,
             ..
         } = &self.inbox;
         let (wire, stream, claim) = (wire.clone(), stream.clone(), Arc::clone(claim));
+        let subjects = names.mail_subjects();
         let (room, tell) = (room.clone(), self.tell.clone());
         tokio::spawn(async move {
             let Some(room) = room.fetch().await else {
                 return;
             };
+            let mut pause = RETRY;
             while !claim.is_over() {
-                if let Ok(found) = wire.at(&stream, place).await {
-                    let found = found.map(|it| {
-                        let published = it.time.unix_timestamp_nanos();
-                        (it.payload, published, room)
-                    });
-                    let _ = tell.send(Told::Fetched { place, found });
-                    return;
-                }
-                sleep(RETRY).await;
+                let found = match wire.at(&stream, &subjects, place).await {
+                    Ok(At::Found(it)) => Some((it.payload, it.time.unix_timestamp_nanos(), room)),
+                    Ok(At::Gone) => None,
+                    Ok(At::Unknown) | Err(_) => {
+                        sleep(pause).await;
+                        pause = (2 * pause).min(LATEST_RETRY);
+                        continue;
+                    }
+                };
+                let _ = tell.send(Told::Fetched { place, found });
+                return;
             }
         });
     }

@@ -216,14 +216,20 @@ impl Wire {
         self.read(next).await
     }
 
-    /// The message at this place of the stream.
+    /// What is at this place of the stream, whose subjects these are. A server that leads no
+    /// longer, and does not know that yet, may not have what others have: only one that has
+    /// something later knows that there is nothing here.
     pub(crate) async fn at(
         &self,
         stream: &Stream<()>,
+        subjects: &str,
         place: u64,
-    ) -> Result<Option<StreamMessage>, PublishError> {
-        self.read(|| stream.raw_message_builder().sequence(place).send())
-            .await
+    ) -> Result<At, PublishError> {
+        Ok(match self.next(stream, subjects, place).await? {
+            Some(next) if next.sequence == place => At::Found(Box::new(next)),
+            Some(_) => At::Gone,
+            None => At::Unknown,
+        })
     }
 
     async fn read<F>(&self, attempt: impl Fn() -> F) -> Result<Option<StreamMessage>, PublishError>
@@ -260,6 +266,15 @@ impl Wire {
         let answer = self.client.send_request(reply.to_owned(), request).await;
         answer.is_ok()
     }
+}
+
+/// What there is at a place of a stream.
+pub(crate) enum At {
+    Found(Box<StreamMessage>),
+    /// There was something, which was removed.
+    Gone,
+    /// Nothing, as far as whoever answers knows.
+    Unknown,
 }
 
 /// It is to be tried again.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::taken::Taken;
 
-/// Places of messages in the stream that began to be handled and are not known to be over, and
-/// what else was taken up lately.
+/// Places of messages in the stream that began to be handled, or to become dead letters, and are
+/// not known to be over; and what else was taken up lately.
 ///
 /// A message is acknowledged once it was handled or is a dead letter, and leaves the desk once
 /// that is confirmed, never before: one that is on the desk and still in the stream when another
@@ -56,7 +56,7 @@ impl Desk {
     /// Whether the message at this place is one that was taken up at another, and is to be thrown
     /// away.
     pub fn is_again(&self, place: u64, (sender, number): (&str, u64)) -> bool {
-        !self.begun.contains(&place) && self.taken.contains(sender, number)
+        !self.has_begun(place) && self.taken.contains(sender, number)
     }
 
     /// It is confirmed that it is not in the stream any more.
@@ -64,14 +64,19 @@ impl Desk {
         self.begun.remove(&place);
     }
 
-    /// The places of what is being handled.
+    /// Whether the message at this place has begun to be handled, or to become a dead letter.
+    pub fn has_begun(&self, place: u64) -> bool {
+        self.begun.contains(&place)
+    }
+
+    /// The places of all that has begun.
     pub fn begun(&self) -> impl Iterator<Item = u64> {
         self.begun.iter().copied()
     }
 
     /// What becomes of a message that is found in the stream by whoever takes over.
     pub fn left(&self, place: u64) -> Left {
-        match self.begun.contains(&place) {
+        match self.has_begun(place) {
             true => Left::Interrupted,
             false => Left::Deliver,
         }

@@ -61,7 +61,7 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     accepted: BTreeSet<Message>,
-    /// By who has handled it, and where in the stream it was.
+    /// By the claim under which it was handled, and where in the stream it was.
     effects: BTreeMap<Message, BTreeSet<(u64, u64)>>,
     dead: BTreeSet<Message>,
     /// Those that nobody could handle.
@@ -99,7 +99,7 @@ impl Judge {
         }
     }
 
-    /// A dead letter, which only one that was interrupted may be beside its effect.
+    /// A dead letter. Only of one that was interrupted there may be an effect, too.
     pub(crate) fn dead(&mut self, message: Message, is_interrupted: bool) {
         self.dead.insert(message);
         if !is_interrupted {

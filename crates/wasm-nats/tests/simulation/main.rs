@@ -106,8 +106,17 @@ fn forgetting_what_was_taken_up_is_caught() {
 }
 
 #[test]
-fn taking_off_the_desk_what_has_not_come_is_caught() {
-    assert!(matches!(caught(Broken::Untold), Violation::Lost { .. }));
+fn taking_off_the_desk_what_a_consumer_has_not_given_is_caught() {
+    assert!(matches!(
+        caught(Broken::TrustsConsumer),
+        Violation::Lost { .. }
+    ));
+}
+
+#[test]
+fn taking_off_the_desk_what_one_server_has_nothing_of_is_caught() {
+    let violation = caught(Broken::TrustsSilence);
+    assert!(matches!(violation, Violation::Lost { .. }));
 }
 
 #[test]

@@ -533,7 +533,7 @@ impl Node {
         let mut doubtful: Vec<_> = claim.desk.begun().collect();
         doubtful.retain(|place| !claim.come.contains(place));
         for place in doubtful {
-            if self.broken == Some(Broken::Untold) {
+            if self.broken == Some(Broken::TrustsConsumer) {
                 if let Some(claim) = self.claims.get_mut(&partition) {
                     claim.desk.acknowledged(place);
                 }
@@ -599,7 +599,11 @@ impl Node {
                 }
             }
             Ask::Look { place, .. } => {
-                if matches!(answer, Answer::Found(false)) {
+                let is_gone = match answer {
+                    Answer::Next(Some(next)) => next > place,
+                    _ => self.broken == Some(Broken::TrustsSilence),
+                };
+                if is_gone {
                     claim.desk.acknowledged(*place);
                 }
             }

@@ -45,7 +45,8 @@ pub(crate) enum Ask {
         message: Message,
         place: u64,
     },
-    /// Whether a message is in the stream, which whoever leads it answers.
+    /// What comes first in the stream from a place on, as a server has it that leads it, or does
+    /// not know yet that another one does.
     Look {
         partition: u16,
         fence: u64,
@@ -83,7 +84,8 @@ pub(crate) enum Answer {
         sequence: u64,
         text: String,
     },
-    Found(bool),
+    /// Its place, if there is one.
+    Next(Option<u64>),
     /// A consumer, with places and what is there.
     Messages(u64, Vec<(u64, Message)>),
 }
@@ -272,7 +274,7 @@ impl Server {
                 if !self.holds(partition, fence, broken) {
                     return Answer::Outdated;
                 }
-                judge.stored(partition, message, (incarnation, place));
+                judge.stored(partition, message, (fence, place));
                 Answer::Done(self.next())
             }
             Ask::Consume { partition, fence } => {
@@ -288,9 +290,17 @@ impl Server {
                 self.consumers.insert(partition, (fence, consumer));
                 Answer::Messages(consumer, self.consume(partition))
             }
-            Ask::Look {
-                partition, place, ..
-            } => Answer::Found(self.mail.contains_key(&(partition, place))),
+            Ask::Look { place, .. } => {
+                let known = self.changes.len().saturating_sub(self.behind);
+                let mut places: BTreeSet<_> = BTreeSet::new();
+                for change in &self.changes[..known] {
+                    match *change {
+                        Change::Stored(_, place, _) => places.insert(place),
+                        Change::Removed(_, place) => places.remove(&place),
+                    };
+                }
+                Answer::Next(places.range(place..).next().copied())
+            }
             Ask::Bury {
                 message,
                 is_interrupted,

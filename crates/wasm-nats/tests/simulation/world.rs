@@ -41,8 +41,10 @@ pub(crate) enum Broken {
     NoDesk,
     /// What was taken up is forgotten once it is acknowledged.
     NothingTaken,
-    /// What has not come is taken off the desk, whoever may know better.
-    Untold,
+    /// What a consumer has not given is taken off the desk.
+    TrustsConsumer,
+    /// What a server has nothing of is taken off the desk, although it may be behind.
+    TrustsSilence,
     /// What a server that is behind says of a desk is taken for it.
     StaleDesk,
     /// What nobody can handle is a dead letter without being written down first.
