@@ -577,13 +577,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
                 sleep(RETRY).await;
             }
-            while !wire.acknowledge(&reply).await {
-                if claim.is_over() {
+            // What was handled when the claim was over could store nothing: it is for the next owner,
+            // who finds it on the desk.
+            while !claim.is_over() {
+                if wire.acknowledge(&reply).await {
+                    let _ = tell.send(Told::Acknowledged { place });
                     return;
                 }
                 sleep(RETRY).await;
             }
-            let _ = tell.send(Told::Acknowledged { place });
         });
     }
 

@@ -86,6 +86,14 @@ fn acknowledging_too_early_is_caught() {
 }
 
 #[test]
+fn acknowledging_what_could_store_nothing_is_caught() {
+    assert!(matches!(
+        caught(Broken::AcksWhenOver),
+        Violation::Lost { .. }
+    ));
+}
+
+#[test]
 fn not_writing_down_what_begins_is_caught() {
     assert!(matches!(caught(Broken::NoDesk), Violation::Twice { .. }));
 }

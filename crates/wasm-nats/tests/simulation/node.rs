@@ -244,6 +244,9 @@ impl Node {
             self.claims.remove(&partition);
         }
         if !self.lease.is_held(now) {
+            if self.is_broken(Broken::AcksWhenOver) {
+                self.acknowledge_all();
+            }
             self.claims.clear();
             return;
         }
@@ -251,6 +254,19 @@ impl Node {
         let serving: Vec<_> = self.claims.keys().copied().collect();
         for partition in serving {
             self.serve(partition, now);
+        }
+    }
+
+    fn acknowledge_all(&mut self) {
+        for (partition, claim) in &self.claims {
+            for handled in claim.handled.values() {
+                let ask = Ask::Acknowledge {
+                    partition: *partition,
+                    fence: claim.fence,
+                    place: handled.place,
+                };
+                self.outbox.push((u64::MAX, ask));
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Broken {
     NoIds,
     /// Messages are acknowledged when they come.
     AckTooEarly,
+    /// What is being handled when the lease is over, and can store nothing, is acknowledged.
+    AcksWhenOver,
     /// What was being handled is delivered like what waited.
     NoDesk,
     /// What was taken up is forgotten once it is acknowledged.
@@ -415,9 +417,10 @@ impl World {
         }
         let returns = (from + latency).max(self.processes[process].last_return);
         self.processes[process].last_return = returns;
-        if let (Some(partition), Answer::Messages(consumer, _)) = (consumed, &answer) {
-            self.deliver_late(process, (partition, *consumer), returns);
-        }
+        let consumer = match &answer {
+            Answer::Messages(consumer, _) => Some(*consumer),
+            _ => None,
+        };
         let envelope = Envelope {
             node: process,
             incarnation,
@@ -426,6 +429,9 @@ impl World {
             content: answer,
         };
         self.at(returns, Event::Answer(envelope));
+        if let (Some(partition), Some(consumer)) = (consumed, consumer) {
+            self.deliver_late(process, (partition, consumer), returns);
+        }
     }
 
     fn answer(&mut self, answered: Envelope<Answer>) {
