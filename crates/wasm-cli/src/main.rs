@@ -70,7 +70,7 @@ use crate::guest_log::LogFormat;
 use crate::inspect::Inspect;
 use crate::new::New;
 use crate::nodes::Nodes;
-use crate::otlp::Traces;
+use crate::otlp::Telemetry;
 use crate::outcome::Stop;
 use crate::output::Finish;
 use crate::remote::components::{Ps, Restart};
@@ -140,8 +140,8 @@ impl Command {
         }
     }
 
-    /// Begins to send traces, if they are wanted.
-    fn traces(&self) -> Result<Option<Traces>, Report> {
+    /// Begins to send traces, logs and metrics, if they are wanted.
+    fn telemetry(&self) -> Result<Option<Telemetry>, Report> {
         match self {
             Self::Up(up) => up.otlp.begin(),
             Self::Serve(serve) => serve.otlp.begin(),
@@ -177,11 +177,11 @@ fn main() -> ExitCode {
     print_panics();
     let _finish = Finish;
     signals::listen(output::finish_within);
-    let traces = match cli.command.traces() {
-        Ok(traces) => traces,
+    let telemetry = match cli.command.telemetry() {
+        Ok(telemetry) => telemetry,
         Err(report) => return Stop::from(report).into_exit_code(),
     };
-    guest_log::show_on_stderr(cli.command.log_format(), traces.as_ref());
+    guest_log::show_on_stderr(cli.command.log_format(), telemetry.as_ref());
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),
@@ -206,8 +206,8 @@ fn main() -> ExitCode {
         Command::Events(events) => events.execute(),
         Command::Dead(dead) => dead.execute(),
     };
-    if let Some(traces) = traces {
-        traces.finish();
+    if let Some(telemetry) = telemetry {
+        telemetry.finish();
     }
     outcome.unwrap_or_else(Stop::into_exit_code)
 }
