@@ -241,7 +241,9 @@ impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::logs::{Logger as _, LoggerProvider as _};
     use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::logs::SdkLoggerProvider;
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     use super::*;
@@ -254,6 +256,18 @@ mod tests {
         fn on_start(&self, _: &mut Span, _: &Context) {}
 
         fn on_end(&self, _: SpanData) {}
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    impl LogProcessor for Stalled {
+        fn emit(&self, _: &mut SdkLogRecord, _: &InstrumentationScope) {}
 
         fn force_flush(&self) -> OTelSdkResult {
             Ok(())
@@ -299,5 +313,20 @@ mod tests {
     #[test]
     fn what_is_not_to_be_recorded_does_not_wait() {
         assert_eq!(known(&end_spans(Sampler::AlwaysOff, 3)), (0, 0));
+    }
+
+    #[test]
+    fn so_many_lines_wait_and_more_are_lost() {
+        let counts = Arc::new(Counts::new(Signal::Logs, "http://collector".to_owned()));
+        let provider = SdkLoggerProvider::builder()
+            .with_log_processor(Counted::new(Stalled, Arc::clone(&counts)))
+            .build();
+        let logger = provider.logger("test");
+        for _ in 0..MAX_WAITING + 3 {
+            logger.emit(logger.create_log_record());
+        }
+        assert_eq!(known(&counts), (MAX_WAITING, 3));
+        let lost = format!("{} log records", MAX_WAITING + 3);
+        assert_eq!(counts.lost(), Some(lost));
     }
 }
