@@ -65,7 +65,8 @@ request = ["demo/echo/main"]
 http = ["http://localhost:*"]'
 component echo ''
 until_answered "http://127.0.0.1:$collector/healthz"
-OTEL_BSP_SCHEDULE_DELAY=200 "$program" up "$work/app" --listen "127.0.0.1:$host" \
+OTEL_LOGS_EXPORTER=none OTEL_METRICS_EXPORTER=none OTEL_BSP_SCHEDULE_DELAY=200 \
+    "$program" up "$work/app" --listen "127.0.0.1:$host" \
     --otlp "http://127.0.0.1:$collector" </dev/null >"$work/up.log" 2>&1 &
 until_answered "http://127.0.0.1:$host/readyz"
 

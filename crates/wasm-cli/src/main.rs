@@ -36,7 +36,7 @@ use crate::command::trial::Test;
 use crate::command::up::Up;
 use crate::output::Finish;
 use crate::output::guest_log::LogFormat;
-use crate::output::otlp::Traces;
+use crate::output::otlp::Telemetry;
 use crate::output::outcome::Stop;
 use crate::output::report::Report;
 
@@ -98,8 +98,8 @@ impl Command {
         }
     }
 
-    /// Begins to send traces, if they are wanted.
-    fn traces(&self) -> Result<Option<Traces>, Report> {
+    /// Begins to send traces, logs and metrics, if they are wanted.
+    fn telemetry(&self) -> Result<Option<Telemetry>, Report> {
         match self {
             Self::Up(up) => up.otlp.begin(),
             Self::Serve(serve) => serve.otlp.begin(),
@@ -135,11 +135,11 @@ fn main() -> ExitCode {
     print_panics();
     let _finish = Finish;
     session::signals::listen(output::finish_within);
-    let traces = match cli.command.traces() {
-        Ok(traces) => traces,
+    let telemetry = match cli.command.telemetry() {
+        Ok(telemetry) => telemetry,
         Err(report) => return Stop::from(report).into_exit_code(),
     };
-    output::guest_log::show_on_stderr(cli.command.log_format(), traces.as_ref());
+    output::guest_log::show_on_stderr(cli.command.log_format(), telemetry.as_ref());
     let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Up(up) => up.execute(),
@@ -164,8 +164,8 @@ fn main() -> ExitCode {
         Command::Events(events) => events.execute(),
         Command::Dead(dead) => dead.execute(),
     };
-    if let Some(traces) = traces {
-        traces.finish();
+    if let Some(telemetry) = telemetry {
+        telemetry.finish();
     }
     outcome.unwrap_or_else(Stop::into_exit_code)
 }

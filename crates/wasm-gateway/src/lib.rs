@@ -80,7 +80,7 @@ pub use cluster::{
 };
 pub use gateway::{Gateway, GatewayBuilder};
 pub use limits::GatewayLimits;
-pub use metrics::{Metrics, RecorderTaken};
+pub use metrics::{DURATION_BUCKETS, Metrics, RecorderTaken};
 pub use serve::address::{InvalidAddress, ListenAddress};
 pub use serve::listener::{ListenError, Listener};
 pub use serve::tls::{Tls, TlsError};

@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 use thiserror::Error;
 
 use wasm_host::{ComponentStatus, Phase};
 
-/// Upper bounds of durations, in seconds: a call of a guest may take microseconds, and a wait
-/// in a mailbox seconds.
-const BUCKETS: [f64; 13] = [
+/// Upper bounds of durations in histograms, in seconds: a call of a guest may take microseconds,
+/// and a wait in a mailbox seconds.
+pub const DURATION_BUCKETS: &[f64] = &[
     0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0,
 ];
 
@@ -30,12 +32,16 @@ impl Metrics {
     /// # Errors
     /// [`RecorderTaken`], if something else does so.
     pub fn install() -> Result<Self, RecorderTaken> {
-        let durations = Matcher::Suffix("_seconds".to_owned());
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS);
-        let handle = builder.and_then(PrometheusBuilder::install_recorder);
-        handle
-            .map(|handle| Self(Arc::new(handle)))
-            .map_err(|_| RecorderTaken)
+        let handle = builder().install_recorder().map_err(|_| RecorderTaken)?;
+        Ok(Self(Arc::new(handle)))
+    }
+
+    /// The same with its recorder, which takes in what is measured once it is installed: for
+    /// those who install others beside it.
+    #[must_use]
+    pub fn with_recorder() -> (Self, PrometheusRecorder) {
+        let recorder = builder().build_recorder();
+        (Self(Arc::new(recorder.handle())), recorder)
     }
 
     /// In the text format of Prometheus.
@@ -51,29 +57,25 @@ impl Metrics {
     }
 }
 
+fn builder() -> PrometheusBuilder {
+    let durations = Matcher::Suffix("_seconds".to_owned());
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(durations, DURATION_BUCKETS)
+        .expect("there are buckets")
+}
+
 /// What a host knows of its components without measuring.
 #[derive(Default)]
 pub(crate) struct Gauges {
-    phases: [u64; PHASES.len()],
+    phases: [u64; Phase::ALL.len()],
     waiting: String,
     memory: String,
     fuel: String,
 }
 
-const PHASES: [Phase; 8] = [
-    Phase::Starting,
-    Phase::Ready,
-    Phase::Busy,
-    Phase::Asleep,
-    Phase::Restarting,
-    Phase::Swapping,
-    Phase::Quarantined,
-    Phase::Unloading,
-];
-
 impl Gauges {
     pub(crate) fn add(&mut self, status: &ComponentStatus) {
-        if let Some(place) = PHASES.iter().position(|phase| *phase == status.phase) {
+        if let Some(place) = Phase::ALL.iter().position(|phase| *phase == status.phase) {
             self.phases[place] += 1;
         }
         let id = &status.id;
@@ -100,7 +102,7 @@ impl Gauges {
             "# HELP wasm_components Components by what they are doing.\n\
              # TYPE wasm_components gauge\n",
         );
-        for (phase, count) in PHASES.iter().zip(self.phases) {
+        for (phase, count) in Phase::ALL.iter().zip(self.phases) {
             // Writing to a text does not fail.
             let _ = writeln!(text, "wasm_components{{phase=\"{phase}\"}} {count}");
         }

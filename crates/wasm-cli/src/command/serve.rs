@@ -126,7 +126,9 @@ impl Serve {
         let source = Source::read(Place::of(&self.path)?, &self.flags).await?;
         let source = Arc::new(self.with_policies(source));
         let listener = self.listener().await?;
+        self.otlp.record(false)?;
         let host = self.host(&source)?;
+        let _watched = self.otlp.watch(&host);
         let kind = kind_of(&source, host.engine()).await?;
         let events = host.events();
         let loading = async { Ok(host.load(source.component()).await) };

@@ -301,6 +301,7 @@ impl Up {
         let storage = self.storage()?.map(Arc::new);
         let connection = self.cluster.connect().await?;
         let host = self.host(storage.clone(), connection.as_ref())?;
+        let _watched = self.otlp.watch(&host);
         let interactive = io::stdin().is_terminal();
         let mut conversation = Conversation::new(
             host.clone(),

@@ -16,7 +16,7 @@ use wasm_core::{Clock as _, SystemClock};
 
 use crate::output;
 use crate::output::log_filter::LogFilter;
-use crate::output::otlp::{self, Traces};
+use crate::output::otlp::Telemetry;
 use crate::output::report::Report;
 
 /// Of one line. A component's are cut earlier, but spelled out each character of theirs
@@ -38,22 +38,24 @@ pub(crate) enum LogFormat {
 
 /// From now on, what components log or print, and warnings of the engine, appear on
 /// standard error, one line each; or what the variable `RUST_LOG` says.
-/// Spans are for `traces`, if there are to be any.
-pub(crate) fn show_on_stderr(format: LogFormat, traces: Option<&Traces>) {
+/// `telemetry` is sent the same, and spans, if there is to be any.
+pub(crate) fn show_on_stderr(format: LogFormat, telemetry: Option<&Telemetry>) {
     if format == LogFormat::Json {
         output::speak_json();
     }
     let directives = env::var(FILTER_VARIABLE).unwrap_or_default();
     let (filter, unknown) = LogFilter::read(&directives);
-    let shown = filter_fn(move |metadata| {
+    let is_shown = move |metadata: &Metadata<'_>| {
         metadata.is_event() && filter.shows(metadata.target(), *metadata.level())
-    });
-    let watched = tracing_subscriber::registry().with(GuestLog(format).with_filter(shown));
+    };
+    let printed = GuestLog(format).with_filter(filter_fn(is_shown.clone()));
+    let watched = tracing_subscriber::registry().with(printed);
     // It fails only where another was set before, and there is none.
-    let _ = match traces {
-        Some(traces) => {
-            let traced = traces.layer().with_filter(filter_fn(otlp::is_traced));
-            set_global_default(watched.with(traced))
+    let _ = match telemetry {
+        Some(telemetry) => {
+            // Spans come first: they say of which trace a line is.
+            let watched = watched.with(telemetry.traced());
+            set_global_default(watched.with(telemetry.logged(is_shown)))
         }
         None => set_global_default(watched),
     };

@@ -1,63 +1,100 @@
-//! Traces, sent to a collector that speaks OTLP over HTTP.
+//! Traces, logs and metrics, sent to a collector that speaks OTLP over HTTP.
 
 mod client;
 mod collector;
 mod context;
 mod counted;
+mod gauges;
+mod logs;
+mod metrics;
+mod sending;
+mod signal;
+mod traces;
 
+use std::error::Error;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use ::metrics::set_global_recorder;
 use clap::Args;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider,
-};
-use tracing::{Level, Metadata, Subscriber};
-use tracing_opentelemetry::OpenTelemetryLayer;
+use metrics_util::layers::FanoutBuilder;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-use wasm_gateway::GatewayBuilder;
-use wasm_runtime::EngineConfig;
+use wasm_gateway::{GatewayBuilder, Metrics, RecorderTaken};
+use wasm_host::Host;
+use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
-use self::client::{Client, SEND_TIME};
+use self::client::Client;
 use self::collector::Collector;
-use self::counted::{Counted, Counts, MAX_WAITING};
+use self::counted::Counts;
+use self::gauges::Watched;
+use self::metrics::Recorder;
+use self::signal::Signal;
 use crate::output::report::Report;
 
 /// For what is left when the program ends.
 const FINISH_TIME: Duration = Duration::from_secs(5);
 
-/// The name of this program where the environment gives it none.
-const SERVICE: &str = "airssys-wasm";
-const SERVICE_NAME: &str = "service.name";
-const SERVICE_VERSION: &str = "service.version";
-
-/// What the targets of our own spans begin with.
-const OUR_TARGETS: &str = "wasm_";
-
-/// Where traces are sent.
+/// Where traces, logs and metrics are sent.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OtlpFlags {
-    /// Send traces to a collector of OpenTelemetry, such as http://127.0.0.1:4318
+    /// Send traces, logs and metrics to a collector of OpenTelemetry, such as http://127.0.0.1:4318
     ///
-    /// It speaks OTLP over HTTP, and takes traces at /v1/traces below URL. A request over HTTP
-    /// is one trace with the messages and callbacks that it sets going and the requests that
-    /// components send; `traceparent` is taken from it, and sent with them. While the
-    /// collector is away, spans are dropped and counted. The variables OTEL_SERVICE_NAME,
-    /// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS count as
-    /// elsewhere.
+    /// It speaks OTLP over HTTP, and takes them at /v1/traces, /v1/logs and /v1/metrics below
+    /// URL. A request over HTTP is one trace with the messages and callbacks that it sets going
+    /// and the requests that components send; `traceparent` is taken from it, and sent with
+    /// them. Logs are what RUST_LOG lets through to standard error, and metrics those of
+    /// /metrics. While the collector is away, spans and log records are dropped and counted. The
+    /// variables OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER,
+    /// OTEL_METRIC_EXPORT_INTERVAL and OTEL_EXPORTER_OTLP_HEADERS count as elsewhere, and so
+    /// does `none` in OTEL_TRACES_EXPORTER, OTEL_LOGS_EXPORTER and OTEL_METRICS_EXPORTER.
     #[arg(long, value_name = "URL")]
     otlp: Option<Collector>,
 }
 
 impl OtlpFlags {
-    /// Begins to send what is traced from now on, once it is [watched](Traces::layer).
-    pub(crate) fn begin(&self) -> Result<Option<Traces>, Report> {
-        self.otlp.as_ref().map(Traces::begin).transpose()
+    /// Begins to send what is traced and logged from now on, once it is
+    /// [watched](Telemetry::traced).
+    pub(crate) fn begin(&self) -> Result<Option<Telemetry>, Report> {
+        self.otlp.as_ref().map(Telemetry::begin).transpose()
+    }
+
+    /// Takes in what is measured from now on, for a collector and for Prometheus as far as they
+    /// are there; to be called before a host is started.
+    pub(crate) fn record(&self, is_scraped: bool) -> Result<Option<Metrics>, Report> {
+        let recorded = match (self.sends_metrics(), is_scraped) {
+            (false, false) => Ok(None),
+            (false, true) => Metrics::install().map(Some),
+            (true, false) => set_global_recorder(Recorder::new())
+                .map(|()| None)
+                .map_err(|_| RecorderTaken),
+            (true, true) => {
+                let (metrics, prometheus) = Metrics::with_recorder();
+                let both = FanoutBuilder::default()
+                    .add_recorder(prometheus)
+                    .add_recorder(Recorder::new());
+                set_global_recorder(both.build())
+                    .map(|()| Some(metrics))
+                    .map_err(|_| RecorderTaken)
+            }
+        };
+        recorded.map_err(|error| Report::error(error.to_string()))
+    }
+
+    /// What is known of the components without measuring is sent too, for as long as the
+    /// answer is there.
+    pub(crate) fn watch(&self, host: &Host<WasmtimeEngine>) -> Option<Watched> {
+        self.sends_metrics().then(|| gauges::watch(host))
+    }
+
+    fn sends_metrics(&self) -> bool {
+        self.otlp.is_some() && Signal::Metrics.is_wanted()
     }
 
     /// Requests of components say which trace they are parts of.
@@ -77,76 +114,80 @@ impl OtlpFlags {
     }
 }
 
-/// Spans on their way to a collector.
-pub(crate) struct Traces {
-    provider: SdkTracerProvider,
-    counts: Arc<Counts>,
+/// What is on its way to a collector.
+#[derive(Default)]
+pub(crate) struct Telemetry {
+    collector: String,
+    counts: Vec<Arc<Counts>>,
+    traces: Option<SdkTracerProvider>,
+    logs: Option<SdkLoggerProvider>,
+    metrics: Option<SdkMeterProvider>,
 }
 
-impl Traces {
+impl Telemetry {
     fn begin(collector: &Collector) -> Result<Self, Report> {
-        let cannot = |error: &dyn std::fmt::Display| {
-            Report::error(format!("traces cannot be sent to {collector}: {error}"))
-                .with_note("--otlp says so")
+        let mut telemetry = Self {
+            collector: collector.to_string(),
+            ..Self::default()
         };
-        let counts = Arc::new(Counts::new(collector.to_string()));
-        let client = Client::new(Arc::clone(&counts)).map_err(|error| cannot(&error))?;
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(client)
-            .with_endpoint(collector.traces())
-            .with_protocol(Protocol::HttpBinary)
-            .with_timeout(SEND_TIME)
-            .build()
-            .map_err(|error| cannot(&error))?;
-        // As many as are let in: nothing is dropped there that is not counted here.
-        let config = BatchConfigBuilder::default().with_max_queue_size(MAX_WAITING);
-        let exporter = Counted::new(exporter, Arc::clone(&counts));
-        let processor = BatchSpanProcessor::builder(exporter)
-            .with_batch_config(config.build())
-            .build();
-        let provider = SdkTracerProvider::builder()
-            .with_resource(resource())
-            .with_span_processor(Counted::new(processor, Arc::clone(&counts)))
-            .build();
-        Ok(Self { provider, counts })
+        for signal in Signal::ALL.into_iter().filter(|signal| signal.is_wanted()) {
+            telemetry.send(signal, collector).map_err(|error| {
+                Report::error(format!("{signal} cannot be sent to {collector}: {error}"))
+                    .with_note("--otlp says so")
+            })?;
+        }
+        Ok(telemetry)
+    }
+
+    fn send(&mut self, signal: Signal, collector: &Collector) -> Result<(), Box<dyn Error>> {
+        let counts = Arc::new(Counts::new(signal, collector.to_string()));
+        let client = Client::new(Arc::clone(&counts))?;
+        let url = collector.place_of(signal);
+        match signal {
+            Signal::Traces => self.traces = Some(traces::begin(client, url, &counts)?),
+            Signal::Logs => self.logs = Some(logs::begin(client, url, &counts)?),
+            Signal::Metrics => self.metrics = Some(metrics::begin(client, url, &counts)?),
+        }
+        self.counts.push(counts);
+        Ok(())
     }
 
     /// What watches spans.
-    pub(crate) fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
+    pub(crate) fn traced<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        OpenTelemetryLayer::new(self.provider.tracer(SERVICE))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
+        self.traces.as_ref().map(traces::layer)
+    }
+
+    /// What watches the events that are shown.
+    pub(crate) fn logged<S, F>(&self, is_shown: F) -> Option<impl Layer<S> + use<S, F>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+        F: Fn(&Metadata<'_>) -> bool + Send + Sync + 'static,
+    {
+        let logs = self.logs.as_ref()?;
+        Some(logs::layer(logs, is_shown))
     }
 
     /// Sends what is left, if that takes no longer than a few seconds.
     pub(crate) fn finish(self) {
-        // What did not go well is counted.
-        let _ = self.provider.shutdown_with_timeout(FINISH_TIME);
-        self.counts.tell_end();
-    }
-}
-
-/// What libraries trace is theirs, and what components log is no span.
-pub(crate) fn is_traced(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span()
-        && *metadata.level() <= Level::INFO
-        && metadata.target().starts_with(OUR_TARGETS)
-}
-
-/// Who sends the traces, as the environment and this program say.
-fn resource() -> Resource {
-    let version = KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION"));
-    let resource = || Resource::builder().with_attribute(version.clone());
-    let found = resource().build();
-    let name = found.get(&Key::new(SERVICE_NAME));
-    // As the specification has it of a program that nobody has named.
-    match name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
-        true => resource().with_service_name(SERVICE).build(),
-        false => found,
+        // What does not go well is counted. None waits for another.
+        thread::scope(|scope| {
+            if let Some(traces) = &self.traces {
+                scope.spawn(|| traces.shutdown_with_timeout(FINISH_TIME));
+            }
+            if let Some(logs) = &self.logs {
+                scope.spawn(|| logs.shutdown_with_timeout(FINISH_TIME));
+            }
+            if let Some(metrics) = &self.metrics {
+                scope.spawn(|| metrics.shutdown_with_timeout(FINISH_TIME));
+            }
+        });
+        let lost: Vec<_> = self.counts.iter().filter_map(|it| it.lost()).collect();
+        if !lost.is_empty() {
+            let (lost, collector) = (lost.join(", "), &self.collector);
+            Report::warning(format!("{lost} have not reached {collector}")).print();
+        }
     }
 }

@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, ValueHint};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Metrics, Tls, Tokens};
+use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Tls, Tokens};
 use wasm_host::Host;
 use wasm_nats::Node;
 use wasm_runtime::WasmtimeEngine;
@@ -87,6 +87,7 @@ impl Reach {
     /// What must be known before anything else is begun.
     pub(crate) async fn prepare(&self, otlp: &OtlpFlags) -> Result<Option<Prepared>, Report> {
         if !self.is_wanted() {
+            otlp.record(false)?;
             return Ok(None);
         }
         let tokens = self.tokens()?;
@@ -99,9 +100,11 @@ impl Reach {
             // Nothing is reached there but components that are meant to be.
             http_listeners.push(self.listener(address, true).await?);
         }
-        let metrics = Metrics::install().map_err(|error| Report::error(error.to_string()))?;
         let builder = GatewayBuilder::new().with_limits(self.connections.limits());
-        let mut builder = otlp.in_gateway(builder.with_metrics(metrics));
+        let mut builder = otlp.in_gateway(builder);
+        if let Some(metrics) = otlp.record(true)? {
+            builder = builder.with_metrics(metrics);
+        }
         for name in &self.name {
             builder = builder.with_name(name);
         }

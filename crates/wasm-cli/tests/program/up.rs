@@ -243,13 +243,20 @@ impl Running {
     }
 
     #[track_caller]
-    pub(crate) fn ends_with(mut self, code: i32) {
+    pub(crate) fn ends_with(self, code: i32) {
+        self.ends(code);
+    }
+
+    /// What standard error has had to say that nobody has looked at.
+    #[track_caller]
+    fn ends(mut self, code: i32) -> Vec<String> {
         let began = Instant::now();
         while began.elapsed() < LONG {
             if let Some(status) = self.child.try_wait().unwrap() {
-                let stderr: Vec<String> = self.stderr.try_iter().collect();
+                let lines = std::iter::from_fn(|| self.stderr.recv_timeout(LONG).ok());
+                let stderr: Vec<String> = lines.collect();
                 assert_eq!(status.code(), Some(code), "{stderr:#?}");
-                return;
+                return stderr;
             }
             thread::sleep(Duration::from_millis(5));
         }

@@ -25,6 +25,20 @@ pub enum Phase {
     Unloading,
 }
 
+impl Phase {
+    /// Every one there is.
+    pub const ALL: &[Self] = &[
+        Self::Starting,
+        Self::Ready,
+        Self::Busy,
+        Self::Asleep,
+        Self::Restarting,
+        Self::Swapping,
+        Self::Quarantined,
+        Self::Unloading,
+    ];
+}
+
 impl Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::counted::Counts;
 use crate::command::remote::stream;
 
-/// For one attempt to send spans, from the connection to the end of the answer.
+/// For one attempt to send something, from the connection to the end of the answer.
 pub(super) const SEND_TIME: Duration = Duration::from_secs(10);
 /// What a collector answers with is a few bytes.
 const ANSWER_BYTES: usize = 1 << 20;

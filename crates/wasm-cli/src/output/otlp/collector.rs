@@ -7,17 +7,16 @@ use hyper::Uri;
 
 use wasm_core::text::Quoted;
 
-/// What is below the URL of a collector.
-const TRACES: &str = "/v1/traces";
+use super::signal::Signal;
 
 /// The URL of a collector, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Collector(String);
 
 impl Collector {
-    /// Where it takes traces.
-    pub(crate) fn traces(&self) -> String {
-        format!("{}{TRACES}", self.0)
+    /// Where it takes them.
+    pub(super) fn place_of(&self, signal: Signal) -> String {
+        format!("{}{}", self.0, signal.path())
     }
 }
 
@@ -50,7 +49,9 @@ impl FromStr for Collector {
             return Err(invalid("has more than a path"));
         }
         let base = text.trim_end_matches('/');
-        let base = base.strip_suffix(TRACES).unwrap_or(base);
+        let mut signals = Signal::ALL.into_iter();
+        let above = signals.find_map(|signal| base.strip_suffix(signal.path()));
+        let base = above.unwrap_or(base);
         Ok(Self(base.trim_end_matches('/').to_owned()))
     }
 }
@@ -66,18 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traces_are_taken_below_the_url() {
-        for (text, traces) in [
-            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
-            ("http://[::1]:4318/", "http://[::1]:4318/v1/traces"),
-            (
-                "https://a.example/otlp/",
-                "https://a.example/otlp/v1/traces",
-            ),
-            ("http://a:1/v1/traces", "http://a:1/v1/traces"),
+    fn each_signal_is_taken_below_the_url() {
+        for (text, base) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
+            ("http://[::1]:4318/", "http://[::1]:4318"),
+            ("https://a.example/otlp/", "https://a.example/otlp"),
+            ("http://a:1/v1/traces", "http://a:1"),
+            ("http://a:1/v1/metrics/", "http://a:1"),
         ] {
             let collector: Collector = text.parse().unwrap();
-            assert_eq!(collector.traces(), traces);
+            assert_eq!(collector.to_string(), base);
+            let places = Signal::ALL.map(|signal| collector.place_of(signal));
+            let expected = ["traces", "logs", "metrics"].map(|it| format!("{base}/v1/{it}"));
+            assert_eq!(places, expected);
         }
     }
 

@@ -1,22 +1,30 @@
-//! How many spans reach the collector, and how many do not: neither waits for the other.
+//! How much of what is sent reaches the collector, and how much does not: neither waits for the
+//! other.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::Context;
+use opentelemetry::logs::Severity;
+use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord};
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
+use super::signal::Signal;
 use crate::output::report::{Report, aside};
 
-/// Spans that wait, or are being sent.
+/// Spans, or log records, that wait or are being sent.
 pub(super) const MAX_WAITING: usize = 8 << 10;
 
-/// What became of spans.
+/// What became of a signal.
 #[derive(Debug)]
 pub(super) struct Counts {
+    signal: Signal,
     collector: String,
     /// Those that wait and those that are being sent.
     waiting: AtomicUsize,
@@ -25,7 +33,7 @@ pub(super) struct Counts {
     attempts: Mutex<Attempts>,
 }
 
-/// How it went to send spans.
+/// How it went to send them.
 #[derive(Debug, Default)]
 struct Attempts {
     failure: Option<String>,
@@ -33,8 +41,9 @@ struct Attempts {
 }
 
 impl Counts {
-    pub(super) fn new(collector: String) -> Self {
+    pub(super) fn new(signal: Signal, collector: String) -> Self {
         Self {
+            signal,
             collector,
             waiting: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
@@ -60,10 +69,10 @@ impl Counts {
     }
 
     /// So many wait no more; the collector has them, or nobody.
-    fn sent(&self, spans: usize, is_well: bool) {
-        self.waiting.fetch_sub(spans, Ordering::AcqRel);
+    fn sent(&self, items: usize, is_well: bool) {
+        self.waiting.fetch_sub(items, Ordering::AcqRel);
         if !is_well {
-            self.lost.fetch_add(spans as u64, Ordering::Relaxed);
+            self.lost.fetch_add(items as u64, Ordering::Relaxed);
         }
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         if attempts.is_told != is_well {
@@ -72,28 +81,31 @@ impl Counts {
         attempts.is_told = !is_well;
         let why = attempts.failure.clone();
         drop(attempts);
-        let collector = &self.collector;
+        let (collector, signal, items) = (&self.collector, self.signal, self.signal.items());
         if is_well {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             return aside(format!(
-                "{collector} takes traces again; {lost} spans were lost"
+                "{collector} takes {signal} again; {lost} {items} were lost"
             ));
         }
         let why = why.unwrap_or_else(|| "nothing was sent".to_owned());
-        Report::warning(format!("{collector} takes no traces: {why}"))
-            .with_note("spans are dropped and counted until it does, which is told")
-            .with_help("--otlp is for a collector that speaks OTLP over HTTP, mostly at port 4318")
+        Report::warning(format!("{collector} takes no {signal}: {why}"))
+            .with_note(format!(
+                "{items} are dropped and counted until it does, which is told"
+            ))
+            .with_help(format!(
+                "--otlp is for a collector that speaks OTLP over HTTP, mostly at port 4318; \
+                 {}=none sends it no {signal}",
+                signal.variable()
+            ))
             .print();
     }
 
-    /// What is lost at the end.
-    pub(super) fn tell_end(&self) {
+    /// What is lost at the end, if something is, as in `3 spans`.
+    pub(super) fn lost(&self) -> Option<String> {
         let waiting = self.waiting.load(Ordering::Acquire) as u64;
         let lost = self.lost.load(Ordering::Relaxed) + waiting;
-        if lost > 0 {
-            let collector = &self.collector;
-            Report::warning(format!("{lost} spans have not reached {collector}")).print();
-        }
+        (lost > 0).then(|| format!("{lost} {}", self.signal.items()))
     }
 }
 
@@ -160,9 +172,78 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     }
 }
 
+impl<P: LogProcessor> LogProcessor for Counted<P> {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        if self.counts.take_in() {
+            self.inner.emit(record, scope);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
+        self.inner.event_enabled(level, target, name)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+impl<E: LogExporter> LogExporter for Counted<E> {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        let records = batch.iter().count();
+        let sent = self.inner.export(batch).await;
+        self.counts.sent(records, sent.is_ok());
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
+        self.inner.event_enabled(level, target, name)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        // One at a time: there is room.
+        self.counts.take_in();
+        let sent = self.inner.export(metrics).await;
+        self.counts.sent(1, sent.is_ok());
+        sent
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.inner.temporality()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use opentelemetry::logs::{Logger as _, LoggerProvider as _};
     use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::logs::SdkLoggerProvider;
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     use super::*;
@@ -185,8 +266,20 @@ mod tests {
         }
     }
 
+    impl LogProcessor for Stalled {
+        fn emit(&self, _: &mut SdkLogRecord, _: &InstrumentationScope) {}
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
     fn end_spans(sampler: Sampler, spans: usize) -> Arc<Counts> {
-        let counts = Arc::new(Counts::new("http://collector".to_owned()));
+        let counts = Arc::new(Counts::new(Signal::Traces, "http://collector".to_owned()));
         let provider = SdkTracerProvider::builder()
             .with_sampler(sampler)
             .with_span_processor(Counted::new(Stalled, Arc::clone(&counts)))
@@ -220,5 +313,20 @@ mod tests {
     #[test]
     fn what_is_not_to_be_recorded_does_not_wait() {
         assert_eq!(known(&end_spans(Sampler::AlwaysOff, 3)), (0, 0));
+    }
+
+    #[test]
+    fn so_many_lines_wait_and_more_are_lost() {
+        let counts = Arc::new(Counts::new(Signal::Logs, "http://collector".to_owned()));
+        let provider = SdkLoggerProvider::builder()
+            .with_log_processor(Counted::new(Stalled, Arc::clone(&counts)))
+            .build();
+        let logger = provider.logger("test");
+        for _ in 0..MAX_WAITING + 3 {
+            logger.emit(logger.create_log_record());
+        }
+        assert_eq!(known(&counts), (MAX_WAITING, 3));
+        let lost = format!("{} log records", MAX_WAITING + 3);
+        assert_eq!(counts.lost(), Some(lost));
     }
 }

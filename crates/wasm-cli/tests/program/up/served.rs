@@ -56,12 +56,8 @@ fn a_component_sends_requests_where_it_may_and_denials_are_told() {
         .complains(&["nowhere to send requests", "https://api.example.com"]);
 }
 
-/// With the certificate of whoever answers among those that the machine trusts, and without.
-#[test]
-fn a_component_speaks_tls_with_those_whom_the_machine_trusts() {
-    let folder = Folder::new();
-    folder.write("web.wasm", wasm_fixtures::WEB.wasm);
-    let file = folder.path("web.wasm");
+/// Of localhost, signed by itself, and its key.
+pub(super) fn certificate(folder: &Folder) -> (String, String) {
     let (cert, key) = (folder.path("it.pem"), folder.path("it.key"));
     let made = Command::new("openssl")
         .args([
@@ -79,6 +75,16 @@ fn a_component_speaks_tls_with_those_whom_the_machine_trusts() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
+    (cert, key)
+}
+
+/// With the certificate of whoever answers among those that the machine trusts, and without.
+#[test]
+fn a_component_speaks_tls_with_those_whom_the_machine_trusts() {
+    let folder = Folder::new();
+    folder.write("web.wasm", wasm_fixtures::WEB.wasm);
+    let file = folder.path("web.wasm");
+    let (cert, key) = certificate(&folder);
     let plain = [&[file.as_str()], LIMITS.as_slice()].concat();
     let tls = ["--tls-cert", cert.as_str(), "--tls-key", key.as_str()];
     let (_answering, to) = serve(&[&plain[..], &tls].concat());
