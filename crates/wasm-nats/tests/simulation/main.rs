@@ -21,7 +21,10 @@ fn number(name: &str, or: u64) -> u64 {
 
 /// What is wrong in the first world in which something is.
 fn first_violation(broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation)> {
-    let first = number("WASM_NATS_SEED", 0);
+    violation_from(number("WASM_NATS_SEED", 0), broken, seeds)
+}
+
+fn violation_from(first: u64, broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation)> {
     (first..first + seeds).find_map(|seed| {
         let violation = World::new(seed, broken).run().err()?;
         Some((seed, violation))
@@ -30,7 +33,7 @@ fn first_violation(broken: Option<Broken>, seeds: u64) -> Option<(u64, Violation
 
 #[test]
 fn every_message_is_handled_once_or_is_a_dead_letter() {
-    let seeds = number("WASM_NATS_SEEDS", 150);
+    let seeds = number("WASM_NATS_SEEDS", 100);
     let violation = first_violation(None, seeds);
     assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
 }
@@ -54,7 +57,12 @@ fn worlds_are_no_quiet_places() {
 const CAUGHT_WITHIN: u64 = 2_000;
 
 fn caught(broken: Broken) -> Violation {
-    let violation = first_violation(Some(broken), CAUGHT_WITHIN);
+    caught_from(0, broken)
+}
+
+/// From a seed on that is not long before the first that catches it.
+fn caught_from(first: u64, broken: Broken) -> Violation {
+    let violation = violation_from(first, Some(broken), CAUGHT_WITHIN);
     let (seed, violation) = violation.unwrap_or_else(|| panic!("{broken:?} is not caught"));
     println!("{broken:?} falls at seed {seed}: {violation:?}");
     violation
@@ -100,7 +108,7 @@ fn not_writing_down_what_begins_is_caught() {
 
 #[test]
 fn whatever_a_server_stores_twice_its_owner_handles_once() {
-    let violation = first_violation(Some(Broken::NoIds), 150);
+    let violation = first_violation(Some(Broken::NoIds), 100);
     assert!(violation.is_none(), "seed and what is wrong: {violation:?}");
 }
 
@@ -116,14 +124,14 @@ fn forgetting_what_was_taken_up_is_caught() {
 #[test]
 fn taking_off_the_desk_what_a_consumer_has_not_given_is_caught() {
     assert!(matches!(
-        caught(Broken::TrustsConsumer),
+        caught_from(250, Broken::TrustsConsumer),
         Violation::Lost { .. }
     ));
 }
 
 #[test]
 fn taking_off_the_desk_what_one_server_has_nothing_of_is_caught() {
-    let violation = caught(Broken::TrustsSilence);
+    let violation = caught_from(350, Broken::TrustsSilence);
     assert!(matches!(violation, Violation::Lost { .. }));
 }
 
