@@ -189,7 +189,7 @@ impl Broken {
 }
 
 /// Threads that run applications.
-const WORKERS: u64 = 6;
+const WORKERS: u64 = 2;
 
 /// An application that is not over by then never is.
 const WATCHDOG: Duration = Duration::from_secs(120);
