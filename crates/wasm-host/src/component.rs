@@ -7,6 +7,7 @@ pub(crate) mod denials;
 pub(crate) mod dormant;
 pub(crate) mod handled;
 pub(crate) mod instance;
+pub(crate) mod orders;
 pub(crate) mod poll;
 pub(crate) mod port;
 pub(crate) mod recipe;

@@ -16,9 +16,10 @@ use wasm_core::{
 use crate::component::Component;
 use crate::component::budget::Budget;
 use crate::component::dormant::Dormant;
+use crate::component::orders::{Command, Leaving};
 use crate::component::recipe::{Recipe, Recipes};
 use crate::component::registry::{Registry, Roused, There};
-use crate::component::resident::{Assignment, Command, Leaving, Resident};
+use crate::component::resident::{Assignment, Resident};
 use crate::component::sleepers::Sleepers;
 use crate::component::status::{ComponentStatus, Phase};
 use crate::component::task::{Shared, Task};
@@ -782,6 +783,7 @@ impl Loading {
 fn abandon(resident: &Resident) {
     // Whoever waits for an answer is told when the letters are dropped.
     drop(resident.mailbox.close(Closed::Stopped));
+    resident.orders.close();
 }
 
 fn status_of_resident(resident: &Resident) -> ComponentStatus {

@@ -150,10 +150,13 @@ impl RedbStorage {
             answer,
         });
         let pending = Pending::new(owner, outcome, &self.abandoned);
-        match pending.outcome().await {
-            Some(outcome) => outcome,
-            None => Err(self.file.failure("the thread that writes is gone")),
-        }
+        let outcome = tokio::select! {
+            biased;
+            outcome = pending.outcome() => outcome,
+            // What is sent in the moment in which the thread panics is never looked at.
+            () = self.queue.closed() => None,
+        };
+        outcome.unwrap_or_else(|| Err(self.file.failure("the thread that writes is gone")))
     }
 
     /// On a thread that reads. Most reads find their pages in memory and take less time
@@ -180,7 +183,11 @@ impl RedbStorage {
                 let _ = answer.send(file.with(Work::Reading, work));
             }
         }));
-        outcome.await.unwrap_or_else(|_| Err(gone()))
+        tokio::select! {
+            biased;
+            outcome = outcome => outcome.unwrap_or_else(|_| Err(gone())),
+            () = self.reads.closed() => Err(gone()),
+        }
     }
 }
 

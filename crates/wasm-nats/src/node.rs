@@ -112,8 +112,13 @@ impl Node {
     pub async fn refresh(&self) {
         let (done, is_done) = oneshot::channel();
         // One that has left has nothing to do.
-        if self.refresh.send(done).is_ok() {
-            let _ = is_done.await;
+        if self.refresh.send(done).is_err() {
+            return;
+        }
+        tokio::select! {
+            _ = is_done => {}
+            // What is sent in the moment in which it leaves is never looked at.
+            () = self.refresh.closed() => {}
         }
     }
 

@@ -81,13 +81,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentMetadata,
     ComponentUsage, HealthStatus, MessagePayload, Preparation, RuntimeEngine, WasmError,
 };
 
+use self::handle::Calls;
 use self::script::Plan;
 use crate::lock::lock;
 
@@ -98,11 +99,11 @@ pub use self::script::Script;
 
 /// An engine and the end at which its calls arrive.
 pub fn pair() -> (MockEngine, MockHandle) {
-    let (calls, arriving) = mpsc::unbounded_channel();
+    let calls = Arc::new(Calls::default());
     let engine = MockEngine {
-        answerer: Answerer::Handle(calls),
+        answerer: Answerer::Handle(Arc::clone(&calls)),
     };
-    (engine, MockHandle::new(arriving))
+    (engine, MockHandle::new(calls))
 }
 
 /// An engine that is called as the expectations say, in their order.
@@ -145,7 +146,7 @@ pub struct MockEngine {
 }
 
 enum Answerer {
-    Handle(mpsc::UnboundedSender<Call>),
+    Handle(Arc<Calls>),
     Script(Arc<Mutex<Plan>>),
 }
 
@@ -155,6 +156,14 @@ impl Debug for Answerer {
             Self::Handle(_) => "Handle",
             Self::Script(_) => "Script",
         })
+    }
+}
+
+impl Drop for MockEngine {
+    fn drop(&mut self) {
+        if let Answerer::Handle(calls) = &self.answerer {
+            calls.end();
+        }
     }
 }
 
@@ -168,8 +177,7 @@ impl MockEngine {
         let call = call(Responder::new(answer, place));
         let method = call.method();
         match &self.answerer {
-            // If it cannot be sent, it is dropped, and its responder with it.
-            Answerer::Handle(calls) => drop(calls.send(call)),
+            Answerer::Handle(calls) => calls.put(call),
             Answerer::Script(plan) => {
                 let met = lock(plan).meet(&call);
                 match met {

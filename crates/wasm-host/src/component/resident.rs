@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{mpsc, oneshot};
-
 use wasm_core::{
     Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
     WasmError,
@@ -12,6 +10,7 @@ use wasm_core::{
 
 use crate::component::denials::Denials;
 use crate::component::dormant::{Counts, Dormant};
+use crate::component::orders::{Command, Leaving, Orders};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::restarts::Restarts;
@@ -23,38 +22,10 @@ use crate::post::mailbox::Mailbox;
 use crate::post::office::Office;
 use crate::watch::metrics::Meters;
 
-/// What a task is told between two messages. One that nobody waits for any more when its
-/// turn comes is not done.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Restart(oneshot::Sender<Result<(), HostError>>),
-    Health(oneshot::Sender<Result<HealthStatus, HostError>>),
-}
-
-/// What ends a task, before all commands that still wait.
-#[derive(Debug)]
-pub(crate) enum Leaving {
-    Unloaded(oneshot::Sender<Result<(), HostError>>),
-    Stopped(oneshot::Sender<Result<(), HostError>>),
-    /// The host is gone.
-    Abandoned,
-}
-
-/// Commands that wait for a component; who gives more waits with them.
-const WAITING_COMMANDS: usize = 16;
-
-/// Where the task of a component is told what to do.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) leaving: mpsc::UnboundedReceiver<Leaving>,
-}
-
 /// What a task begins with.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) resident: Arc<Resident>,
-    pub(crate) orders: Orders,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) restarts: Restarts,
 }
@@ -62,8 +33,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Resident {
     pub(crate) id: ComponentId,
     pub(crate) mailbox: Arc<Mailbox>,
-    commands: mpsc::Sender<Command>,
-    leaving: mpsc::UnboundedSender<Leaving>,
+    pub(crate) orders: Orders,
     pub(crate) swaps: Swaps,
     pub(crate) denials: Denials,
     /// Whether it is to sleep if it has nothing to do.
@@ -108,16 +78,13 @@ pub(crate) struct Record {
 impl Resident {
     /// What the task of a component begins with that had none.
     pub(crate) fn wake(dormant: Dormant, office: &Arc<Office>) -> Assignment {
-        let (command, commands) = mpsc::channel(WAITING_COMMANDS);
-        let (leave, leaving) = mpsc::unbounded_channel();
         let permissions = dormant.permissions();
         let recipe = dormant.recipe;
         let mailbox = Mailbox::new(recipe.supervision.mailbox, office.limits.mailbox_bytes);
         let resident = Self {
             id: dormant.id,
             mailbox: Arc::new(mailbox),
-            commands: command,
-            leaving: leave,
+            orders: Orders::new(),
             swaps: Swaps::default(),
             denials: Denials::default(),
             drowsy: Drowsiness::default(),
@@ -142,7 +109,6 @@ impl Resident {
         };
         Assignment {
             resident: Arc::new(resident),
-            orders: Orders { commands, leaving },
             recipe,
             restarts: dormant.restarts.map_or_else(Restarts::default, |it| *it),
         }
@@ -170,14 +136,14 @@ impl Resident {
 
     /// Tells the task something; whether it will hear of it.
     pub(crate) async fn command(&self, command: Command) -> bool {
-        let is_sent = self.commands.send(command).await.is_ok();
+        let is_sent = self.orders.command(command).await;
         self.mailbox.ring();
         is_sent
     }
 
     /// Tells the task to end; whether it will hear of it.
     pub(crate) fn leave(&self, leaving: Leaving) -> bool {
-        let is_sent = self.leaving.send(leaving).is_ok();
+        let is_sent = self.orders.leave(leaving);
         self.mailbox.ring();
         is_sent
     }
@@ -347,33 +313,5 @@ impl std::fmt::Debug for Resident {
         f.debug_struct("Resident")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use wasm_core::{ComponentConfig, ResourceLimits, SystemClock};
-
-    use super::*;
-    use crate::component::Component;
-    use crate::component::recipe::Recipes;
-    use crate::limits::HostLimits;
-
-    #[test]
-    fn so_many_commands_wait() {
-        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
-        let id = ComponentId::new("demo", "a", "main").unwrap();
-        let office = Office::new(id.clone(), HostLimits::default(), Arc::new(SystemClock));
-        let component = Component::new(id, "", ComponentConfig::new(limits));
-        let (id, recipe) = Recipes::default().share(component);
-        let assignment = Resident::wake(Dormant::new(id, recipe), &Arc::new(office));
-        for waiting in 0..100 {
-            let (answer, _) = oneshot::channel();
-            let commands = &assignment.resident.commands;
-            let given = commands.try_send(Command::Restart(answer));
-            assert_eq!(given.is_ok(), waiting < 16, "{waiting}");
-        }
     }
 }

@@ -16,11 +16,12 @@ use wasm_core::{ComponentHandle, RuntimeEngine};
 use crate::component::alarm::Alarm;
 use crate::component::budget::{Budget, Reservation};
 use crate::component::handled::{Ended, Handled};
+use crate::component::orders::{Command, Leaving};
 use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::registry::Registry;
-use crate::component::resident::{Assignment, Command, Leaving, Orders, Resident};
+use crate::component::resident::{Assignment, Resident};
 use crate::component::restarts::Restarts;
 use crate::component::sleepers::Sleepers;
 use crate::component::swap::{Prepared, Swap};
@@ -47,7 +48,6 @@ pub(crate) struct Shared<E: ?Sized> {
 pub(crate) struct Task<E: ?Sized> {
     pub(crate) shared: Shared<E>,
     pub(crate) resident: Arc<Resident>,
-    pub(crate) orders: Orders,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) restarts: Restarts,
     pub(crate) state: State,
@@ -106,7 +106,6 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         Self {
             shared,
             resident: assignment.resident,
-            orders: assignment.orders,
             recipe: assignment.recipe,
             restarts: assignment.restarts,
             state: State::Asleep,
@@ -239,10 +238,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         {
             return Some(Next::End(unpanicked(ended)));
         }
-        if let Ok(leaving) = self.orders.leaving.try_recv() {
+        if let Some(leaving) = self.resident.orders.next_leaving() {
             return Some(Next::Leave(leaving));
         }
-        if let Ok(command) = self.orders.commands.try_recv() {
+        if let Some(command) = self.resident.orders.next_command() {
             return Some(Next::Obey(command));
         }
         // A new version that is prepared is not held up by messages that never end.
@@ -263,8 +262,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// Leaves the component asleep if there is nothing to do for it; whether this task ends.
     fn try_to_rest(&mut self) -> bool {
         let is_free = matches!(self.state, State::Asleep)
-            && self.orders.leaving.is_empty()
-            && self.orders.commands.is_empty()
+            && self.resident.orders.are_empty()
             && self.resident.mailbox.len() == 0;
         if !is_free {
             return false;
@@ -426,5 +424,7 @@ impl<E: ?Sized> Drop for Task<E> {
         office.tell_denials(&resident.id, resident.denials.take());
         self.reservation = None;
         self.shared.registry.remove(resident);
+        // Whoever waits for it looks whether it is there.
+        resident.orders.close();
     }
 }

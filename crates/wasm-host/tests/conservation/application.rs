@@ -45,8 +45,8 @@ pub(crate) async fn run(plan: &Plan, setting: &Setting) -> Verdict {
     let patience = setting.patience();
     let hangs = timeout(patience, application.live(plan)).await.is_err();
     if hangs {
-        let at = &application.doing;
-        ledger.book().wrong.push(format!("does not end: {at}"));
+        let left = application.what_is_left().await;
+        ledger.book().wrong.extend(left);
         application.leave();
     } else {
         application.end().await;
@@ -76,8 +76,8 @@ struct Application {
     memory: Arc<MemoryStorage>,
     engine: Weak<WatchedEngine>,
     events: Option<Events>,
-    /// What goes on in the background.
-    tasks: Vec<JoinHandle<()>>,
+    /// What goes on in the background, with its action.
+    tasks: Vec<(String, JoinHandle<()>)>,
     /// For who wonders what takes so long.
     doing: String,
 }
@@ -270,7 +270,10 @@ impl Application {
     ) {
         match patience {
             Patience::Waits => action.await,
-            Patience::InBackground => self.tasks.push(tokio::spawn(action)),
+            Patience::InBackground => {
+                let task = (self.doing.clone(), tokio::spawn(action));
+                self.tasks.push(task);
+            }
             Patience::Leaves => {
                 let mut action = Box::pin(action);
                 poll_fn(|cx| Poll::Ready(action.as_mut().poll(cx).is_ready())).await;
@@ -361,7 +364,7 @@ impl Application {
             return;
         }
         let ledger = Arc::clone(&self.ledger);
-        self.tasks.push(tokio::spawn(async move {
+        let answered = tokio::spawn(async move {
             let outcome = match gives_up {
                 Some(after) => timeout(after, request).await.ok(),
                 None => Some(request.await),
@@ -371,7 +374,8 @@ impl Application {
                 Some(outcome) => book.answers[place].outcome = Some((Instant::now(), outcome)),
                 None => book.answers[place].given_up = true,
             }
-        }));
+        });
+        self.tasks.push((self.doing.clone(), answered));
     }
 
     /// Tells a component to cancel a request, for which [`CALLBACK`] has a command.
@@ -450,14 +454,13 @@ impl Application {
     }
 
     async fn join(&mut self) {
-        for task in self.tasks.drain(..) {
+        for (_, task) in &mut self.tasks {
             if let Err(error) = task.await {
-                self.ledger
-                    .book()
-                    .wrong
-                    .push(format!("a task of the program: {error}"));
+                let wrong = format!("a task of the program: {error}");
+                self.ledger.book().wrong.push(wrong);
             }
         }
+        self.tasks.clear();
     }
 
     async fn drain(&self) {
@@ -592,9 +595,21 @@ impl Application {
         }
     }
 
+    /// What an application that does not end waits for.
+    async fn what_is_left(&self) -> Vec<String> {
+        let mut left = vec![format!("does not end: {}", self.doing)];
+        let open = self.tasks.iter().filter(|(_, task)| !task.is_finished());
+        left.extend(open.map(|(action, _)| format!("has not ended: {action}")));
+        // An engine that hangs does not tell either.
+        let status = timeout(Duration::from_secs(1), self.host().status()).await;
+        let there = status.into_iter().flatten();
+        left.extend(there.map(|status| format!("is there: {status:?}")));
+        left
+    }
+
     /// Without waiting for anything.
     fn leave(&mut self) {
-        for task in &self.tasks {
+        for (_, task) in &self.tasks {
             task.abort();
         }
         self.host = None;
@@ -604,10 +619,10 @@ impl Application {
     async fn end(&mut self) {
         let host = self.host.take();
         self.events = None;
-        for task in &self.tasks {
+        for (_, task) in &self.tasks {
             task.abort();
         }
-        for task in self.tasks.drain(..) {
+        for (_, task) in self.tasks.drain(..) {
             // It was given up.
             let _ = task.await;
         }

@@ -234,7 +234,11 @@ impl<'a> Judge<'a> {
                 .is_none_or(|(_, _, outcome)| *outcome != Outcome::NotReached);
             let letter = moment_of(call.message.timestamp);
             let message = &call.message;
-            let is_ordered = !self.book.unordered.contains(&message.recipient);
+            let unordered = &self.book.unordered;
+            // Who handles several at a time sends several at a time: on several threads, which
+            // of them is accepted first is not known.
+            let is_ordered = !unordered.contains(&message.recipient)
+                && (self.law.one_thread || !unordered.contains(&message.sender));
             // One that is delivered again has lost its place.
             let is_again = self.redelivered.contains_key(&letter);
             if call.is_callback || !reached || !is_ordered || is_again {

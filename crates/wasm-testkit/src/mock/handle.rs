@@ -1,11 +1,14 @@
+use std::collections::VecDeque;
 use std::future::Future;
+use std::mem;
 use std::panic::Location;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::Call;
+use super::{Call, lock};
 
 /// How long a test waits for a call unless it says so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,11 +20,77 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// costs no time.
 #[derive(Debug)]
 pub struct MockHandle {
-    calls: mpsc::UnboundedReceiver<Call>,
+    calls: Arc<Calls>,
+}
+
+/// The calls between an engine and its handle.
+///
+/// A channel would keep a call that is made while the handle is dropped for as long as the engine
+/// is there, and whoever made the call would wait as long.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Call>,
+    is_engine_gone: bool,
+    is_handle_gone: bool,
+}
+
+impl Calls {
+    /// Without a handle the call is dropped, and its responder with it.
+    pub(super) fn put(&self, call: Call) {
+        let mut state = lock(&self.state);
+        if state.is_handle_gone {
+            drop(state);
+            return drop(call);
+        }
+        state.waiting.push_back(call);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// No further call is made.
+    pub(super) fn end(&self) {
+        lock(&self.state).is_engine_gone = true;
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> Option<Call> {
+        lock(&self.state).waiting.pop_front()
+    }
+
+    /// The next call; `None` if there is no engine any more to make one.
+    async fn next(&self) -> Option<Call> {
+        loop {
+            let changed = self.changed.notified();
+            let is_over = lock(&self.state).is_engine_gone;
+            let next = self.take();
+            if next.is_some() || is_over {
+                return next;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for MockHandle {
+    fn drop(&mut self) {
+        let left = {
+            let mut state = lock(&self.calls.state);
+            state.is_handle_gone = true;
+            mem::take(&mut state.waiting)
+        };
+        // Whoever made one of these is told without the lock.
+        drop(left);
+    }
 }
 
 impl MockHandle {
-    pub(super) fn new(calls: mpsc::UnboundedReceiver<Call>) -> Self {
+    pub(super) fn new(calls: Arc<Calls>) -> Self {
         Self { calls }
     }
 
@@ -34,7 +103,7 @@ impl MockHandle {
     pub fn next_call(&mut self) -> impl Future<Output = Call> {
         let place = Location::caller();
         async move {
-            let Ok(call) = timeout(PATIENCE, self.calls.recv()).await else {
+            let Ok(call) = timeout(PATIENCE, self.calls.next()).await else {
                 panic!("no call came within {PATIENCE:?} to the mock engine, awaited at {place}");
             };
             call.unwrap_or_else(|| {
@@ -46,12 +115,12 @@ impl MockHandle {
     /// The next call, if it comes within `limit`; `None` if it does not, or cannot
     /// because the engine is gone. Dropping the future loses no call.
     pub async fn next_call_within(&mut self, limit: Duration) -> Option<Call> {
-        timeout(limit, self.calls.recv()).await.ok().flatten()
+        timeout(limit, self.calls.next()).await.ok().flatten()
     }
 
     /// The next call, if there is one already.
     pub fn try_next_call(&mut self) -> Option<Call> {
-        self.calls.try_recv().ok()
+        self.calls.take()
     }
 
     /// Waits for `time`, in which no call may come.
