@@ -637,8 +637,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 }
             };
             self.waiting.remove(&place);
+            let sent_as = &mail.envelope.sent_as;
+            let is_at_host = its
+                .at_host
+                .values()
+                .any(|(_, at_host)| at_host.envelope.sent_as == *sent_as);
             // What is interrupted is the one that was taken up.
-            if !mail.is_interrupted && self.book.is_again(place, &mail.envelope.sent_as) {
+            if !mail.is_interrupted && (is_at_host || self.book.is_again(place, sent_as)) {
                 tracing::info!(place, "a message that was taken up before is thrown away");
                 self.over.insert(place);
                 self.acknowledge(place, mail.acknowledge, None);

@@ -197,6 +197,55 @@ pub(crate) async fn what_was_handled_and_is_stored_again_is_not_handled_again() 
     b.leave().await;
 }
 
+/// Before it is written down that the first copy is handled.
+pub(crate) async fn what_waits_at_a_host_and_is_stored_again_is_handled_once() {
+    let server = Server::start();
+    let names = names(12);
+    let setup = setup(&server, &names);
+    let handled = Handled::default();
+    let join = async |name| {
+        setup
+            .join_with(name, engine(&names, &handled))
+            .await
+            .unwrap()
+    };
+    let (a, b) = (join("a").await, join("b").await);
+    settled(16, &[&a, &b]).await;
+    let mut its = Vec::new();
+    eventually("b has some", async || {
+        its = has(&b, &names).await;
+        !its.is_empty()
+    })
+    .await;
+    let (from, to) = (a.host.program_id().clone(), demo(&its[0]));
+    let (host, busy) = (b.host.clone(), to.clone());
+    let long = tokio::spawn(async move { host.request(&busy, "long", LONG).await });
+    eventually("it is busy", async || handled.messages() == 1).await;
+    let message = ComponentMessage::new(from, to, "once");
+    a.host.dispatch(message).await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = jetstream::new(client);
+    let stream = jetstream.get_stream("test-mail").await.unwrap();
+    let last = stream.get_info().await.unwrap().state.last_sequence;
+    let stored = stream.get_raw_message(last).await.unwrap();
+    for _ in 0..2 {
+        let (subject, payload) = (stored.subject.clone(), stored.payload.clone());
+        let copied = jetstream.publish(subject, payload).await.unwrap();
+        copied.await.unwrap();
+    }
+    let left = async || stream.get_info().await.map(|it| it.state.messages);
+    eventually("the copies are gone", async || {
+        left().await.is_ok_and(|it| it == 1)
+    })
+    .await;
+    handled.enough.notify_one();
+    long.await.unwrap().unwrap();
+    eventually("all is gone", async || left().await.is_ok_and(|it| it == 0)).await;
+    assert_eq!(handled.messages(), 2);
+    a.leave().await;
+    b.leave().await;
+}
+
 /// A node that takes over is cut off while it does, again and again, and has timers to read.
 pub(crate) async fn who_is_cut_off_while_it_takes_over_goes_on() {
     let server = Server::start();

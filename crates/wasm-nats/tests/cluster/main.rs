@@ -80,6 +80,7 @@ fn main() -> ExitCode {
         cut:
             who_is_cut_off_handles_nothing_and_comes_back,
             what_was_handled_and_is_stored_again_is_not_handled_again,
+            what_waits_at_a_host_and_is_stored_again_is_handled_once,
             who_is_cut_off_while_it_takes_over_goes_on,
             who_has_died_is_not_waited_for_when_deploying,
             what_is_busy_holds_up_no_other_that_is_handed_over;
