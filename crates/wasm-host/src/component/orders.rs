@@ -152,10 +152,10 @@ mod tests {
     }
 
     /// Orders that are given in the very moment in which the task ends. A channel of tokio keeps
-    /// about a hundred of so many.
+    /// some dozens of so many.
     #[test]
     fn whoever_waits_hears_of_the_end() {
-        const ROUNDS: usize = 100_000;
+        const ROUNDS: usize = 30_000;
         let all: Vec<_> = (0..ROUNDS).map(|_| Orders::new()).collect();
         let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let runtime = Builder::new_current_thread().build().unwrap();

@@ -260,14 +260,15 @@ impl Resident {
     }
 
     /// Takes nothing more, so that the component can sleep; whether nothing is there to be
-    /// done.
+    /// done. The mailbox comes first: whoever finds it asleep tries again, and so does a swap
+    /// that is refused by a component whose mailbox is.
     pub(crate) fn retire(&self) -> bool {
-        if !self.swaps.close_if_idle() {
+        if !self.mailbox.close_if_empty() {
             return false;
         }
-        let is_retired = self.mailbox.close_if_empty();
+        let is_retired = self.swaps.close_if_idle();
         if !is_retired {
-            self.swaps.reopen();
+            self.mailbox.reopen();
         }
         is_retired
     }
@@ -313,5 +314,46 @@ impl std::fmt::Debug for Resident {
         f.debug_struct("Resident")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+
+    use wasm_core::{ComponentConfig, HostServices, ResourceLimits, SystemClock};
+    use wasm_testkit::ModelEngine;
+
+    use super::*;
+    use crate::component::Component;
+    use crate::component::budget::Budget;
+    use crate::component::recipe::Recipes;
+    use crate::limits::HostLimits;
+
+    #[tokio::test]
+    async fn what_is_to_be_swapped_does_not_sleep() {
+        let limits = ResourceLimits::new(1 << 20, Duration::from_secs(1), None).unwrap();
+        let id = ComponentId::new("demo", "a", "main").unwrap();
+        let limits_of_host = HostLimits::default();
+        let budget = Budget::new(&limits_of_host);
+        let office = Arc::new(Office::new(
+            id.clone(),
+            limits_of_host,
+            Arc::new(SystemClock),
+        ));
+        let component = Component::new(id, "", ComponentConfig::new(limits));
+        let (id, recipe) = Recipes::default().share(component);
+        let dormant = Dormant::new(id.clone(), Arc::clone(&recipe));
+        let resident = Resident::wake(dormant, &office).resident;
+        let engine = Arc::new(ModelEngine::new(HostServices::default()));
+        let swap = resident
+            .swaps
+            .begin(&id, &recipe, 0, &budget, engine, &Handle::current());
+        let _swapped = swap.unwrap();
+        assert!(!resident.retire() && !resident.mailbox.is_asleep());
+        drop(resident.swaps.prepared(&id).await);
+        assert!(resident.retire() && resident.mailbox.is_asleep());
     }
 }

@@ -169,11 +169,6 @@ impl Swaps {
         is_idle
     }
 
-    /// Takes them again.
-    pub(crate) fn reopen(&self) {
-        lock(&self.slot).is_closed = false;
-    }
-
     /// Whether something is being prepared.
     pub(crate) fn are_under_way(&self) -> bool {
         self.under_way.load(Ordering::Acquire)

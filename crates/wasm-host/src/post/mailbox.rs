@@ -222,6 +222,11 @@ impl Mailbox {
         true
     }
 
+    /// Takes letters again, because its component does not sleep after all.
+    pub(crate) fn reopen(&self) {
+        lock(&self.state).closed = None;
+    }
+
     pub(crate) fn is_asleep(&self) -> bool {
         lock(&self.state).closed == Some(Closed::Asleep)
     }

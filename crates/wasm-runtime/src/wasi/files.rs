@@ -612,15 +612,4 @@ impl types::HostDirectoryEntryStream for FilesView<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Also where the system would take longer ones.
-    #[test]
-    fn a_path_has_so_many_bytes() {
-        check_path(&"a".repeat(4095)).unwrap();
-        let refused = check_path(&"a".repeat(4096)).unwrap_err();
-        let code = refused.downcast().unwrap();
-        assert!(matches!(code, ErrorCode::NameTooLong), "{code:?}");
-    }
-}
+mod tests;

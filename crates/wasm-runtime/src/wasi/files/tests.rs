@@ -1,0 +1,244 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::{TempDir, tempdir};
+use types::{Advice, HostDescriptor, NewTimestamp};
+
+use super::*;
+
+/// Also where the system would take longer ones.
+#[test]
+fn a_path_has_so_many_bytes() {
+    check_path(&"a".repeat(4095)).unwrap();
+    let refused = check_path(&"a".repeat(4096)).unwrap_err();
+    let code = refused.downcast().unwrap();
+    assert!(matches!(code, ErrorCode::NameTooLong), "{code:?}");
+}
+
+/// A guest that was granted a folder.
+struct Guest {
+    files: Files,
+    table: ResourceTable,
+    folder: TempDir,
+}
+
+type Handle = Resource<Descriptor>;
+
+impl Guest {
+    /// In the folder are `file` of five bytes, `inside` and `outside`, which lead to it and out
+    /// of the folder, and the folder `sub`.
+    fn new(access: DirAccess) -> Self {
+        let folder = tempdir().unwrap();
+        fs::write(folder.path().join("file"), "hello").unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        symlink("file", folder.path().join("inside")).unwrap();
+        symlink("/etc/passwd", folder.path().join("outside")).unwrap();
+        let component = ComponentId::new("demo", "files", "main").unwrap();
+        let operations = Arc::new(Operations::new(component.clone()));
+        let descriptors = Arc::new(Descriptors::new(component.clone()));
+        let mut files = Files::new(HostAccount::new(1 << 20), &operations, &descriptors);
+        let place = descriptors.take().unwrap();
+        let opened = fs::File::open(folder.path()).unwrap();
+        let dir = Arc::new(PlacedDir::new(opened, place));
+        files.grant(&component, "/", dir, access, None).unwrap();
+        Self {
+            files,
+            table: ResourceTable::new(),
+            folder,
+        }
+    }
+
+    fn view(&mut self) -> FilesView<'_> {
+        FilesView {
+            files: &mut self.files,
+            table: &mut self.table,
+        }
+    }
+
+    /// The folder, once more.
+    fn root(&mut self) -> Handle {
+        let granted = preopens::Host::get_directories(&mut self.view()).unwrap();
+        granted.into_iter().next().unwrap().0
+    }
+
+    async fn open(&mut self, path: &str, flags: DescriptorFlags) -> Result<Handle, ErrorCode> {
+        let root = self.root();
+        let (plain, opening) = (PathFlags::empty(), OpenFlags::empty());
+        let mut view = self.view();
+        let opened = view.open_at(root, plain, path.to_owned(), opening, flags);
+        opened.await.map_err(code)
+    }
+
+    async fn file(&mut self) -> Handle {
+        self.open("file", DescriptorFlags::READ).await.unwrap()
+    }
+}
+
+/// No trap of the guest.
+fn code(error: FsError) -> ErrorCode {
+    error.downcast().unwrap()
+}
+
+fn same(handle: &Handle) -> Handle {
+    Resource::new_borrow(handle.rep())
+}
+
+fn at(seconds: u64) -> NewTimestamp {
+    NewTimestamp::Timestamp(Datetime {
+        seconds,
+        nanoseconds: 7,
+    })
+}
+
+#[tokio::test]
+async fn what_is_there_is_told_and_what_is_outside_is_not() {
+    let mut guest = Guest::new(DirAccess::Read);
+    let (root, file) = (guest.root(), guest.file().await);
+    let stat = guest.view().stat(same(&file)).await.unwrap();
+    assert_eq!((stat.type_, stat.size), (DescriptorType::RegularFile, 5));
+    let stat = guest.view().stat(same(&root)).await.unwrap();
+    assert_eq!(stat.type_, DescriptorType::Directory);
+    for (path, flags, expected) in [
+        (
+            "inside",
+            PathFlags::empty(),
+            Some(DescriptorType::SymbolicLink),
+        ),
+        (
+            "inside",
+            PathFlags::SYMLINK_FOLLOW,
+            Some(DescriptorType::RegularFile),
+        ),
+        (
+            "outside",
+            PathFlags::empty(),
+            Some(DescriptorType::SymbolicLink),
+        ),
+        ("outside", PathFlags::SYMLINK_FOLLOW, None),
+        ("../file", PathFlags::empty(), None),
+        ("nothing", PathFlags::empty(), None),
+    ] {
+        let mut view = guest.view();
+        let stat = view.stat_at(same(&root), flags, path.to_owned()).await;
+        assert_eq!(stat.ok().map(|it| it.type_), expected, "{path}, {flags:?}");
+        let hash = view.metadata_hash_at(same(&root), flags, path.to_owned());
+        assert_eq!(hash.await.is_ok(), expected.is_some(), "{path}, {flags:?}");
+    }
+    let mut view = guest.view();
+    let link = view.readlink_at(same(&root), "inside".to_owned());
+    assert_eq!(link.await.unwrap(), "file");
+    // Where a link leads that leads out is not told.
+    let link = view.readlink_at(same(&root), "outside".to_owned());
+    assert_eq!(code(link.await.unwrap_err()), ErrorCode::NotPermitted);
+    let flags = guest.view().get_flags(same(&root)).await.unwrap();
+    assert_eq!(flags, DescriptorFlags::READ);
+    let advised = guest.view().advise(file, 0, 5, Advice::Random).await;
+    advised.unwrap();
+    let refused = guest.view().advise(root, 0, 5, Advice::Random).await;
+    assert_eq!(code(refused.unwrap_err()), ErrorCode::BadDescriptor);
+}
+
+#[tokio::test]
+async fn two_names_of_one_file_are_the_same_object() {
+    let mut guest = Guest::new(DirAccess::Write);
+    let (root, file) = (guest.root(), guest.file().await);
+    let (from, to) = (same(&root), same(&root));
+    let mut view = guest.view();
+    let name = || "name".to_owned();
+    let flags = PathFlags::SYMLINK_FOLLOW;
+    let followed = view.link_at(same(&root), flags, "file".to_owned(), same(&root), name());
+    assert_eq!(code(followed.await.unwrap_err()), ErrorCode::Invalid);
+    let linked = view.link_at(from, PathFlags::empty(), "file".to_owned(), to, name());
+    linked.await.unwrap();
+    let other = guest.open("name", DescriptorFlags::READ).await.unwrap();
+    let sub = guest.open("sub", DescriptorFlags::READ).await.unwrap();
+    let mut view = guest.view();
+    assert!(
+        view.is_same_object(same(&file), same(&other))
+            .await
+            .unwrap()
+    );
+    assert!(!view.is_same_object(same(&file), same(&sub)).await.unwrap());
+    let mut hash = async |handle| {
+        let hash = view.metadata_hash(same(handle)).await.unwrap();
+        (hash.lower, hash.upper)
+    };
+    let (one, two, three) = (hash(&file).await, hash(&other).await, hash(&sub).await);
+    assert!(one == two && one != three);
+    let stat = view.stat(file).await.unwrap();
+    assert_eq!(stat.link_count, 2);
+}
+
+#[tokio::test]
+async fn times_are_set_where_writing_is_granted() {
+    for (access, expected) in [
+        (DirAccess::Read, Some(ErrorCode::NotPermitted)),
+        (DirAccess::Write, None),
+    ] {
+        let mut guest = Guest::new(access);
+        let (root, file) = (guest.root(), guest.file().await);
+        let path = |path: &str| path.to_owned();
+        let (plain, follow) = (PathFlags::empty(), PathFlags::SYMLINK_FOLLOW);
+        let mut view = guest.view();
+        let (no, now) = (|| NewTimestamp::NoChange, || NewTimestamp::Now);
+        let outcomes = [
+            view.set_times(file, now(), at(1_000)).await,
+            view.set_times(same(&root), no(), at(2_000)).await,
+            view.set_times_at(same(&root), plain, path("sub"), at(3_000), no())
+                .await,
+            view.set_times_at(same(&root), follow, path("inside"), at(4_000), no())
+                .await,
+        ];
+        for outcome in outcomes {
+            assert_eq!(outcome.err().map(code), expected);
+        }
+        let late = view.set_times_at(same(&root), plain, path("sub"), at(u64::MAX), no());
+        assert_eq!(code(late.await.unwrap_err()), ErrorCode::Overflow);
+        let out = view.set_times_at(same(&root), follow, path("outside"), at(5_000), no());
+        assert!(out.await.is_err());
+        if expected.is_some() {
+            continue;
+        }
+        let times = |name: &str| fs::metadata(guest.folder.path().join(name)).unwrap();
+        let seconds = |time: io::Result<SystemTime>| {
+            let since = time.unwrap().duration_since(UNIX_EPOCH).unwrap();
+            (since.as_secs(), since.subsec_nanos())
+        };
+        assert_eq!(seconds(times("file").modified()), (1_000, 7));
+        assert_eq!(seconds(times(".").modified()), (2_000, 7));
+        assert_eq!(seconds(times("sub").accessed()), (3_000, 7));
+        assert_eq!(seconds(times("file").accessed()), (4_000, 7));
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_can_be_synced_and_nothing_is_opened_synchronously() {
+    let mut guest = Guest::new(DirAccess::Write);
+    let (root, file) = (guest.root(), guest.file().await);
+    for handle in [&root, &file] {
+        let mut view = guest.view();
+        view.sync(same(handle)).await.unwrap();
+        view.sync_data(same(handle)).await.unwrap();
+    }
+    for flags in [
+        DescriptorFlags::FILE_INTEGRITY_SYNC,
+        DescriptorFlags::DATA_INTEGRITY_SYNC,
+        DescriptorFlags::REQUESTED_WRITE_SYNC,
+    ] {
+        let refused = guest.open("file", flags | DescriptorFlags::WRITE).await;
+        assert_eq!(refused.unwrap_err(), ErrorCode::Unsupported);
+    }
+    let opening = OpenFlags::DIRECTORY | OpenFlags::CREATE;
+    let (plain, read) = (PathFlags::empty(), DescriptorFlags::READ);
+    let mut view = guest.view();
+    let made = view.open_at(root, plain, "new".to_owned(), opening, read);
+    assert_eq!(code(made.await.unwrap_err()), ErrorCode::Invalid);
+    let (start, at_end) = view.read(same(&file), 3, 0).await.unwrap();
+    assert_eq!((start.as_slice(), at_end), (&b"hel"[..], false));
+    let (rest, at_end) = view.read(same(&file), 3, 5).await.unwrap();
+    assert_eq!((rest.as_slice(), at_end), (&b""[..], true));
+    let sub = guest.open("sub", DescriptorFlags::READ).await.unwrap();
+    let stream = guest.view().read_via_stream(sub, 0);
+    assert_eq!(code(stream.unwrap_err()), ErrorCode::IsDirectory);
+    drop(guest.view().read_via_stream(file, 0).unwrap());
+}
