@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::component::Component;
 use crate::component::budget::Budget;
 use crate::component::dormant::Dormant;
 use crate::component::orders::{Command, Leaving};
+use crate::component::poll::now_or_never;
 use crate::component::recipe::{Recipe, Recipes};
 use crate::component::registry::{Registry, Roused, There};
 use crate::component::resident::{Assignment, Resident};
@@ -426,9 +428,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             let (reply, answer) = oneshot::channel();
             let roused = self.changeable(id)?;
             let resident = Arc::clone(&roused.resident);
-            let is_sent = resident.command(command(reply)).await;
-            // One that slept begins now that there is something to do.
+            let mut sending = pin!(resident.command(command(reply)));
+            let is_sent = now_or_never(sending.as_mut()).await;
+            // One that slept begins now, also if there is no room for the command yet: others,
+            // who found it awake, may have taken that.
             drop(roused);
+            let is_sent = match is_sent {
+                Some(is_sent) => is_sent,
+                None => sending.await,
+            };
             if is_sent && let Ok(outcome) = answer.await {
                 return Ok(outcome);
             }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -43,10 +43,14 @@ enum Told {
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     open: Mutex<HashMap<CorrelationId, Open>>,
+    /// How many there were.
+    expected: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Open {
+    /// An id may be used again once its request was answered.
+    number: u64,
     reply: ReplyTo,
     /// Tells at the deadline that the time is up.
     alarm: AbortHandle,
@@ -58,16 +62,25 @@ impl Answers {
     }
 
     /// Waits for the answer to a request until its deadline, or until what is returned is
-    /// dropped.
-    pub(crate) fn expect(self: &Arc<Self>, id: CorrelationId, reply: ReplyTo) -> Waiting {
+    /// dropped. An answer says no more of its request than the id, so one id is of one request at
+    /// a time: the reply comes back if another one waits under this id.
+    pub(crate) fn expect(
+        self: &Arc<Self>,
+        id: CorrelationId,
+        reply: ReplyTo,
+    ) -> Result<Waiting, ReplyTo> {
         let deadline = reply.deadline();
         // The alarm waits for this if its time has come already.
         let mut open = self.open();
+        if open.contains_key(&id) {
+            return Err(reply);
+        }
+        let number = self.expected.fetch_add(1, Ordering::Relaxed);
         let alarm = {
             let (answers, id) = (Arc::downgrade(self), id.clone());
             tokio::spawn(async move {
                 sleep_until(deadline).await;
-                let taken = answers.upgrade().and_then(|it| it.open().remove(&id));
+                let taken = answers.upgrade().and_then(|it| it.take(&id, number));
                 if let Some(open) = taken {
                     open.reply.time_out(&id);
                     open.reply.forget();
@@ -75,20 +88,24 @@ impl Answers {
             })
         };
         let alarm = alarm.abort_handle();
-        open.insert(id.clone(), Open { reply, alarm });
-        Waiting {
+        let it = Open {
+            number,
+            reply,
+            alarm,
+        };
+        open.insert(id.clone(), it);
+        Ok(Waiting {
             answers: Arc::downgrade(self),
             id,
-        }
+            number,
+        })
     }
 
-    /// The request was not accepted.
-    pub(crate) fn forget(&self, id: &CorrelationId) {
-        let taken = self.open().remove(id);
-        if let Some(open) = taken {
-            open.alarm.abort();
-            open.reply.forget();
-        }
+    /// Takes this very request out, if it still waits.
+    fn take(&self, id: &CorrelationId, number: u64) -> Option<Open> {
+        let mut open = self.open();
+        let is_there = open.get(id).is_some_and(|it| it.number == number);
+        is_there.then(|| open.remove(id))?
     }
 
     fn take_in(&self, bytes: Bytes) {
@@ -123,14 +140,17 @@ impl Answers {
 pub(crate) struct Waiting {
     answers: Weak<Answers>,
     id: CorrelationId,
+    number: u64,
 }
 
 impl Carried for Waiting {}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(answers) = self.answers.upgrade() {
-            answers.forget(&self.id);
+        let answers = self.answers.upgrade();
+        if let Some(open) = answers.and_then(|it| it.take(&self.id, self.number)) {
+            open.alarm.abort();
+            open.reply.forget();
         }
     }
 }
@@ -205,5 +225,71 @@ fn told(outcome: Outcome, max_payload: usize) -> (Told, MessagePayload) {
         }
         Err(RequestError::Messaging(MessagingError::DeliveryFailed(reason))) => failed(reason),
         Err(error) => failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<Outcome>>);
+
+    impl Asker for Told {
+        fn answer(&self, outcome: Outcome) {
+            self.0.lock().unwrap().push(outcome);
+        }
+
+        fn is_waiting(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
+    }
+
+    fn reply(seconds: u64) -> (Arc<Told>, ReplyTo) {
+        let told = Arc::new(Told::default());
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let reply = ReplyTo::new(Arc::clone(&told) as Arc<_>, deadline);
+        (told, reply)
+    }
+
+    fn answer(answers: &Answers, id: &CorrelationId) {
+        let answer = Answer {
+            correlation: id.as_str().to_owned(),
+            outcome: super::Told::Nothing,
+        };
+        answers.take_in(seal(&answer, &[]).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_of_one_request_at_a_time() {
+        let answers = Arc::new(Answers::default());
+        let id = CorrelationId::from("mine".to_owned());
+        let (first, to_first) = reply(10);
+        let first_waits = answers.expect(id.clone(), to_first).unwrap();
+        let (_, to_second) = reply(10);
+        answers.expect(id.clone(), to_second).unwrap_err().forget();
+        answer(&answers, &id);
+        assert!(matches!(first.0.lock().unwrap()[..], [Ok(None)]));
+        // Whoever waits under an id that is used again is forgotten by nobody else.
+        let (second, to_second) = reply(20);
+        let _second_waits = answers.expect(id.clone(), to_second).unwrap();
+        drop(first_waits);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert!(second.is_waiting());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let second = second.0.lock().unwrap();
+        let late = |it: &Outcome| {
+            matches!(
+                it,
+                Err(RequestError::Messaging(MessagingError::CorrelationTimeout(
+                    _
+                )))
+            )
+        };
+        assert!(second.len() == 1 && late(&second[0]), "{second:?}");
     }
 }

@@ -155,7 +155,13 @@ impl Carrier for NatsCarrier {
         let left = reply.deadline().saturating_duration_since(Instant::now());
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         // Whoever answers may be faster than the stream.
-        let waiting = self.answers.expect(id, reply);
+        let waiting = self.answers.expect(id.clone(), reply).map_err(|reply| {
+            reply.forget();
+            MessagingError::InvalidMessage(format!(
+                "another request with the correlation id {id} waits for its answer: each needs \
+                 one of its own"
+            ))
+        })?;
         self.store(&message, Some(Asks { millis })).await?;
         Ok(Box::new(waiting))
     }

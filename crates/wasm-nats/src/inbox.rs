@@ -130,7 +130,8 @@ struct Run<E: RuntimeEngine + ?Sized> {
     /// Not at the host yet, or again.
     waiting: BTreeSet<u64>,
     /// Being acknowledged.
-    over: BTreeSet<u64>,
+    /// With the number that the sender gave it, where it was taken up.
+    over: BTreeMap<u64, Option<SentAs>>,
     acknowledged: Recent,
     latest: u64,
     is_caught_up: bool,
@@ -206,7 +207,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Inbox<E> {
             recipients: HashMap::new(),
             known: HashMap::new(),
             waiting: BTreeSet::new(),
-            over: BTreeSet::new(),
+            over: BTreeMap::new(),
             acknowledged: Recent::default(),
             latest: 0,
             is_caught_up: false,
@@ -525,7 +526,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
                 let Some((_, mail)) = its.at_host.remove(&place) else {
                     return;
                 };
-                self.over.insert(place);
+                self.over.insert(place, Some(mail.envelope.sent_as.clone()));
                 let record = dead.and_then(|dead| Kept::new(&mail, &dead, &self.inbox.node));
                 let sent_as = mail.envelope.sent_as;
                 let taken_up = TakenUp {
@@ -638,14 +639,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             };
             self.waiting.remove(&place);
             let sent_as = &mail.envelope.sent_as;
-            let is_at_host = its
-                .at_host
-                .values()
-                .any(|(_, at_host)| at_host.envelope.sent_as == *sent_as);
+            // Of what is at the host, or over in this moment, the desk need not know yet. What
+            // nobody has counted is the same as nothing.
+            let at_host = its.at_host.values().map(|(_, mail)| &mail.envelope.sent_as);
+            let over = self.over.values().flatten();
+            let is_here = sent_as.number != 0 && at_host.chain(over).any(|it| it == sent_as);
             // What is interrupted is the one that was taken up.
-            if !mail.is_interrupted && (is_at_host || self.book.is_again(place, sent_as)) {
-                tracing::info!(place, "a message that was taken up before is thrown away");
-                self.over.insert(place);
+            if !mail.is_interrupted && (is_here || self.book.is_again(place, sent_as)) {
+                tracing::info!(place, "a second copy of a message is thrown away");
+                self.over.insert(place, None);
                 self.acknowledge(place, mail.acknowledge, None);
                 continue;
             }
@@ -727,6 +729,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
         let Some(Waiting::Fetching(acknowledge)) = its.waiting.remove(&place) else {
             return;
         };
+        if self.is_stopping {
+            // Whoever owns the partition next reads it again; others need the room.
+            its.waiting.insert(place, Waiting::InStream(acknowledge));
+            return;
+        }
         let opened = found.and_then(|(bytes, published, room)| {
             let mail = self.open(&id, (place, published), bytes, acknowledge.clone())?;
             Some(Waiting::Here(Box::new(mail), room))
@@ -739,7 +746,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
             None => {
                 tracing::warn!(place, "what is no message, or not there, is thrown away");
                 self.waiting.remove(&place);
-                self.over.insert(place);
+                self.over.insert(place, None);
                 self.acknowledge(place, acknowledge, None);
             }
         }

@@ -42,7 +42,14 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         host.call(&id, &name, answer).await
     };
     let mut call = Call(Some(tokio::spawn(call.in_current_span())));
-    match timeout(app.limits.request_time, response).await {
+    // A component that gives none may go on for as long as it is allowed to.
+    let begun = timeout(app.limits.request_time, async {
+        match response.await {
+            Ok(response) => Ok(response),
+            Err(_) => Err(call.ended().await),
+        }
+    });
+    match begun.await {
         Ok(Ok(Ok(response))) => {
             call.goes_on();
             Ok(response)
@@ -51,7 +58,7 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
             call.goes_on();
             Err(refused(to, &code))
         }
-        Ok(Err(_)) => Err(match call.ended().await {
+        Ok(Err(ended)) => Err(match ended {
             Some(Ok(())) => unanswered(to),
             Some(Err(error)) => fault::of_request(&app.host, to, error).await,
             None => Problem::unavailable("not-delivered", "the call was lost").about(to),

@@ -107,8 +107,13 @@ impl Budget {
         })
     }
 
-    /// The same once there is room. May be cancelled by dropping the future.
-    pub(crate) async fn room(self: &Arc<Self>, memory_bytes: u64) -> Reservation {
+    /// The same once there is room, which `make_room` asks others for. May be cancelled by
+    /// dropping the future.
+    pub(crate) async fn room(
+        self: &Arc<Self>,
+        memory_bytes: u64,
+        make_room: impl Fn(),
+    ) -> Reservation {
         let _waiting = Waiting::new(&self.waiting);
         loop {
             let mut freed = pin!(self.freed.notified());
@@ -118,6 +123,7 @@ impl Budget {
                 self.freed.notify_one();
                 return reservation;
             }
+            make_room();
             freed.await;
         }
     }
@@ -129,7 +135,7 @@ impl Budget {
 
     /// Whether somebody waits for room.
     pub(crate) fn is_short(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Charges what the engine keeps.
@@ -169,14 +175,14 @@ struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -186,7 +192,12 @@ impl Reservation {
         let mut used = lock(&self.budget.used);
         let in_use = used.memory_bytes - self.memory_bytes;
         used.memory_bytes = self.budget.with_memory(in_use, memory_bytes)?;
+        let is_less = memory_bytes < self.memory_bytes;
         self.memory_bytes = memory_bytes;
+        drop(used);
+        if is_less && self.budget.is_short() {
+            self.budget.freed.notify_one();
+        }
         Ok(())
     }
 
@@ -292,7 +303,7 @@ mod tests {
         assert!(!budget.is_short());
         let waiting = [1, 2].map(|memory_bytes| {
             let budget = Arc::clone(&budget);
-            tokio::spawn(async move { budget.room(memory_bytes).await })
+            tokio::spawn(async move { budget.room(memory_bytes, || {}).await })
         });
         tokio::task::yield_now().await;
         assert!(budget.is_short());

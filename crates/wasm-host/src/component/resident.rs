@@ -260,8 +260,8 @@ impl Resident {
     }
 
     /// Takes nothing more, so that the component can sleep; whether nothing is there to be
-    /// done. The mailbox comes first: whoever finds it asleep tries again, and so does a swap
-    /// that is refused by a component whose mailbox is.
+    /// done. The mailbox is closed first: a message or a swap that is refused looks whether it
+    /// is asleep, and is tried again then.
     pub(crate) fn retire(&self) -> bool {
         if !self.mailbox.close_if_empty() {
             return false;
@@ -295,7 +295,7 @@ impl Record {
 impl Drowsiness {
     /// It has nothing to do since this moment, in milliseconds from some beginning on.
     pub(crate) fn begin(&self, millis: u64) {
-        self.0.store(millis + 1, Ordering::Relaxed);
+        self.0.store(millis + 1, Ordering::SeqCst);
     }
 
     /// It has something to do.
@@ -305,7 +305,7 @@ impl Drowsiness {
 
     /// Since when; `None` while it has something to do.
     pub(crate) fn since(&self) -> Option<u64> {
-        self.0.load(Ordering::Relaxed).checked_sub(1)
+        self.0.load(Ordering::SeqCst).checked_sub(1)
     }
 }
 

@@ -201,10 +201,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             return Next::Rest;
         }
         if self.is_idle() {
+            // Whoever needs room counts as one who waits for it before looking who is idle, so one
+            // of the two sees the other.
+            self.shared.sleepers.begin_idling(&self.resident);
             if self.shared.budget.is_short() {
+                self.resident.drowsy.end();
                 return Next::LookAround;
             }
-            self.shared.sleepers.begin_idling(&self.resident);
         }
         let memory_bytes = self.recipe.memory_bytes();
         let resident = &self.resident;
@@ -397,8 +400,8 @@ async fn find_room<E: ?Sized>(
     {
         return Ok(reservation);
     }
-    shared.sleepers.make_room();
-    let room = timeout_at(since + ROOM_PATIENCE, budget.room(memory_bytes)).await;
+    let room = budget.room(memory_bytes, || shared.sleepers.make_room());
+    let room = timeout_at(since + ROOM_PATIENCE, room).await;
     room.or_else(|_| budget.reserve(memory_bytes))
 }
 

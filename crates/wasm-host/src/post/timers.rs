@@ -125,15 +125,15 @@ impl Timers {
     /// Removes from the store what is over; whether all of it could be.
     pub(crate) async fn remove_over(&self) -> bool {
         let _tidying = self.tidying.lock().await;
-        let over = mem::take(&mut lock(&self.state).over);
-        let mut left = Vec::new();
+        let over = lock(&self.state).over.clone();
+        let mut all = true;
         for key in over {
-            if self.storage.delete(&self.owner, &key).await.is_err() {
-                left.push(key);
+            // They are forgotten one by one, because this may be ended in the middle.
+            match self.storage.delete(&self.owner, &key).await {
+                Ok(_) => lock(&self.state).over.retain(|it| *it != key),
+                Err(_) => all = false,
             }
         }
-        let all = left.is_empty();
-        lock(&self.state).over.extend(left);
         all
     }
 
