@@ -559,7 +559,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
 
     /// As [`request`](Self::request), with what else the envelope says; see
     /// [`send_message`](Self::send_message). A correlation id that is set is kept, and one
-    /// that nobody can guess is made otherwise.
+    /// that nobody can guess is made otherwise. A [carrier](crate::HostBuilder::with_carrier) may
+    /// refuse an id under which another request waits.
     ///
     /// # Errors
     /// As those of [`request`](Self::request).
