@@ -129,8 +129,7 @@ struct Run<E: RuntimeEngine + ?Sized> {
     known: HashMap<u64, ComponentId>,
     /// Not at the host yet, or again.
     waiting: BTreeSet<u64>,
-    /// Being acknowledged.
-    /// With the number that the sender gave it, where it was taken up.
+    /// Being acknowledged, with whose it is and its number where it was taken up.
     over: BTreeMap<u64, Option<SentAs>>,
     acknowledged: Recent,
     latest: u64,

@@ -133,12 +133,11 @@ impl HttpPending {
     /// The error code that the component gave in place of a response.
     pub async fn response(self, method: &Method) -> Option<Result<Response<HttpBody>, String>> {
         let Self {
-            response,
+            mut response,
             presence,
             failed,
-            over,
+            mut over,
         } = self;
-        let (mut response, mut over) = (response, over);
         let given = select! {
             biased;
             given = &mut response => given.ok()?,
@@ -262,5 +261,34 @@ pub(crate) fn has_authority<B>(request: &Request<B>) -> bool {
 async fn given_up(gone: oneshot::Receiver<()>) {
     if gone.await.is_ok() {
         pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call that has ended, with what it was given to respond through: a guest may keep that.
+    fn ended(responder: HttpResponder) -> impl Sized {
+        drop(responder.lasting);
+        responder.give
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_kept_for_longer_than_its_call_is_none() {
+        let (responder, pending) = http_exchange();
+        let _kept = ended(responder);
+        assert!(pending.response(&Method::GET).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_given_before_the_call_ends_is_one() {
+        let (responder, pending) = http_exchange();
+        let HttpResponder { give, lasting, .. } = responder;
+        give.send(Err(ErrorCode::ConfigurationError)).unwrap();
+        drop(lasting);
+        let response = pending.response(&Method::GET).await.unwrap();
+        let code = response.map(drop).unwrap_err();
+        assert_eq!(code, ErrorCode::ConfigurationError.to_string());
     }
 }

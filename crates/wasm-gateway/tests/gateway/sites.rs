@@ -49,6 +49,10 @@ impl HttpHandler<ModelEngine> for Fake {
             let text = format!("{} {} {is_secure}", component.id(), request.uri());
             let answer = match request.uri().path().rsplit('/').next().unwrap() {
                 "none" => return Ok(()),
+                "refuses" => {
+                    drop(responder);
+                    return pending().await;
+                }
                 "error" => Err("it has no soup".to_owned()),
                 "wait" => {
                     let _held = (responder, told);
@@ -160,6 +164,7 @@ async fn what_comes_of_a_component_that_does_not_answer() {
         ("/hello/none", 502, "no-response", "without a response"),
         ("/hello/error", 502, "component-error", "it has no soup"),
         ("/hello/wait", 504, "timed-out", "within 50ms"),
+        ("/hello/refuses", 504, "timed-out", "within 50ms"),
     ] {
         let answered = ask(&router, "GET", path, "").await;
         assert_eq!(answered.status, status, "{path}");

@@ -138,6 +138,13 @@ impl Budget {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
+    /// Something was given back, for which somebody may wait.
+    fn tell_freed(&self) {
+        if self.is_short() {
+            self.freed.notify_one();
+        }
+    }
+
     /// Charges what the engine keeps.
     pub(crate) fn keep(self: &Arc<Self>, kept: KeptMemory) -> Result<KeptShare, BudgetExceeded> {
         let mut used = lock(&self.used);
@@ -195,8 +202,8 @@ impl Reservation {
         let is_less = memory_bytes < self.memory_bytes;
         self.memory_bytes = memory_bytes;
         drop(used);
-        if is_less && self.budget.is_short() {
-            self.budget.freed.notify_one();
+        if is_less {
+            self.budget.tell_freed();
         }
         Ok(())
     }
@@ -225,9 +232,7 @@ impl Drop for Reservation {
             used.components -= 1;
             used.memory_bytes -= self.memory_bytes;
         }
-        if self.budget.is_short() {
-            self.budget.freed.notify_one();
-        }
+        self.budget.tell_freed();
     }
 }
 
@@ -266,6 +271,31 @@ mod tests {
         drop((second, third));
         assert_eq!(lock(&budget.used).components, 0);
         assert_eq!(lock(&budget.used).memory_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_asks_others_each_time_and_hears_of_smaller_shares() {
+        let budget = Budget::new(&HostLimits::default().with_memory_bytes(4));
+        let mut given = budget.reserve(4).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let waiting = {
+            let (budget, asked) = (Arc::clone(&budget), Arc::clone(&asked));
+            let make_room = move || {
+                assert!(budget.is_short(), "whoever asks counts as one who waits");
+                asked.fetch_add(1, Ordering::Relaxed);
+            };
+            let budget = Arc::clone(&given.budget);
+            tokio::spawn(async move { budget.room(2, make_room).await.memory_bytes() })
+        };
+        for (memory_bytes, expected) in [(4, 1), (3, 2)] {
+            given.resize(memory_bytes).unwrap();
+            tokio::task::yield_now().await;
+            assert_eq!(asked.load(Ordering::Relaxed), expected);
+            assert!(!waiting.is_finished());
+        }
+        given.resize(2).unwrap();
+        assert_eq!(waiting.await.unwrap(), 2);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[test]

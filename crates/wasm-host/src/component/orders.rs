@@ -143,7 +143,8 @@ mod tests {
         };
         yield_now().await;
         assert!(!one_more.is_finished());
-        assert!(orders.next_command().is_some());
+        let next = orders.next_command();
+        assert!(matches!(next, Some(Command::Restart(_))), "{next:?}");
         assert!(one_more.await.unwrap());
         let too_late = {
             let orders = Arc::clone(&orders);

@@ -243,6 +243,24 @@ async fn a_timer_waits_for_a_store_that_fails() {
     assert_eq!(kept(&*memory).await, [""; 0]);
 }
 
+/// Where the host stops while it removes them.
+#[tokio::test(start_paused = true)]
+async fn no_timer_that_is_over_is_left_by_a_stop() {
+    let memory = Arc::new(MemoryStorage::new());
+    let storage = Faulty::new(memory.clone()).on_call(Method::Delete, 1, Fault::Hang);
+    let rung = Rung::default();
+    let host = host_over(Arc::new(storage), &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    for text in ["a", "b", "c"] {
+        told(&host, "alarm", &format!("set 1000 {text}")).await;
+    }
+    sleep(2 * SECOND).await;
+    assert_eq!(texts(&rung), ["a", "b", "c"]);
+    assert_eq!(kept(&*memory).await.len(), 3);
+    host.stop().await;
+    assert_eq!(kept(&*memory).await, [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_is_loaded_where_timers_are_kept() {
     let (host, _) = loaded(component("alarm", ECHO)).await;

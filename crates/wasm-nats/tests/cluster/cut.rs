@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use async_nats::jetstream;
-use wasm_core::ComponentMessage;
+use wasm_core::{ComponentId, ComponentMessage};
 use wasm_testkit::ModelEngine;
 
 use crate::member::{Member, SECOND, Setup, component, demo, eventually, settled};
@@ -79,6 +79,17 @@ async fn has(member: &Member, names: &[String]) -> Vec<String> {
         }
     }
     has
+}
+
+/// A component that this member has, once it has one.
+async fn one_of(member: &Member, names: &[String]) -> ComponentId {
+    let mut its = Vec::new();
+    eventually("it has some", async || {
+        its = has(member, names).await;
+        !its.is_empty()
+    })
+    .await;
+    demo(&its[0])
 }
 
 /// What it has, it is given nothing more once its lease is over, whatever still runs; then the
@@ -155,13 +166,7 @@ pub(crate) async fn what_was_handled_and_is_stored_again_is_not_handled_again() 
         .await
         .unwrap();
     settled(16, &[&a, &b]).await;
-    let mut its = Vec::new();
-    eventually("b has some", async || {
-        its = has(&b, &names).await;
-        !its.is_empty()
-    })
-    .await;
-    let (from, to) = (a.host.program_id().clone(), demo(&its[0]));
+    let (from, to) = (a.host.program_id().clone(), one_of(&b, &names).await);
     let message = ComponentMessage::new(from.clone(), to.clone(), "first");
     way.set(State::Deaf);
     let host = a.host.clone();
@@ -211,13 +216,7 @@ pub(crate) async fn what_waits_at_a_host_and_is_stored_again_is_handled_once() {
     };
     let (a, b) = (join("a").await, join("b").await);
     settled(16, &[&a, &b]).await;
-    let mut its = Vec::new();
-    eventually("b has some", async || {
-        its = has(&b, &names).await;
-        !its.is_empty()
-    })
-    .await;
-    let (from, to) = (a.host.program_id().clone(), demo(&its[0]));
+    let (from, to) = (a.host.program_id().clone(), one_of(&b, &names).await);
     let (host, busy) = (b.host.clone(), to.clone());
     let long = tokio::spawn(async move { host.request(&busy, "long", LONG).await });
     eventually("it is busy", async || handled.messages() == 1).await;

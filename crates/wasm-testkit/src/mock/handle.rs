@@ -63,13 +63,18 @@ impl Calls {
         lock(&self.state).waiting.pop_front()
     }
 
+    /// Whether nothing waits and nothing comes.
+    fn is_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting.is_empty() && state.is_engine_gone
+    }
+
     /// The next call; `None` if there is no engine any more to make one.
     async fn next(&self) -> Option<Call> {
         loop {
             let changed = self.changed.notified();
-            let is_over = lock(&self.state).is_engine_gone;
             let next = self.take();
-            if next.is_some() || is_over {
+            if next.is_some() || self.is_over() {
                 return next;
             }
             changed.await;
