@@ -188,8 +188,8 @@ impl Broken {
     }
 }
 
-/// Threads that run applications.
-const WORKERS: u64 = 2;
+/// Threads that run applications, which wait more than they compute where time is real.
+const WORKERS: u64 = 6;
 
 /// An application that is not over by then never is.
 const WATCHDOG: Duration = Duration::from_secs(120);
