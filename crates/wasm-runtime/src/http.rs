@@ -266,6 +266,10 @@ async fn given_up(gone: oneshot::Receiver<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     /// A call that has ended, with what it was given to respond through: a guest may keep that.
@@ -278,7 +282,8 @@ mod tests {
     async fn a_response_that_is_kept_for_longer_than_its_call_is_none() {
         let (responder, pending) = http_exchange();
         let _kept = ended(responder);
-        assert!(pending.response(&Method::GET).await.is_none());
+        let response = timeout(Duration::from_secs(10), pending.response(&Method::GET));
+        assert!(response.await.unwrap().is_none());
     }
 
     #[tokio::test]

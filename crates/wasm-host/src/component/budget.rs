@@ -244,6 +244,10 @@ impl Drop for KeptShare {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -294,7 +298,8 @@ mod tests {
             assert!(!waiting.is_finished());
         }
         given.resize(2).unwrap();
-        assert_eq!(waiting.await.unwrap(), 2);
+        let found = timeout(Duration::from_secs(10), waiting).await;
+        assert_eq!(found.unwrap().unwrap(), 2);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 

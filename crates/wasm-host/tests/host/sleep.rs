@@ -1,14 +1,9 @@
 //! Components that have no instance until there is something to do.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::coop::consume_budget;
-use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use wasm_core::{HealthStatus, MessagingError, Permissions, RestartPolicy, StartPolicy, WasmError};
 use wasm_host::{Component, Event, Host, HostBuilder, HostError, HostLimits, Phase};
@@ -344,31 +339,4 @@ async fn a_message_that_comes_while_its_recipient_falls_asleep_is_delivered() {
         asking.await.unwrap();
     }
     assert_eq!(host.dead_letters().len(), 0);
-}
-
-/// Whoever wakes it may have to wait for its own command to be taken, behind those of others, who
-/// find it awake.
-#[tokio::test(start_paused = true)]
-async fn who_wakes_a_component_does_not_keep_others_from_it() {
-    let host = Arc::new(load(&[sleepy("it", HEALTH)]).await);
-    let mut others = JoinSet::new();
-    let id = demo("it");
-    let mut waking = pin!(host.health(&id));
-    poll_fn(|cx| {
-        // What is left of its turn on this thread, so that it has to wait.
-        while pin!(consume_budget()).poll(cx).is_ready() {}
-        assert!(waking.as_mut().poll(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    for _ in 0..20 {
-        let (host, id) = (Arc::clone(&host), id.clone());
-        others.spawn(async move { host.health(&id).await });
-    }
-    yield_now().await;
-    let all = async { (waking.await, others.join_all().await) };
-    let (waking, others) = timeout(60 * SECOND, all).await.unwrap();
-    for health in others.into_iter().chain([waking]) {
-        assert_eq!(health.unwrap(), HealthStatus::Healthy);
-    }
 }
