@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Finds circles of source files: files of a crate that use each other, directly or through
-others. Fails if there is one.
+others; and in a crate with rooms, files that use one of a room above theirs. Fails if there
+is one.
 
     scripts/circles.py [CRATE_FOLDER...]
 
@@ -12,6 +13,9 @@ the file that has the item; tests do not count.
 import os
 import re
 import sys
+
+# The rooms of a crate, each of which uses only those after it.
+ROOMS = {"wasm-cli": ["command", "session", "build", "input", "output", "connect"]}
 
 USE = re.compile(r"\buse\s+([^;]+);")
 
@@ -129,6 +133,17 @@ def circles(edges):
     return found
 
 
+def upward(rooms, edges):
+    """Uses that go back up: of a file of one room, one of a room before it."""
+    level = {room: number for number, room in enumerate(rooms)}
+    return [
+        (module, other)
+        for module, others in edges.items()
+        for other in others
+        if module and other and level.get(other[0], -1) < level.get(module[0], -1)
+    ]
+
+
 def main():
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = sys.argv[1:]
@@ -145,7 +160,11 @@ def main():
             for module in known
         }
         groups = circles(edges)
-        print(f"{os.path.basename(folder)}: {len(known)} files, {len(groups)} circles")
+        crate = os.path.basename(os.path.normpath(folder))
+        print(f"{crate}: {len(known)} files, {len(groups)} circles")
+        for module, other in upward(ROOMS.get(crate, []), edges):
+            failed = True
+            print(f"  {'/'.join(module)} goes back up to {'/'.join(other)}")
         for group in groups:
             failed = True
             for module in group:

@@ -3,10 +3,12 @@
 pub(crate) mod anatomy;
 pub(crate) mod application;
 pub(crate) mod cluster;
+pub(crate) mod compiler;
 pub(crate) mod files;
 pub(crate) mod flags;
 pub(crate) mod line;
 pub(crate) mod message;
 pub(crate) mod sites;
 pub(crate) mod source;
+pub(crate) mod sources;
 pub(crate) mod wit;

@@ -3,7 +3,9 @@
 //! Replies and results go to standard output, everything else to standard error.
 //! Exit codes: 0 all went well, 1 a message or call failed, 2 bad input.
 
+mod build;
 mod command;
+mod connect;
 mod input;
 mod output;
 mod session;
@@ -128,13 +130,13 @@ fn print_panics() {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = session::compiler::compile_if_asked() {
+    if let Some(code) = input::compiler::compile_if_asked() {
         return code;
     }
     let cli = Cli::parse();
     print_panics();
     let _finish = Finish;
-    session::signals::listen(output::finish_within);
+    output::signals::listen(output::finish_within);
     let telemetry = match cli.command.telemetry() {
         Ok(telemetry) => telemetry,
         Err(report) => return Stop::from(report).into_exit_code(),

@@ -8,7 +8,9 @@ pub(crate) mod guest_log;
 pub(crate) mod log_filter;
 pub(crate) mod otlp;
 pub(crate) mod outcome;
+pub(crate) mod reply;
 pub(crate) mod report;
+pub(crate) mod signals;
 pub(crate) mod table;
 
 use std::collections::VecDeque;
@@ -25,8 +27,6 @@ use tokio::sync::oneshot;
 
 use wasm_core::units::format_count;
 use wasm_core::{Clock as _, SystemClock};
-
-use crate::session::signals;
 
 /// Of log lines, events and reports that wait to be written: a burst of some seconds'
 /// worth, and what a host can spare.

@@ -1,6 +1,5 @@
 //! Compiled code that is kept between runs of the program.
 
-use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,27 +10,10 @@ use wasm_core::text::PathText as _;
 use wasm_core::units::{format_bytes, format_count};
 use wasm_runtime::{CacheUsage, add_compiled};
 
+use crate::input::compiler::{CACHE_VARIABLE, cache_folder};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::Report;
-
-/// Where it is kept, if not where the user's caches are. Empty, or no absolute path: nowhere.
-pub(crate) const VARIABLE: &str = "AIRSSYS_WASM_CACHE";
-
-/// Where compiled code is kept; `None` for a user without a home.
-pub(crate) fn folder() -> Option<PathBuf> {
-    if let Some(folder) = env::var_os(VARIABLE) {
-        // From where the program is, a stranger's folder could bring a key of its own.
-        let folder = PathBuf::from(folder);
-        return folder.is_absolute().then_some(folder);
-    }
-    let absolute = |name: &str| {
-        let path = PathBuf::from(env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    caches.map(|caches| caches.join("airssys-wasm"))
-}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,9 +59,9 @@ impl Cache {
     }
 
     fn told(&self) -> Result<String, Report> {
-        let Some(folder) = folder() else {
+        let Some(folder) = cache_folder() else {
             return Ok(format!(
-                "nothing is kept: {VARIABLE} is no absolute path, or there is no home folder\n"
+                "nothing is kept: {CACHE_VARIABLE} is no absolute path, or there is no home folder\n"
             ));
         };
         if !self.add.is_empty() {
@@ -92,7 +74,7 @@ impl Cache {
         };
         let usage = usage.map_err(|error| {
             let message = format!("{} cannot be read: {error}", folder.escaped());
-            Report::error(message).with_help(format!("{VARIABLE} names another folder"))
+            Report::error(message).with_help(format!("{CACHE_VARIABLE} names another folder"))
         })?;
         Ok(told(&folder, usage, self.clear))
     }

@@ -9,7 +9,7 @@ use wasm_core::text::EscapedPath;
 use wasm_core::units::format_bytes;
 use wasm_host::Separation;
 
-use crate::command::cache;
+use crate::input::compiler::CACHE_VARIABLE;
 use crate::input::flags::Flags;
 use crate::input::source::{Place, Source};
 use crate::output;
@@ -54,7 +54,7 @@ impl Compile {
 
     async fn run(self) -> Result<ExitCode, Stop> {
         if !self.flags.compiler.keeps_compiled() {
-            let variable = cache::VARIABLE;
+            let variable = CACHE_VARIABLE;
             return Err(Report::error("there is no cache to compile into")
                 .with_help(format!("{variable} names a folder; --no-cache uses none"))
                 .into());

@@ -11,15 +11,15 @@ use wasm_core::units::parse_duration;
 use wasm_host::ApplicationFolder;
 use wasm_nats::{Connection, Part};
 
-use crate::command::nodes::{PATIENCE, homeless};
 use crate::input::application::{Application, find_manifests};
 use crate::input::cluster::{Nats, told};
+use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
 use crate::input::source::problem::told as problem_told;
 use crate::output;
 use crate::output::outcome::{FAILED, Stop, block_on};
 use crate::output::report::{Problems, Report, aside};
-use crate::session::compiler::CompilerFlags;
+use crate::session::nodes::{PATIENCE, homeless};
 
 /// Where NATS is, and how long nodes may take.
 #[derive(Debug, Args)]

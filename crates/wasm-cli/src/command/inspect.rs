@@ -19,16 +19,16 @@ use wasm_core::{
 };
 use wasm_runtime::{ComponentNeeds, ImportAudit, WasmtimeEngine};
 
-use crate::command::call::exports::SHOWN_TYPE_CHARS;
 use crate::command::inspect::host::{Access, access, path_of};
 use crate::input::anatomy::{Anatomy, Item};
+use crate::input::compiler::CompilerFlags;
 use crate::input::source::manifest::wasm_of_manifest;
 use crate::input::source::{Place, id_of_file, invalid, read};
 use crate::input::wit::Content;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Problems, Report, size};
-use crate::session::compiler::CompilerFlags;
+use crate::session::call::exports::SHOWN_TYPE_CHARS;
 
 const EXAMPLES: &str = "\
 Examples:

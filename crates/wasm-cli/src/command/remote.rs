@@ -4,6 +4,4 @@ mod address;
 pub(crate) mod client;
 pub(crate) mod components;
 pub(crate) mod messages;
-pub(crate) mod stream;
-mod tls;
 pub(crate) mod watching;

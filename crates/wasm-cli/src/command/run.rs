@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use wasm_core::text::{PathText as _, steering_chars};
+use wasm_core::text::PathText as _;
 use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{
     Clock, ComponentHandle, ComponentId, ComponentMessage, LIFECYCLE_INTERFACE, MessagePayload,
@@ -21,6 +21,7 @@ use crate::input::message::{Message, MessageArgs, TooLong, Typed, typed_lines, u
 use crate::input::source::{Place, Source};
 use crate::output;
 use crate::output::outcome::{FAILED, Stop, block_on, end, unless_interrupted};
+use crate::output::reply::{hex, shown};
 use crate::output::report::Report;
 
 const EXAMPLES: &str = "\
@@ -298,24 +299,6 @@ fn sender() -> ComponentId {
     ComponentId::new("local", "airssys-wasm", "run").expect("these are segments")
 }
 
-/// Text as it is, anything else in hexadecimal: what is printed must not steer the
-/// terminal.
-pub(crate) fn shown(reply: &[u8]) -> String {
-    match std::str::from_utf8(reply) {
-        Ok(text) if steering_chars(text).all(|c| matches!(c, '\t' | '\n')) => text.to_owned(),
-        _ => format!("0x{}", hex(reply)),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0xf])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
 impl Failure {
     fn report(&self, source: &Source) -> Report {
         match self {
@@ -432,34 +415,6 @@ impl JsonError {
             kind: failure.kind(),
             message,
             frames,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ENGLAND: &str = "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}";
-
-    #[test]
-    fn text_is_shown_and_everything_else_spelled_out() {
-        for (reply, text) in [
-            (&b""[..], ""),
-            (b"hello", "hello"),
-            ("zwölf\n\tzeilen".as_bytes(), "zwölf\n\tzeilen"),
-            (
-                "so\u{ad}ft \u{61c}\u{180e}\u{200d}".as_bytes(),
-                "so\u{ad}ft \u{61c}\u{180e}\u{200d}",
-            ),
-            (ENGLAND.as_bytes(), ENGLAND),
-            ("\u{e0041}".as_bytes(), "0xf3a08181"),
-            (b"\xff\x00", "0xff00"),
-            (b"\x1b[2J", "0x1b5b324a"),
-            (b"a\r\n", "0x610d0a"),
-            ("\u{9b}".as_bytes(), "0xc29b"),
-        ] {
-            assert_eq!(shown(reply), text);
         }
     }
 }

@@ -14,12 +14,12 @@ use tokio::task::block_in_place;
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_duration, parse_duration};
 
-use crate::command::run::shown;
 use crate::input::application::manifests_at;
 use crate::input::files::{read_text, replace, unreadable};
 use crate::input::flags::parse_ceiling;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
+use crate::output::reply::shown;
 use crate::output::report::Report;
 
 /// How often is looked whether a conversation has ended.

@@ -17,6 +17,7 @@ use wasm_runtime::{LogRate, WasmtimeEngine};
 
 use crate::input::application::{Application, find_manifests};
 use crate::input::cluster::Cluster;
+use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
 use crate::input::message::typed_lines;
 use crate::input::source::problem::{told, widened};
@@ -24,7 +25,6 @@ use crate::output::guest_log::LogFormat;
 use crate::output::otlp::OtlpFlags;
 use crate::output::outcome::{FAILED, Stop, block_on, unless_interrupted};
 use crate::output::report::{Problems, Report, aside};
-use crate::session::compiler::CompilerFlags;
 use crate::session::conversation::{ADDRESS_BYTES, Conversation, End};
 use crate::session::reach::{Prepared, Reach, Reached};
 use crate::session::rebuild::Rebuild;

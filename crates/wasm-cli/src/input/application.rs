@@ -9,11 +9,11 @@ use wasm_host::{
     check_own_file,
 };
 
-use crate::command::build::sources::Sources;
 use crate::input::flags::Flags;
 use crate::input::source::manifest::ReadManifest;
 use crate::input::source::problem::{all_told, told};
 use crate::input::source::{Place, Source};
+use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report};
 
 /// Where there is more that was left out, a few show what it is about.

@@ -13,7 +13,7 @@ use wasm_core::{
 };
 use wasm_runtime::EngineConfig;
 
-use crate::session::compiler::CompilerFlags;
+use crate::input::compiler::CompilerFlags;
 
 const PERMISSIONS: &str = "\
 Permission to grant (repeatable)

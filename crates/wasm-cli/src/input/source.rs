@@ -26,10 +26,10 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 use self::granted::check_granted;
 use self::manifest::ReadManifest;
 use self::problem::{at_line, told};
-use crate::command::build::sources::Sources;
 use crate::input::anatomy::{Anatomy, exports_handler};
 use crate::input::files::{Unread, not_loaded, read_file, read_regular, unreadable};
 use crate::input::flags::{Flags, Fuel};
+use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";

@@ -10,7 +10,7 @@ use wasm_core::ComponentHandle;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::output::report::{Problems, Report};
-use crate::session::signals::{INTERRUPTED, Interruption};
+use crate::output::signals::{INTERRUPTED, Interruption};
 
 /// A message or call did not end well.
 pub(crate) const FAILED: u8 = 1;

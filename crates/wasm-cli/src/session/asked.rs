@@ -6,8 +6,8 @@ use std::task::Poll;
 use wasm_core::{ComponentId, MessagePayload};
 use wasm_host::{HostError, RequestError};
 
-use crate::command::call::Called;
 use crate::input::source::Source;
+use crate::session::call::Called;
 
 /// What lines asked for and have not got yet, the oldest first.
 #[derive(Default)]

@@ -19,19 +19,19 @@ use wasm_host::{
 use wasm_nats::Node;
 use wasm_runtime::WasmtimeEngine;
 
-use crate::command::call::expression::Expression;
-use crate::command::call::names::SharedNames;
-use crate::command::nodes::{lost_letters, nodes};
-use crate::command::run::shown;
 use crate::input::application::Application;
 use crate::input::line::{HELP, Line};
 use crate::input::message::{Message, TooLong, Typed, unreadable_input};
 use crate::input::source::Source;
 use crate::output;
 use crate::output::outcome::Stop;
+use crate::output::reply::shown;
 use crate::output::report::{Problems, Report, aside, size};
 use crate::output::table;
 use crate::session::asked::{Answer, Asked, Number, Outcome};
+use crate::session::call::expression::Expression;
+use crate::session::call::names::SharedNames;
+use crate::session::nodes::{lost_letters, nodes};
 
 /// What takes longer is worth a line, or it looks as if nothing happened.
 pub(crate) const SLOW: Duration = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use wasm_nats::{
     ComponentOfNode, EventOfNode, EventsOfNodes, LostLetter, NatsError, Node, NodeStatus,
 };
 
-use crate::command::nodes::PATIENCE;
+use crate::session::nodes::PATIENCE;
 
 /// What this node knows of all.
 pub(crate) struct Everywhere(pub(crate) Arc<Node>);

@@ -12,12 +12,12 @@ use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::PathText as _;
 use wasm_host::Separation;
 
-use crate::command::build::build;
-use crate::command::build::sources::Sources;
+use crate::build::build;
 use crate::input::application::Application;
 use crate::input::flags::Flags;
 use crate::input::source::MANIFEST_NAME;
 use crate::input::source::manifest::{ReadManifest, manifest_at};
+use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report, aside};
 use crate::session::watch::{POLL, Stamp, stamps};
 

@@ -16,7 +16,7 @@ use wasm_core::text::Escaped;
 use wasm_gateway::ListenAddress;
 
 use crate::command::remote::address::HostAddress;
-use crate::command::remote::stream::{self, Stream};
+use crate::connect::{Stream, connect};
 use crate::input::files::read_file;
 use crate::output::outcome::Stop;
 use crate::output::report::Report;
@@ -181,7 +181,7 @@ impl Client {
             HostAddress::Plain(ListenAddress::Unix(_)) => {
                 Err(std::io::ErrorKind::Unsupported.into())
             }
-            HostAddress::Tls(host, port) => stream::connect(host, *port, true).await,
+            HostAddress::Tls(host, port) => connect(host, *port, true).await,
         }
     }
 

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use wasm_core::ComponentId;
 use wasm_nats::NodeStatus;
 
-use crate::command::nodes::tables;
 use crate::command::remote::client::{Client, HostArgs};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Report, aside};
 use crate::output::table::{self, Entry};
+use crate::session::nodes::tables;
 
 /// Components that are asked for at a time.
 const PAGE: usize = 1_000;

@@ -11,9 +11,9 @@ use wasm_core::ComponentId;
 
 use crate::command::remote::client::HostArgs;
 use crate::command::remote::components::REQUEST_TIMEOUT;
-use crate::command::run::shown;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
+use crate::output::reply::shown;
 use crate::output::report::aside;
 
 /// What is sent, and to whom.

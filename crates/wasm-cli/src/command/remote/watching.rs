@@ -10,12 +10,12 @@ use wasm_core::ComponentId;
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
 
-use crate::command::nodes::event_line;
 use crate::command::remote::client::HostArgs;
 use crate::command::remote::components::{get, not_understood};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Report, aside};
+use crate::session::nodes::event_line;
 
 /// An event is shorter.
 const EVENT_BYTES: usize = 1 << 20;

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::counted::Counts;
-use crate::command::remote::stream;
+use crate::connect::connect;
 
 /// For one attempt to send something, from the connection to the end of the answer.
 pub(super) const SEND_TIME: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     let authority = head.uri.authority().cloned().ok_or("it names no host")?;
     let is_secure = head.uri.scheme() == Some(&Scheme::HTTPS);
     let (host, port) = place(&authority, is_secure);
-    let stream = stream::connect(host, port, is_secure).await?;
+    let stream = connect(host, port, is_secure).await?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let host = HeaderValue::from_str(authority.as_str())?;
     head.headers.insert(HOST, host);

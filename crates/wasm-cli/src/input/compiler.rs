@@ -1,5 +1,6 @@
 //! How components are compiled: by this program once more, in a process for each.
 
+use std::env;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,15 +13,32 @@ use wasm_runtime::{
     Allocation, Compiler, CompilerLimits, CompilerProcess, EngineConfig, compile_for_parent,
 };
 
-use crate::command::cache;
 use crate::output::report::Report;
 
 /// The first argument of a process that compiles. Nobody types it.
 const COMPILER: &str = "compile-for-parent";
 
+/// Where compiled code is kept, if not where the user's caches are. Empty, or no absolute path: nowhere.
+pub(crate) const CACHE_VARIABLE: &str = "AIRSSYS_WASM_CACHE";
+
+/// Where compiled code is kept; `None` for a user without a home.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    if let Some(folder) = env::var_os(CACHE_VARIABLE) {
+        // From where the program is, a stranger's folder could bring a key of its own.
+        let folder = PathBuf::from(folder);
+        return folder.is_absolute().then_some(folder);
+    }
+    let absolute = |name: &str| {
+        let path = PathBuf::from(env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    caches.map(|caches| caches.join("airssys-wasm"))
+}
+
 /// Ends what was started to compile a component; `None` for what a user started.
 pub(crate) fn compile_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = env::args_os().skip(1);
     let is_compiler = arguments.next().as_deref() == Some(OsStr::new(COMPILER));
     is_compiler.then(|| compile_for_parent(arguments))
 }
@@ -91,7 +109,7 @@ impl CompilerFlags {
             .with_max_host_bytes(self.max_host_memory)
             .with_compiler(self.compiler()?);
         // Also where it is not used this time: the next time it may be.
-        let config = match cache::folder() {
+        let config = match cache_folder() {
             Some(folder) => config.with_guarded(folder),
             None => config,
         };
@@ -107,7 +125,7 @@ impl CompilerFlags {
     }
 
     fn cache(&self) -> Option<PathBuf> {
-        if self.no_cache { None } else { cache::folder() }
+        if self.no_cache { None } else { cache_folder() }
     }
 
     fn compiler(&self) -> Result<Compiler, Report> {

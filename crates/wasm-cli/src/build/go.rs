@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::build::sources::{Sources, unusable};
-use crate::command::build::tool::Tool;
-use crate::command::build::world::World;
+use crate::build::tool::Tool;
+use crate::build::world::World;
+use crate::input::sources::{Sources, unusable};
 use crate::output::report::Report;
 
 const GO: Tool = Tool {

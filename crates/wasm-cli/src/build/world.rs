@@ -9,8 +9,8 @@ use wit_parser::{Resolve, WorldId};
 use wasm_core::text::PathText as _;
 use wasm_core::{TIMERS_INTERFACE, TIMERS_WIT, WIT};
 
-use crate::command::build::sources::{Sources, WIT as WIT_FOLDER, files, unusable};
 use crate::input::files::read_text;
+use crate::input::sources::{Sources, WIT as WIT_FOLDER, files, unusable};
 use crate::output::report::{Report, size};
 
 /// What the contract's package is called where it is declared.

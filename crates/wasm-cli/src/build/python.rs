@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::command::build::sources::Sources;
-use crate::command::build::tool::Tool;
-use crate::command::build::world::World;
+use crate::build::tool::Tool;
+use crate::build::world::World;
+use crate::input::sources::Sources;
 use crate::output::report::Report;
 
 const COMPONENTIZE: Tool = Tool {

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use wasm_core::text::PathText as _;
 
-use crate::command::build::sources::{Sources, unusable};
-use crate::command::build::tool::Tool;
-use crate::command::build::world::World;
+use crate::build::tool::Tool;
+use crate::build::world::World;
 use crate::input::files::read_text;
+use crate::input::sources::{Sources, unusable};
 use crate::output::report::Report;
 
 const COMPONENTIZE: Tool = Tool {

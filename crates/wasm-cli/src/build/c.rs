@@ -9,9 +9,9 @@ use wit_bindgen_core::Files;
 
 use wasm_core::text::PathText as _;
 
-use crate::command::build::sources::{Sources, files, unusable};
-use crate::command::build::tool::Tool;
-use crate::command::build::world::World;
+use crate::build::tool::Tool;
+use crate::build::world::World;
+use crate::input::sources::{Sources, files, unusable};
 use crate::output::report::Report;
 
 /// The names under which Debian has clang, the newest first.

@@ -1,5 +1,5 @@
-//! TLS with a host that is asked: its certificate must be for its name, and of those whom this
-//! machine trusts.
+//! Connections to who is asked, over TLS if they are to be secure: its certificate must be for its
+//! name, and of those whom this machine trusts.
 
 use std::io;
 use std::sync::Arc;
@@ -7,12 +7,27 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub(crate) async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+/// Over which it is asked.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects to a host by its name or address, over TLS if it is to be secure.
+pub(crate) async fn connect(host: &str, port: u16, is_secure: bool) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect((host, port)).await?;
+    match is_secure {
+        true => Ok(Box::new(secured(host, stream).await?)),
+        false => Ok(Box::new(stream)),
+    }
+}
+
+async fn secured(host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let found = spawn_blocking(rustls_native_certs::load_native_certs);
     let found = found.await.map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use wasm_core::text::PathText as _;
 
-use crate::command::build::sources::unusable;
-use crate::command::build::tool::Tool;
+use crate::build::tool::Tool;
+use crate::input::sources::unusable;
 use crate::output::report::Report;
 
 const TARGET: &str = "wasm32-unknown-unknown";
