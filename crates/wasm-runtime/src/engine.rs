@@ -24,7 +24,7 @@ use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_interface, not_met};
 use crate::compile::versions::name_version;
 use crate::config::{Allocation, EngineConfig};
-use crate::error::{cause, chain};
+use crate::error::{Failure, cause, chain};
 use crate::http::{
     HTTP_EXPORT, HttpCall, HttpOutcome, HttpResponder, HttpScheme, INCOMING_HANDLER, has_authority,
 };
@@ -39,7 +39,7 @@ use crate::lines::LineBuckets;
 use crate::registry::Registry;
 use crate::standard;
 use crate::ticker::start_ticker;
-use crate::turn::{self, Slot, async_runtime};
+use crate::turn::{self, Lasting, Slot, async_runtime};
 use crate::wasi::{self, HostAccount, WasiShare};
 
 /// Counts for all engines of the process, so that a handle of one is unknown to
@@ -264,7 +264,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let lines = self.line_buckets.of(id);
         let services = self.services.clone();
         let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);
-        let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data)).await?;
+        let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data));
+        let slot = slot.await.map_err(unboxed)?;
         self.slots.insert(slot);
         Ok(handle)
     }
@@ -296,7 +297,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             hops: message.hops,
             params: (Box::new(message.into()),),
         };
-        let outcome = self.take_turn(handle, call).await?;
+        let outcome = self.take_turn(handle, call)?.await.map_err(unboxed)?;
         let reply = outcome.map_err(|error| guest_error(handle, error))?;
         Ok(reply.map(MessagePayload::from))
     }
@@ -316,7 +317,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             hops: message.hops,
             params: (Box::new(message.into()),),
         };
-        let outcome = self.take_turn(handle, call).await?;
+        let outcome = self.take_turn(handle, call)?.await.map_err(unboxed)?;
         outcome.map_err(|error| guest_error(handle, error))
     }
 
@@ -339,7 +340,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             params: (),
             hops: 0,
         };
-        Ok(self.take_turn(handle, call).await?.into())
+        Ok(self.take_turn(handle, call)?.await.map_err(unboxed)?.into())
     }
 
     /// See [`RuntimeEngine::metadata`].
@@ -353,7 +354,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             params: (),
             hops: 0,
         };
-        Ok(self.take_turn(handle, call).await?.into())
+        Ok(self.take_turn(handle, call)?.await.map_err(unboxed)?.into())
     }
 
     /// See [`RuntimeEngine::usage`]; here it needs no waiting.
@@ -420,7 +421,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             index,
             args: args.to_vec(),
         };
-        turn::call(handle, slot, call).await
+        turn::call(handle, slot, call)?.await.map_err(unboxed)
     }
 
     /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
@@ -434,7 +435,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         handle: &ComponentHandle,
         resource: ResourceAny,
     ) -> Result<(), WasmError> {
-        self.take_turn(handle, ResourceDrop(resource)).await
+        let drop = self.take_turn(handle, ResourceDrop(resource))?;
+        drop.await.map_err(unboxed)
     }
 
     /// Calls typed exports, as a call like any other: under the limits, in order, with the
@@ -470,7 +472,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
     {
         let call = TypedCall::<B, F>::new(name.into(), call);
-        self.take_turn(handle, call).await
+        self.take_turn(handle, call)?.await.map_err(unboxed)
     }
 
     /// Has a component answer an HTTP request that exports `wasi:http/incoming-handler`, as a
@@ -508,7 +510,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             });
         }
         let call = HttpCall::new(request, scheme, responder);
-        self.take_turn(handle, call).await
+        self.take_turn(handle, call)?.await.map_err(unboxed)
     }
 
     async fn compile(
@@ -569,12 +571,12 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         async_runtime().map(drop)
     }
 
-    async fn take_turn<W: Work<T>>(
+    fn take_turn<'a, W: Work<T>>(
         &self,
-        handle: &ComponentHandle,
+        handle: &'a ComponentHandle,
         work: W,
-    ) -> Result<W::Output, WasmError> {
-        turn::call(handle, self.slots.find(handle)?, work).await
+    ) -> Result<Lasting<'a, W::Output>, WasmError> {
+        turn::call(handle, self.slots.find(handle)?, work)
     }
 }
 
@@ -584,6 +586,10 @@ fn with_limit(mut error: WasmError, config: &ComponentConfig) -> WasmError {
         *limit = config.limits.memory_bytes();
     }
     error
+}
+
+fn unboxed(error: Failure) -> WasmError {
+    *error
 }
 
 fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {

@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use wasmtime::{Error, WasmBacktrace};
 
-use wasm_core::Cause;
 use wasm_core::text::shortened;
+use wasm_core::{Cause, WasmError};
+
+/// An error on its way out of a call. In a box, because what a call comes to is handed on many
+/// times, and is small without it.
+pub(crate) type Failure = Box<WasmError>;
 
 /// What wasmtime said, as an error that keeps nothing alive: wasmtime's own has the
 /// whole backtrace with it, in which names are as long as the component likes.

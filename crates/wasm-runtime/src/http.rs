@@ -27,8 +27,7 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamCo
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
 
-use wasm_core::WasmError;
-
+use crate::error::Failure;
 use crate::instance::state::HostState;
 use crate::instance::{Bindings, Instance, Work};
 use crate::wasi::HasAccount as _;
@@ -192,7 +191,7 @@ impl<T: Send + 'static> Work<T> for HttpCall {
         *output == HttpOutcome::GivenUp
     }
 
-    async fn perform(self, instance: &mut Instance<T>) -> Result<HttpOutcome, WasmError> {
+    async fn perform(self, instance: &mut Instance<T>) -> Result<HttpOutcome, Failure> {
         let HttpResponder {
             give,
             gone,

@@ -37,7 +37,7 @@ use self::meters::Meters;
 use self::state::{Guest, HostState};
 use self::store::{Budget, begin_call, end_call, ended, new_store};
 use crate::compile::exports::{FOREIGN_RESOURCE, Passed, check_arguments, passed, resources_in};
-use crate::error::chain;
+use crate::error::{Failure, chain};
 use crate::wasi::LastWords;
 
 /// Instances of all engines of the process.
@@ -92,7 +92,7 @@ pub(crate) trait Work<T: 'static>: Send + 'static {
     fn perform(
         self,
         instance: &mut Instance<T>,
-    ) -> impl Future<Output = Result<Self::Output, WasmError>> + Send;
+    ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }
 
 /// A call of typed exports, by the name that errors give it.
@@ -121,7 +121,7 @@ where
 {
     type Output = R;
 
-    async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
+    async fn perform(self, instance: &mut Instance<T>) -> Result<R, Failure> {
         let (call, bounds) = instance.begin::<B>(&self.name)?;
         // Whatever panics in it panics where that is caught.
         let outcome = bounds
@@ -141,7 +141,7 @@ pub(crate) struct ValueCall {
 impl<T: Send + 'static> Work<T> for ValueCall {
     type Output = Vec<Val>;
 
-    async fn perform(self, instance: &mut Instance<T>) -> Result<Vec<Val>, WasmError> {
+    async fn perform(self, instance: &mut Instance<T>) -> Result<Vec<Val>, Failure> {
         instance
             .call_export(&self.export, &self.index, &self.args)
             .await
@@ -154,7 +154,7 @@ pub(crate) struct ResourceDrop(pub(crate) ResourceAny);
 impl<T: Send + 'static> Work<T> for ResourceDrop {
     type Output = ();
 
-    async fn perform(self, instance: &mut Instance<T>) -> Result<(), WasmError> {
+    async fn perform(self, instance: &mut Instance<T>) -> Result<(), Failure> {
         instance.drop_resource(self.0).await
     }
 }
@@ -245,7 +245,7 @@ impl<T: Send + 'static> Instance<T> {
         meters: &Arc<Meters>,
         make_data: &MakeData<T>,
         hops: u32,
-    ) -> Result<Self, WasmError> {
+    ) -> Result<Self, Failure> {
         let guest = Arc::new(component.sibling());
         guest.calls.due_to(hops);
         let data = made_data(&guest, make_data)?;
@@ -287,7 +287,7 @@ impl<T: Send + 'static> Instance<T> {
             Err(interrupted) => failed.interrupted(interrupted),
         };
         meters.failure(&error, ended);
-        Err(error)
+        Err(Box::new(error))
     }
 
     pub(crate) fn guest(&self) -> &Guest {
@@ -299,7 +299,7 @@ impl<T: Send + 'static> Instance<T> {
     pub(crate) fn begin<B: Bindings<T>>(
         &mut self,
         export: &str,
-    ) -> Result<(GuestCall<'_, T, B>, Bounds<'_>), WasmError> {
+    ) -> Result<(GuestCall<'_, T, B>, Bounds<'_>), Failure> {
         let place = match self.bindings.iter().position(|known| known.is::<B>()) {
             Some(place) => place,
             None => {
@@ -327,9 +327,9 @@ impl<T: Send + 'static> Instance<T> {
         export: &str,
         index: &ComponentExportIndex,
         args: &[Val],
-    ) -> Result<Vec<Val>, WasmError> {
+    ) -> Result<Vec<Val>, Failure> {
         let Some(function) = self.exports.get_func(&mut self.store, index) else {
-            return Err(self.export_not_found(export));
+            return Err(self.export_not_found(export).into());
         };
         let ty = function.ty(&self.store);
         check_arguments(&ty, args).map_err(|reason| self.invalid_arguments(export, reason))?;
@@ -382,7 +382,7 @@ impl<T: Send + 'static> Instance<T> {
 
     /// One that was given back, dropped or is another instance's is gone already. An error is
     /// the destructor's.
-    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), WasmError> {
+    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), Failure> {
         if !take(&mut self.resources, resource) {
             return Ok(());
         }
@@ -394,7 +394,7 @@ impl<T: Send + 'static> Instance<T> {
     }
 
     /// What a call comes to: counted and, if it failed, told.
-    pub(crate) fn finish<R>(&mut self, export: &str, outcome: Outcome<R>) -> Result<R, WasmError> {
+    pub(crate) fn finish<R>(&mut self, export: &str, outcome: Outcome<R>) -> Result<R, Failure> {
         let fuel_consumed = end_call(&mut self.store, outcome.budget);
         let cause = match outcome.result {
             Ok(Ok(result)) => {
@@ -419,7 +419,7 @@ impl<T: Send + 'static> Instance<T> {
         export: &str,
         ended: EndedCall,
         cause: Result<wasmtime::Error, Interrupted>,
-    ) -> WasmError {
+    ) -> Failure {
         let failed = FailedCall {
             component: self.guest.id(),
             bytes: &self.bytes,
@@ -432,14 +432,14 @@ impl<T: Send + 'static> Instance<T> {
             Ok(error) => match error.downcast_ref::<ForeignResource>() {
                 Some(foreign) => {
                     self.meters.fuel(ended.fuel_consumed);
-                    return self.invalid_arguments(export, foreign.to_string());
+                    return Box::new(self.invalid_arguments(export, foreign.to_string()));
                 }
                 None => failed.error(error),
             },
             Err(interrupted) => failed.interrupted(interrupted),
         };
         self.meters.failure(&error, ended);
-        error
+        Box::new(error)
     }
 
     /// Bindings that are made in another way.

@@ -19,6 +19,7 @@ use self::exports::{
     CallbackResults, HealthResults, InitializeParams, InitializeResults, LifecycleExports,
     MessageParams, MetadataResults, ReplyResults, ShutdownResults,
 };
+use crate::error::Failure;
 use crate::instance::state::HostState;
 use crate::instance::{Bindings, Instance, Work};
 
@@ -119,7 +120,7 @@ where
         self.hops
     }
 
-    async fn perform(self, instance: &mut Instance<T>) -> Result<R, WasmError> {
+    async fn perform(self, instance: &mut Instance<T>) -> Result<R, Failure> {
         let (mut call, bounds) = instance.begin::<Lifecycle>(self.export)?;
         let export = (self.function)(call.bindings);
         let function = export.function(&mut call.store, &call.bindings.instance);
@@ -143,7 +144,7 @@ where
 pub(crate) async fn initialize<T: Send + 'static>(
     instance: &mut Instance<T>,
     found: Option<&LifecycleExports>,
-) -> Result<(), WasmError> {
+) -> Result<(), Failure> {
     let Some(found) = found else {
         return Ok(());
     };
@@ -155,9 +156,11 @@ pub(crate) async fn initialize<T: Send + 'static>(
         hops: 0,
     };
     let outcome = call.perform(instance).await?;
-    outcome.map_err(|error| WasmError::InitializationFailed {
-        component: instance.guest().id().clone(),
-        error: error.into(),
+    outcome.map_err(|error| {
+        Box::new(WasmError::InitializationFailed {
+            component: instance.guest().id().clone(),
+            error: error.into(),
+        })
     })
 }
 
@@ -165,7 +168,7 @@ pub(crate) async fn initialize<T: Send + 'static>(
 pub(crate) async fn shut_down<T: Send + 'static>(
     instance: &mut Instance<T>,
     found: Option<&LifecycleExports>,
-) -> Result<(), WasmError> {
+) -> Result<(), Failure> {
     if found.is_none() {
         return Ok(());
     }
@@ -177,8 +180,10 @@ pub(crate) async fn shut_down<T: Send + 'static>(
         hops: 0,
     };
     let outcome = call.perform(instance).await?;
-    outcome.map_err(|error| WasmError::ShutdownFailed {
-        component: instance.guest().id().clone(),
-        error: error.into(),
+    outcome.map_err(|error| {
+        Box::new(WasmError::ShutdownFailed {
+            component: instance.guest().id().clone(),
+            error: error.into(),
+        })
     })
 }

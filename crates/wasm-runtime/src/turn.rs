@@ -2,8 +2,10 @@
 //! come back.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
@@ -18,6 +20,7 @@ use wasm_core::{
 use crate::call::{BoxedCall, Caller, Detached};
 use crate::compile::Compiled;
 use crate::compile::cache::CacheEntry;
+use crate::error::Failure;
 use crate::instance::meters::Meters;
 use crate::instance::state::Guest;
 use crate::instance::{Instance, MakeData, Work};
@@ -81,7 +84,7 @@ impl<T: Send + 'static> Slot<T> {
         guest: Guest,
         compiled: Arc<CacheEntry<T>>,
         make_data: MakeData<T>,
-    ) -> Result<Self, WasmError> {
+    ) -> Result<Self, Failure> {
         let slot = Self {
             home: Mutex::new(Home {
                 idle: SmallVec::new(),
@@ -104,7 +107,7 @@ impl<T: Send + 'static> Slot<T> {
     }
 
     /// For a message of so many hops.
-    async fn start(&self, hops: u32) -> Result<Box<Instance<T>>, WasmError> {
+    async fn start(&self, hops: u32) -> Result<Box<Instance<T>>, Failure> {
         let compiled = self.compiled()?;
         let (pre, bytes, make_data) = (&compiled.pre, &compiled.bytes, &self.make_data);
         let instance = Instance::new(pre, bytes, &self.guest, &self.meters, make_data, hops);
@@ -113,7 +116,7 @@ impl<T: Send + 'static> Slot<T> {
         Ok(instance)
     }
 
-    async fn shut_down(&self, instance: &mut Instance<T>) -> Result<(), WasmError> {
+    async fn shut_down(&self, instance: &mut Instance<T>) -> Result<(), Failure> {
         lifecycle::shut_down(instance, self.compiled()?.lifecycle.as_ref()).await
     }
 
@@ -126,11 +129,11 @@ impl<T: Send + 'static> Slot<T> {
             turn.go_home();
             turn.slot.shut_all_down().await
         };
-        detached(async_runtime()?, &component, Box::pin(last)).await
+        detached(&component, Box::pin(last)).await
     }
 
     /// Shuts all instances down of which none is in a call. The error is the first of them.
-    async fn shut_all_down(&self) -> Result<(), WasmError> {
+    async fn shut_all_down(&self) -> Result<(), Failure> {
         let mut outcome = Ok(());
         while let Ok(Some(mut instance)) = self.take() {
             outcome = outcome.and(self.shut_down(&mut instance).await);
@@ -245,7 +248,7 @@ impl<T: 'static> Turn<T> {
     }
 
     /// All turns, so that nobody else is in a call.
-    async fn all(slot: Arc<Slot<T>>) -> Result<Self, WasmError> {
+    async fn all(slot: Arc<Slot<T>>) -> Result<Self, Failure> {
         let (component, count) = (slot.guest.id().clone(), slot.guest.config().concurrency());
         match Self::take(slot, count) {
             Ok(turn) => Ok(turn),
@@ -253,13 +256,11 @@ impl<T: 'static> Turn<T> {
         }
     }
 
-    async fn wait(
-        turn: oneshot::Receiver<Self>,
-        component: &ComponentId,
-    ) -> Result<Self, WasmError> {
+    async fn wait(turn: oneshot::Receiver<Self>, component: &ComponentId) -> Result<Self, Failure> {
         // Without a look at tokio's budget for one poll: who has waited long enough goes on.
         // Turns are sent as long as the slot is there.
-        unconstrained(turn).await.map_err(|_| abandoned(component))
+        let turn = unconstrained(turn).await;
+        turn.map_err(|_| abandoned(component).into())
     }
 
     fn is_of_loaded(&self) -> bool {
@@ -298,9 +299,9 @@ impl<T: 'static> Turn<T> {
 }
 
 impl<T: Send + 'static> Turn<T> {
-    async fn call<W: Work<T>>(mut self, work: W) -> Result<W::Output, WasmError> {
+    async fn call<W: Work<T>>(mut self, work: W) -> Result<W::Output, Failure> {
         if !self.is_of_loaded() {
-            return Err(self.slot.not_found());
+            return Err(self.slot.not_found().into());
         }
         let hops = work.hops();
         let mut instance = match self.instance.take() {
@@ -339,7 +340,7 @@ impl<T: Send + 'static> Turn<T> {
     }
 
     /// The instance that came home meanwhile, or a new one.
-    async fn instance(&mut self, hops: u32) -> Result<Box<Instance<T>>, WasmError> {
+    async fn instance(&mut self, hops: u32) -> Result<Box<Instance<T>>, Failure> {
         let taken = self.slot.take()?;
         self.begin();
         match taken {
@@ -354,10 +355,10 @@ impl<T: Send + 'static> Turn<T> {
         }
     }
 
-    async fn restart(mut self) -> Result<(), WasmError> {
+    async fn restart(mut self) -> Result<(), Failure> {
         self.go_home();
         if !self.is_of_loaded() {
-            return Err(self.slot.not_found());
+            return Err(self.slot.not_found().into());
         }
         self.begin();
         let slot = Arc::clone(&self.slot);
@@ -424,11 +425,11 @@ fn pass_on<T: 'static>(slot: &Arc<Slot<T>>) {
 
 /// Makes a call in its turn. One that has to wait for it is withdrawn if its caller is gone
 /// by then.
-pub(crate) async fn call<T, W>(
-    handle: &ComponentHandle,
+pub(crate) fn call<'a, T, W>(
+    handle: &'a ComponentHandle,
     slot: Arc<Slot<T>>,
     work: W,
-) -> Result<W::Output, WasmError>
+) -> Result<Lasting<'a, W::Output>, WasmError>
 where
     T: Send + 'static,
     W: Work<T>,
@@ -436,7 +437,28 @@ where
     let runtime = async_runtime()?;
     let caller = Caller::default();
     let call = boxed_call(slot, handle.id(), work, &caller);
-    detached(runtime, handle.id(), call).await
+    Ok(Lasting {
+        call: Detached::new(runtime, call),
+        component: handle.id(),
+        _caller: caller,
+    })
+}
+
+/// A call that ends whatever becomes of its caller, on the runtime where it began.
+pub(crate) struct Lasting<'a, R> {
+    call: Detached<Result<R, Failure>>,
+    component: &'a ComponentId,
+    /// Gone with this.
+    _caller: Caller,
+}
+
+impl<R: Send + 'static> Future for Lasting<'_, R> {
+    type Output = Result<R, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = ready!(Pin::new(&mut self.call).poll(cx));
+        Poll::Ready(ended.unwrap_or_else(|_| Err(lost(self.component))))
+    }
 }
 
 /// Everything that a call needs is in one place from here on, and moved no more.
@@ -445,7 +467,7 @@ fn boxed_call<T, W>(
     component: &ComponentId,
     work: W,
     caller: &Caller,
-) -> BoxedCall<Result<W::Output, WasmError>>
+) -> BoxedCall<Result<W::Output, Failure>>
 where
     T: Send + 'static,
     W: Work<T>,
@@ -457,7 +479,7 @@ where
             Box::pin(async move {
                 let turn = Turn::wait(turn, &component).await?;
                 if watch.is_gone() {
-                    return Err(turn.slot.not_found());
+                    return Err(turn.slot.not_found().into());
                 }
                 turn.call(work).await
             })
@@ -468,15 +490,17 @@ where
 pub(crate) async fn restart<T: Send + 'static>(slot: Arc<Slot<T>>) -> Result<(), WasmError> {
     let component = slot.guest.id().clone();
     let restart = async move { Turn::all(slot).await?.restart().await };
-    detached(async_runtime()?, &component, Box::pin(restart)).await
+    detached(&component, Box::pin(restart)).await
 }
 
 /// Whether the guest was not called at all.
-fn is_uncalled<R>(outcome: &Result<R, WasmError>) -> bool {
-    matches!(
-        outcome,
-        Err(WasmError::ExportNotFound { .. } | WasmError::InvalidArguments { .. })
-    )
+fn is_uncalled<R>(outcome: &Result<R, Failure>) -> bool {
+    outcome.as_ref().is_err_and(|error| {
+        matches!(
+            **error,
+            WasmError::ExportNotFound { .. } | WasmError::InvalidArguments { .. }
+        )
+    })
 }
 
 pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
@@ -487,16 +511,21 @@ pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
 
 /// Makes a call end whatever becomes of its caller, on the runtime where it began.
 async fn detached<R: Send + 'static>(
-    runtime: Handle,
     component: &ComponentId,
-    call: BoxedCall<Result<R, WasmError>>,
+    call: BoxedCall<Result<R, Failure>>,
 ) -> Result<R, WasmError> {
-    let ended = Detached::new(runtime, call).await;
-    ended.unwrap_or_else(|_| {
-        Err(WasmError::ComponentFailed {
-            component: component.clone(),
-            source: Arc::new(abandoned(component)),
-        })
+    let ended = Detached::new(async_runtime()?, call).await;
+    ended
+        .unwrap_or_else(|_| Err(lost(component)))
+        .map_err(|error| *error)
+}
+
+/// The error of a call that nobody ends any more.
+#[cold]
+fn lost(component: &ComponentId) -> Failure {
+    Box::new(WasmError::ComponentFailed {
+        component: component.clone(),
+        source: Arc::new(abandoned(component)),
     })
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Interrupted {
     /// A host function panicked with this message.
     Panic(String),
     /// It called a host function that it is not permitted to.
-    Denied(CapabilityDenied),
+    Denied(Box<CapabilityDenied>),
 }
 
 /// What a computing guest is given to be stopped by the epoch, which tells where it
@@ -70,7 +70,7 @@ fn poll_caught<T>(
 
 fn of_panic(panic: Box<dyn Any + Send>) -> Interrupted {
     match panic.downcast::<CapabilityDenied>() {
-        Ok(denied) => Interrupted::Denied(*denied),
+        Ok(denied) => Interrupted::Denied(denied),
         Err(panic) => Interrupted::Panic(panic_message(&*panic)),
     }
 }

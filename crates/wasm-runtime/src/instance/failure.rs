@@ -88,7 +88,7 @@ impl FailedCall<'_> {
             }
             Interrupted::Denied(denied) => {
                 let trap = Trap::RefusedByHost(denied.to_string());
-                self.trapped(trap, Box::default(), Some(Arc::new(denied)))
+                self.trapped(trap, Box::default(), Some(Arc::new(*denied)))
             }
         }
     }
