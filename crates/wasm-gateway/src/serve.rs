@@ -7,12 +7,18 @@ pub(crate) mod listener;
 pub(crate) mod stall;
 pub(crate) mod tls;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Extension;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,7 +29,7 @@ use crate::gateway::Gateway;
 use crate::serve::clients::Clients;
 use crate::serve::connection::Connection;
 use crate::serve::listener::{Listener, Refusal};
-use crate::sites::answer::IsSecure;
+use crate::sites::answer::{IsSecure, visited};
 
 /// After an error of the system, such as too many open files, which goes away by waiting.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -35,25 +41,35 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
     ///
     /// Dropping the future ends all connections at once.
     pub async fn serve(&self, listener: Listener, stop: impl Future<Output = ()>) {
-        self.serve_router(self.router(), listener, stop).await;
+        let is_secure = IsSecure(listener.tls().is_some());
+        let router = self.router().layer(Extension(is_secure));
+        let service = TowerToHyperService::new(router);
+        self.serve_with(service, listener, stop).await;
     }
 
     /// The same with only what [components](Self::add_site) answer, for everybody who connects.
     pub async fn serve_sites(&self, listener: Listener, stop: impl Future<Output = ()>) {
-        self.serve_router(self.sites_router(), listener, stop).await;
+        let app = Arc::clone(&self.shared);
+        let is_secure = IsSecure(listener.tls().is_some());
+        // There is one thing to do for all paths: a router would have nothing to choose.
+        let service = service_fn(move |request: Request<Incoming>| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(visited(&app, request.map(Body::new), is_secure).await) }
+        });
+        self.serve_with(service, listener, stop).await;
     }
 
-    async fn serve_router(
-        &self,
-        router: Router,
-        listener: Listener,
-        stop: impl Future<Output = ()>,
-    ) {
+    async fn serve_with<S>(&self, service: S, listener: Listener, stop: impl Future<Output = ()>)
+    where
+        S: HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+    {
         let limits = &self.shared.limits;
         let room = Arc::new(Semaphore::new(limits.connections));
         let clients = Clients::new(limits.connections_of_address);
         let stopping = watch::Sender::new(false);
-        let router = router.layer(Extension(IsSecure(listener.tls().is_some())));
         let mut connections = JoinSet::new();
         if let Some(tls) = listener.tls() {
             connections.spawn(until(stopping.subscribe(), Arc::clone(tls).follow()));
@@ -78,7 +94,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
                 stream.refuse(Refusal::NoRoom);
                 continue;
             };
-            let connection = Connection::new(limits, router.clone(), stopping.subscribe());
+            let connection = Connection::new(limits, service.clone(), stopping.subscribe());
             let tls = listener.tls().map(|tls| tls.acceptor());
             connections.spawn(async move {
                 connection.serve(stream, tls).await;

@@ -28,7 +28,7 @@ use crate::component::task::{Shared, Task};
 use crate::error::HostError;
 use crate::post::answer::RequestError;
 use crate::post::arrival::{Arrival, NotTaken};
-use crate::post::call::Call;
+use crate::post::call::{Call, PendingCall};
 use crate::post::mailbox::Closed;
 use crate::post::office::Office;
 use crate::post::router::Router;
@@ -612,11 +612,28 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         F: Future<Output = Result<R, WasmError>> + Send + 'static,
         R: Send + 'static,
     {
+        self.begin_call(to, name, call)?.ended().await
+    }
+
+    /// The same without waiting for it.
+    ///
+    /// # Errors
+    /// It is not accepted, as [`send`](Self::send) tells.
+    pub fn begin_call<F, R>(
+        &self,
+        to: &ComponentId,
+        name: &str,
+        call: impl FnOnce(Arc<E>, ComponentHandle) -> F + Send + 'static,
+    ) -> Result<PendingCall<R>, RequestError>
+    where
+        F: Future<Output = Result<R, WasmError>> + Send + 'static,
+        R: Send + 'static,
+    {
         let message = self.message(to, "").with_message_type(name);
         let engine = Arc::clone(&self.inner.engine);
-        let (call, answer) = Call::new(move |handle| call(engine, handle));
+        let (call, pending) = Call::new(move |handle| call(engine, handle));
         self.inner.router.call_from_program(message, call)?;
-        answer.get().await.unwrap_or_else(|| Err(stopped()))
+        Ok(pending)
     }
 
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
@@ -826,9 +843,4 @@ fn status_of_dormant(dormant: &Dormant) -> ComponentStatus {
         cause: dormant.cause.clone(),
         usage: None,
     }
-}
-
-/// What is told of a request that ends with the host.
-fn stopped() -> RequestError {
-    MessagingError::DeliveryFailed(HostError::Stopped.to_string()).into()
 }

@@ -88,6 +88,7 @@ pub use host::Host;
 pub use limits::{BudgetExceeded, HostLimits};
 pub use post::answer::{ERROR_TYPE, Outcome, RequestError};
 pub use post::arrival::{Arrival, NotTaken};
+pub use post::call::PendingCall;
 pub use post::carrier::{Carried, Carrier};
 pub use post::letter::LetterKind;
 pub use post::receipt::Receipt;

@@ -1,10 +1,12 @@
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,21 +21,20 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
 
 /// What a connection is served with.
-pub(crate) struct Connection {
-    router: Router,
+pub(crate) struct Connection<S> {
+    service: S,
     stopping: watch::Receiver<bool>,
     header_time: Duration,
     stall_time: Duration,
 }
 
-impl Connection {
-    pub(crate) fn new(
-        limits: &GatewayLimits,
-        router: Router,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
+impl<S> Connection<S>
+where
+    S: HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send>,
+{
+    pub(crate) fn new(limits: &GatewayLimits, service: S, stopping: watch::Receiver<bool>) -> Self {
         Self {
-            router,
+            service,
             stopping,
             header_time: limits.header_time,
             stall_time: limits.stall_time,
@@ -58,7 +59,7 @@ impl Connection {
             .header_read_timeout(self.header_time)
             .max_buf_size(HEAD_BYTES)
             .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+            .serve_connection(TokioIo::new(stream), self.service);
         let mut serving = pin!(serving);
         tokio::select! {
             // What goes wrong with a connection is its other side's affair.

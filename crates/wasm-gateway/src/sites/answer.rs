@@ -37,13 +37,14 @@ pub(crate) async fn beside_gateway<E: RuntimeEngine + ?Sized + 'static>(
     secure: Option<Extension<IsSecure>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Problem> {
+    let is_secure = is_secure(secure);
     let site = find(&app, &request)?;
     app.access.authorize(request.headers(), Role::Message)?;
     if app.access.asks_for_tokens() {
         // It was for the gateway, and is none of the component's business.
         request.headers_mut().remove(AUTHORIZATION);
     }
-    let mut response = answer(&app, &site, request, secure).await?;
+    let mut response = answer(&app, &site, request, is_secure).await?;
     let foreign = HeaderValue::from_static(FOREIGN);
     let headers = response.headers_mut();
     headers.append(CONTENT_SECURITY_POLICY, foreign);
@@ -56,11 +57,20 @@ pub(crate) async fn alone<E: RuntimeEngine + ?Sized + 'static>(
     secure: Option<Extension<IsSecure>>,
     request: Request<Body>,
 ) -> Response<Body> {
+    visited(&app, request, is_secure(secure)).await
+}
+
+/// What a visitor is answered, whatever is wrong with the request.
+pub(crate) async fn visited<E: RuntimeEngine + ?Sized + 'static>(
+    app: &App<E>,
+    request: Request<Body>,
+    is_secure: IsSecure,
+) -> Response<Body> {
     let answered = async {
         origin::check_request(request.uri(), request.headers())
             .map_err(Problem::ending_connection)?;
-        let site = find(&app, &request)?;
-        answer(&app, &site, request, secure).await
+        let site = find(app, &request)?;
+        answer(app, &site, request, is_secure).await
     };
     let answered = answered.await;
     answered.unwrap_or_else(|problem| {
@@ -71,6 +81,11 @@ pub(crate) async fn alone<E: RuntimeEngine + ?Sized + 'static>(
             .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
         response
     })
+}
+
+/// As the server says; one of an embedder's own may not.
+fn is_secure(secure: Option<Extension<IsSecure>>) -> IsSecure {
+    secure.map_or(IsSecure(false), |Extension(secure)| secure)
 }
 
 fn find<E: RuntimeEngine + ?Sized>(
@@ -85,9 +100,8 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     app: &App<E>,
     site: &Site,
     request: Request<Body>,
-    secure: Option<Extension<IsSecure>>,
+    IsSecure(is_secure): IsSecure,
 ) -> Result<Response<Body>, Problem> {
-    let is_secure = secure.is_some_and(|Extension(IsSecure(secure))| secure);
     let method = request.method().as_str();
     let span = info_span!(
         "http request",

@@ -1,9 +1,10 @@
 //! Calls of exports that take their turn among the messages of a component.
 
 use std::fmt::{self, Debug};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use tokio::sync::oneshot;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use wasm_core::{ComponentHandle, MessagingError, WasmError};
 
 use crate::caught::caught;
+use crate::error::HostError;
 use crate::lock::lock;
 use crate::post::answer::RequestError;
 
@@ -24,19 +26,22 @@ pub(crate) struct Call {
     /// with whoever watches them.
     begin: Mutex<Option<Begin>>,
     answer: oneshot::Sender<Result<(), RequestError>>,
+    is_released: Arc<AtomicBool>,
 }
 
 impl Call {
     /// A call whose result is handed over before the answer that it has ended.
     pub(crate) fn new<F, R>(
         call: impl FnOnce(ComponentHandle) -> F + Send + 'static,
-    ) -> (Self, Answer<R>)
+    ) -> (Self, PendingCall<R>)
     where
         F: Future<Output = Result<R, WasmError>> + Send + 'static,
         R: Send + 'static,
     {
         let (mut give, result) = oneshot::channel();
         let (answer, ended) = oneshot::channel();
+        let is_released = Arc::new(AtomicBool::new(false));
+        let goes_on = Arc::clone(&is_released);
         let begin = |handle| -> CallFuture {
             Box::pin(async move {
                 let call = unpanicked(async { call(handle).await });
@@ -47,7 +52,7 @@ impl Call {
                         Err(panic) => Err(panic),
                     },
                     // Nobody waits for it: it holds up no message.
-                    () = give.closed() => return Ok(()),
+                    () = given_up(&mut give, &goes_on) => return Ok(()),
                 };
                 // Whoever called may have gone since.
                 let _ = give.send(result);
@@ -56,12 +61,22 @@ impl Call {
         };
         let begin: Begin = Box::new(begin);
         let begin = Mutex::new(Some(begin));
-        (Self { begin, answer }, Answer { ended, result })
+        let call = Self {
+            begin,
+            answer,
+            is_released: Arc::clone(&is_released),
+        };
+        let pending = PendingCall {
+            ended,
+            result,
+            is_released,
+        };
+        (call, pending)
     }
 
-    /// Whether anybody waits for what comes of it.
+    /// Whether anybody waits for what comes of it, or let it go on alone.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
+        !self.answer.is_closed() || self.is_released.load(Ordering::Acquire)
     }
 
     /// `None` for one that has begun before.
@@ -85,22 +100,46 @@ impl Debug for Call {
     }
 }
 
-/// What comes of a [`Call`].
-pub(crate) struct Answer<R> {
+/// A call that was accepted: see [`Host::begin_call`](crate::Host::begin_call). Dropping it
+/// withdraws a call that has not begun, and ends one that has at its next wait.
+#[derive(Debug)]
+pub struct PendingCall<R> {
     ended: oneshot::Receiver<Result<(), RequestError>>,
     result: oneshot::Receiver<Result<R, String>>,
+    is_released: Arc<AtomicBool>,
 }
 
-impl<R> Answer<R> {
-    /// `None` if the call was dropped without an answer, as by the end of the host.
-    pub(crate) async fn get(self) -> Option<Result<R, RequestError>> {
-        match self.ended.await.ok()? {
-            Ok(()) => Some(self.result.await.ok()?.map_err(|panic| {
-                let reason = format!("the call panicked: {panic}");
-                MessagingError::DeliveryFailed(reason).into()
-            })),
-            Err(error) => Some(Err(error)),
+impl<R> PendingCall<R> {
+    /// Lets the call go on, though nobody waits for it any more.
+    pub fn release(self) {
+        self.is_released.store(true, Ordering::Release);
+    }
+
+    /// Waits until it has ended. Dropping the future changes nothing.
+    ///
+    /// # Errors
+    /// As those of [`Host::call`](crate::Host::call), and once the call was waited for to its
+    /// end.
+    pub async fn ended(&mut self) -> Result<R, RequestError> {
+        let stopped = || MessagingError::DeliveryFailed(HostError::Stopped.to_string());
+        if self.ended.is_terminated() || self.result.is_terminated() {
+            return Err(stopped().into());
         }
+        // Dropped without an answer, as by the end of the host.
+        (&mut self.ended).await.map_err(|_| stopped())??;
+        let result = (&mut self.result).await.map_err(|_| stopped())?;
+        result.map_err(|panic| {
+            let reason = format!("the call panicked: {panic}");
+            MessagingError::DeliveryFailed(reason).into()
+        })
+    }
+}
+
+/// Ends when nobody waits for what is to be given, unless the call was released by then.
+async fn given_up<T>(give: &mut oneshot::Sender<T>, is_released: &AtomicBool) {
+    give.closed().await;
+    if is_released.load(Ordering::Acquire) {
+        pending::<()>().await;
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use wasm_core::{ComponentHandle, ComponentMessage, MessagingError, RuntimeEngine, WasmError};
@@ -140,6 +142,42 @@ async fn a_call_that_is_given_up_holds_up_no_message() {
     timeout(SECOND, waits).await.unwrap_err();
     assert_eq!(told(&host, "echo", "hello").await, "hello");
     assert_eq!(causes(&host.dead_letters()), [""; 0]);
+}
+
+/// Before its turn and in the middle of it.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_released_goes_on_alone() {
+    let host = load(&[component("sleeper", SLEEPER)]).await;
+    let id = demo("sleeper");
+    host.send(&id, "100").unwrap();
+    let ended = Arc::new(AtomicU32::new(0));
+    for begins_first in [false, true] {
+        let (begun, begins) = oneshot::channel();
+        let ends = Arc::clone(&ended);
+        let call = move |_, _| async move {
+            let _ = begun.send(());
+            sleep(SECOND).await;
+            ends.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let call = host.begin_call(&id, "released", call).unwrap();
+        if begins_first {
+            begins.await.unwrap();
+        }
+        call.release();
+    }
+    host.drain(10 * SECOND).await.unwrap();
+    assert_eq!(ended.load(Ordering::Relaxed), 2);
+    assert_eq!(causes(&host.dead_letters()), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_begun_call_ended_is_told_once() {
+    let host = load(&[component("counter", COUNTER)]).await;
+    let mut call = host.begin_call(&demo("counter"), "count", count).unwrap();
+    timeout(Duration::ZERO, call.ended()).await.unwrap_err();
+    assert_eq!(call.ended().await.unwrap().as_deref(), Some("1"));
+    call.ended().await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
