@@ -1,10 +1,12 @@
 //! The engine beside bare wasmtime, taking turns in one run, so that whatever else the machine
 //! does falls on both: medians of many rounds and the ratio of each.
 //!
-//! `cargo bench --workspace --bench ratios` prints a table. Each figure is of one operation.
+//! `cargo bench --workspace --bench ratios` prints a table; with `-- calls`, `kernels`,
+//! `instances`, `residents` or `threads` only those parts of it. Each figure is of one operation.
 
 mod bare;
 
+use std::env;
 use std::fs;
 use std::hint::black_box;
 use std::process::exit;
@@ -418,18 +420,31 @@ fn runtime() -> Runtime {
 }
 
 fn main() {
-    // As `cargo test --benches` starts it.
-    if std::env::args().any(|argument| argument == "--test") {
+    // Cargo adds flags of its own.
+    let asked: Vec<_> = env::args().skip(1).collect();
+    if asked.iter().any(|argument| argument == "--test") {
         exit(0);
     }
+    let parts: Vec<_> = asked.iter().filter(|it| !it.starts_with("--")).collect();
+    let is_asked = |part: &str| parts.is_empty() || parts.iter().any(|it| *it == part);
     let runtime = runtime();
     println!("| what | engine | bare wasmtime | ratio |\n|---|---|---|---|");
-    calls(&runtime);
-    typed_calls(&runtime);
-    kernels(&runtime);
-    instances(&runtime, Profile::Speed, "");
-    instances(&runtime, Profile::Density, ", dense");
-    residents(&runtime, 5_000, Profile::Speed, "");
-    residents(&runtime, 5_000, Profile::Density, ", dense");
-    threads();
+    if is_asked("calls") {
+        calls(&runtime);
+        typed_calls(&runtime);
+    }
+    if is_asked("kernels") {
+        kernels(&runtime);
+    }
+    if is_asked("instances") {
+        instances(&runtime, Profile::Speed, "");
+        instances(&runtime, Profile::Density, ", dense");
+    }
+    if is_asked("residents") {
+        residents(&runtime, 5_000, Profile::Speed, "");
+        residents(&runtime, 5_000, Profile::Density, ", dense");
+    }
+    if is_asked("threads") {
+        threads();
+    }
 }

@@ -7,7 +7,8 @@
 //!
 //! A component that answers messages, asked through the gateway, beside axum alone.
 //!
-//! `cargo bench --workspace --bench http` prints both tables.
+//! `cargo bench --workspace --bench http` prints both tables; with `-- NAME…` of those servers
+//! alone whose names contain one of these.
 
 mod alone;
 mod bare;
@@ -15,6 +16,7 @@ mod clients;
 mod ours;
 mod wasmtime_serve;
 
+use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,10 +47,15 @@ const ECHOED: Question = Question {
 type Side = (&'static str, SocketAddr);
 
 fn main() {
+    // Cargo adds flags of its own.
+    let asked: Vec<_> = env::args().skip(1).collect();
     // A bench that is tested runs nothing.
-    if std::env::args().any(|argument| argument == "--test") {
+    if asked.iter().any(|argument| argument == "--test") {
         return;
     }
+    let names: Vec<_> = asked.iter().filter(|it| !it.starts_with("--")).collect();
+    let is_asked =
+        |side: &Side| names.is_empty() || names.iter().any(|name| side.0.contains(*name));
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -67,10 +74,12 @@ fn main() {
         Some(it) => pages.push(("`wasmtime serve`", it.address)),
         None => eprintln!("`wasmtime serve` is left out: WASMTIME=PATH names the program"),
     }
+    pages.retain(is_asked);
     compare(&clients, WEB_PAGE, &pages);
     println!();
     let axum = servers.block_on(alone::axum_echo());
-    let echoes = [("axum alone", axum), ("host, gateway", echo)];
+    let mut echoes = vec![("axum alone", axum), ("host, gateway", echo)];
+    echoes.retain(is_asked);
     compare(&clients, ECHOED, &echoes);
 }
 
@@ -85,7 +94,9 @@ fn compare(clients: &Runtime, question: Question, sides: &[Side]) {
             times[side].append(&mut taken);
         }
     }
-    let (first, _) = sides[0];
+    let Some((first, _)) = sides.first() else {
+        return;
+    };
     println!("| {CONNECTIONS} connections | requests/s | of {first} | p50 | p99 | p99.9 |");
     println!("|---|---|---|---|---|---|");
     for (side, (name, _)) in sides.iter().enumerate() {
