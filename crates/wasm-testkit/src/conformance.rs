@@ -55,6 +55,7 @@ mod order;
 mod policies;
 mod probes;
 mod services;
+mod timers;
 mod unloading;
 mod usage;
 
@@ -194,6 +195,7 @@ pub fn cases<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Case<Lab<E>, Feature>
         exports::cases(),
         crowds::cases(),
         services::cases(),
+        timers::cases(),
     ]
     .concat()
 }

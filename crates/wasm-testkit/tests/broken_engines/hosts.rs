@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use wasm_core::{
     Capability, CapabilityDenied, ComponentDirectory, ComponentHandle, ComponentId, ComponentInfo,
-    ComponentMessage, ComponentStorage, CorrelationId, HealthStatus, HostServices, MessageRouter,
-    MessagingError, SecurityValidator, StorageError, StorageUsage,
+    ComponentMessage, ComponentStorage, ComponentTimers, CorrelationId, HealthStatus, HostServices,
+    MessageRouter, MessagingError, SecurityValidator, StorageError, StorageUsage, TimerError,
 };
 use wasm_testkit::Method;
 
@@ -95,6 +95,50 @@ impl MessageRouter for Routed {
         let sent = self.real.broadcast(&from, messages).await;
         sent.map_err(|error| (self.tell)(Method::Broadcast, error))?;
         (self.then)(Method::Broadcast)
+    }
+}
+
+/// Timers in front of the real ones.
+pub(crate) struct Timed {
+    real: Arc<dyn ComponentTimers>,
+    pub(crate) delay: fn(Duration) -> Duration,
+    pub(crate) payload: fn(Bytes) -> Bytes,
+    pub(crate) timer: fn(u64) -> u64,
+    pub(crate) cancelled: fn(bool) -> bool,
+    pub(crate) tell: fn(TimerError) -> TimerError,
+}
+
+/// With the timers changed so.
+pub(crate) fn timed(services: HostServices, change: impl FnOnce(&mut Timed)) -> HostServices {
+    let mut timed = Timed {
+        real: services.timers.clone(),
+        delay: |delay| delay,
+        payload: |payload| payload,
+        timer: |timer| timer,
+        cancelled: |was_to_come| was_to_come,
+        tell: |error| error,
+    };
+    change(&mut timed);
+    services.with_timers(Arc::new(timed))
+}
+
+#[async_trait]
+impl ComponentTimers for Timed {
+    async fn set(
+        &self,
+        of: &ComponentHandle,
+        delay: Duration,
+        payload: Bytes,
+    ) -> Result<u64, TimerError> {
+        let set = self
+            .real
+            .set(of, (self.delay)(delay), (self.payload)(payload));
+        set.await.map(self.timer).map_err(self.tell)
+    }
+
+    async fn cancel(&self, of: &ComponentHandle, timer: u64) -> Result<bool, TimerError> {
+        let cancelled = self.real.cancel(of, timer).await;
+        cancelled.map(self.cancelled).map_err(self.tell)
     }
 }
 

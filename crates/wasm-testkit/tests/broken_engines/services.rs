@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use wasm_core::{
     Capability, CapabilityDenied, Clock, ComponentHandle, ComponentId, HealthStatus, HostServices,
-    MessagingError, Permissions, PermissionsOnly, StorageError, SystemClock, Timestamp, WasmError,
+    MessagingError, Permissions, PermissionsOnly, StorageError, SystemClock, TimerError, Timestamp,
+    WasmError,
 };
 use wasm_fixtures::{
     BROADCAST_STORM, Fixture, SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_REQUESTS,
@@ -17,7 +18,7 @@ use wasm_fixtures::{
 };
 use wasm_testkit::Method;
 
-use crate::hosts::{asked, listed, routed, stored, validated};
+use crate::hosts::{asked, listed, routed, stored, timed, validated};
 use crate::wrong::{Right, Wrong};
 use crate::{List, permissions};
 
@@ -195,7 +196,72 @@ pub(crate) fn rows(list: &mut List) {
     last_words(list);
     refusals(list);
     storage(list);
+    timers(list);
     others(list);
+}
+
+fn timers(list: &mut List) {
+    let set = &["timers::what_a_component_sets_is_set_as_it_says"];
+    list.breaks("Sets a timer that is due after `delay` at the earliest");
+    list.wrong("takes milliseconds for seconds", set, |wrong| {
+        wrong.serving(|s| timed(s, |timers| timers.delay = |delay| delay * 1_000))
+    });
+    list.wrong("counts a delay in 32 bits", set, |wrong| {
+        wrong.serving(|s| {
+            timed(s, |timers| {
+                timers.delay = |delay| Duration::from_millis(delay.as_millis() as u32 as u64);
+            })
+        })
+    });
+    list.wrong("ends a note at its first zero", set, |wrong| {
+        wrong.serving(|s| {
+            timed(s, |timers| {
+                timers.payload = |whole| {
+                    let text = whole.split(|byte| *byte == 0).next();
+                    text.unwrap_or_default().to_vec().into()
+                };
+            })
+        })
+    });
+    list.breaks("its number, which is no other's of the component.");
+    list.wrong("numbers timers in 32 bits", set, |wrong| {
+        wrong.serving(|s| timed(s, |timers| timers.timer = |timer| timer as u32 as u64))
+    });
+    list.breaks("Takes a timer of the component back; whether it was still to come.");
+    list.wrong(
+        "says of each timer that it was still to come",
+        &["timers::what_a_component_takes_back_is_taken_back"],
+        |wrong| wrong.serving(|s| timed(s, |timers| timers.cancelled = |_| true)),
+    );
+    list.breaks("the cases of the contract's `timer-error`.");
+    list.wrong(
+        "takes all that the timers refuse for one",
+        &["timers::what_the_timers_refuse_is_told_whatever_was_asked"],
+        |wrong| {
+            wrong.serving(|s| {
+                timed(s, |timers| {
+                    timers.tell = |_| TimerError::NotSet("it did not work".to_owned());
+                })
+            })
+        },
+    );
+    list.breaks("after it has checked the permission");
+    list.wrong(
+        "lets everybody set timers who may log",
+        &["timers::what_is_not_granted_or_taken_back_sets_no_timer"],
+        |wrong| {
+            wrong
+                .configuring(|config, _| {
+                    config.permissions.storage.get_or_insert(0);
+                })
+                .serving(|s| {
+                    asked(s, |real, handle, capability| match capability {
+                        Capability::Storage => Ok(()),
+                        _ => real.validate(handle, capability),
+                    })
+                })
+        },
+    );
 }
 
 fn messages(list: &mut List) {
