@@ -136,11 +136,15 @@ def circles(edges):
 def upward(rooms, edges):
     """Uses that go back up: of a file of one room, one of a room before it."""
     level = {room: number for number, room in enumerate(rooms)}
+    if rooms:
+        for module in edges:
+            if module and module[0] not in level:
+                sys.exit(f"error: {module[0]} is in none of the rooms {', '.join(rooms)}")
     return [
         (module, other)
         for module, others in edges.items()
         for other in others
-        if module and other and level.get(other[0], -1) < level.get(module[0], -1)
+        if rooms and module and other and level[other[0]] < level[module[0]]
     ]
 
 

@@ -1,5 +1,5 @@
-//! Connections to who is asked, over TLS if they are to be secure: its certificate must be for its
-//! name, and of those whom this machine trusts.
+//! Connections to a host by its name or address. Over TLS, if they are to be secure: its
+//! certificate must be for its name, and of those whom this machine trusts.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Over which it is asked.
+/// What a connection is read from and written to.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

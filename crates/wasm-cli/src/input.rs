@@ -1,4 +1,5 @@
-//! What it is given: manifests, folders, flags, lines and what they say of components.
+//! What it is given: manifests, folders, flags, lines and what they say of components, and how
+//! those are compiled.
 
 pub(crate) mod anatomy;
 pub(crate) mod application;

@@ -1,4 +1,4 @@
-//! What the program prints. A thread writes it, so that whoever does not read it stops
+//! What the program prints, and how it ends. A thread writes it, so that whoever does not read it stops
 //! nothing else: no guest, no timeout and no signal waits for a pipe.
 //!
 //! Standard output and standard error have a thread each, or one for both where they

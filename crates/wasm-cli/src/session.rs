@@ -1,4 +1,5 @@
-//! A host that runs until it is stopped: what goes on beside its components.
+//! What commands share that run a host or ask one: for `up` and `serve`, what goes on beside
+//! its components until it is stopped; for others, calls and the nodes of a cluster.
 
 pub(crate) mod asked;
 pub(crate) mod call;

@@ -297,6 +297,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
 
     /// Only what [components](Self::add_site) answer, to be mounted in a server of one's own:
     /// for everybody who gets as far as this, whatever tokens there are.
+    /// [`serve_sites`](Self::serve_sites) does the same without a router.
     pub fn sites_router(&self) -> Router {
         Router::new()
             .fallback(answer::alone::<E>)

@@ -612,14 +612,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         F: Future<Output = Result<R, WasmError>> + Send + 'static,
         R: Send + 'static,
     {
-        self.begin_call(to, name, call)?.ended().await
+        self.submit_call(to, name, call)?.ended().await
     }
 
-    /// The same without waiting for it.
+    /// Hands a [call](Self::call) in and does not wait for it. Dropping what is returned
+    /// withdraws the call, unless it is [released](PendingCall::release).
     ///
     /// # Errors
     /// It is not accepted, as [`send`](Self::send) tells.
-    pub fn begin_call<F, R>(
+    pub fn submit_call<F, R>(
         &self,
         to: &ComponentId,
         name: &str,

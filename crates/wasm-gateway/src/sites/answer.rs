@@ -51,7 +51,7 @@ pub(crate) async fn beside_gateway<E: RuntimeEngine + ?Sized + 'static>(
     Ok(response)
 }
 
-/// Where nothing else is served: for everybody who connects.
+/// What [`visited`] does, for the router of an embedder.
 pub(crate) async fn alone<E: RuntimeEngine + ?Sized + 'static>(
     State(app): State<App<E>>,
     secure: Option<Extension<IsSecure>>,

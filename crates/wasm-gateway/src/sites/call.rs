@@ -29,7 +29,7 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     let request = request.map(|body| unless_it_pauses(body, pause_time));
     // What events and dead letters call it. What follows the path may be a secret.
     let name = format!("{} {}", request.method(), request.uri().path());
-    let call = app.host.begin_call(to, &name, move |engine, component| {
+    let call = app.host.submit_call(to, &name, move |engine, component| {
         handler.answer(engine, component, request, is_secure, responder)
     });
     let mut call = match call {

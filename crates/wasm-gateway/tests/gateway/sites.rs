@@ -17,7 +17,7 @@ use wasm_gateway::{
 use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::{ECHO, ENVELOPE, HELLO};
 
-use crate::support::{Answer, HANGS, answer, ask, component, demo, host, request};
+use crate::support::{Answer, HANGS, Served, answer, ask, component, demo, host, request};
 
 const TOKEN: &str = "mmmmmmmmmmmmmmmmmmmm";
 
@@ -103,6 +103,44 @@ async fn with(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
         request = request.header(*name, *value);
     }
     answer(router, request.body(Body::empty()).unwrap()).await
+}
+
+/// What one request over a connection of its own is answered.
+async fn visit(sites: &Served, method: &str, path: &str) -> String {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    sites.exchange(request.as_bytes()).await
+}
+
+#[tokio::test]
+async fn visitors_reach_components_and_nothing_else() {
+    let (gateway, _) = built(with_token()).await;
+    let sites = Served::sites_of(gateway).await;
+    let got = visit(&sites, "GET", "/hello/a?b").await;
+    let body = "demo/hello/main /hello/a?b false";
+    assert!(got.starts_with("HTTP/1.1 201 "), "{got}");
+    assert!(got.ends_with(&format!("\r\n\r\n{body}")), "{got}");
+    let length = format!("content-length: {}\r\n", body.len());
+    assert!(got.contains(&length), "{got}");
+    // The same without the body.
+    let head = visit(&sites, "HEAD", "/hello/a?b").await;
+    assert!(
+        head.starts_with("HTTP/1.1 201 ") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    assert!(head.contains(&length), "{head}");
+    for (path, status) in [("/healthz", "404"), ("/hello/../healthz", "400")] {
+        let refused = visit(&sites, "GET", path).await;
+        assert!(
+            refused.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("x-content-type-options: nosniff\r\n"),
+            "{refused}"
+        );
+    }
+    sites.stopped().await;
 }
 
 #[tokio::test]

@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,10 @@ pub(crate) async fn ask(router: &Router, method: &str, path: &str, body: &str) -
     answer(router, request.unwrap()).await
 }
 
+type Ends = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+type Serve = fn(Gateway<ModelEngine>, Listener, Ends) -> Ends;
+
 /// A gateway that listens on this machine.
 pub(crate) struct Served {
     pub(crate) gateway: Gateway<ModelEngine>,
@@ -139,16 +144,25 @@ impl Served {
         Listener::bind(address, false).await.unwrap()
     }
 
+    /// What visitors reach.
+    pub(crate) async fn sites_of(gateway: Gateway<ModelEngine>) -> Self {
+        let listener = Self::listener().await;
+        Self::with(gateway, listener, |gateway, listener, stopped| {
+            Box::pin(async move { gateway.serve_sites(listener, stopped).await })
+        })
+    }
+
     fn at(gateway: Gateway<ModelEngine>, listener: Listener) -> Self {
+        Self::with(gateway, listener, |gateway, listener, stopped| {
+            Box::pin(async move { gateway.serve(listener, stopped).await })
+        })
+    }
+
+    fn with(gateway: Gateway<ModelEngine>, listener: Listener, serve: Serve) -> Self {
         let address = listener.address().clone();
         let (stop, stopped) = oneshot::channel();
-        let serving = {
-            let gateway = gateway.clone();
-            tokio::spawn(async move {
-                let stopped = async { drop(stopped.await) };
-                gateway.serve(listener, stopped).await;
-            })
-        };
+        let stopped: Ends = Box::pin(async { drop(stopped.await) });
+        let serving = tokio::spawn(serve(gateway.clone(), listener, stopped));
         Self {
             gateway,
             address,

@@ -100,9 +100,10 @@ impl Debug for Call {
     }
 }
 
-/// A call that was accepted: see [`Host::begin_call`](crate::Host::begin_call). Dropping it
+/// A call that was accepted: see [`Host::submit_call`](crate::Host::submit_call). Dropping it
 /// withdraws a call that has not begun, and ends one that has at its next wait.
 #[derive(Debug)]
+#[must_use = "a call that is dropped is withdrawn; `release` lets it go on"]
 pub struct PendingCall<R> {
     ended: oneshot::Receiver<Result<(), RequestError>>,
     result: oneshot::Receiver<Result<R, String>>,
@@ -118,16 +119,20 @@ impl<R> PendingCall<R> {
     /// Waits until it has ended. Dropping the future changes nothing.
     ///
     /// # Errors
-    /// As those of [`Host::call`](crate::Host::call), and once the call was waited for to its
-    /// end.
+    /// As those of [`Host::call`](crate::Host::call); and when it is called again after it has
+    /// told how the call ended.
     pub async fn ended(&mut self) -> Result<R, RequestError> {
         let stopped = || MessagingError::DeliveryFailed(HostError::Stopped.to_string());
-        if self.ended.is_terminated() || self.result.is_terminated() {
-            return Err(stopped().into());
+        let told = || MessagingError::DeliveryFailed("how the call ended was told before".into());
+        if self.result.is_terminated() {
+            return Err(told().into());
         }
-        // Dropped without an answer, as by the end of the host.
-        (&mut self.ended).await.map_err(|_| stopped())??;
-        let result = (&mut self.result).await.map_err(|_| stopped())?;
+        // Whoever waited before may have gone between this and the result.
+        if !self.ended.is_terminated() {
+            // Dropped without an answer, as by the end of the host.
+            (&mut self.ended).await.map_err(|_| stopped())??;
+        }
+        let result = (&mut self.result).await.map_err(|_| told())?;
         result.map_err(|panic| {
             let reason = format!("the call panicked: {panic}");
             MessagingError::DeliveryFailed(reason).into()

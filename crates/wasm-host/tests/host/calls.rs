@@ -160,7 +160,7 @@ async fn a_call_that_is_released_goes_on_alone() {
             ends.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
-        let call = host.begin_call(&id, "released", call).unwrap();
+        let call = host.submit_call(&id, "released", call).unwrap();
         if begins_first {
             begins.await.unwrap();
         }
@@ -172,12 +172,13 @@ async fn a_call_that_is_released_goes_on_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_a_begun_call_ended_is_told_once() {
+async fn how_a_call_ended_is_told_once() {
     let host = load(&[component("counter", COUNTER)]).await;
-    let mut call = host.begin_call(&demo("counter"), "count", count).unwrap();
+    let mut call = host.submit_call(&demo("counter"), "count", count).unwrap();
     timeout(Duration::ZERO, call.ended()).await.unwrap_err();
     assert_eq!(call.ended().await.unwrap().as_deref(), Some("1"));
-    call.ended().await.unwrap_err();
+    let again = call.ended().await.unwrap_err().to_string();
+    assert!(again.contains("told before"), "{again}");
 }
 
 #[tokio::test(start_paused = true)]

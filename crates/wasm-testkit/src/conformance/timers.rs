@@ -128,7 +128,7 @@ async fn what_a_component_sets_is_set_as_it_says<E: Engine + ?Sized>(lab: Lab<E>
 async fn what_a_component_takes_back_is_taken_back<E: Engine + ?Sized>(lab: Lab<E>) {
     let timers = Arc::new(Noted::default());
     let bench = lab.bench_with(timers.services());
-    // Nothing is granted: to have less set takes nothing.
+    // The second is granted nothing: taking a timer back needs no permission.
     for config in [permitted(), config()] {
         let alarm = bench.load(ALARM, config).await;
         for (timer, was_to_come) in [(NUMBER, "true"), (1, "false"), (u64::MAX, "false")] {

@@ -13,7 +13,7 @@ use wasm_core::{
     WasmError,
 };
 use wasm_fixtures::{
-    BROADCAST_STORM, Fixture, SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_REQUESTS,
+    ALARM, BROADCAST_STORM, Fixture, SHUTDOWN_BROADCASTS, SHUTDOWN_LOGS, SHUTDOWN_REQUESTS,
     SHUTDOWN_SENDS, STORE,
 };
 use wasm_testkit::Method;
@@ -242,6 +242,37 @@ fn timers(list: &mut List) {
                 timed(s, |timers| {
                     timers.tell = |_| TimerError::NotSet("it did not work".to_owned());
                 })
+            })
+        },
+    );
+    list.breaks("The delay or the payload is out of bounds.");
+    list.wrong(
+        "cuts notes that are too long",
+        &["timers::a_timer_is_due_within_ten_years_and_carries_up_to_4_kib"],
+        |wrong| {
+            wrong.on_message(|right, handle, mut message| async move {
+                if right.is(&handle, ALARM.wasm) {
+                    let mut command = message.payload.into_bytes().to_vec();
+                    // With `0 ` before it.
+                    command.truncate(2 + (4 << 10));
+                    message.payload = command.into();
+                }
+                right.call_handle_message(&handle, message).await
+            })
+        },
+    );
+    list.wrong(
+        "sets timers for ten years that are to come later",
+        &["timers::a_timer_is_due_within_ten_years_and_carries_up_to_4_kib"],
+        |wrong| {
+            wrong.on_message(|right, handle, mut message| async move {
+                let later = ["315360000001 ", "18446744073709551615 "];
+                let command = message.payload.as_bytes();
+                if right.is(&handle, ALARM.wasm) && later.iter().any(|it| command == it.as_bytes())
+                {
+                    message.payload = "315360000000 ".into();
+                }
+                right.call_handle_message(&handle, message).await
             })
         },
     );
