@@ -24,7 +24,7 @@ use crate::compile::exports::{check_arguments, find_function, function_names};
 use crate::compile::imports::{ImportAudit, exports_interface, not_met};
 use crate::compile::versions::name_version;
 use crate::config::{Allocation, EngineConfig};
-use crate::error::{Failure, cause, chain};
+use crate::error::{cause, chain};
 use crate::http::{
     HTTP_EXPORT, HttpCall, HttpOutcome, HttpResponder, HttpScheme, INCOMING_HANDLER, has_authority,
 };
@@ -265,7 +265,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         let services = self.services.clone();
         let guest = Guest::new(handle.clone(), Arc::new(config), services, wasi, lines);
         let slot = Slot::load(guest, compiled, Arc::clone(&self.make_data));
-        let slot = slot.await.map_err(unboxed)?;
+        let slot = slot.await.map_err(|error| *error)?;
         self.slots.insert(slot);
         Ok(handle)
     }
@@ -297,7 +297,10 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             hops: message.hops,
             params: (Box::new(message.into()),),
         };
-        let outcome = self.take_turn(handle, call)?.await.map_err(unboxed)?;
+        let outcome = self
+            .take_turn(handle, call)?
+            .await
+            .map_err(|error| *error)?;
         let reply = outcome.map_err(|error| guest_error(handle, error))?;
         Ok(reply.map(MessagePayload::from))
     }
@@ -317,7 +320,10 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             hops: message.hops,
             params: (Box::new(message.into()),),
         };
-        let outcome = self.take_turn(handle, call)?.await.map_err(unboxed)?;
+        let outcome = self
+            .take_turn(handle, call)?
+            .await
+            .map_err(|error| *error)?;
         outcome.map_err(|error| guest_error(handle, error))
     }
 
@@ -340,7 +346,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             params: (),
             hops: 0,
         };
-        Ok(self.take_turn(handle, call)?.await.map_err(unboxed)?.into())
+        Ok(self
+            .take_turn(handle, call)?
+            .await
+            .map_err(|error| *error)?
+            .into())
     }
 
     /// See [`RuntimeEngine::metadata`].
@@ -354,7 +364,11 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             params: (),
             hops: 0,
         };
-        Ok(self.take_turn(handle, call)?.await.map_err(unboxed)?.into())
+        Ok(self
+            .take_turn(handle, call)?
+            .await
+            .map_err(|error| *error)?
+            .into())
     }
 
     /// See [`RuntimeEngine::usage`]; here it needs no waiting.
@@ -421,7 +435,9 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             index,
             args: args.to_vec(),
         };
-        turn::call(handle, slot, call)?.await.map_err(unboxed)
+        turn::call(handle, slot, call)?
+            .await
+            .map_err(|error| *error)
     }
 
     /// Drops a resource that [`call_export`](Self::call_export) returned, as a call like any
@@ -436,7 +452,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         resource: ResourceAny,
     ) -> Result<(), WasmError> {
         let drop = self.take_turn(handle, ResourceDrop(resource))?;
-        drop.await.map_err(unboxed)
+        drop.await.map_err(|error| *error)
     }
 
     /// Calls typed exports, as a call like any other: under the limits, in order, with the
@@ -472,7 +488,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         F: for<'a> FnOnce(GuestCall<'a, T, B>) -> GuestFuture<'a, R> + Send + 'static,
     {
         let call = TypedCall::<B, F>::new(name.into(), call);
-        self.take_turn(handle, call)?.await.map_err(unboxed)
+        self.take_turn(handle, call)?.await.map_err(|error| *error)
     }
 
     /// Has a component answer an HTTP request that exports `wasi:http/incoming-handler`, as a
@@ -510,7 +526,7 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
             });
         }
         let call = HttpCall::new(request, scheme, responder);
-        self.take_turn(handle, call)?.await.map_err(unboxed)
+        self.take_turn(handle, call)?.await.map_err(|error| *error)
     }
 
     async fn compile(
@@ -586,10 +602,6 @@ fn with_limit(mut error: WasmError, config: &ComponentConfig) -> WasmError {
         *limit = config.limits.memory_bytes();
     }
     error
-}
-
-fn unboxed(error: Failure) -> WasmError {
-    *error
 }
 
 fn guest_error(handle: &ComponentHandle, error: WitWasmError) -> WasmError {
