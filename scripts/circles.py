@@ -136,15 +136,14 @@ def circles(edges):
 def upward(rooms, edges):
     """Uses that go back up: of a file of one room, one of a room before it."""
     level = {room: number for number, room in enumerate(rooms)}
-    if rooms:
-        for module in edges:
-            if module and module[0] not in level:
-                sys.exit(f"error: {module[0]} is in none of the rooms {', '.join(rooms)}")
+    for module in edges:
+        if module and module[0] not in level:
+            sys.exit(f"error: {module[0]} is in none of the rooms {', '.join(rooms)}")
     return [
         (module, other)
         for module, others in edges.items()
         for other in others
-        if rooms and module and other and level[other[0]] < level[module[0]]
+        if module and other and level[other[0]] < level[module[0]]
     ]
 
 
@@ -166,7 +165,7 @@ def main():
         groups = circles(edges)
         crate = os.path.basename(os.path.normpath(folder))
         print(f"{crate}: {len(known)} files, {len(groups)} circles")
-        for module, other in upward(ROOMS.get(crate, []), edges):
+        for module, other in upward(ROOMS[crate], edges) if crate in ROOMS else []:
             failed = True
             print(f"  {'/'.join(module)} goes back up to {'/'.join(other)}")
         for group in groups:

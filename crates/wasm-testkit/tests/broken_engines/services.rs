@@ -278,7 +278,7 @@ fn timers(list: &mut List) {
     );
     list.breaks("after it has checked the permission");
     list.wrong(
-        "lets everybody set timers who may log",
+        "lets everybody set timers",
         &["timers::what_is_not_granted_or_taken_back_sets_no_timer"],
         |wrong| {
             wrong
