@@ -423,8 +423,8 @@ fn pass_on<T: 'static>(slot: &Arc<Slot<T>>) {
     }
 }
 
-/// Makes a call in its turn. One that has to wait for it is withdrawn if its caller is gone
-/// by then.
+/// Takes the turn of a call, or its place in the queue; what is returned makes the call. One
+/// that has to wait is withdrawn if its caller is gone when its turn comes.
 pub(crate) fn call<'a, T, W>(
     handle: &'a ComponentHandle,
     slot: Arc<Slot<T>>,
@@ -457,7 +457,12 @@ impl<R: Send + 'static> Future for Lasting<'_, R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ended = ready!(Pin::new(&mut self.call).poll(cx));
-        Poll::Ready(ended.unwrap_or_else(|_| Err(lost(self.component))))
+        Poll::Ready(ended.unwrap_or_else(|_| {
+            Err(Box::new(WasmError::ComponentFailed {
+                component: self.component.clone(),
+                source: Arc::new(abandoned(self.component)),
+            }))
+        }))
     }
 }
 
@@ -509,24 +514,17 @@ pub(crate) fn async_runtime() -> Result<Handle, WasmError> {
     })
 }
 
-/// Makes a call end whatever becomes of its caller, on the runtime where it began.
+/// Makes a call last that nobody withdraws.
 async fn detached<R: Send + 'static>(
     component: &ComponentId,
     call: BoxedCall<Result<R, Failure>>,
 ) -> Result<R, WasmError> {
-    let ended = Detached::new(async_runtime()?, call).await;
-    ended
-        .unwrap_or_else(|_| Err(lost(component)))
-        .map_err(|error| *error)
-}
-
-/// The error of a call that nobody ends any more.
-#[cold]
-fn lost(component: &ComponentId) -> Failure {
-    Box::new(WasmError::ComponentFailed {
-        component: component.clone(),
-        source: Arc::new(abandoned(component)),
-    })
+    let lasting = Lasting {
+        call: Detached::new(async_runtime()?, call),
+        component,
+        _caller: Caller::default(),
+    };
+    lasting.await.map_err(|error| *error)
 }
 
 /// What is said of a call that nobody can end any more.
