@@ -18,7 +18,7 @@ use crate::input::sites::{OnWasmtime, kind_of};
 use crate::input::source::{Place, Source};
 use crate::output::guest_log::LogFormat;
 use crate::output::otlp::OtlpFlags;
-use crate::output::outcome::{Stop, block_on, unless_interrupted};
+use crate::output::outcome::{Stop, block_on, threads, unless_interrupted};
 use crate::output::report::{Report, aside};
 use crate::session::connections::ConnectionFlags;
 use crate::session::conversation::explain;
@@ -38,8 +38,8 @@ sent each request as one, whose type is the method and the path, such as
 Each request is a call with the fuel and the time of [resources], and its
 response begins before the call ends: bodies are handed on piece by piece in
 both directions. Unless the manifest or a flag says otherwise, each request has
-a fresh instance, and 32 are answered at a time. With an [http], only requests
-to its path are answered.
+a fresh instance, and 32 are answered at a time, or more where there are more
+processors. With an [http], only requests to its path are answered.
 
 Whoever can connect is answered. `up --listen` has tokens, and `up --http`
 serves many components, each at the path that its [http] names.
@@ -49,7 +49,7 @@ Exit codes:
   2    bad input: nothing was served
   130  ended by Ctrl-C or SIGTERM while it was starting or stopping";
 
-/// Requests that are answered at a time, unless it is said.
+/// Requests that are answered at a time, unless it is said or there are more threads.
 const CONCURRENCY: u32 = 32;
 
 /// For the version that is being made when all others are in calls.
@@ -71,7 +71,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
     instance: Option<InstancePolicy>,
 
-    /// Requests that are answered at a time [default: the manifest's, or 32]
+    /// Requests that are answered at a time [default: the manifest's, or 32 and at least one for
+    /// each thread]
     #[arg(
         long,
         value_name = "COUNT",
@@ -124,7 +125,7 @@ impl Serve {
 
     async fn run(self) -> Result<ExitCode, Stop> {
         let source = Source::read(Place::of(&self.path)?, &self.flags).await?;
-        let source = Arc::new(self.with_policies(source));
+        let source = Arc::new(self.with_policies(source)?);
         let listener = self.listener().await?;
         self.otlp.record(false)?;
         let host = self.host(&source)?;
@@ -155,18 +156,21 @@ impl Serve {
     }
 
     /// One that was made to answer requests seldom expects to be asked twice.
-    fn with_policies(&self, mut source: Source) -> Source {
+    fn with_policies(&self, mut source: Source) -> Result<Source, Report> {
         let otherwise = InstancePolicy::PerMessage;
         let policy = (!source.says("resources.instance")).then_some(otherwise);
         if let Some(policy) = self.instance.or(policy) {
             source.config.instances = policy;
         }
-        let otherwise = (!source.says("resources.concurrency")).then_some(CONCURRENCY);
-        let concurrency = self.concurrency.or(otherwise);
+        let concurrency = match self.concurrency {
+            None if source.says("resources.concurrency") => None,
+            None => Some(CONCURRENCY.max(threads()? as u32)),
+            said => said,
+        };
         if let Some(concurrency) = concurrency {
             source.config = source.config.with_concurrency(concurrency);
         }
-        source
+        Ok(source)
     }
 
     async fn listener(&self) -> Result<Listener, Report> {

@@ -1,6 +1,8 @@
+use std::env;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -79,7 +81,7 @@ where
     F: Future<Output = Result<ExitCode, Stop>>,
 {
     let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads()?)
         .enable_all()
         .build()
         .map_err(|error| Report::error(format!("no threads to work with: {error}")))?;
@@ -89,6 +91,28 @@ where
     runtime.shutdown_background();
     outcome
 }
+
+/// Says how many threads run components, other than there are processors.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// One for each processor that the process may use. Unless it is said otherwise, two at the
+/// least, so that one that is held up does not hold up everything.
+pub(crate) fn threads() -> Result<usize, Report> {
+    let Some(said) = env::var_os(THREADS) else {
+        return Ok(thread::available_parallelism().map_or(2, |count| count.get().max(2)));
+    };
+    let count = said.to_str().and_then(|said| said.parse().ok());
+    count
+        .filter(|count| (1..=MAX_THREADS).contains(count))
+        .ok_or_else(|| {
+            Report::error(format!(
+                "{THREADS} is {said:?}, and should be a number of threads from 1 to {MAX_THREADS}"
+            ))
+        })
+}
+
+/// A process can always start so many.
+const MAX_THREADS: usize = 1024;
 
 /// Stops on Ctrl-C and on SIGTERM. Of several, one within the other, the innermost does.
 pub(crate) async fn unless_interrupted<T>(

@@ -4,9 +4,38 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use super::Running;
-use crate::{Folder, command, program, with_input};
+use crate::{Folder, command, ended, program, with_input};
 
 const STORES: &str = "[permissions]\nstorage = \"64KiB\"\nlog = \"info\"\n";
+
+/// Otherwise it has one for each processor.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_has_as_many_threads_as_it_is_told() {
+    const COUNT: usize = 24;
+    const VARIABLE: &str = "TOKIO_WORKER_THREADS";
+
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let path = folder.path("");
+    let mut up = command(["up", &path]);
+    up.env(VARIABLE, COUNT.to_string());
+    let mut running = Running::new(up);
+    running.asks("demo/echo/main one", "demo/echo/main: one");
+    let tasks = fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap();
+    assert!(tasks.count() > COUNT);
+    running.type_line("quit");
+    running.ends_with(0);
+
+    for wrong in ["0", "many", "100000"] {
+        let mut up = command(["up", &path]);
+        let output = up.env(VARIABLE, wrong).stdin(Stdio::null()).output();
+        ended(&output.unwrap()).expect(2, "").complains(&[
+            &format!("{VARIABLE} is \"{wrong}\""),
+            "a number of threads from 1 to 1024",
+        ]);
+    }
+}
 
 #[test]
 fn data_is_exported_imported_and_checked() {
