@@ -233,6 +233,24 @@ struct Limits {
     )]
     max_kept: u64,
 
+    /// Most payloads that wait for one component
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16MiB",
+        value_parser = parse_bytes
+    )]
+    max_mailbox: u64,
+
+    /// Most payloads that wait for all components; each has 64KiB besides
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "256MiB",
+        value_parser = parse_bytes
+    )]
+    max_queued: u64,
+
     /// Most components that send a message on, one to the next
     #[arg(
         long,
@@ -453,16 +471,18 @@ impl Up {
         Ok((Some(rebuild), is_whole))
     }
 
-    /// Follows the files, or reads them again when it is asked to.
+    /// Follows the files, or reads them again when it is asked to. What failed is tried again
+    /// when it is asked to, either way.
     fn changes(
         &self,
         watch: Watch,
         asked: Option<Receiver<()>>,
         application: &Arc<Application>,
     ) -> mpsc::Receiver<Change> {
-        match asked.filter(|_| !self.watch) {
-            Some(asked) => watch.start_when_asked(Arc::clone(application), asked),
-            None => watch.start(Arc::clone(application)),
+        let application = Arc::clone(application);
+        match asked {
+            Some(asked) if !self.watch => watch.start_when_asked(application, asked),
+            asked => watch.start(application, asked),
         }
     }
 
@@ -499,6 +519,8 @@ impl Up {
             .with_registered(self.limits.max_registered)
             .with_memory_bytes(self.limits.max_memory)
             .with_kept_bytes(self.limits.max_kept)
+            .with_mailbox_bytes(self.limits.max_mailbox)
+            .with_queued_bytes(self.limits.max_queued)
             .with_hops(self.limits.max_hops);
         let mut builder = HostBuilder::new()
             .with_limits(limits)
@@ -620,6 +642,8 @@ mod tests {
         assert_eq!(limits.max_registered, defaults.registered);
         assert_eq!(limits.max_memory, defaults.memory_bytes);
         assert_eq!(limits.max_kept, defaults.kept_bytes);
+        assert_eq!(limits.max_mailbox, defaults.mailbox_bytes);
+        assert_eq!(limits.max_queued, defaults.queued_bytes);
         assert_eq!(limits.max_hops, defaults.hops);
         assert_eq!(
             limits.memory_ceiling,

@@ -337,7 +337,7 @@ async fn follow(
                 Err(_) => {}
             }
         }
-        // With --watch nobody needs to be asked.
+        // Nobody looks at the files of a node.
         let _ = asking.send(());
     }
 }

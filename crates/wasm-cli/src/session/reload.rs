@@ -1,5 +1,6 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,6 +39,11 @@ pub(crate) struct Reload {
     /// Manifests that another component is in the way of, by its id or by what one of them
     /// may write.
     waiting: BTreeMap<PathBuf, Waiting>,
+    /// Manifests whose component is not what they say, because that failed.
+    failed: BTreeSet<PathBuf>,
+    /// Manifests that somebody asked to look at again, once nothing else is under way: what
+    /// failed for want of room may have some then.
+    asked: BTreeSet<PathBuf>,
 }
 
 /// What is to be done about a manifest.
@@ -51,8 +57,10 @@ enum What {
 enum Ended {
     /// Whatever it was in the way of may be tried again.
     Moved,
-    /// Nothing was changed.
-    AsBefore,
+    /// The same, and it is not what its files say.
+    Failed,
+    /// Nothing was changed, because they do not say what it should be.
+    NotRead,
     NotAdmitted(InTheWay),
 }
 
@@ -75,6 +83,8 @@ impl Reload {
             moves: 0,
             busy: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            asked: BTreeSet::new(),
         }
     }
 
@@ -86,18 +96,34 @@ impl Reload {
                     Some(Change::LeftOut(report)) => report.print(),
                     Some(Change::Changed(manifest)) => self.change(manifest, What::Load),
                     Some(Change::Gone(manifest)) => self.change(manifest, What::Unload),
+                    Some(Change::Asked(manifests)) => self.asked.extend(manifests),
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => {
                     let (task, ended) = match ended {
                         Ok((task, ended)) => (task, ended),
                         // It panicked, which has been printed.
-                        Err(error) => (error.id(), Ended::Moved),
+                        Err(error) => (error.id(), Ended::Failed),
                     };
                     if let Some((manifest, began)) = self.manifests.remove(&task) {
                         self.ended(manifest, began, ended);
                     }
                 }
+            }
+            if self.busy.is_empty() {
+                self.look_again();
+            }
+        }
+    }
+
+    /// Tries once more what failed, of what somebody asked to look at again.
+    fn look_again(&mut self) {
+        for manifest in mem::take(&mut self.asked) {
+            // At the start of the program, others have tried.
+            let is_missing = || self.work.application.of_manifest(&manifest).is_none();
+            let is_waiting = self.waiting.contains_key(&manifest);
+            if !is_waiting && (self.failed.contains(&manifest) || is_missing()) {
+                self.begin(manifest, What::Load);
             }
         }
     }
@@ -105,6 +131,7 @@ impl Reload {
     fn change(&mut self, manifest: PathBuf, what: What) {
         // It is news, and so is what is in its way now.
         self.waiting.remove(&manifest);
+        self.failed.remove(&manifest);
         self.begin(manifest, what);
     }
 
@@ -122,12 +149,21 @@ impl Reload {
 
     fn ended(&mut self, manifest: PathBuf, began: u64, ended: Ended) {
         let mut next = self.busy.remove(&manifest).flatten();
+        self.failed.remove(&manifest);
         match ended {
             Ended::Moved => {
                 self.moves += 1;
                 self.waiting.remove(&manifest);
             }
-            Ended::AsBefore => drop(self.waiting.remove(&manifest)),
+            Ended::Failed => {
+                self.moves += 1;
+                self.waiting.remove(&manifest);
+                self.failed.insert(manifest.clone());
+            }
+            Ended::NotRead => {
+                self.waiting.remove(&manifest);
+                self.failed.insert(manifest.clone());
+            }
             // There is another look at it already.
             Ended::NotAdmitted(_) if next.is_some() => {}
             // What was in its way may have gone since.
@@ -226,7 +262,7 @@ impl Work {
             Err(problems) => {
                 problems.print();
                 self.goes_on(&manifest);
-                return Ended::AsBefore;
+                return Ended::NotRead;
             }
         };
         match self.load(read, before.as_deref()).await {
@@ -235,7 +271,7 @@ impl Work {
             Err(Failure::Told(problems)) => {
                 problems.print();
                 self.goes_on(&manifest);
-                Ended::Moved
+                Ended::Failed
             }
         }
     }

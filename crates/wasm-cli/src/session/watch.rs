@@ -21,6 +21,8 @@ use crate::output::report::Report;
 pub(crate) const POLL: Duration = Duration::from_millis(300);
 /// Folders are looked through for new manifests less often: there may be thousands.
 const POLLS_PER_SEARCH: u32 = 4;
+/// With a search at the first of them, and whatever that finds settled at the last.
+const LOOKS_WHEN_ASKED: u32 = 2 * POLLS_PER_SEARCH;
 
 /// What became of a manifest, or of a file that it names.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(crate) enum Change {
     /// It is new or says something else, or its component or configuration does.
     Changed(PathBuf),
     Gone(PathBuf),
+    /// Somebody asked to look at the files again, and nothing was found of these manifests.
+    Asked(Vec<PathBuf>),
     /// Something is not watched, as this says.
     LeftOut(Report),
 }
@@ -49,6 +53,8 @@ struct Watched {
     known: Vec<Stamp>,
     /// As they were at the last look, if that was another way.
     seen: Option<Vec<Stamp>>,
+    /// At which look they were last reported.
+    reported: u32,
 }
 
 /// What a file is, without a look into it.
@@ -146,6 +152,7 @@ impl Watch {
                 known: stamps(&files),
                 files,
                 seen: None,
+                reported: 0,
             }
         };
         Self {
@@ -166,10 +173,21 @@ impl Watch {
     }
 
     /// Looks again and again on a thread of its own, until nobody wants to know.
-    pub(crate) fn start(self, application: Arc<Application>) -> mpsc::Receiver<Change> {
-        self.look(application, || {
+    pub(crate) fn start(
+        self,
+        application: Arc<Application>,
+        asked: Option<Receiver<()>>,
+    ) -> mpsc::Receiver<Change> {
+        let mut looks = 0;
+        self.look(application, move || {
+            let is_asked = asked.as_ref().is_some_and(|asked| asked.try_recv().is_ok());
+            if is_asked {
+                looks = LOOKS_WHEN_ASKED;
+            }
             thread::sleep(POLL);
-            true
+            let is_last = looks == 1;
+            looks = looks.saturating_sub(1);
+            Some(is_last)
         })
     }
 
@@ -182,22 +200,21 @@ impl Watch {
         let mut looks = 0;
         self.look(application, move || {
             if looks == 0 {
-                looks = 2 * POLLS_PER_SEARCH;
-                if asked.recv().is_err() {
-                    return false;
-                }
+                asked.recv().ok()?;
+                looks = LOOKS_WHEN_ASKED;
             }
-            looks -= 1;
             thread::sleep(POLL);
-            true
+            looks -= 1;
+            Some(looks == 0)
         })
     }
 
-    /// On a thread of its own, each time after `wait`, until that says that it was the last.
+    /// On a thread of its own, each time after `wait`, which says whether that is the last look
+    /// of those that somebody asked for, or nothing once nobody looks any more.
     fn look(
         mut self,
         application: Arc<Application>,
-        mut wait: impl FnMut() -> bool + Send + 'static,
+        mut wait: impl FnMut() -> Option<bool> + Send + 'static,
     ) -> mpsc::Receiver<Change> {
         let (sender, changes) = mpsc::channel(1);
         let search = move || {
@@ -206,8 +223,12 @@ impl Watch {
         };
         // Not a task: it blocks, and it is no work that the end must wait for.
         thread::spawn(move || {
-            while wait() {
-                for change in self.poll(&search) {
+            while let Some(is_last_asked) = wait() {
+                let mut changes = self.poll(&search);
+                if is_last_asked {
+                    changes.push(Change::Asked(self.unreported()));
+                }
+                for change in changes {
                     if sender.blocking_send(change).is_err() {
                         return;
                     }
@@ -220,6 +241,15 @@ impl Watch {
         changes
     }
 
+    /// Manifests of which nothing was reported since somebody asked.
+    fn unreported(&self) -> Vec<PathBuf> {
+        let manifests = self.manifests.iter().filter(|(_, watched)| {
+            let looks_since = self.polls.wrapping_sub(watched.reported);
+            watched.seen.is_none() && looks_since >= LOOKS_WHEN_ASKED
+        });
+        manifests.map(|(manifest, _)| manifest.clone()).collect()
+    }
+
     /// What has changed and was the same at two looks: before that, someone may be in
     /// the middle of writing.
     fn poll(&mut self, search: &impl Fn() -> Result<Found, ApplicationProblem>) -> Vec<Change> {
@@ -228,6 +258,7 @@ impl Watch {
             changes = self.take_in(search());
         }
         self.polls = self.polls.wrapping_add(1);
+        let polls = self.polls;
         self.manifests.retain(|manifest, watched| {
             let stamps = stamps(&watched.files);
             if stamps == watched.known {
@@ -245,6 +276,7 @@ impl Watch {
             }
             watched.known = stamps;
             watched.seen = None;
+            watched.reported = polls;
             let files = files_of(manifest);
             if files != watched.files {
                 watched.known = self::stamps(&files);
@@ -393,6 +425,28 @@ mod tests {
         assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
         files.write("a/README", "1");
         assert_eq!(polls(&mut watch, &files), []);
+    }
+
+    #[test]
+    fn what_was_not_reported_is_tried_again_when_somebody_asks() {
+        let files = Files::new();
+        files.write("b/Component.toml", MANIFEST);
+        let mut watch = files.watch();
+        let both = [
+            files.path("a/Component.toml"),
+            files.path("b/Component.toml"),
+        ];
+        assert_eq!(polls(&mut watch, &files), []);
+        assert_eq!(watch.unreported(), both);
+        files.write("a/a.wasm", "12");
+        assert_eq!(polls(&mut watch, &files), files.changed("a/Component.toml"));
+        assert_eq!(watch.unreported(), both[1..]);
+        assert_eq!(polls(&mut watch, &files), []);
+        assert_eq!(watch.unreported(), both);
+        // It may be in the middle of being written.
+        files.write("a/a.wasm", "123");
+        assert_eq!(watch.poll(&|| files.search()), []);
+        assert_eq!(watch.unreported(), both[1..]);
     }
 
     #[test]

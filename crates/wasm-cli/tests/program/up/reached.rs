@@ -410,6 +410,38 @@ fn it_listens_at_several_addresses() {
     running.ends_with(0);
 }
 
+/// Whatever it failed for may have gone, though none of its files has changed.
+#[test]
+fn a_hangup_tries_again_what_failed() {
+    for watches in [false, true] {
+        let folder = Folder::new();
+        folder.component("old", wasm_fixtures::ECHO, "");
+        let listen = ["--listen", "127.0.0.1:0", "--max-memory", "1MiB"];
+        let flags: &[&str] = if watches { &["--watch"] } else { &[] };
+        let mut running = folder.start(&[&listen, flags].concat());
+        let address = running.listens();
+        let ask = |name: &str| {
+            let path = format!("/components/demo/{name}/main");
+            curl(&address, &path, &["-d", "x"]).0
+        };
+        folder.component("new", wasm_fixtures::ECHO, "");
+        running.signal("-HUP");
+        running.says("demo/new/main");
+        assert_eq!((ask("old"), ask("new")), (200, 404));
+        // What could not be loaded is told once, and tried again when there is room.
+        fs::remove_dir_all(folder.path("old")).unwrap();
+        running.signal("-HUP");
+        let began = Instant::now();
+        while ask("new") != 200 {
+            assert!(began.elapsed() < LONG);
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(ask("old"), 404);
+        running.signal("-TERM");
+        running.ends_with(0);
+    }
+}
+
 #[test]
 fn a_hangup_reads_the_folder_again() {
     let folder = Folder::new();
