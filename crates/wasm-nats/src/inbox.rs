@@ -32,7 +32,8 @@ use crate::tenants::Tenants;
 use crate::view::Watched;
 use crate::wire::{At, Wire};
 
-/// Messages that the host has of one recipient at a time.
+/// Messages that the host has of one recipient at a time, unless it handles more than half as many
+/// at a time.
 const AT_HOST: usize = 32;
 
 /// So many as there are may be given to this node and not be acknowledged: a bound would let
@@ -618,9 +619,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Run<E> {
 
     /// Hands the host what it may have of one recipient.
     async fn pump(&mut self, id: &ComponentId) {
+        // As many as are handled, and as many for when those are.
+        let most = AT_HOST.max(2 * self.inbox.tenants.concurrency(id) as usize);
         while !self.is_stopping
             && let Some(its) = self.recipients.get_mut(id)
-            && its.at_host.len() < AT_HOST
+            && its.at_host.len() < most
             && let Some((place, waiting)) = its.waiting.pop_first()
         {
             if self.over.len() >= OVER {

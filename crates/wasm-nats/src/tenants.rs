@@ -30,6 +30,14 @@ pub trait Tenants: Send + Sync + 'static {
         false
     }
 
+    /// How many messages a component handles at a time
+    /// ([`ComponentConfig::concurrency`](wasm_core::ComponentConfig::concurrency)): twice as many
+    /// are given to the host, and 32 at the least. 1 unless it is said.
+    fn concurrency(&self, id: &ComponentId) -> u32 {
+        let _ = id;
+        1
+    }
+
     /// What becomes of a message that a node was handling when it died.
     fn after_crash(&self, id: &ComponentId) -> AfterCrash;
 }

@@ -476,6 +476,11 @@ impl Tenants for Tenancy {
         self.deployed.as_ref().is_some_and(Deployed::is_behind)
     }
 
+    fn concurrency(&self, id: &ComponentId) -> u32 {
+        let source = self.application.source(id);
+        source.map_or(1, |it| it.config.concurrency())
+    }
+
     fn after_crash(&self, id: &ComponentId) -> AfterCrash {
         let source = self.application.source(id);
         source.map_or_else(AfterCrash::default, |it| {

@@ -99,6 +99,35 @@ pub(crate) async fn slow_recipients_hold_up_nobody_of_their_partition() {
 }
 
 /// More than a node keeps in memory: it stays in the stream until its turn.
+/// None of its calls ends before all have begun.
+pub(crate) async fn as_many_messages_are_handled_at_a_time_as_a_component_may() {
+    const COUNT: usize = 100;
+
+    let server = Server::start();
+    let mut wide = four().swap_remove(0);
+    wide.config = wide.config.with_concurrency(COUNT as u32);
+    let setup = Setup::new(server.url(), vec![wide]);
+    let begun = watch::Sender::new(0);
+    let count = begun.clone();
+    let engine = move |services| {
+        ModelEngine::new(services).with_host(&demo("slow0"), move |_, _| {
+            count.send_modify(|count| *count += 1);
+            let mut begun = count.subscribe();
+            Box::pin(async move {
+                begun.wait_for(|count| *count == COUNT).await.unwrap();
+                Ok(None)
+            })
+        })
+    };
+    let a = setup.join_with("a", engine).await.unwrap();
+    settled(16, &[&a]).await;
+    for _ in 0..COUNT {
+        send(&a, "slow0", "x").await.unwrap();
+    }
+    eventually("all are handled at once", async || *begun.borrow() == COUNT).await;
+    a.leave().await;
+}
+
 pub(crate) async fn what_waits_in_the_stream_comes_in_order() {
     const COUNT: u32 = 120;
     let server = Server::start();

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
             timers_move_along;
         bounds:
             slow_recipients_hold_up_nobody_of_their_partition,
+            as_many_messages_are_handled_at_a_time_as_a_component_may,
             what_waits_in_the_stream_comes_in_order,
             what_never_fits_is_a_dead_letter,
             a_node_answers_to_nobody_s_subjects_but_those_who_ask,

@@ -70,6 +70,12 @@ impl Tenants for Members {
         }
     }
 
+    fn concurrency(&self, id: &ComponentId) -> u32 {
+        let mut components = self.components.iter();
+        let component = components.find(|it| it.id == *id);
+        component.map_or(1, |it| it.config.concurrency())
+    }
+
     fn after_crash(&self, _: &ComponentId) -> AfterCrash {
         self.after_crash
     }
