@@ -16,7 +16,11 @@ impl Guest {
             return;
         }
         self.log.write(level, &|| {
-            let mut line = Escaped::up_to(MAX_LINE_BYTES, message).to_string();
+            let kept = &message[..message.floor_char_boundary(MAX_LINE_BYTES)];
+            let mut line = Escaped::up_to(MAX_LINE_BYTES, kept).to_string();
+            if kept.len() < message.len() {
+                line.push('…');
+            }
             for (key, value) in context.iter().take(MAX_PAIRS) {
                 // Quoted, so that no text of the component passes for another pair.
                 line.push_str(&format!(" {}={}", Quoted::prose(key), Quoted::prose(value)));

@@ -392,6 +392,13 @@ fn a_line_is_bounded_and_cannot_pass_for_others() {
         "{line}"
     );
     assert!((2048..2400).contains(&line.len()), "{}", line.len());
+    // Where no character is parted.
+    guest.log(LogLevel::Info, &format!("x{}", "é".repeat(2000)), &[]);
+    let line = world.asked().pop().unwrap();
+    assert_eq!(line, format!("info: x{}…", "é".repeat(1023)));
+    guest.log(LogLevel::Info, &"é".repeat(1024), &[]);
+    let line = world.asked().pop().unwrap();
+    assert_eq!(line, format!("info: {}", "é".repeat(1024)));
 }
 
 #[test]
