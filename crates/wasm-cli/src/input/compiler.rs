@@ -85,6 +85,17 @@ pub(crate) struct CompilerFlags {
     #[arg(long, hide_short_help = true)]
     no_cache: bool,
 
+    /// Most compiled code that is kept on disk; what was not used for longest is removed first
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = parse_bytes,
+        conflicts_with = "no_cache",
+        hide_short_help = true
+    )]
+    cache_size: u64,
+
     /// Host memory that one component may keep while it is loaded: code, types, names
     #[arg(
         long,
@@ -114,7 +125,7 @@ impl CompilerFlags {
             None => config,
         };
         Ok(match self.cache() {
-            Some(folder) => config.with_cache(folder),
+            Some(folder) => config.with_cache(folder).with_cache_bytes(self.cache_size),
             None => config,
         })
     }
