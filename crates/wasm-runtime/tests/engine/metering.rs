@@ -52,7 +52,7 @@ async fn every_loop_ends_with_the_time_and_harms_nobody() {
 #[tokio::test]
 async fn a_guest_that_spins_leaves_its_thread_to_others() {
     let engine = engine(Profile::Speed);
-    let spinner = load(&engine, SPIN, unmetered(Duration::from_secs(2))).await;
+    let spinner = load(&engine, SPIN, unmetered(Duration::from_millis(500))).await;
     let neighbour = load(&engine, COUNTER, unmetered(Duration::from_secs(60))).await;
     let (spun, ()) = tokio::join!(send(&engine, &spinner, "x"), async {
         for n in 1..=20_u32 {

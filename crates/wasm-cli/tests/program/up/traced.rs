@@ -505,9 +505,7 @@ fn all_that_is_wanted_is_sent_at_the_end() {
     }
 }
 
-/// It goes on, says so once of each signal, and ends.
-#[test]
-fn a_collector_that_is_away_or_stalls_keeps_nobody() {
+fn folder_that_logs() -> Folder {
     let folder = Folder::new();
     folder.component("echo", wasm_fixtures::ECHO, "");
     folder.component(
@@ -515,6 +513,13 @@ fn a_collector_that_is_away_or_stalls_keeps_nobody() {
         wasm_fixtures::LOGGER,
         "[permissions]\nlog = \"info\"\n",
     );
+    folder
+}
+
+/// It goes on, says so once of each signal, and ends.
+#[test]
+fn a_collector_that_is_away_keeps_nobody() {
+    let folder = folder_that_logs();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let away = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
@@ -535,8 +540,12 @@ fn a_collector_that_is_away_or_stalls_keeps_nobody() {
         running.says(&format!(" readings of metrics have not reached {away}"));
         running.ends_with(0);
     }
+}
 
-    // It takes connections, and nothing else.
+/// It takes connections, and nothing else.
+#[test]
+fn a_collector_that_stalls_keeps_nobody() {
+    let folder = folder_that_logs();
     let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", stalled.local_addr().unwrap());
     let mut running = folder.start(&["--otlp", &url]);
