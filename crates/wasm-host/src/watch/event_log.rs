@@ -522,13 +522,21 @@ mod tests {
         let missed = 501 - left;
         let messages = "m".repeat(left - 1);
         assert_eq!(read(&reader), format!(".({missed}){messages}.m"));
-        // Even where there is no room for it, the latest is there, and takes that of no other.
-        (0..30).for_each(|_| log.tell(Class::Other, large));
-        let others = lock(&log.0.log).queues[Class::Other as usize].events.len();
+    }
+
+    #[test]
+    fn a_message_takes_the_room_of_no_other_event() {
+        let log = EventLog::new(1_024, 0);
+        let reader = log.reader();
+        log.tell(Class::Other, large);
+        tell_error_reply(&log);
         tell_handled(&log, 100);
-        let found = read(&reader);
-        assert!(found.ends_with("(99)m"), "{found}");
-        assert_eq!(found.matches('.').count(), others, "{found}");
+        assert_eq!(read(&reader), ".e(99)m");
+        tell_handled(&log, 100);
+        tell_error_reply(&log);
+        tell_error_reply(&log);
+        assert_eq!(read(&reader), "(99)m(1)e");
+        assert_eq!(kept_bytes(&log), 0);
     }
 
     #[test]
