@@ -2,23 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
-use wasm_host::{Event, Events};
+use wasm_host::{Event, Events, HandledMessages, MessageSwitch};
 
 use crate::told::{self, Told};
 
 /// Events that are kept of each class. Messages are many and must not drive out the rest.
 const KEPT: usize = 1_024;
 
-/// Events of a host as they are read over and over.
+/// Messages are told for at least so long after the last who read them is gone, and at most
+/// twice as long: who has lost a connection comes back sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Events of a host as they are read over and over; messages from when somebody reads them.
 pub(crate) struct EventRing {
     /// Tells events of this process from those of another.
     epoch: u64,
     kept: Mutex<Kept>,
+    /// Says whether the host tells of messages.
+    switch: MessageSwitch,
     /// Wakes those who read messages, too.
     every: watch::Sender<Latest>,
     /// Wakes those who do not, and are not to be woken for each message.
@@ -36,6 +43,10 @@ struct Latest {
 struct Kept {
     /// The number of the latest.
     number: u64,
+    /// Messages are told now.
+    has_messages: bool,
+    /// Somebody began to read them since that was last looked at.
+    is_asked: bool,
     messages: Class,
     others: Class,
 }
@@ -94,10 +105,13 @@ pub(crate) enum Found {
 }
 
 impl EventRing {
-    pub(crate) fn new() -> Self {
+    /// For the events that a switch belongs to.
+    pub(crate) fn new(switch: MessageSwitch) -> Self {
+        switch.set(HandledMessages::None);
         Self {
             epoch: now_ms(),
             kept: Mutex::default(),
+            switch,
             every: watch::Sender::default(),
             others: watch::Sender::default(),
         }
@@ -109,11 +123,32 @@ impl EventRing {
 
     /// Keeps what happens, until nothing more does.
     pub(crate) async fn keep(self: Arc<Self>, mut events: Events) {
-        while let Some(event) = events.next().await {
-            self.add(event);
+        let adding = async {
+            while let Some(event) = events.next().await {
+                self.add(event);
+            }
+        };
+        tokio::select! {
+            () = adding => {}
+            () = self.leave_out_unread() => {}
         }
         for told in [&self.every, &self.others] {
             told.send_modify(|latest| latest.has_ended = true);
+        }
+    }
+
+    /// Has messages told no longer whenever nobody has read them for a while. Does not end.
+    async fn leave_out_unread(&self) {
+        loop {
+            self.every.closed().await;
+            self.lock().is_asked = false;
+            sleep(PATIENCE).await;
+            let mut kept = self.lock();
+            // Who begins to read them does so under the same lock.
+            if !kept.is_asked && self.every.is_closed() {
+                kept.has_messages = false;
+                self.switch.set(HandledMessages::None);
+            }
         }
     }
 
@@ -146,12 +181,17 @@ impl EventRing {
 
     /// After the event of this number of this process, or from now on.
     pub(crate) fn position(&self, after: Option<u64>, with_messages: bool) -> Position {
+        let mut kept = self.lock();
         let latest = match with_messages {
-            true => self.every.subscribe(),
+            true => {
+                if kept.begin_messages() {
+                    self.switch.set(HandledMessages::All);
+                }
+                self.every.subscribe()
+            }
             false => self.others.subscribe(),
         };
-        let number = self.lock().number;
-        let number = after.map_or(number, |after| after.min(number));
+        let number = after.map_or(kept.number, |after| after.min(kept.number));
         Position {
             others: number,
             messages: with_messages.then_some(number),
@@ -203,6 +243,24 @@ impl EventRing {
     }
 }
 
+impl Kept {
+    /// Somebody reads messages; whether they are told only from now on. Those before have a
+    /// number, so that who goes on after an earlier event is told that it has missed some.
+    fn begin_messages(&mut self) -> bool {
+        self.is_asked = true;
+        if self.has_messages {
+            return false;
+        }
+        self.has_messages = true;
+        self.number += 1;
+        self.messages = Class {
+            entries: VecDeque::new(),
+            dropped: self.number,
+        };
+        true
+    }
+}
+
 impl Class {
     /// The first that has a higher number.
     fn after(&self, number: u64) -> Option<&Arc<Entry>> {
@@ -218,9 +276,19 @@ fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use wasm_core::ComponentId;
+    use wasm_core::{ComponentConfig, ComponentId, ResourceLimits};
+    use wasm_host::{Component, HostBuilder};
+    use wasm_testkit::ModelEngine;
+    use wasm_testkit::wasm_fixtures::ECHO;
 
     use super::*;
+
+    /// Of a host of which nothing is told.
+    fn ring() -> EventRing {
+        let engine = |services| Ok::<_, String>(Arc::new(ModelEngine::new(services)));
+        let host = HostBuilder::new().start(engine).unwrap();
+        EventRing::new(host.events().message_switch())
+    }
 
     fn restarted() -> Event {
         let component = ComponentId::new("demo", "a", "main").unwrap();
@@ -241,21 +309,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_goes_on_after_what_it_has_read() {
-        let ring = EventRing::new();
+        let ring = ring();
+        let _reading = ring.position(None, true);
         (0..3).for_each(|_| ring.add(restarted()));
         let mut from_now = ring.position(None, true);
-        let mut after_the_first = ring.position(Some(1), true);
+        let mut after_the_first = ring.position(Some(2), true);
         assert_eq!(
             numbers(&ring, &mut after_the_first, 2).await,
-            [Some(2), Some(3)]
+            [Some(3), Some(4)]
         );
         ring.add(restarted());
-        assert_eq!(numbers(&ring, &mut from_now, 1).await, [Some(4)]);
+        assert_eq!(numbers(&ring, &mut from_now, 1).await, [Some(5)]);
     }
 
     #[tokio::test]
     async fn who_was_away_for_long_is_told_that_it_missed_some() {
-        let ring = EventRing::new();
+        let ring = ring();
         (0..KEPT + 10).for_each(|_| ring.add(restarted()));
         let mut position = ring.position(Some(4), false);
         assert_eq!(
@@ -264,9 +333,38 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn messages_are_told_while_somebody_reads_them_and_a_while_longer() {
+        let engine = |services| Ok::<_, String>(Arc::new(ModelEngine::new(services)));
+        let host = HostBuilder::new().start(engine).unwrap();
+        let limits = ResourceLimits::new(1 << 20, PATIENCE, None).unwrap();
+        let id = ComponentId::new("demo", "echo", "main").unwrap();
+        let echo = Component::new(id.clone(), ECHO.wasm, ComponentConfig::new(limits));
+        host.load(echo).await.unwrap();
+        let events = host.events();
+        let ring = Arc::new(EventRing::new(events.message_switch()));
+        let keeping = tokio::spawn(Arc::clone(&ring).keep(events));
+        let ask = || host.request(&id, "x", PATIENCE);
+        ask().await.unwrap();
+        let mut position = ring.position(None, true);
+        ask().await.unwrap();
+        assert_eq!(numbers(&ring, &mut position, 1).await, [Some(2)]);
+        drop(position);
+        ask().await.unwrap();
+        let mut position = ring.position(Some(2), true);
+        assert_eq!(numbers(&ring, &mut position, 1).await, [Some(3)]);
+        drop(position);
+        sleep(3 * PATIENCE).await;
+        ask().await.unwrap();
+        let mut position = ring.position(Some(3), true);
+        ask().await.unwrap();
+        assert_eq!(numbers(&ring, &mut position, 2).await, [None, Some(5)]);
+        keeping.abort();
+    }
+
     #[tokio::test]
     async fn a_number_that_has_not_come_yet_is_now() {
-        let ring = EventRing::new();
+        let ring = ring();
         ring.add(restarted());
         let mut position = ring.position(Some(u64::MAX), false);
         ring.add(restarted());

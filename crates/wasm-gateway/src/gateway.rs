@@ -147,8 +147,9 @@ impl GatewayBuilder {
         host: Host<E>,
         handler: Option<Arc<dyn HttpHandler<E>>>,
     ) -> Gateway<E> {
-        let events = Arc::new(EventRing::new());
-        let mut tasks = vec![tokio::spawn(Arc::clone(&events).keep(host.events()))];
+        let happening = host.events();
+        let events = Arc::new(EventRing::new(happening.message_switch()));
+        let mut tasks = vec![tokio::spawn(Arc::clone(&events).keep(happening))];
         if let Some(metrics) = self.metrics.clone() {
             tasks.push(tokio::spawn(sum_up(metrics)));
         }

@@ -681,8 +681,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         Some(status)
     }
 
-    /// What happens from now on. A reader that is more than 1,024 events behind misses
-    /// the oldest.
+    /// What happens from now on, with every message that is handled unless the reader
+    /// [wants fewer](Events::with_messages). One that is more than 1,024 events behind misses
+    /// the oldest. Messages count apart, and so do those that are answered with an error: of
+    /// what else happens no number of them makes it miss any.
     pub fn events(&self) -> Events {
         self.inner.office.events()
     }

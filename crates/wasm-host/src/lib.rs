@@ -13,6 +13,7 @@
 //! | load, replace, restart, unload | [`Host`], [`Component`] |
 //! | keep data for longer than the process | [`RedbStorage`] |
 //! | see what happens | [`Host::events`], [`Host::status`], [`Host::dead_letters`] |
+//! | see it without every message | [`Events::with_messages`], [`HandledMessages`] |
 //! | measure it | the spans `message` of `tracing`, the metrics below |
 //!
 //! `docs/embedding.md` in the repository is the guide, with a whole program.
@@ -97,4 +98,5 @@ pub use post::timers::{component_of_timer, timers_owner};
 pub use storage::{RedbStorage, StorageOpenError, StoreContents};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
 pub use watch::event::{Event, Reply, WithdrawnBecause};
+pub use watch::event_log::{HandledMessages, MessageSwitch};
 pub use watch::events::Events;

@@ -3,7 +3,7 @@
 use async_nats::connection::State;
 use bytes::Bytes;
 
-use wasm_host::{Event, Events};
+use wasm_host::{Events, HandledMessages};
 
 use crate::connect::{Connection, NatsError};
 use crate::heard::{EventsOfNodes, Record};
@@ -34,14 +34,12 @@ impl Connection {
 
     /// Tells whoever listens what happens in the host of this node, for as long as it is polled.
     /// While NATS is away nothing is told, and those who listen learn how much that was.
-    pub(crate) async fn tell_events(&self, mut events: Events) {
+    pub(crate) async fn tell_events(&self, events: Events) {
+        let mut events = events.with_messages(HandledMessages::None);
         let client = &self.wire.client;
         let subject = self.names.event(&self.node);
         let mut number = 0;
         while let Some(event) = events.next().await {
-            if let Event::Message { .. } = event {
-                continue;
-            }
             // What is counted and not told is known to be missing.
             number += 1;
             if client.connection_state() != State::Connected {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use wasm_core::text::PathText as _;
 use wasm_core::{ComponentConfig, HttpPath, HttpRoute, InstancePolicy};
 use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Tls};
-use wasm_host::{Event, Events, Host, HostBuilder, HostLimits};
+use wasm_host::{Event, Events, HandledMessages, Host, HostBuilder, HostLimits};
 use wasm_runtime::WasmtimeEngine;
 
 use crate::input::flags::Flags;
@@ -131,7 +131,7 @@ impl Serve {
         let host = self.host(&source)?;
         let _watched = self.otlp.watch(&host);
         let kind = kind_of(&source, host.engine()).await?;
-        let events = host.events();
+        let events = host.events().with_messages(HandledMessages::None);
         let loading = async { Ok(host.load(source.component()).await) };
         if let Err(error) = unless_interrupted(loading).await? {
             return Err(explain(&source, &error).into());
@@ -235,6 +235,10 @@ async fn tell_failures(mut events: Events) {
         match event {
             Event::Failed { .. } | Event::Quarantined { .. } | Event::Denied { .. } => {
                 Report::warning(event.to_string()).print();
+            }
+            Event::Missed(_) => {
+                let note = "more happened at a time than is kept until it is told here";
+                Report::warning(event.to_string()).with_note(note).print();
             }
             Event::DeadLetter { .. } if last.is_none_or(|last| last.elapsed() >= TELLING) => {
                 let others = match mem::take(&mut untold) {

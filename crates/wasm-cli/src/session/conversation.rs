@@ -14,7 +14,8 @@ use wasm_core::text::{PathText as _, Quoted};
 use wasm_core::units::{format_bytes, format_duration};
 use wasm_core::{ComponentId, ComponentMessage, MessagePayload, MessagingError, WasmError};
 use wasm_host::{
-    Component, DeadLetter, Event, Events, Host, HostError, LetterKind, Phase, Reply, RequestError,
+    Component, DeadLetter, Event, Events, HandledMessages, Host, HostError, LetterKind, Phase,
+    Reply, RequestError,
 };
 use wasm_nats::Node;
 use wasm_runtime::WasmtimeEngine;
@@ -44,8 +45,8 @@ const UNTIL_ANSWERED: Duration = Duration::MAX;
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// What takes longer to end is named: longer than a host goes on delivering.
 const SLOW_END: Duration = Duration::from_millis(1500);
-/// As many as a host keeps.
-const KEPT_EVENTS: usize = 1024;
+/// As many as a host keeps: messages, those that were answered with an error, and others.
+const KEPT_EVENTS: usize = 3 * 1024;
 /// An event comes soon after the answer that told of it, or never.
 const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.
@@ -96,8 +97,13 @@ impl Conversation {
         verbose: bool,
         interactive: bool,
     ) -> Self {
+        let messages = match verbose {
+            true => HandledMessages::All,
+            // Nothing else tells of an error that nobody waits for.
+            false => HandledMessages::Errors,
+        };
         Self {
-            events: host.events(),
+            events: host.events().with_messages(messages),
             host,
             application,
             node: None,

@@ -76,6 +76,27 @@ async fn who_comes_back_goes_on_where_it_was() {
     assert!(!resumed.contains("event: missed"), "{resumed}");
 }
 
+/// Messages are told only while somebody asks for them.
+#[tokio::test]
+async fn who_asks_for_earlier_messages_is_told_that_some_are_missing() {
+    let served = Served::new(&[component("echo", ECHO)], GatewayLimits::default()).await;
+    let host = served.gateway.host().clone();
+    let mut stream = follow(&served, "", "").await;
+    until(&mut stream, "events follow").await;
+    host.restart(&demo("echo")).await.unwrap();
+    let first = until(&mut stream, "event: restarted\n").await;
+    let id = last_id(&first).to_owned();
+    host.request(&demo("echo"), "x", SECOND).await.unwrap();
+    host.load(component("late", COUNTER)).await.unwrap();
+    let again = format!("Last-Event-ID: {id}\r\n");
+    until(&mut stream, "event: loaded\n").await;
+    let mut stream = follow(&served, "?messages=true", &again).await;
+    let resumed = until(&mut stream, "event: missed\n").await;
+    assert!(!resumed.contains("event: message\n"), "{resumed}");
+    host.request(&demo("echo"), "x", SECOND).await.unwrap();
+    until(&mut stream, "event: message\n").await;
+}
+
 #[tokio::test]
 async fn who_comes_from_another_process_is_told_that_something_is_missing() {
     let served = Served::new(&[component("echo", ECHO)], GatewayLimits::default()).await;

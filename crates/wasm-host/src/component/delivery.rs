@@ -17,6 +17,7 @@ use crate::post::answer::RequestError;
 use crate::post::letter::{Letter, LetterKind};
 use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::{Event, Reply};
+use crate::watch::event_log::Class;
 use crate::watch::metrics::Handling;
 
 impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
@@ -143,13 +144,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         let answer = match outcome {
             Ok(reply) => {
                 let bytes = reply.as_ref().map(MessagePayload::len);
-                let told = bytes.map_or(Reply::Nothing, Reply::Bytes);
+                let told = || bytes.map_or(Reply::Nothing, Reply::Bytes);
                 self.end_well(&letter, Handling::Answered, began, told);
                 Ok(reply)
             }
             Err(WasmError::GuestError { component, error }) => {
                 let error = error.kept();
-                let told = Reply::Error(error.clone());
+                let told = || Reply::Error(error.clone());
                 self.end_well(&letter, Handling::GuestError, began, told);
                 let error = Arc::new(WasmError::GuestError { component, error });
                 letter.has_gone_wrong(&error);
@@ -184,7 +185,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
         match outcome {
             Ok(()) => {
-                self.end_well(&letter, Handling::Answered, began, Reply::Nothing);
+                self.end_well(&letter, Handling::Answered, began, || Reply::Nothing);
                 if let Some(call) = letter.call {
                     call.answer(Ok(()));
                 }
@@ -194,7 +195,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     }
 
     /// It was handled, and what it ended in is an answer.
-    fn end_well(&self, letter: &Letter, handling: Handling, began: Instant, reply: Reply) {
+    fn end_well(
+        &self,
+        letter: &Letter,
+        handling: Handling,
+        began: Instant,
+        reply: impl FnOnce() -> Reply,
+    ) {
         let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, handling, waited, took);
@@ -203,13 +210,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             record.counts.handled += 1;
             record.end_handling(is_last);
         });
-        self.shared.office.tell(|| Event::Message {
+        let class = match handling {
+            Handling::GuestError => Class::ErrorReply,
+            Handling::Answered | Handling::Failed => Class::Handled,
+        };
+        self.shared.office.tell_handled(class, || Event::Message {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             kind: letter.kind,
             call: letter.call_name(),
             bytes: letter.message.payload.len(),
-            reply,
+            reply: reply(),
             waited,
             took,
         });

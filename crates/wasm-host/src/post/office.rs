@@ -15,7 +15,7 @@ use crate::post::letter::{Letter, LetterKind};
 use crate::post::traffic::Traffic;
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
 use crate::watch::event::{Event, WithdrawnBecause};
-use crate::watch::event_log::EventLog;
+use crate::watch::event_log::{Class, EventLog};
 use crate::watch::events::{Events, KEPT_EVENTS};
 use crate::watch::metrics;
 
@@ -97,7 +97,12 @@ impl Office {
 
     /// Makes an event only when somebody reads them.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        self.events.tell(event);
+        self.events.tell(Class::Other, event);
+    }
+
+    /// Tells of a message that was handled, only if somebody reads that.
+    pub(crate) fn tell_handled(&self, class: Class, event: impl FnOnce() -> Event) {
+        self.events.tell(class, event);
     }
 
     /// Tells that an instance could not be made; of what.

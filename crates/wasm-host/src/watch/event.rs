@@ -168,8 +168,10 @@ pub enum Event {
     },
     /// The host has stopped; nothing comes after this.
     Stopped,
-    /// The reader was too slow, and this many events were not kept for it: there are at
-    /// most 1,024, of at most [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
+    /// The reader was too slow, and this many events were not kept for it, of those that it
+    /// reads: there are at most 1,024 of messages, 1,024 of messages that were answered with an
+    /// error, and 1,024 others, which together have
+    /// [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
     Missed(u64),
 }
 

@@ -14,7 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use wasm_core::Permissions;
-use wasm_host::HostLimits;
+use wasm_host::{Events, HandledMessages, HostLimits, Reply};
 use wasm_testkit::wasm_fixtures::{CALLBACK, COUNTER, ECHO, GUEST_ERROR, SENDER, TRAP};
 
 use crate::support::{
@@ -170,6 +170,64 @@ fn a_reader_of_events_that_does_not_read_stops_nothing() {
         assert!(missed + handled > ASKED, "{missed} {handled}");
         assert!(matches!(last, Some(wasm_host::Event::Stopped)), "{last:?}");
     });
+}
+
+/// However many messages there are, a reader that is behind misses no failure over them.
+#[test]
+fn messages_push_out_no_failure() {
+    const FAILURES: u64 = 5;
+    const BETWEEN: u64 = 600;
+    run(async {
+        let host = load(&[restarted("trap", TRAP), component("error", GUEST_ERROR)]).await;
+        let mut all = host.events();
+        let mut errors = host.events().with_messages(HandledMessages::Errors);
+        let mut others = host.events().with_messages(HandledMessages::None);
+        for _ in 0..FAILURES {
+            for _ in 0..BETWEEN {
+                assert_eq!(told(&host, "trap", "ok").await, "ok");
+            }
+            ask(&host, "error", "hello").await.unwrap_err();
+            ask(&host, "trap", "poison").await.unwrap_err();
+            assert_eq!(told(&host, "trap", "ok").await, "ok");
+        }
+        host.stop().await;
+        assert_eq!(kinds(&mut others).await, kinds_of_failures(FAILURES, false));
+        assert_eq!(kinds(&mut errors).await, kinds_of_failures(FAILURES, true));
+        let (mut missed, mut handled, mut rest) = (0, 0, Vec::new());
+        while let Some(event) = all.next().await {
+            match event {
+                wasm_host::Event::Missed(events) => missed += events,
+                wasm_host::Event::Message {
+                    reply: Reply::Nothing | Reply::Bytes(_),
+                    ..
+                } => handled += 1,
+                event => rest.push(event.kind()),
+            }
+        }
+        assert_eq!(missed + handled, FAILURES * (BETWEEN + 1));
+        assert_eq!(handled, 1_024);
+        assert_eq!(rest, kinds_of_failures(FAILURES, true));
+    });
+}
+
+async fn kinds(events: &mut Events) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    while let Some(event) = events.next().await {
+        kinds.push(event.kind());
+    }
+    kinds
+}
+
+/// What is told of so many failures and the end of two components, with the messages that were
+/// answered with an error or without.
+fn kinds_of_failures(failures: u64, with_errors: bool) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    for _ in 0..failures {
+        kinds.extend(with_errors.then_some("message"));
+        kinds.extend(["failed", "dead-letter", "restarted"]);
+    }
+    kinds.extend(["unloaded", "unloaded", "stopped"]);
+    kinds
 }
 
 #[test]
