@@ -179,7 +179,8 @@ impl EventRing {
         }
     }
 
-    /// After the event of this number of this process, or from now on.
+    /// After the event of this number of this process, or from now on; after 0, everything that
+    /// is kept.
     pub(crate) fn position(&self, after: Option<u64>, with_messages: bool) -> Position {
         let mut kept = self.lock();
         let latest = match with_messages {
@@ -192,9 +193,11 @@ impl EventRing {
             false => self.others.subscribe(),
         };
         let number = after.map_or(kept.number, |after| after.min(kept.number));
+        // Who begins before the first has been told already what that means.
+        let begin = |class: &Class| if number == 0 { class.dropped } else { number };
         Position {
-            others: number,
-            messages: with_messages.then_some(number),
+            others: begin(&kept.others),
+            messages: with_messages.then_some(begin(&kept.messages)),
             latest,
         }
     }

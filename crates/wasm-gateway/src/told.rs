@@ -56,7 +56,14 @@ impl Told {
 
 /// Whether it is one of those of which there is one for each message.
 pub(crate) fn is_message(event: &Event) -> bool {
-    matches!(event, Event::Message { .. })
+    matches!(
+        event,
+        Event::Message { .. }
+            | Event::Missed {
+                are_messages: true,
+                ..
+            }
+    )
 }
 
 /// Whether it has to do with this component.

@@ -77,7 +77,10 @@ impl Record {
 
 impl EventOfNode {
     fn missed(node: String, events: u64) -> Self {
-        let event = Event::Missed(events);
+        let event = Event::Missed {
+            events,
+            are_messages: false,
+        };
         Self {
             node,
             at_millis: now_millis(),

@@ -236,7 +236,7 @@ async fn tell_failures(mut events: Events) {
             Event::Failed { .. } | Event::Quarantined { .. } | Event::Denied { .. } => {
                 Report::warning(event.to_string()).print();
             }
-            Event::Missed(_) => {
+            Event::Missed { .. } => {
                 let note = "more happened at a time than is kept until it is told here";
                 Report::warning(event.to_string()).with_note(note).print();
             }

@@ -233,7 +233,7 @@ struct Limits {
     )]
     max_kept: u64,
 
-    /// Most payloads that wait for one component
+    /// Most bytes of payloads that wait for one component
     #[arg(
         long,
         value_name = "SIZE",
@@ -242,7 +242,8 @@ struct Limits {
     )]
     max_mailbox: u64,
 
-    /// Most payloads that wait for all components; each has 64KiB besides
+    /// Most bytes of payloads that wait for all components together; less than 64KiB for one
+    /// have room all the same
     #[arg(
         long,
         value_name = "SIZE",

@@ -111,7 +111,7 @@ pub(crate) fn threads() -> Result<usize, Report> {
         })
 }
 
-/// A process can always start so many.
+/// More than the processors of any machine.
 const MAX_THREADS: usize = 1024;
 
 /// Stops on Ctrl-C and on SIGTERM. Of several, one within the other, the innermost does.

@@ -1,6 +1,5 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,11 +38,14 @@ pub(crate) struct Reload {
     /// Manifests that another component is in the way of, by its id or by what one of them
     /// may write.
     waiting: BTreeMap<PathBuf, Waiting>,
-    /// Manifests whose component is not what they say, because that failed.
-    failed: BTreeSet<PathBuf>,
+    /// How often a component was unloaded.
+    unloads: u64,
+    /// Manifests whose component is not what they say, because that failed, and how many were
+    /// unloaded by then.
+    failed: BTreeMap<PathBuf, u64>,
     /// Manifests that somebody asked to look at again, once nothing else is under way: what
     /// failed for want of room may have some then.
-    asked: BTreeSet<PathBuf>,
+    asked: Option<BTreeSet<PathBuf>>,
 }
 
 /// What is to be done about a manifest.
@@ -57,6 +59,8 @@ enum What {
 enum Ended {
     /// Whatever it was in the way of may be tried again.
     Moved,
+    /// The same: what it was is gone.
+    Unloaded,
     /// The same, and it is not what its files say.
     Failed,
     /// Nothing was changed, because they do not say what it should be.
@@ -83,8 +87,9 @@ impl Reload {
             moves: 0,
             busy: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            failed: BTreeSet::new(),
-            asked: BTreeSet::new(),
+            unloads: 0,
+            failed: BTreeMap::new(),
+            asked: None,
         }
     }
 
@@ -96,7 +101,9 @@ impl Reload {
                     Some(Change::LeftOut(report)) => report.print(),
                     Some(Change::Changed(manifest)) => self.change(manifest, What::Load),
                     Some(Change::Gone(manifest)) => self.change(manifest, What::Unload),
-                    Some(Change::Asked(manifests)) => self.asked.extend(manifests),
+                    Some(Change::Asked(manifests)) => {
+                        self.asked.get_or_insert_default().extend(manifests);
+                    }
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => {
@@ -116,13 +123,23 @@ impl Reload {
         }
     }
 
-    /// Tries once more what failed, of what somebody asked to look at again.
+    /// Tries once more what failed, if somebody asked to: what was not tried since, and what may
+    /// have failed for want of the room of others that were unloaded since.
     fn look_again(&mut self) {
-        for manifest in mem::take(&mut self.asked) {
-            // At the start of the program, others have tried.
-            let is_missing = || self.work.application.of_manifest(&manifest).is_none();
-            let is_waiting = self.waiting.contains_key(&manifest);
-            if !is_waiting && (self.failed.contains(&manifest) || is_missing()) {
+        let Some(mut again) = self.asked.take() else {
+            return;
+        };
+        let sources = self.work.application.sources();
+        let loaded: HashSet<&Path> = sources.iter().map(|source| source.named_by()).collect();
+        // At the start of the program, others have tried.
+        again.retain(|it| self.failed.contains_key(it) || !loaded.contains(it.as_path()));
+        let had_no_room = self
+            .failed
+            .iter()
+            .filter(|(_, by_then)| **by_then < self.unloads);
+        again.extend(had_no_room.map(|(manifest, _)| manifest.clone()));
+        for manifest in again {
+            if !self.waiting.contains_key(&manifest) {
                 self.begin(manifest, What::Load);
             }
         }
@@ -132,6 +149,9 @@ impl Reload {
         // It is news, and so is what is in its way now.
         self.waiting.remove(&manifest);
         self.failed.remove(&manifest);
+        if let Some(asked) = &mut self.asked {
+            asked.remove(&manifest);
+        }
         self.begin(manifest, what);
     }
 
@@ -151,18 +171,19 @@ impl Reload {
         let mut next = self.busy.remove(&manifest).flatten();
         self.failed.remove(&manifest);
         match ended {
-            Ended::Moved => {
+            Ended::Moved | Ended::Unloaded => {
                 self.moves += 1;
+                self.unloads += u64::from(matches!(ended, Ended::Unloaded));
                 self.waiting.remove(&manifest);
             }
             Ended::Failed => {
                 self.moves += 1;
                 self.waiting.remove(&manifest);
-                self.failed.insert(manifest.clone());
+                self.failed.insert(manifest.clone(), self.unloads);
             }
             Ended::NotRead => {
                 self.waiting.remove(&manifest);
-                self.failed.insert(manifest.clone());
+                self.failed.insert(manifest.clone(), u64::MAX);
             }
             // There is another look at it already.
             Ended::NotAdmitted(_) if next.is_some() => {}
@@ -255,7 +276,7 @@ impl Work {
             if let Some(before) = &before {
                 self.unload(before).await;
             }
-            return Ended::Moved;
+            return Ended::Unloaded;
         }
         let read = match self.read(&manifest).await {
             Ok(read) => read,

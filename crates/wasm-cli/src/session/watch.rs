@@ -180,8 +180,7 @@ impl Watch {
     ) -> mpsc::Receiver<Change> {
         let mut looks = 0;
         self.look(application, move || {
-            let is_asked = asked.as_ref().is_some_and(|asked| asked.try_recv().is_ok());
-            if is_asked {
+            if looks == 0 && asked.as_ref().is_some_and(|asked| take_all(asked) > 0) {
                 looks = LOOKS_WHEN_ASKED;
             }
             thread::sleep(POLL);
@@ -201,6 +200,7 @@ impl Watch {
         self.look(application, move || {
             if looks == 0 {
                 asked.recv().ok()?;
+                take_all(&asked);
                 looks = LOOKS_WHEN_ASKED;
             }
             thread::sleep(POLL);
@@ -324,6 +324,11 @@ impl Watch {
         self.told.extend(left_out);
         changes
     }
+}
+
+/// Whoever asks more than once is answered once; how often they did.
+fn take_all(asked: &Receiver<()>) -> usize {
+    asked.try_iter().count()
 }
 
 /// What something that is left out is about.

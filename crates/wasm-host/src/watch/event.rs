@@ -168,11 +168,16 @@ pub enum Event {
     },
     /// The host has stopped; nothing comes after this.
     Stopped,
-    /// The reader was too slow, and this many events were not kept for it, of those that it
-    /// reads: there are at most 1,024 of messages, 1,024 of messages that were answered with an
+    /// The reader was too slow, and some events were not kept for it, of those that it reads:
+    /// there are at most 1,024 of messages, 1,024 of messages that were answered with an
     /// error, and 1,024 others, which together have
     /// [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
-    Missed(u64),
+    Missed {
+        /// How many.
+        events: u64,
+        /// Whether they were [messages](Self::Message) that were handled, or other events.
+        are_messages: bool,
+    },
 }
 
 /// Why nobody waits for the answer to a request.
@@ -243,7 +248,16 @@ impl Display for Event {
                 write!(f, "{component} is gone: its task has ended before its time")
             }
             Self::Stopped => write!(f, "the host has stopped"),
-            Self::Missed(events) => write!(f, "{events} events were missed"),
+            Self::Missed {
+                events,
+                are_messages: false,
+            } => write!(f, "{events} events were missed"),
+            Self::Missed { events, .. } => {
+                write!(
+                    f,
+                    "events of {events} messages that were handled were missed"
+                )
+            }
             Self::Message { .. }
             | Self::Denied { .. }
             | Self::DeadLetter { .. }
@@ -287,7 +301,7 @@ impl Event {
             Self::Unloaded { .. } => "unloaded",
             Self::Abandoned { .. } => "abandoned",
             Self::Stopped => "stopped",
-            Self::Missed(_) => "missed",
+            Self::Missed { .. } => "missed",
         }
     }
 
@@ -312,7 +326,7 @@ impl Event {
             | Self::PermissionsChanged { component }
             | Self::Unloaded { component, .. }
             | Self::Abandoned { component } => Some(component),
-            Self::Stopped | Self::Missed(_) => None,
+            Self::Stopped | Self::Missed { .. } => None,
         }
     }
 

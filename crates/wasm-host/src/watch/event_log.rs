@@ -58,8 +58,8 @@ pub struct MessageSwitch {
 #[derive(Debug)]
 pub(crate) enum Found {
     Event(Box<Event>),
-    /// So many were not kept until this reader came to them.
-    Missed(u64),
+    /// So many of a class were not kept until this reader came to them.
+    Missed(u64, Class),
     /// Nothing yet.
     Nothing,
     /// Nothing, and nothing more to come.
@@ -109,7 +109,7 @@ struct Kept {
 }
 
 impl HandledMessages {
-    fn include(self, class: Class) -> bool {
+    fn includes(self, class: Class) -> bool {
         match class {
             Class::Handled => self == Self::All,
             Class::ErrorReply => self != Self::None,
@@ -188,7 +188,7 @@ impl MessageSwitch {
         };
         for ((class, queue), place) in CLASSES.into_iter().zip(&log.queues).zip(places) {
             let next = place.unwrap_or(queue.end());
-            *place = messages.include(class).then_some(next);
+            *place = messages.includes(class).then_some(next);
         }
         log.drop_what_was_read();
         self.shared.count_readers(log);
@@ -220,11 +220,12 @@ impl Reader {
         let Some(places) = log.readers.get_mut(&self.0.number) else {
             return Found::End;
         };
-        let first = log.queues.iter().zip(places).filter_map(|(queue, place)| {
+        let queues = CLASSES.into_iter().zip(&log.queues).zip(places);
+        let first = queues.filter_map(|((class, queue), place)| {
             let place = place.as_mut()?;
-            Some((queue.from(*place)?, queue.first, place))
+            Some((queue.from(*place)?, queue.first, place, class))
         });
-        let Some((kept, first, place)) = first.min_by_key(|(kept, ..)| kept.number) else {
+        let Some((kept, first, place, class)) = first.min_by_key(|(kept, ..)| kept.number) else {
             return match log.ended {
                 true => Found::End,
                 false => Found::Nothing,
@@ -233,7 +234,7 @@ impl Reader {
         if *place < first {
             let missed = first - *place;
             *place = first;
-            return Found::Missed(missed);
+            return Found::Missed(missed, class);
         }
         *place += 1;
         let event = Box::new(kept.event.clone());
@@ -396,7 +397,7 @@ mod tests {
                     Event::Message { .. } => 'm',
                     _ => '.',
                 }),
-                Found::Missed(events) => text.push_str(&format!("({events})")),
+                Found::Missed(events, _) => text.push_str(&format!("({events})")),
                 Found::Nothing => return text,
                 Found::End => return text + "end",
             }

@@ -575,7 +575,7 @@ impl Application {
                 Some(Event::Slept { .. }) => self.ledger.count("slept"),
                 Some(Event::Woke { .. }) => self.ledger.count("woke"),
                 Some(Event::DeadLetter { .. }) => dead += 1,
-                Some(Event::Missed(_)) => return,
+                Some(Event::Missed { .. }) => return,
                 Some(Event::Stopped) => break,
                 Some(_) => {}
                 None => return self.wrong("the events end without a stop".to_owned()),

@@ -159,7 +159,7 @@ fn a_reader_of_events_that_does_not_read_stops_nothing() {
         let (mut missed, mut handled, mut last) = (0, 0, None);
         while let Some(event) = late.next().await {
             match &event {
-                wasm_host::Event::Missed(events) => missed += events,
+                wasm_host::Event::Missed { events, .. } => missed += events,
                 wasm_host::Event::Message { .. } => handled += 1,
                 _ => {}
             }
@@ -196,7 +196,7 @@ fn messages_push_out_no_failure() {
         let (mut missed, mut handled, mut rest) = (0, 0, Vec::new());
         while let Some(event) = all.next().await {
             match event {
-                wasm_host::Event::Missed(events) => missed += events,
+                wasm_host::Event::Missed { events, .. } => missed += events,
                 wasm_host::Event::Message {
                     reply: Reply::Nothing | Reply::Bytes(_),
                     ..
@@ -242,7 +242,7 @@ fn events_that_nobody_reads_take_so_many_bytes() {
         let (mut missed, mut kept) = (0, 0);
         while let Some(event) = late.try_next() {
             match event {
-                wasm_host::Event::Missed(events) => missed += events,
+                wasm_host::Event::Missed { events, .. } => missed += events,
                 _ => kept += 1,
             }
         }

@@ -98,7 +98,6 @@ pub(crate) async fn slow_recipients_hold_up_nobody_of_their_partition() {
     a.leave().await;
 }
 
-/// More than a node keeps in memory: it stays in the stream until its turn.
 /// None of its calls ends before all have begun.
 pub(crate) async fn as_many_messages_are_handled_at_a_time_as_a_component_may() {
     const COUNT: usize = 100;
@@ -128,6 +127,7 @@ pub(crate) async fn as_many_messages_are_handled_at_a_time_as_a_component_may() 
     a.leave().await;
 }
 
+/// More than a node keeps in memory: it stays in the stream until its turn.
 pub(crate) async fn what_waits_in_the_stream_comes_in_order() {
     const COUNT: u32 = 120;
     let server = Server::start();
