@@ -82,7 +82,8 @@ impl Debug for RedbStorage {
 
 impl RedbStorage {
     /// Opens the store in this file, or creates it. Blocks, for a few commits, or after a
-    /// crash for as long as it takes to read the whole file, a second or more per GiB.
+    /// crash within a second or so of a write for as long as it takes to read the whole file,
+    /// a second or more per GiB.
     ///
     /// # Errors
     /// [`StorageOpenError`] names the file, what was found and what to do. What is not

@@ -555,6 +555,56 @@ async fn dropping_it_finishes_what_was_handed_over_and_releases_the_file() {
     }
 }
 
+/// Whether redb would read all of this file first if its process was killed now: told of a
+/// copy, which may have been made in the middle of a commit.
+fn would_be_read_whole(path: &Path) -> bool {
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).unwrap();
+    let opened = Database::builder()
+        .set_repair_callback(redb::RepairSession::abort)
+        .open(&copy);
+    opened.is_err()
+}
+
+fn wait_until_not_read_whole(path: &Path) {
+    let began = std::time::Instant::now();
+    while would_be_read_whole(path) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it still would");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_was_quiet_for_a_while_is_not_read_whole_after_a_crash() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = open(&path);
+    for _ in 0..2 {
+        runtime().block_on(set(&storage, "a", "k", "v"));
+        wait_until_not_read_whole(&path);
+    }
+    let again = open(&path.with_extension("copy"));
+    let found = runtime().block_on(again.get(&id("a"), "k"));
+    assert_eq!(found, Ok(Some("v".into())));
+}
+
+#[test]
+fn what_was_read_whole_once_is_not_read_again_after_the_next_crash() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    filled(&path);
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = TableDefinition::<&str, u64>::new("another");
+    transaction.open_table(table).unwrap();
+    transaction.commit().unwrap();
+    assert!(would_be_read_whole(&path));
+    let crashed = folder.path().join("crashed");
+    fs::copy(&path, &crashed).unwrap();
+    let _storage = open(&crashed);
+    wait_until_not_read_whole(&crashed);
+}
+
 #[test]
 fn it_takes_no_runtime_to_drop_it() {
     let folder = TempDir::new().unwrap();
