@@ -1,6 +1,7 @@
 mod contents;
 mod file;
 mod open;
+mod retry;
 mod writer;
 
 use std::fmt::{self, Debug};
@@ -49,8 +50,10 @@ const QUEUE_READS: usize = 256;
 /// A write that was answered with `Ok` is on the disk: neither `kill -9` nor a power
 /// cut loses it, as far as the disk keeps what it promises. Writes that are made at the
 /// same time share one wait for the disk, and its error when it fails. The next call
-/// then opens the file again, so that a store heals once the disk has room again; until
-/// then reads may fail too. Whether a write that was answered with such an error is in
+/// then opens the file again, so that a full disk can be read. It is opened once more, and
+/// writes are tried, after 1 s, and after 2, 4 and so on up to 30 s until a write succeeds;
+/// until then writes fail at once with the error of the one that failed, and so does all
+/// when reads fail, too. Whether a write that was answered with such an error is in
 /// the store is not known, but it is there whole or not at all.
 ///
 /// A write whose future is dropped before it is handed over is not done; from then on

@@ -180,7 +180,7 @@ fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     batch
 }
 
-/// Writes a batch and answers it; whether it was written.
+/// Writes a batch and answers it; whether the disk has anything new.
 fn write(file: &StoreFile, abandoned: &Abandoned, batch: Vec<Job>) -> bool {
     let committed = if file.is_in_place() {
         file.with(Work::Writing, |database| commit(file, database, &batch))
@@ -188,14 +188,13 @@ fn write(file: &StoreFile, abandoned: &Abandoned, batch: Vec<Job>) -> bool {
         file.tell(Work::Writing, REPLACED);
         Err(file.failure(REPLACED))
     };
-    let is_written = committed.is_ok();
-    let outcomes = match committed {
-        Ok(outcomes) => {
-            file.heal();
-            outcomes
-        }
-        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+    let (outcomes, is_written) = match committed {
+        Ok(committed) => committed,
+        Err(error) => (batch.iter().map(|_| Err(error.clone())).collect(), false),
     };
+    if is_written {
+        file.heal();
+    }
     for (job, outcome) in batch.into_iter().zip(outcomes) {
         if job.answer.send(outcome).is_err() {
             abandoned.done(&job.owner);
@@ -242,12 +241,12 @@ pub(super) fn write_all(file: &StoreFile, abandoned: &Abandoned, mut jobs: mpsc:
 }
 
 /// Makes all changes that can be made, on disk when it returns, and tells what became
-/// of each. An error is one of the store; nothing is then changed.
+/// of each, and whether there were any. An error is one of the store; nothing is then changed.
 fn commit(
     file: &StoreFile,
     database: &Database,
     batch: &[Job],
-) -> Result<Vec<Result<(), StorageError>>, redb::Error> {
+) -> Result<(Vec<Result<(), StorageError>>, bool), redb::Error> {
     let mut transaction = database.begin_write()?;
     // The checksums that redb relies on otherwise are no match for somebody who chooses
     // what is written, and components do.
@@ -293,7 +292,7 @@ fn commit(
     } else {
         transaction.abort()?;
     }
-    Ok(outcomes)
+    Ok((outcomes, changed))
 }
 
 enum Refusal {
