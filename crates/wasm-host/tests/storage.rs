@@ -32,7 +32,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use wasm_core::{ComponentId, ComponentStorage, MemoryStorage, StorageError, StorageUsage};
-use wasm_host::{RedbStorage, StorageOpenError, is_panic_caught};
+use wasm_host::{RedbStorage, StorageConfig, StorageOpenError, is_panic_caught};
 use wasm_testkit::Conditions;
 use wasm_testkit::suites::storage;
 
@@ -200,6 +200,33 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
     assert_eq!(refused, Err(StorageError::QuotaExceeded));
     // Nothing but the store is left beside it.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// What is in memory is still found when the file has lost it.
+#[tokio::test]
+async fn pages_are_kept_in_as_much_memory_as_is_said() {
+    let default = StorageConfig::default().cache_bytes;
+    for (cache_bytes, is_found) in [(default, true), (0, false)] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let config = StorageConfig::default().with_cache_bytes(cache_bytes);
+        let storage = RedbStorage::open_with(&path, config).unwrap();
+        let owner = id("a");
+        let mut found = Vec::new();
+        for n in 0..50 {
+            set(&storage, "a", &n.to_string(), vec![7; 20_000]).await;
+        }
+        for n in 0..100 {
+            if n == 50 {
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.set_len(8_192).unwrap();
+            }
+            let value = storage.get(&owner, &(n % 50).to_string()).await;
+            found.push(matches!(value, Ok(Some(_))));
+        }
+        assert_eq!(found[..50], [true; 50]);
+        assert_eq!(found[50..], [is_found; 50], "{cache_bytes}");
+    }
 }
 
 #[tokio::test]

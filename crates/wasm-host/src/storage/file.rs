@@ -15,7 +15,7 @@ use redb::Database;
 use wasm_core::StorageError;
 use wasm_core::text::PathText as _;
 
-use super::open::{BACKUP, StorageOpenError, builder, close, guarded, open_or_create};
+use super::open::{BACKUP, StorageConfig, StorageOpenError, close, guarded, open_or_create};
 use super::retry::Retry;
 pub(super) use super::retry::Work;
 use crate::caught::caught;
@@ -29,6 +29,7 @@ const TOLD_CAUSES: usize = 16;
 #[derive(Debug)]
 pub(super) struct StoreFile {
     pub(super) path: PathBuf,
+    config: StorageConfig,
     /// Of the file when it was opened first.
     identity: Option<Identity>,
     state: RwLock<State>,
@@ -75,10 +76,11 @@ enum State {
 }
 
 impl StoreFile {
-    pub(super) fn open(path: &Path) -> Result<Self, StorageOpenError> {
-        let database = open_or_create(path)?;
+    pub(super) fn open(path: &Path, config: StorageConfig) -> Result<Self, StorageOpenError> {
+        let database = open_or_create(path, &config)?;
         Ok(Self {
             path: path.to_owned(),
+            config,
             identity: identity(path),
             state: RwLock::new(State::Open(database)),
             failed: AtomicBool::new(false),
@@ -211,8 +213,8 @@ impl StoreFile {
             self.tell(what, REPLACED);
             return Err(self.failure(REPLACED));
         }
-        let database =
-            guarded(&self.path, || Ok(builder().open(&self.path)?)).map_err(|error| {
+        let database = guarded(&self.path, || Ok(self.config.builder().open(&self.path)?))
+            .map_err(|error| {
                 self.tell(what, format_args!("it cannot be opened again: {error}"));
                 // The whole error has the folders.
                 self.failure("it cannot be opened again")
@@ -270,6 +272,10 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path) -> StoreFile {
+        StoreFile::open(path, StorageConfig::default()).unwrap()
+    }
+
     fn full(_: &Database) -> Result<(), redb::Error> {
         Err(redb::Error::Io(ErrorKind::StorageFull.into()))
     }
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn a_store_that_fails_is_left_alone_for_a_while() {
         let folder = tempdir().unwrap();
-        let file = StoreFile::open(&folder.path().join("store.redb")).unwrap();
+        let file = open(&folder.path().join("store.redb"));
         let failure = file.with(Work::Writing, full);
         let Err(StorageError::Io(text)) = &failure else {
             panic!("{failure:?}");
@@ -314,7 +320,7 @@ mod tests {
     #[test]
     fn so_many_causes_are_told() {
         let folder = tempdir().unwrap();
-        let file = StoreFile::open(&folder.path().join("store.redb")).unwrap();
+        let file = open(&folder.path().join("store.redb"));
         for cause in 0..100 {
             file.tell(Work::Writing, cause);
         }

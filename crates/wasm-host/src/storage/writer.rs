@@ -13,15 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use wasm_core::{ComponentId, StorageError, StorageUsage};
 
 use super::file::{REPLACED, StoreFile, Work};
-use super::open::{CACHE_BYTES, ENTRIES, USAGES};
+use super::open::{ENTRIES, USAGES};
 
 /// At the most so many writes share one commit: enough that waiting for the disk is a
 /// small part of each, few enough that the first of them does not wait for long.
 pub(super) const BATCH_WRITES: usize = 256;
 
-/// Nor are further writes added to a batch that has so many bytes: half of the cache is
-/// what redb holds back before it starts to write out.
-const BATCH_BYTES: usize = CACHE_BYTES / 4;
+/// Nor are further writes added to a batch that has so many bytes, whatever cache there is: of
+/// that of 16 MiB half is what redb holds back before it starts to write out.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// How long those who were answered together are given to write again. Otherwise every
 /// other commit is for the one of them that was the fastest. A commit takes some
