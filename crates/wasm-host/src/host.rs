@@ -774,7 +774,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         }
         inner.clerk.abort();
         // What cannot be removed is a dead letter of the next host.
-        let _ = inner.timers.remove_over().await;
+        inner.timers.remove_over().await;
         // Not by whoever is the first to stop, who may not stay until the end.
         inner.office.tell_stopped();
     }

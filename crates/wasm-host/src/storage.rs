@@ -1,13 +1,15 @@
 mod contents;
 mod file;
 mod open;
+mod retry;
 mod writer;
 
 use std::fmt::{self, Debug};
+use std::num::NonZero;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, available_parallelism};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,17 +21,25 @@ use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 
 pub use self::contents::StoreContents;
 use self::file::{StoreFile, Work};
-pub use self::open::StorageOpenError;
 use self::open::{ENTRIES, USAGES};
+pub use self::open::{StorageConfig, StorageOpenError};
 use self::writer::{Abandoned, BATCH_WRITES, Change, Job, Pending, write_all};
 use crate::lock::lock;
 
 /// How many writes may wait to be taken up; further ones wait in their own futures.
 const QUEUE_WRITES: usize = BATCH_WRITES;
 
-/// Threads that read. A read that finds its pages in memory takes microseconds, and one
-/// that waits for a disk is to hold up few others.
-const READERS: usize = 4;
+/// Threads that read, by how many processors there are. A read that finds its pages in memory
+/// needs one of them for some microseconds, so that more threads would be of no use to it. One
+/// that waits for a disk is to hold up few others, on a small machine, too.
+fn readers(processors: usize) -> usize {
+    processors.clamp(MIN_READERS, MAX_READERS)
+}
+
+const MIN_READERS: usize = 4;
+
+/// As many reads as the usual disk is busy with at a time.
+const MAX_READERS: usize = 32;
 
 /// How many reads may wait to be taken up; further ones wait in their own futures.
 const QUEUE_READS: usize = 256;
@@ -38,7 +48,8 @@ const QUEUE_READS: usize = 256;
 ///
 /// The file takes at most about twice of the disk what the owners are charged, see
 /// [`ComponentStorage::set`], and about 2 MiB for itself; its length, which doubles, may be
-/// twice that where the filesystem knows holes. All work is done on five threads of the store's own:
+/// twice that where the filesystem knows holes. All work is done on threads of the store's own,
+/// one that writes and as many that read as the machine has processors, 4 to 32 of them:
 /// nothing else that waits for a disk or for input keeps it waiting.
 ///
 /// What fails the store, and not just one write of a component, is told as a warning of
@@ -49,8 +60,10 @@ const QUEUE_READS: usize = 256;
 /// A write that was answered with `Ok` is on the disk: neither `kill -9` nor a power
 /// cut loses it, as far as the disk keeps what it promises. Writes that are made at the
 /// same time share one wait for the disk, and its error when it fails. The next call
-/// then opens the file again, so that a store heals once the disk has room again; until
-/// then reads may fail too. Whether a write that was answered with such an error is in
+/// then opens the file again, so that a full disk can be read. It is opened once more, and
+/// writes are tried, after 1 s, and after 2, 4 and so on up to 30 s until a write succeeds;
+/// until then writes fail at once with the error of the one that failed, and so does all
+/// when reads fail, too. Whether a write that was answered with such an error is in
 /// the store is not known, but it is there whole or not at all.
 ///
 /// A write whose future is dropped before it is handed over is not done; from then on
@@ -82,14 +95,26 @@ impl Debug for RedbStorage {
 
 impl RedbStorage {
     /// Opens the store in this file, or creates it. Blocks, for a few commits, or after a
-    /// crash for as long as it takes to read the whole file, a second or more per GiB.
+    /// crash within a second or so of a write for as long as it takes to read the whole file,
+    /// a second or more per GiB.
     ///
     /// # Errors
     /// [`StorageOpenError`] names the file, what was found and what to do. What is not
     /// a store is left as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageOpenError> {
+        Self::open_with(path, StorageConfig::default())
+    }
+
+    /// The same, with another memory for what was read.
+    ///
+    /// # Errors
+    /// As those of [`open`](Self::open).
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        config: StorageConfig,
+    ) -> Result<Self, StorageOpenError> {
         let path = path.as_ref();
-        let file = Arc::new(StoreFile::open(path)?);
+        let file = Arc::new(StoreFile::open(path, config)?);
         let abandoned = Arc::new(Abandoned::default());
         let (queue, jobs) = mpsc::channel(QUEUE_WRITES);
         let (reads, waiting) = mpsc::channel(QUEUE_READS);
@@ -104,7 +129,9 @@ impl RedbStorage {
             let name = format!("component-read-{n}");
             Thread::start(path, name, move || read_all(&waiting))
         };
-        let readers = (0..READERS).map(reader).collect::<Result<_, _>>()?;
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let readers = (0..readers(processors)).map(reader);
+        let readers = readers.collect::<Result<_, _>>()?;
         Ok(Self {
             file,
             abandoned,
@@ -332,5 +359,16 @@ mod tests {
         let storage = RedbStorage::open(folder.path().join("store.redb")).unwrap();
         assert_eq!(storage.queue.max_capacity(), 256);
         assert_eq!(storage.reads.max_capacity(), 256);
+    }
+
+    #[test]
+    fn so_many_threads_read() {
+        for (processors, so_many) in [(1, 4), (4, 4), (5, 5), (32, 32), (200, 32)] {
+            assert_eq!(readers(processors), so_many);
+        }
+        let folder = tempdir().unwrap();
+        let storage = RedbStorage::open(folder.path().join("store.redb")).unwrap();
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        assert_eq!(storage._readers.len(), readers(processors));
     }
 }

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -32,7 +32,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use wasm_core::{ComponentId, ComponentStorage, MemoryStorage, StorageError, StorageUsage};
-use wasm_host::{RedbStorage, StorageOpenError, is_panic_caught};
+use wasm_host::{RedbStorage, StorageConfig, StorageOpenError, is_panic_caught};
 use wasm_testkit::Conditions;
 use wasm_testkit::suites::storage;
 
@@ -200,6 +200,33 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
     assert_eq!(refused, Err(StorageError::QuotaExceeded));
     // Nothing but the store is left beside it.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// What is in memory is still found when the file has lost it.
+#[tokio::test]
+async fn pages_are_kept_in_as_much_memory_as_is_said() {
+    let default = StorageConfig::default().cache_bytes;
+    for (cache_bytes, is_found) in [(default, true), (0, false)] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let config = StorageConfig::default().with_cache_bytes(cache_bytes);
+        let storage = RedbStorage::open_with(&path, config).unwrap();
+        let owner = id("a");
+        let mut found = Vec::new();
+        for n in 0..50 {
+            set(&storage, "a", &n.to_string(), vec![7; 20_000]).await;
+        }
+        for n in 0..100 {
+            if n == 50 {
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.set_len(8_192).unwrap();
+            }
+            let value = storage.get(&owner, &(n % 50).to_string()).await;
+            found.push(matches!(value, Ok(Some(_))));
+        }
+        assert_eq!(found[..50], [true; 50]);
+        assert_eq!(found[50..], [is_found; 50], "{cache_bytes}");
+    }
 }
 
 #[tokio::test]
@@ -555,6 +582,56 @@ async fn dropping_it_finishes_what_was_handed_over_and_releases_the_file() {
     }
 }
 
+/// Whether redb would read all of this file first if its process was killed now: told of a
+/// copy, which may have been made in the middle of a commit.
+fn would_be_read_whole(path: &Path) -> bool {
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).unwrap();
+    let opened = Database::builder()
+        .set_repair_callback(redb::RepairSession::abort)
+        .open(&copy);
+    opened.is_err()
+}
+
+fn wait_until_not_read_whole(path: &Path) {
+    let began = Instant::now();
+    while would_be_read_whole(path) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it still would");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_was_quiet_for_a_while_is_not_read_whole_after_a_crash() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = open(&path);
+    for _ in 0..2 {
+        runtime().block_on(set(&storage, "a", "k", "v"));
+        wait_until_not_read_whole(&path);
+    }
+    let again = open(&path.with_extension("copy"));
+    let found = runtime().block_on(again.get(&id("a"), "k"));
+    assert_eq!(found, Ok(Some("v".into())));
+}
+
+#[test]
+fn what_was_read_whole_once_is_not_read_again_after_the_next_crash() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    filled(&path);
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = TableDefinition::<&str, u64>::new("another");
+    transaction.open_table(table).unwrap();
+    transaction.commit().unwrap();
+    assert!(would_be_read_whole(&path));
+    let crashed = folder.path().join("crashed");
+    fs::copy(&path, &crashed).unwrap();
+    let _storage = open(&crashed);
+    wait_until_not_read_whole(&crashed);
+}
+
 #[test]
 fn it_takes_no_runtime_to_drop_it() {
     let folder = TempDir::new().unwrap();
@@ -650,8 +727,14 @@ fn with_little_room() {
             let value = storage.get(&owner, &n.to_string()).await.unwrap();
             assert_eq!(value.unwrap().len(), 100_000);
         }
-        // Whoever makes room goes on.
-        for n in 0..written {
+        // Whoever makes room goes on, once writes are tried again.
+        let began = Instant::now();
+        while let Err(error) = storage.delete(&owner, "0").await {
+            assert_eq!(error, StorageError::Io(text.clone()));
+            assert!(began.elapsed() < Duration::from_secs(60), "{error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for n in 1..written {
             storage.delete(&owner, &n.to_string()).await.unwrap();
         }
         set(&storage, "a", "k", "v").await;

@@ -1,4 +1,4 @@
-//! Futures that are polled once, and what comes of those that were spawned.
+//! Futures that are polled once, or many at a time, and what comes of those that were spawned.
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
@@ -16,6 +16,19 @@ pub(crate) async fn now_or_never<F: Future>(mut future: Pin<&mut F>) -> Option<F
         })
     })
     .await
+}
+
+/// Takes out those that have ended, once some have: never, where there are none.
+pub(crate) async fn some_ended<F: Future>(futures: &mut Vec<Pin<Box<F>>>) {
+    poll_fn(|cx| {
+        let before = futures.len();
+        futures.retain_mut(|it| it.as_mut().poll(cx).is_pending());
+        match futures.len() < before {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// A panic of the engine ends the task, wherever it was; `None` of a runtime that is gone.

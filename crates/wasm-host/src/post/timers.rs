@@ -1,7 +1,7 @@
 //! Messages that components send themselves later. Each is kept in the store until it was
 //! handled, so that it outlives whatever becomes of the component and of the process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{self, Debug};
 use std::mem;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio::time::{Instant, sleep_until};
 
 use wasm_core::{
@@ -17,6 +17,7 @@ use wasm_core::{
     MessagingError, StorageError, TIMER_TYPE, TimerError,
 };
 
+use crate::component::poll::some_ended;
 use crate::lock::lock;
 use crate::post::letter::LetterKind;
 use crate::post::office::Office;
@@ -28,6 +29,11 @@ const MAX_TIMERS: usize = 64;
 
 /// What was not accepted, or could not be written down, is tried again after so long.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Timers that are over and are removed from the store at a time: enough that many share one
+/// commit of a file, or wait for a server together, few enough that the writes of components,
+/// of which 256 may wait, find room between them.
+const REMOVALS: usize = 64;
 
 /// Keys that are read at a time when a host starts.
 const PAGE: usize = 1_024;
@@ -42,11 +48,13 @@ pub(crate) struct Timers {
     /// Whose they are in the store.
     owner: ComponentId,
     state: Mutex<State>,
-    /// There is something to do for the clerk.
+    /// Something else may be due next.
     changed: Notify,
-    /// Held by whoever reads what is in the store, or removes what is over from it: nobody
-    /// takes what is being removed for what another process has left behind.
-    tidying: tokio::sync::Mutex<()>,
+    /// Something is to be removed from the store.
+    ended: Notify,
+    /// Read by who removes what is over from the store, written by who reads what is there:
+    /// nobody takes what is being removed for what another process has left behind.
+    tidying: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -55,7 +63,9 @@ struct State {
     /// When the clerk looks at which of those that wait.
     due: BTreeSet<(Instant, ComponentId, u64)>,
     /// Of those that are over, what is still in the store.
-    over: Vec<String>,
+    over: HashSet<String>,
+    /// Of these, what nobody removes yet.
+    to_remove: VecDeque<String>,
     latest: u64,
 }
 
@@ -89,7 +99,8 @@ impl Timers {
             owner: timers_owner(),
             state: Mutex::default(),
             changed: Notify::new(),
-            tidying: tokio::sync::Mutex::default(),
+            ended: Notify::new(),
+            tidying: RwLock::default(),
         })
     }
 
@@ -103,38 +114,79 @@ impl Timers {
             tracing::warn!("timers cannot be read: {error}");
             tokio::time::sleep(RETRY).await;
         }
+        // What is due does not wait for what is removed.
+        tokio::join!(self.deliver(&deliver), self.tidy());
+    }
+
+    async fn deliver(
+        self: &Arc<Self>,
+        deliver: &impl Fn(ComponentMessage, Ticket) -> Result<(), MessagingError>,
+    ) {
         loop {
             let next = lock(&self.state).due.first().map(|(due, ..)| *due);
-            let has_over = !lock(&self.state).over.is_empty();
-            let next = match has_over {
-                // What could not be removed is tried again, too.
-                true => {
-                    Some(next.map_or(Instant::now() + RETRY, |it| it.min(Instant::now() + RETRY)))
-                }
-                false => next,
-            };
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = until(next) => {}
             }
-            self.deliver_due(&deliver);
-            self.remove_over().await;
+            self.deliver_due(deliver);
         }
     }
 
-    /// Removes from the store what is over; whether all of it could be.
-    pub(crate) async fn remove_over(&self) -> bool {
-        let _tidying = self.tidying.lock().await;
-        let over = lock(&self.state).over.clone();
-        let mut all = true;
-        for key in over {
-            // They are forgotten one by one, because this may be ended in the middle.
-            match self.storage.delete(&self.owner, &key).await {
-                Ok(_) => lock(&self.state).over.retain(|it| *it != key),
-                Err(_) => all = false,
+    /// Removes what is over from the store.
+    async fn tidy(&self) {
+        let mut removals = Vec::new();
+        loop {
+            while removals.len() < REMOVALS
+                && let Some(key) = lock(&self.state).to_remove.pop_front()
+            {
+                removals.push(Box::pin(self.remove_or_put_back(key)));
+            }
+            tokio::select! {
+                () = self.ended.notified() => {}
+                () = some_ended(&mut removals) => {}
             }
         }
-        all
+    }
+
+    async fn remove_or_put_back(&self, key: String) {
+        if self.remove(&key).await {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+        let mut state = lock(&self.state);
+        // One that was released is another host's by now.
+        if state.over.contains(&key) {
+            state.to_remove.push_back(key);
+        }
+    }
+
+    /// Whether it is gone.
+    async fn remove(&self, key: &str) -> bool {
+        let _tidying = self.tidying.read().await;
+        let removed = self.storage.delete(&self.owner, key).await.is_ok();
+        if removed {
+            lock(&self.state).over.remove(key);
+        }
+        removed
+    }
+
+    /// Removes from the store what is over, each once, whoever else does.
+    pub(crate) async fn remove_over(&self) {
+        let over: Vec<_> = lock(&self.state).over.iter().cloned().collect();
+        let mut over = over.iter();
+        let mut removals = Vec::new();
+        loop {
+            let room = REMOVALS - removals.len();
+            removals.extend(
+                over.by_ref()
+                    .take(room)
+                    .map(|key| Box::pin(self.remove(key))),
+            );
+            if removals.is_empty() {
+                return;
+            }
+            some_ended(&mut removals).await;
+        }
     }
 
     /// Puts what is due into the mailboxes; what is not accepted is tried again later.
@@ -171,12 +223,13 @@ impl Timers {
         state.due.retain(|(_, of, _)| !leaves(of));
         let belongs = |key: &String| parse_key(key).is_some_and(|(of, _)| leaves(&of));
         state.over.retain(|key| !belongs(key));
+        state.to_remove.retain(|key| !belongs(key));
     }
 
     /// What waits goes on waiting; what had begun to be handled when the process ended may
     /// have been handled, and is not handled again.
     async fn recover(&self, is_wanted: &Wanted<'_>) -> Result<(), StorageError> {
-        let _tidying = self.tidying.lock().await;
+        let _tidying = self.tidying.write().await;
         let mut after: Option<String> = None;
         loop {
             let page = self
@@ -207,7 +260,7 @@ impl Timers {
         {
             // What this process knows already is its own.
             let mut state = lock(&self.state);
-            if state.timer(&of, timer).is_some() || state.over.iter().any(|over| over == key) {
+            if state.timer(&of, timer).is_some() || state.over.contains(key) {
                 return;
             }
         }
@@ -218,7 +271,8 @@ impl Timers {
                 .with_timestamp(now);
             let cause = DeadLetterCause::Interrupted;
             self.office.bury(message, LetterKind::Timer, cause);
-            lock(&self.state).over.push(key.to_owned());
+            lock(&self.state).end(key.to_owned());
+            self.ended.notify_one();
             return;
         }
         let left = due_millis.saturating_sub(now.as_millis());
@@ -292,6 +346,13 @@ impl State {
         Some(removed)
     }
 
+    /// It is over, and to be removed from the store.
+    fn end(&mut self, key: String) {
+        if self.over.insert(key.clone()) {
+            self.to_remove.push_back(key);
+        }
+    }
+
     fn take_due(&mut self) -> Option<(ComponentId, u64, Bytes)> {
         let (due, ..) = self.due.first()?;
         if *due > Instant::now() {
@@ -355,8 +416,8 @@ impl ComponentTimers for Timers {
         let key = key(of, timer);
         if let Err(error) = self.storage.delete(&self.owner, &key).await {
             // It is tried again, and in this process the timer does not come any more.
-            lock(&self.state).over.push(key);
-            self.changed.notify_one();
+            lock(&self.state).end(key);
+            self.ended.notify_one();
             return Err(TimerError::NotSet(error.to_string()));
         }
         Ok(true)
@@ -375,9 +436,9 @@ impl Drop for Setting<'_> {
         let mut state = lock(&self.timers.state);
         state.remove(self.of, self.number);
         // It may be in the store all the same.
-        state.over.push(key(self.of, self.number));
+        state.end(key(self.of, self.number));
         drop(state);
-        self.timers.changed.notify_one();
+        self.timers.ended.notify_one();
     }
 }
 
@@ -422,10 +483,10 @@ impl Receipt for DueTimer {
         let mut state = lock(&self.timers.state);
         // One that was released is another host's by now.
         if state.remove(&self.of, self.timer).is_some() {
-            state.over.push(key(&self.of, self.timer));
+            state.end(key(&self.of, self.timer));
         }
         drop(state);
-        self.timers.changed.notify_one();
+        self.timers.ended.notify_one();
     }
 }
 

@@ -8,13 +8,16 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use redb::Database;
 
 use wasm_core::StorageError;
 use wasm_core::text::PathText as _;
 
-use super::open::{BACKUP, StorageOpenError, builder, close, guarded, open_or_create};
+use super::open::{BACKUP, StorageConfig, StorageOpenError, close, guarded, open_or_create};
+use super::retry::Retry;
+pub(super) use super::retry::Work;
 use crate::caught::caught;
 use crate::lock::lock;
 
@@ -26,12 +29,14 @@ const TOLD_CAUSES: usize = 16;
 #[derive(Debug)]
 pub(super) struct StoreFile {
     pub(super) path: PathBuf,
+    config: StorageConfig,
     /// Of the file when it was opened first.
     identity: Option<Identity>,
     state: RwLock<State>,
     /// redb refuses everything once the disk has failed it, and is to be opened again.
     /// Set only with `state` locked.
     failed: AtomicBool,
+    retry: Mutex<Retry>,
     told: Mutex<Told>,
 }
 
@@ -41,13 +46,6 @@ struct Told {
     /// With what they failed first, reads above all.
     causes: HashMap<String, Work>,
     left_out: bool,
-}
-
-/// What failed. Writes that succeed say nothing of reads: they may be of other pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    Reading,
-    Writing,
 }
 
 /// What tells a file from another that has its name.
@@ -72,19 +70,21 @@ fn identity(path: &Path) -> Option<Identity> {
 #[derive(Debug)]
 enum State {
     Open(Database),
-    /// It could not be opened again; the next call tries.
+    /// It could not be opened again; the next call after a pause tries.
     Failed,
     Closed,
 }
 
 impl StoreFile {
-    pub(super) fn open(path: &Path) -> Result<Self, StorageOpenError> {
-        let database = open_or_create(path)?;
+    pub(super) fn open(path: &Path, config: StorageConfig) -> Result<Self, StorageOpenError> {
+        let database = open_or_create(path, &config)?;
         Ok(Self {
             path: path.to_owned(),
+            config,
             identity: identity(path),
             state: RwLock::new(State::Open(database)),
             failed: AtomicBool::new(false),
+            retry: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -101,31 +101,46 @@ impl StoreFile {
         let State::Open(database) = &*state else {
             return Err(self.failure("it is closed"));
         };
+        if what == Work::Writing
+            && let Some(error) = lock(&self.retry).refuses_to_write(Instant::now())
+        {
+            return Err(error);
+        }
         // redb asserts what a damaged file may break; that is no reason to lose the
         // thread that all writes of all components go through.
         let outcome = match caught(|| work(database)) {
             Ok(outcome) => outcome,
             Err(text) => {
-                self.failed.store(true, Ordering::Release);
                 self.tell_panic(what, &text);
-                return Err(self.failure("it is damaged"));
+                return Err(self.fail(what, self.failure("it is damaged")));
             }
         };
         outcome.map_err(|error| {
-            if wants_reopening(&error) {
-                self.failed.store(true, Ordering::Release);
-            }
             match &error {
-                // What came before was told.
-                redb::Error::PreviousIo => {}
+                // What came before was told, and says more.
+                redb::Error::PreviousIo => {
+                    self.failed.store(true, Ordering::Release);
+                    let before = lock(&self.retry).failure();
+                    return before.unwrap_or_else(|| self.failure(error));
+                }
                 redb::Error::Io(error) => self.tell(what, error),
                 redb::Error::Corrupted(found) => {
                     self.tell(what, format_args!("it is damaged ({found}): {BACKUP}"));
                 }
                 error => self.tell(what, error),
             }
-            self.failure(error)
+            match wants_reopening(&error) {
+                true => self.fail(what, self.failure(error)),
+                false => self.failure(error),
+            }
         })
+    }
+
+    /// From now on the file is to be opened again before anything else is done with it.
+    fn fail(&self, what: Work, error: StorageError) -> StorageError {
+        lock(&self.retry).failed(what, error.clone());
+        self.failed.store(true, Ordering::Release);
+        error
     }
 
     /// Tells the operator what failed the store, once per cause: whoever asked may keep
@@ -155,6 +170,7 @@ impl StoreFile {
 
     /// A write is on the disk: what fails from now on is news again.
     pub(super) fn heal(&self) {
+        lock(&self.retry).succeeded();
         let mut told = lock(&self.told);
         let before = told.causes.len();
         told.causes.retain(|_, what| *what == Work::Reading);
@@ -175,8 +191,21 @@ impl StoreFile {
         if !self.failed.load(Ordering::Acquire) || matches!(*state, State::Closed) {
             return Ok(());
         }
+        if let Some(error) = lock(&self.retry).refuses_to_open(Instant::now()) {
+            return Err(error);
+        }
+        let opened = self.open_instead(&mut state, what);
+        let mut retry = lock(&self.retry);
+        if let Err(error) = &opened {
+            retry.failed(what, error.clone());
+        }
+        retry.opened(Instant::now());
+        opened
+    }
+
+    fn open_instead(&self, state: &mut State, what: Work) -> Result<(), StorageError> {
         // First of all the lock of the file is to be released.
-        if let Err(text) = close(mem::replace(&mut *state, State::Failed)) {
+        if let Err(text) = close(mem::replace(state, State::Failed)) {
             self.tell_panic(what, &text);
         }
         // A file without what was written to the one before is no store to go on with.
@@ -184,8 +213,8 @@ impl StoreFile {
             self.tell(what, REPLACED);
             return Err(self.failure(REPLACED));
         }
-        let database =
-            guarded(&self.path, || Ok(builder().open(&self.path)?)).map_err(|error| {
+        let database = guarded(&self.path, || Ok(self.config.builder().open(&self.path)?))
+            .map_err(|error| {
                 self.tell(what, format_args!("it cannot be opened again: {error}"));
                 // The whole error has the folders.
                 self.failure("it cannot be opened again")
@@ -230,23 +259,68 @@ pub(super) const REPLACED: &str =
 fn wants_reopening(error: &redb::Error) -> bool {
     matches!(
         error,
-        redb::Error::Io(_)
-            | redb::Error::PreviousIo
-            | redb::Error::DatabaseClosed
-            | redb::Error::LockPoisoned(_)
+        redb::Error::Io(_) | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_)
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
     use tempfile::tempdir;
 
     use super::*;
 
+    fn open(path: &Path) -> StoreFile {
+        StoreFile::open(path, StorageConfig::default()).unwrap()
+    }
+
+    fn full(_: &Database) -> Result<(), redb::Error> {
+        Err(redb::Error::Io(ErrorKind::StorageFull.into()))
+    }
+
+    fn works(_: &Database) -> Result<(), redb::Error> {
+        Ok(())
+    }
+
+    fn is_not_called(_: &Database) -> Result<(), redb::Error> {
+        panic!("it is called")
+    }
+
+    #[test]
+    fn a_store_that_fails_is_left_alone_for_a_while() {
+        let folder = tempdir().unwrap();
+        let file = open(&folder.path().join("store.redb"));
+        let failure = file.with(Work::Writing, full);
+        let Err(StorageError::Io(text)) = &failure else {
+            panic!("{failure:?}");
+        };
+        assert!(text.starts_with("store.redb: "), "{text}");
+        // It is opened again at once for who reads.
+        assert_eq!(file.with(Work::Reading, works), Ok(()));
+        // A pause that lasts as long as this test.
+        let later = Instant::now() + Duration::from_secs(3_600);
+        lock(&file.retry).opened(later);
+        assert_eq!(file.with(Work::Writing, is_not_called), failure);
+        assert_eq!(file.with(Work::Reading, works), Ok(()));
+        // What fails now fails all.
+        let error = file.with(Work::Reading, full);
+        assert_eq!(error, failure);
+        assert_eq!(file.with(Work::Reading, is_not_called), failure);
+        assert_eq!(file.with(Work::Writing, is_not_called), failure);
+        assert!(file.failed.load(Ordering::Acquire), "it was opened again");
+        // Once it is over, and a write has succeeded, nothing is left of it.
+        *lock(&file.retry) = Retry::default();
+        assert_eq!(file.with(Work::Writing, works), Ok(()));
+        file.heal();
+        assert_eq!(file.with(Work::Writing, works), Ok(()));
+    }
+
     #[test]
     fn so_many_causes_are_told() {
         let folder = tempdir().unwrap();
-        let file = StoreFile::open(&folder.path().join("store.redb")).unwrap();
+        let file = open(&folder.path().join("store.redb"));
         for cause in 0..100 {
             file.tell(Work::Writing, cause);
         }

@@ -32,7 +32,40 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 /// redb would take 1 GiB. What is read again and again is inner pages and small values,
 /// and what falls out is most likely still in the page cache of the system.
-pub(super) const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 16 << 20;
+
+/// How a store works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// The memory for pages of the file that were read, and for those that are about to be
+    /// written, in bytes, by default 16 MiB: more than that saves asking the system for pages
+    /// that it most likely has, 0 keeps none.
+    pub cache_bytes: usize,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES,
+        }
+    }
+}
+
+impl StorageConfig {
+    /// Replaces [`cache_bytes`](Self::cache_bytes).
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    pub(super) fn builder(&self) -> Builder {
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.cache_bytes);
+        builder
+    }
+}
 
 /// What an operator can do about damage.
 pub(super) const BACKUP: &str = "replace it by a backup, or move it away to start empty";
@@ -156,17 +189,14 @@ fn unusable(path: &Path, source: io::Error) -> StorageOpenError {
     }
 }
 
-pub(super) fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
-
-pub(super) fn open_or_create(path: &Path) -> Result<Database, StorageOpenError> {
+pub(super) fn open_or_create(
+    path: &Path,
+    config: &StorageConfig,
+) -> Result<Database, StorageOpenError> {
     if !look_at(path)? {
-        create(path)?;
+        create(path, config)?;
     }
-    let database = guarded(path, || Ok(builder().create(path)?))?;
+    let database = guarded(path, || Ok(config.builder().create(path)?))?;
     match check_layout(path, &database) {
         Ok(()) => Ok(database),
         Err(error) => {
@@ -226,7 +256,7 @@ fn look_at(path: &Path) -> Result<bool, StorageOpenError> {
 /// Makes an empty store under another name and links it to its own. redb's own way of
 /// creating leaves behind, when it is killed in the middle, a file that it then takes
 /// for something else.
-fn create(path: &Path) -> Result<(), StorageOpenError> {
+fn create(path: &Path, config: &StorageConfig) -> Result<(), StorageOpenError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -240,7 +270,7 @@ fn create(path: &Path) -> Result<(), StorageOpenError> {
     let number = getrandom::u64().map_err(|error| unusable(path, io::Error::other(error)))?;
     let name = path.file_name().unwrap_or_default();
     let draft = folder.join(format!(".{}.{number:016x}.new", name.display()));
-    let drafted = draft_at(&draft, path);
+    let drafted = draft_at(&draft, path, config);
     // A link, which never replaces: of two that create at the same time both then open
     // what the first has made, and one is told that it is open. Where links are unknown
     // the file is still missing, and redb creates it.
@@ -257,7 +287,7 @@ fn create(path: &Path) -> Result<(), StorageOpenError> {
     Ok(())
 }
 
-fn draft_at(draft: &Path, path: &Path) -> Result<(), StorageOpenError> {
+fn draft_at(draft: &Path, path: &Path, config: &StorageConfig) -> Result<(), StorageOpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -265,7 +295,7 @@ fn draft_at(draft: &Path, path: &Path) -> Result<(), StorageOpenError> {
         .open(draft)
         .map_err(|error| unusable(path, error))?;
     guarded(path, || {
-        let database = builder().create_file(file)?;
+        let database = config.builder().create_file(file)?;
         lay_out(&database)
     })
 }

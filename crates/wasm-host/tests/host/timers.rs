@@ -256,8 +256,51 @@ async fn no_timer_that_is_over_is_left_by_a_stop() {
     }
     sleep(2 * SECOND).await;
     assert_eq!(texts(&rung), ["a", "b", "c"]);
-    assert_eq!(kept(&*memory).await.len(), 3);
+    assert_eq!(kept(&*memory).await.len(), 1);
     host.stop().await;
+    assert_eq!(kept(&*memory).await, [""; 0]);
+}
+
+/// Where the store takes ever so long to remove the first.
+#[tokio::test(start_paused = true)]
+async fn no_timer_waits_for_another_to_be_removed() {
+    let memory = Arc::new(MemoryStorage::new());
+    let storage = Faulty::new(memory.clone()).on_call(Method::Delete, 1, Fault::Hang);
+    let rung = Rung::default();
+    let host = host_over(Arc::new(storage), &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    let began = Instant::now();
+    told(&host, "alarm", "set 1000 a").await;
+    told(&host, "alarm", "set 2000 b").await;
+    sleep(5 * SECOND).await;
+    assert_eq!(texts(&rung), ["a", "b"]);
+    let late = rung.lock().unwrap()[1].1 - began;
+    assert!((2 * SECOND..3 * SECOND).contains(&late), "{late:?}");
+    // Nor does the second wait to be removed.
+    assert_eq!(kept(&*memory).await.len(), 1);
+}
+
+/// Where the store takes a thousand seconds for each of them.
+#[tokio::test(start_paused = true)]
+async fn so_many_timers_are_removed_at_a_time() {
+    let memory = Arc::new(MemoryStorage::new());
+    let slow = Fault::Delay(1_000 * SECOND);
+    let storage = Faulty::new(memory.clone()).on_every_call(Method::Delete, slow);
+    let rung = Rung::default();
+    let host = host_over(Arc::new(storage), &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    for so_many in [64, 128] {
+        // As many as a component has at a time.
+        for _ in 0..64 {
+            told(&host, "alarm", "set 1000 a").await;
+        }
+        sleep(10 * SECOND).await;
+        assert_eq!(texts(&rung).len(), so_many);
+        assert_eq!(kept(&*memory).await.len(), so_many);
+    }
+    sleep(1_000 * SECOND).await;
+    assert_eq!(kept(&*memory).await.len(), 64);
+    sleep(1_000 * SECOND).await;
     assert_eq!(kept(&*memory).await, [""; 0]);
 }
 
