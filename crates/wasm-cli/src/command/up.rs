@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
-use wasm_host::{ApplicationFolder, Found, Host, HostBuilder, HostLimits, RedbStorage};
+use wasm_host::{
+    ApplicationFolder, Found, Host, HostBuilder, HostLimits, RedbStorage, StorageConfig,
+};
 use wasm_nats::Connection;
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
@@ -145,6 +147,17 @@ pub(crate) struct Up {
     /// Keep what components store in this file, or it is lost at the end
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
+
+    /// Memory for what was read of that file
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16MiB",
+        value_parser = parse_bytes,
+        requires = "data",
+        hide_short_help = true
+    )]
+    data_cache: u64,
 
     /// Folder or file outside of FOLDER that manifests may name (repeatable)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
@@ -488,7 +501,10 @@ impl Up {
     }
 
     fn storage(&self) -> Result<Option<RedbStorage>, Report> {
-        let storage = self.data.as_ref().map(RedbStorage::open).transpose();
+        let cache_bytes = usize::try_from(self.data_cache).unwrap_or(usize::MAX);
+        let config = StorageConfig::default().with_cache_bytes(cache_bytes);
+        let open = |file| RedbStorage::open_with(file, config);
+        let storage = self.data.as_ref().map(open).transpose();
         storage.map_err(|error| Report::error(error.to_string()).with_note(GIVEN_BY_DATA))
     }
 
@@ -637,8 +653,10 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_a_host() {
-        let limits = Program::try_parse_from(["x", "."]).unwrap().up.limits;
+        let up = Program::try_parse_from(["x", "."]).unwrap().up;
+        let (limits, data_cache) = (up.limits, up.data_cache);
         let defaults = HostLimits::default();
+        assert_eq!(data_cache as usize, StorageConfig::default().cache_bytes);
         assert_eq!(limits.max_components, defaults.components);
         assert_eq!(limits.max_registered, defaults.registered);
         assert_eq!(limits.max_memory, defaults.memory_bytes);
