@@ -1,125 +1,119 @@
-//! The table of `docs/performance.md`, from what the benchmarks measured.
+//! The figures and pictures of `docs/performance.md`, from what the benchmarks measured.
+
+mod plot;
+mod table;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
-/// Between these lines the document is written by this command.
-const BEGIN: &str = "<!-- measured by `cargo xtask performance` -->";
-const END: &str = "<!-- end of what was measured -->";
+use self::plot::Plot;
+use self::table::rows;
 
-/// What is measured beside what.
-struct Table {
-    /// What its figures are of, and what they are compared with.
-    columns: [&'static str; 2],
-    /// What a row says, and where criterion keeps its two figures.
-    rows: &'static [(&'static str, &'static str, &'static str)],
+/// Where a benchmark's table stands in the document: between two lines that name it.
+struct Section {
+    name: &'static str,
+    cargo: &'static [&'static str],
 }
 
-const TABLES: [Table; 2] = [
-    Table {
-        columns: ["engine", "bare wasmtime"],
-        rows: &[
-            (
-                "bytes to first answer (compile, instantiate, call)",
-                "cold/engine",
-                "cold/bare",
-            ),
-            (
-                "fresh instance of a compiled component",
-                "instantiate/engine",
-                "instantiate/bare",
-            ),
-            (
-                "first call of an instance",
-                "first-call/engine",
-                "first-call/bare",
-            ),
-            ("later calls, 0 B", "call/engine/0", "call/bare/0"),
-            ("later calls, 64 B", "call/engine/64", "call/bare/64"),
-            (
-                "later calls, 64 KiB",
-                "call/engine/65536",
-                "call/bare/65536",
-            ),
-        ],
-    },
-    Table {
-        columns: ["host", "engine alone"],
-        rows: &[
-            ("a request and its answer", "request/host", "request/engine"),
-            ("1,000 messages", "messages/host", "messages/engine"),
-        ],
-    },
-];
+const RATIOS: Section = Section {
+    name: "ratios",
+    cargo: &["bench", "--workspace", "--bench", "ratios"],
+};
 
-/// Runs the benchmarks, writes the table and returns it.
-pub(crate) fn run(root: &Path) -> Result<String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "bench",
-            "--workspace",
-            "--bench",
-            "engine",
-            "--bench",
-            "host",
-        ])
-        .current_dir(root)
-        .status()
-        .context("cargo bench could not be started")?;
-    ensure!(status.success(), "cargo bench failed");
+const HOST: Section = Section {
+    name: "host",
+    cargo: &["bench", "--workspace", "--bench", "host"],
+};
 
-    let measured = root.join("target/criterion");
-    let mut tables = Vec::new();
-    for Table { columns, rows } in TABLES {
-        let [ours, other] = columns;
-        let mut table = format!("| what | {ours} | {other} | ratio |\n|---|---|---|---|\n");
-        for (what, ours, other) in rows {
-            let (ours, other) = (median(&measured, ours)?, median(&measured, other)?);
-            let (shown_ours, shown_other) = (duration(ours), duration(other));
-            let ratio = ours / other;
-            table.push_str(&format!(
-                "| {what} | {shown_ours} | {shown_other} | {ratio:.2} |\n"
-            ));
-        }
-        tables.push(table);
+/// A workspace of its own: another wasmtime is compiled for it.
+const PEERS: Section = Section {
+    name: "peers",
+    cargo: &[
+        "run",
+        "--release",
+        "--manifest-path",
+        "bench/peers/Cargo.toml",
+    ],
+};
+
+/// Runs the benchmarks, with those of others if `with_peers`, and writes what they print into
+/// the document, with pictures beside it.
+pub(crate) fn run(root: &Path, with_peers: bool) -> Result<String> {
+    let mut sections = vec![RATIOS, HOST];
+    if with_peers {
+        sections.push(PEERS);
     }
-    let tables = tables.join("\n");
-
     let file = root.join("docs/performance.md");
-    let document =
-        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let written = replace_between(&document, &tables)
-        .with_context(|| format!("{} lacks the lines {BEGIN} and {END}", file.display()))?;
-    fs::write(&file, written).with_context(|| format!("writing {}", file.display()))?;
-    Ok(tables)
-}
-
-fn median(measured: &Path, name: &str) -> Result<f64> {
-    let file = measured.join(name).join("new/estimates.json");
-    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let estimates: Value = serde_json::from_str(&text).context("criterion's estimates")?;
-    estimates["median"]["point_estimate"]
-        .as_f64()
-        .with_context(|| format!("{} has no median", file.display()))
-}
-
-fn duration(nanos: f64) -> String {
-    match nanos {
-        n if n < 1e3 => format!("{n:.0} ns"),
-        n if n < 1e6 => format!("{:.1} µs", n / 1e3),
-        n => format!("{:.1} ms", n / 1e6),
+    let mut printed = String::new();
+    for section in sections {
+        let table = section.measure(root)?;
+        let document =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let document = section.write(&document, &table)?;
+        fs::write(&file, document).with_context(|| format!("writing {}", file.display()))?;
+        if section.name == RATIOS.name {
+            draw(root, &table)?;
+        }
+        printed.push_str(&table);
+        printed.push('\n');
     }
+    Ok(printed)
 }
 
-fn replace_between(document: &str, table: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+fn draw(root: &Path, table: &str) -> Result<()> {
+    let rows = rows(table)?;
+    let payloads = Plot::of_rows("A call, by its payload", &rows, &[("a call with ", "", "")]);
+    let residents = Plot::of_rows(
+        "One call each, by how many there are",
+        &rows,
+        &[
+            ("one call each of ", " residents", ""),
+            ("one call each of ", " residents, dense", ", dense"),
+        ],
+    );
+    let folder = root.join("docs/performance");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    payloads.draw(&folder.join("payloads.svg"))?;
+    residents.draw(&folder.join("residents.svg"))
+}
+
+impl Section {
+    fn lines(&self) -> [String; 2] {
+        let name = self.name;
+        [
+            format!("<!-- {name}: measured by `cargo xtask performance` -->"),
+            format!("<!-- {name}: end of what was measured -->"),
+        ]
+    }
+
+    fn measure(&self, root: &Path) -> Result<String> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(self.cargo)
+            .current_dir(root)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cargo could not be started")?;
+        ensure!(output.status.success(), "cargo {:?} failed", self.cargo);
+        let text = String::from_utf8(output.stdout).context("what it printed is no text")?;
+        let table: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
+        ensure!(table.len() > 2, "cargo {:?} printed no table", self.cargo);
+        Ok(table.join("\n") + "\n")
+    }
+
+    fn write(&self, document: &str, table: &str) -> Result<String> {
+        let [begin, end] = self.lines();
+        let around = document.split_once(&begin).and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(&end)?;
+            Some((before, after))
+        });
+        let (before, after) = around
+            .with_context(|| format!("docs/performance.md lacks the lines {begin} and {end}"))?;
+        Ok(format!("{before}{begin}\n\n{table}\n{end}{after}"))
+    }
 }
 
 #[cfg(test)]
@@ -128,16 +122,37 @@ mod tests {
 
     #[test]
     fn only_what_was_measured_is_replaced() {
-        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let written = replace_between(&document, "new\n").unwrap();
-        assert_eq!(written, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replace_between("nothing here", "new\n"), None);
+        let [begin, end] = HOST.lines();
+        let document = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let written = HOST.write(&document, "new\n").unwrap();
+        assert_eq!(written, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        let error = PEERS.write(&document, "new\n").unwrap_err();
+        assert!(error.to_string().contains("<!-- peers: "), "{error}");
     }
 
     #[test]
-    fn figures_are_shown_in_a_fitting_unit() {
-        assert_eq!(duration(712.4), "712 ns");
-        assert_eq!(duration(9_140.0), "9.1 µs");
-        assert_eq!(duration(6_500_000.0), "6.5 ms");
+    fn a_picture_has_a_line_for_each_way() {
+        let table = "| what | engine | bare wasmtime | ratio |\n|---|---|---|---|\n\
+                     | a call with 0 B | 2 µs | 1 µs | 2 |\n\
+                     | a call with 64 B | 3 µs | 2 µs | 1.5 |\n\
+                     | a restart | 3 µs | 2 µs | 1.5 |\n";
+        let rows = rows(table).unwrap();
+        let plot = Plot::of_rows("Calls", &rows, &[("a call with ", "", "")]);
+        assert_eq!(plot.points, ["0 B", "64 B"]);
+        let line = |name: &str, times: [f64; 2]| (name.to_owned(), times.to_vec());
+        assert_eq!(
+            plot.lines,
+            [
+                line("engine", [2e3, 3e3]),
+                line("bare wasmtime", [1e3, 2e3])
+            ]
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("calls.svg");
+        plot.draw(&file).unwrap();
+        let drawn = fs::read_to_string(file).unwrap();
+        for part in ["Calls", "64 B", "bare wasmtime", "<polyline"] {
+            assert!(drawn.contains(part), "{part} is not in {drawn}");
+        }
     }
 }

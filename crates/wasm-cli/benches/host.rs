@@ -1,19 +1,24 @@
-//! The host beside its engine alone, doing the same in the same run, on one thread.
+//! The host beside its engine alone, on one thread: a message passes the mailbox and the task of
+//! its component, and the answer to a request comes back.
 //!
-//! `engine` calls the component directly; `host` goes through the mailbox, the task of
-//! the component, and the table of open requests.
+//! `cargo bench --workspace --bench host` prints a table.
 
+#[path = "../../wasm-runtime/benches/turns/mod.rs"]
+mod turns;
+
+use std::env;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
 
 use wasm_core::{ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ResourceLimits};
 use wasm_fixtures::ECHO;
 use wasm_host::{Component, Host, HostBuilder};
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
+
+use crate::turns::{compare, head};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,66 +56,48 @@ impl Bench {
             handle,
         }
     }
+}
 
-    fn message(&self) -> ComponentMessage {
-        let id = self.handle.id();
-        ComponentMessage::new(id.clone(), id.clone(), PAYLOAD)
+fn main() {
+    // A bench that is tested runs nothing.
+    if env::args().any(|argument| argument == "--test") {
+        return;
     }
-
-    async fn call(&self) {
-        let engine = self.host.engine();
-        let called = engine.call_handle_message(&self.handle, self.message());
+    let Bench {
+        runtime,
+        host,
+        handle,
+    } = Bench::new();
+    let (engine, id) = (host.engine(), handle.id());
+    let message = ComponentMessage::new(id.clone(), id.clone(), PAYLOAD);
+    let call = async || {
+        let called = engine.call_handle_message(&handle, message.clone());
         black_box(called.await.expect("it answers"));
-    }
+    };
+    head("host", "engine alone");
+    compare(
+        &runtime,
+        "a request and its answer",
+        async || {
+            let asked = host.request(id, PAYLOAD, TIMEOUT);
+            black_box(asked.await.expect("it answers"));
+        },
+        call,
+    );
+    compare(
+        &runtime,
+        "1,000 messages, until all are handled",
+        async || {
+            for _ in 0..MESSAGES {
+                let sent = host.send(id, PAYLOAD);
+                sent.expect("the mailbox has room");
+            }
+            host.drain(TIMEOUT).await.expect("it keeps up");
+        },
+        async || {
+            for _ in 0..MESSAGES {
+                call().await;
+            }
+        },
+    );
 }
-
-/// One request, its answer awaited.
-fn request(criterion: &mut Criterion) {
-    let bench = Bench::new();
-    let mut group = criterion.benchmark_group("request");
-    group.bench_function("engine", |b| {
-        b.iter(|| bench.runtime.block_on(bench.call()));
-    });
-    group.bench_function("host", |b| {
-        b.iter(|| {
-            let asked = bench.host.request(bench.handle.id(), PAYLOAD, TIMEOUT);
-            black_box(bench.runtime.block_on(asked).expect("it answers"))
-        });
-    });
-    group.finish();
-}
-
-/// Messages one after the other, until all are handled.
-fn messages(criterion: &mut Criterion) {
-    let bench = Bench::new();
-    let mut group = criterion.benchmark_group("messages");
-    group.throughput(Throughput::Elements(MESSAGES));
-    group.bench_function("engine", |b| {
-        b.iter(|| {
-            bench.runtime.block_on(async {
-                for _ in 0..MESSAGES {
-                    bench.call().await;
-                }
-            });
-        });
-    });
-    group.bench_function("host", |b| {
-        b.iter(|| {
-            bench.runtime.block_on(async {
-                for _ in 0..MESSAGES {
-                    let sent = bench.host.send(bench.handle.id(), PAYLOAD);
-                    sent.expect("the mailbox has room");
-                }
-                bench.host.drain(TIMEOUT).await.expect("it keeps up");
-            });
-        });
-    });
-    group.finish();
-}
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default().measurement_time(Duration::from_secs(5));
-    targets = request, messages
-}
-criterion_main!(benches);

@@ -1,10 +1,11 @@
-//! The engine beside bare wasmtime, taking turns in one run, so that whatever else the machine
-//! does falls on both: medians of many rounds and the ratio of each.
+//! The engine beside bare wasmtime, which has the engine's own settings and none of what is
+//! around a call.
 //!
 //! `cargo bench --workspace --bench ratios` prints a table; with `-- calls`, `kernels`,
 //! `instances`, `residents` or `threads` only those parts of it. Each figure is of one operation.
 
 mod bare;
+mod turns;
 
 use std::env;
 use std::fs;
@@ -28,12 +29,7 @@ use wasm_runtime::{
 };
 
 use crate::bare::{Bare, bare_call, bare_message};
-
-/// Rounds of each side; odd, so that there is a median.
-const ROUNDS: usize = 41;
-
-/// About how long a round takes.
-const ROUND: Duration = Duration::from_millis(20);
+use crate::turns::{ROUND, ROUNDS, compare, head, median, row};
 
 fn id(name: &str) -> ComponentId {
     ComponentId::new("bench", name, "main").expect("valid id")
@@ -46,67 +42,6 @@ fn config() -> ComponentConfig {
 
 fn engine(config: EngineConfig) -> WasmtimeEngine {
     WasmtimeEngine::new(config, HostServices::default()).expect("starts")
-}
-
-/// Runs both by turns and prints a row of the table.
-fn compare(
-    runtime: &Runtime,
-    what: &str,
-    mut ours: impl AsyncFnMut(),
-    mut bare: impl AsyncFnMut(),
-) {
-    let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
-    runtime.block_on(async {
-        let count = iterations(&mut ours).await.min(iterations(&mut bare).await);
-        for _ in 0..ROUNDS {
-            our_times.push(time(count, &mut ours).await);
-            bare_times.push(time(count, &mut bare).await);
-        }
-    });
-    let (ours, bare) = (median(&mut our_times), median(&mut bare_times));
-    row(what, ours, bare);
-}
-
-fn row(what: &str, ours: f64, bare: f64) {
-    println!(
-        "| {what} | {} | {} | {:.2} |",
-        shown(ours),
-        shown(bare),
-        ours / bare
-    );
-}
-
-fn shown(nanos: f64) -> String {
-    match nanos {
-        n if n < 1e3 => format!("{n:.0} ns"),
-        n if n < 1e6 => format!("{:.2} µs", n / 1e3),
-        n => format!("{:.2} ms", n / 1e6),
-    }
-}
-
-async fn iterations(call: &mut impl AsyncFnMut()) -> u32 {
-    let mut count = 1;
-    loop {
-        let nanos = time(count, call).await * f64::from(count);
-        if nanos >= ROUND.as_nanos() as f64 {
-            return count;
-        }
-        count *= 2;
-    }
-}
-
-/// Nanoseconds of one of so many calls.
-async fn time(count: u32, call: &mut impl AsyncFnMut()) -> f64 {
-    let began = Instant::now();
-    for _ in 0..count {
-        call().await;
-    }
-    began.elapsed().as_nanos() as f64 / f64::from(count)
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 async fn load(engine: &WasmtimeEngine, bytes: &Bytes, config: ComponentConfig) -> ComponentHandle {
@@ -125,7 +60,9 @@ fn calls(runtime: &Runtime) {
     for (size, name) in [
         (0, "0 B"),
         (64, "64 B"),
+        (1 << 10, "1 KiB"),
         (4 << 10, "4 KiB"),
+        (16 << 10, "16 KiB"),
         (64 << 10, "64 KiB"),
     ] {
         let payload = Bytes::from(vec![7; size]);
@@ -268,6 +205,37 @@ fn kernels(runtime: &Runtime) {
     }
 }
 
+/// From bytes that the engine has not seen yet to the first answer.
+fn cold(runtime: &Runtime) {
+    let engine = engine(EngineConfig::default());
+    let bare = Bare::new(&EngineConfig::default());
+    let ours = ComponentMessage::new(id("sender"), id("echo"), "hello");
+    let message = bare_message(Bytes::from_static(b"hello"));
+    let mut number = 0_u64;
+    compare(
+        runtime,
+        "bytes to first answer (compile, instantiate, call)",
+        async || {
+            number += 1;
+            let handle = load(&engine, &unseen(number), config()).await;
+            let reply = engine.call_handle_message(&handle, ours.clone()).await;
+            black_box(reply.expect("echo answers"));
+            engine.unload_component(&handle).await.expect("shuts down");
+        },
+        async || {
+            let (mut store, function) = bare.instantiate(&bare.compile()).await;
+            black_box(bare_call(&mut store, &function, &message).await);
+        },
+    );
+}
+
+/// The echo with a custom section of its own.
+fn unseen(number: u64) -> Bytes {
+    let (id, bytes, name) = (0, 10, [1, b'n']);
+    let section = [&[id, bytes][..], &name, &number.to_le_bytes()].concat();
+    [ECHO.wasm, &section].concat().into()
+}
+
 fn instances(runtime: &Runtime, profile: Profile, name: &str) {
     let config_of_engine = EngineConfig::default().with_profile(profile);
     let engine = engine(config_of_engine.clone());
@@ -406,9 +374,11 @@ fn threads() {
         }));
     }
     let (one, two) = (median(&mut ones), median(&mut twos));
-    println!(
-        "| calls a second of 1,000 components, two threads beside one | {two:.0} | {one:.0} | {:.2} |",
-        two / one
+    row(
+        "calls a second of 1,000 components, two threads beside one",
+        &format!("{two:.0}"),
+        &format!("{one:.0}"),
+        two / one,
     );
 }
 
@@ -428,7 +398,7 @@ fn main() {
     let parts: Vec<_> = asked.iter().filter(|it| !it.starts_with("--")).collect();
     let is_asked = |part: &str| parts.is_empty() || parts.iter().any(|it| *it == part);
     let runtime = runtime();
-    println!("| what | engine | bare wasmtime | ratio |\n|---|---|---|---|");
+    head("engine", "bare wasmtime");
     if is_asked("calls") {
         calls(&runtime);
         typed_calls(&runtime);
@@ -437,12 +407,16 @@ fn main() {
         kernels(&runtime);
     }
     if is_asked("instances") {
+        cold(&runtime);
         instances(&runtime, Profile::Speed, "");
         instances(&runtime, Profile::Density, ", dense");
     }
     if is_asked("residents") {
-        residents(&runtime, 5_000, Profile::Speed, "");
-        residents(&runtime, 5_000, Profile::Density, ", dense");
+        for (profile, name) in [(Profile::Speed, ""), (Profile::Density, ", dense")] {
+            for count in [10, 100, 1_000, 5_000] {
+                residents(&runtime, count, profile, name);
+            }
+        }
     }
     if is_asked("threads") {
         threads();

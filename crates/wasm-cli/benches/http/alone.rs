@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -37,6 +38,15 @@ pub(crate) async fn axum_echo() -> SocketAddr {
     });
     let router = Router::new().route(ECHOED.path, echo);
     serve(TowerToHyperService::new(router)).await
+}
+
+/// Takes whatever it is sent, as a collector of OpenTelemetry does.
+pub(crate) async fn collector() -> SocketAddr {
+    serve(service_fn(|request: Request<Incoming>| async {
+        request.into_body().collect().await?;
+        Ok::<_, hyper::Error>(Response::new(Body::empty()))
+    }))
+    .await
 }
 
 /// Where connections are served, one request after the other.

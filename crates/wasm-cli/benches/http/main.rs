@@ -1,9 +1,10 @@
 //! Requests a second, taking turns in one run, each server with one thread.
 //!
 //! A component that answers HTTP requests behind the gateway and the host, with all that bounds
-//! it; the same component on bare wasmtime with pooled instances behind hyper; in `wasmtime
-//! serve`, if the variable `WASMTIME` names the program; and hyper alone answering the same.
-//! Each request has a fresh instance.
+//! it; the same component on bare wasmtime with pooled instances behind hyper; and hyper alone
+//! answering the same. The same component in processes: `airssys-wasm serve`, which sends its
+//! traces, logs and metrics to a collector or does not, and `wasmtime serve`, if the variable
+//! `WASMTIME` names the program. Each request has a fresh instance.
 //!
 //! A component that answers messages, asked through the gateway, beside axum alone.
 //!
@@ -14,7 +15,7 @@ mod alone;
 mod bare;
 mod clients;
 mod ours;
-mod wasmtime_serve;
+mod programs;
 
 use std::env;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use wasm_runtime::{Allocation, EngineConfig};
 
 use crate::clients::{CONNECTIONS, Question, round};
-use crate::wasmtime_serve::WasmtimeServe;
+use crate::programs::Program;
 
 /// Rounds of each; odd, so that there is a median.
 const ROUNDS: usize = 11;
@@ -64,13 +65,24 @@ fn main() {
     let clients = Builder::new_current_thread().enable_all().build();
     let clients = clients.expect("this thread is to be had");
     let (web, echo) = servers.block_on(ours::serve());
-    let wasmtime_serve = WasmtimeServe::start();
+    // Beside those that are measured.
+    let others = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let others = others.expect("a thread is to be had");
+    let collector = others.block_on(alone::collector());
+    let silent = Program::airssys_wasm(None);
+    let sending = Program::airssys_wasm(Some(collector));
+    let wasmtime = Program::wasmtime();
     let mut pages = vec![
         ("bare wasmtime, hyper", servers.block_on(bare::serve())),
         ("host, gateway", web),
         ("hyper alone", servers.block_on(alone::hyper_page())),
+        ("`airssys-wasm serve`", silent.address),
+        ("`airssys-wasm serve --otlp`", sending.address),
     ];
-    match &wasmtime_serve {
+    match &wasmtime {
         Some(it) => pages.push(("`wasmtime serve`", it.address)),
         None => eprintln!("`wasmtime serve` is left out: WASMTIME=PATH names the program"),
     }
