@@ -746,25 +746,136 @@ mod tests {
         let handle = ComponentHandle::new(id(), 1);
         let bare = WasmError::ComponentNotFound { handle }.size_bytes();
         assert_eq!(bare, size_of::<WasmError>() + id().to_string().len());
-        let text = || "x".repeat(100);
+        let text = |bytes: usize| "x".repeat(bytes);
+        // Of a cause that is not kept, the most is counted.
+        let source = || Some(Arc::new(Endless) as Cause);
+        let frame = WasmFrame::new(Some(text(3)), Some(text(4)), 0, None);
+        let frames = || -> Box<[WasmFrame]> { vec![frame.clone(); 2].into() };
+        let of_frames = 2 * (size_of::<WasmFrame>() + 7);
+        let import = |reason| WasmError::ImportNotFound {
+            component: id(),
+            import: text(10),
+            reason,
+            others: 0,
+            or_more: false,
+            source: source(),
+        };
+        let trapped = |trap| WasmError::Trapped {
+            component: id(),
+            export: text(10).into(),
+            trap,
+            frames: frames(),
+            fuel_consumed: 0,
+            source: source(),
+            last_words: Some(text(5).into()),
+        };
+        let defect = |defect| WasmError::InvalidComponent {
+            component: id(),
+            defect,
+            source: source(),
+        };
         let with_text = [
-            WasmError::Unsupported { what: text() },
-            WasmError::ExportNotFound {
-                component: id(),
-                export: text().into(),
-            },
-            WasmError::GuestError {
-                component: id(),
-                error: GuestError::RuntimeError(text()),
-            },
-            WasmError::InvalidArguments {
-                component: id(),
-                export: "x".repeat(40).into(),
-                reason: "x".repeat(60),
-            },
+            (WasmError::Unsupported { what: text(100) }, 100),
+            (
+                WasmError::EngineInitialization {
+                    reason: text(10),
+                    source: source(),
+                },
+                10 + CAUSE_BYTES,
+            ),
+            (
+                WasmError::LoadFailed {
+                    path: text(10).into(),
+                    reason: text(20),
+                    source: source(),
+                },
+                30 + CAUSE_BYTES,
+            ),
+            (
+                defect(Defect::WrongExportType {
+                    export: text(10),
+                    reason: text(20),
+                }),
+                30 + CAUSE_BYTES,
+            ),
+            (
+                defect(Defect::IncompleteLifecycle {
+                    missing: vec![text(10); 2],
+                }),
+                2 * (size_of::<String>() + 10) + CAUSE_BYTES,
+            ),
+            (
+                import(Unmet::OtherType {
+                    wanted: text(20),
+                    provided: Some(text(40)),
+                }),
+                70 + CAUSE_BYTES,
+            ),
+            (
+                import(Unmet::OtherVersion { provided: text(20) }),
+                30 + CAUSE_BYTES,
+            ),
+            (
+                WasmError::ExportNotFound {
+                    component: id(),
+                    export: text(100).into(),
+                },
+                100,
+            ),
+            (
+                WasmError::ShutdownFailed {
+                    component: id(),
+                    error: LifecycleError::ShutdownFailed(text(100)),
+                },
+                100,
+            ),
+            (trapped(Trap::Unreachable), 15 + of_frames + CAUSE_BYTES),
+            (
+                trapped(Trap::HostPanic(text(20))),
+                35 + of_frames + CAUSE_BYTES,
+            ),
+            (
+                WasmError::Timeout {
+                    component: id(),
+                    export: text(10).into(),
+                    limit: Duration::from_secs(1),
+                    fuel_consumed: 0,
+                    frames: frames(),
+                },
+                10 + of_frames,
+            ),
+            (
+                WasmError::ResourceLimitExceeded {
+                    component: id(),
+                    export: text(10).into(),
+                    resource: Resource::Fuel,
+                    limit: 1,
+                    requested: None,
+                    charged_ahead: false,
+                    fuel_consumed: 1,
+                    frames: frames(),
+                    source: source(),
+                },
+                10 + of_frames + CAUSE_BYTES,
+            ),
+            (
+                WasmError::GuestError {
+                    component: id(),
+                    error: GuestError::RuntimeError(text(100)),
+                },
+                100,
+            ),
+            (
+                WasmError::InvalidArguments {
+                    component: id(),
+                    export: text(40).into(),
+                    reason: text(60),
+                },
+                100,
+            ),
         ];
-        for error in with_text {
-            assert_eq!(error.size_bytes(), bare + 100, "{error:?}");
+        for (error, more) in with_text {
+            assert_eq!(error.size_bytes(), bare + more, "{error:?}");
         }
     }
 
