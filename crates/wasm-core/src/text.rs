@@ -98,7 +98,7 @@ fn flag_chars(after: &str) -> usize {
     let (selectors, tags) = selected.map_or((0, after), |tags| (1, tags));
     let code: String = tags
         .chars()
-        .take(MAX_REGION_CHARS + 1)
+        .take(MAX_REGION_CHARS)
         .map_while(ascii_of_tag)
         .collect();
     let country = match code.bytes().position(|byte| !byte.is_ascii_digit()) {
