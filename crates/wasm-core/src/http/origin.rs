@@ -280,6 +280,32 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_where_a_connection_goes() {
+        let parts = |text: &str| {
+            let origin = origin(text);
+            let address = origin.address().is_some();
+            (origin.is_secure(), origin.host(), origin.port(), address)
+        };
+        let of = |is_secure, host: &str, port, is_address| {
+            (is_secure, host.to_owned(), port, is_address)
+        };
+        for (text, expected) in [
+            (
+                "https://API.example.com.",
+                of(true, "api.example.com", 443, false),
+            ),
+            (
+                "http://api.example.com",
+                of(false, "api.example.com", 80, false),
+            ),
+            ("http://10.0.0.1:8080", of(false, "10.0.0.1", 8080, true)),
+            ("https://[::1]", of(true, "::1", 443, true)),
+        ] {
+            assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_pattern_is_about_a_scheme_hosts_and_ports() {
         for (granted, sent, matches) in [
             ("https://api.example.com", "https://api.example.com", true),
