@@ -9,6 +9,14 @@ use super::table::Row;
 
 const SIZE: (u32, u32) = (720, 400);
 
+/// Told apart by those, too, who do not see all colours.
+const COLOURS: [RGBColor; 4] = [
+    RGBColor(0, 114, 178),
+    RGBColor(120, 120, 120),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 0, 0),
+];
+
 /// Times by something that grows from one point to the next.
 pub(super) struct Plot {
     pub(super) title: &'static str,
@@ -52,6 +60,7 @@ impl Plot {
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 18))
             .margin(12)
+            .margin_right(36)
             .x_label_area_size(32)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..last as f64, 0.0..most * 1.1)
@@ -70,7 +79,7 @@ impl Plot {
             .draw()
             .map_err(|error| failed(&error))?;
         for (number, (name, times)) in self.lines.iter().enumerate() {
-            let colour = Palette99::pick(number).stroke_width(2);
+            let colour = COLOURS[number % COLOURS.len()].stroke_width(2);
             let points = times.iter().enumerate();
             let points = points.map(|(place, nanos)| (place as f64, nanos / 1e3));
             chart
