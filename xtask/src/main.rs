@@ -14,8 +14,7 @@ usage: cargo xtask fixtures            compile the fixtures of crates/wasm-fixtu
        cargo xtask bounds              make the table of bounds in SECURITY.md from the source
        cargo xtask bounds --check      tell whether it is of the source as it is
        cargo xtask bounds --raise TREE make a copy one whose bounds can be raised, for scripts/bounds.sh
-       cargo xtask performance         run the benchmarks and write their tables into docs/performance.md
-       cargo xtask performance --peers the same, with what others take, whose engines are compiled for it";
+       cargo xtask performance         run the benchmarks and write their tables into docs/performance.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -31,8 +30,7 @@ fn main() -> ExitCode {
         ["bounds"] => bounds::write(root),
         ["bounds", "--check"] => bounds::check(root),
         ["bounds", "--raise", tree] => bounds::raise(root, tree),
-        ["performance"] => performance::run(root, false),
-        ["performance", "--peers"] => performance::run(root, true),
+        ["performance"] => performance::run(root),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -28,27 +28,11 @@ const HOST: Section = Section {
     cargo: &["bench", "--workspace", "--bench", "host"],
 };
 
-/// A workspace of its own: another wasmtime is compiled for it.
-const PEERS: Section = Section {
-    name: "peers",
-    cargo: &[
-        "run",
-        "--release",
-        "--manifest-path",
-        "bench/peers/Cargo.toml",
-    ],
-};
-
-/// Runs the benchmarks, with those of others if `with_peers`, and writes what they print into
-/// the document, with pictures beside it.
-pub(crate) fn run(root: &Path, with_peers: bool) -> Result<String> {
-    let mut sections = vec![RATIOS, HOST];
-    if with_peers {
-        sections.push(PEERS);
-    }
+/// Runs the benchmarks and writes what they print into the document, with pictures beside it.
+pub(crate) fn run(root: &Path) -> Result<String> {
     let file = root.join("docs/performance.md");
     let mut printed = String::new();
-    for section in sections {
+    for section in [RATIOS, HOST] {
         let table = section.measure(root)?;
         let document =
             fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -126,8 +110,8 @@ mod tests {
         let document = format!("before\n{begin}\nold\n{end}\nafter\n");
         let written = HOST.write(&document, "new\n").unwrap();
         assert_eq!(written, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
-        let error = PEERS.write(&document, "new\n").unwrap_err();
-        assert!(error.to_string().contains("<!-- peers: "), "{error}");
+        let error = RATIOS.write(&document, "new\n").unwrap_err();
+        assert!(error.to_string().contains("<!-- ratios: "), "{error}");
     }
 
     #[test]
