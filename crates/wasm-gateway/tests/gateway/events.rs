@@ -15,10 +15,15 @@ async fn follow(served: &Served, query: &str, headers: &str) -> TcpStream {
     stream
 }
 
-/// The id of the event that ends this text.
-fn last_id(text: &str) -> &str {
-    let id = text.rsplit("id: ").next().unwrap();
-    id.lines().next().unwrap()
+/// Follows events up to a restart; the id of that.
+async fn after_a_restart(served: &Served) -> (TcpStream, String) {
+    let mut stream = follow(served, "", "").await;
+    until(&mut stream, "events follow").await;
+    served.gateway.host().restart(&demo("echo")).await.unwrap();
+    let told = until(&mut stream, "event: restarted\n").await;
+    let id = told.rsplit("id: ").next().unwrap();
+    let id = id.lines().next().unwrap().to_owned();
+    (stream, id)
 }
 
 #[tokio::test]
@@ -63,12 +68,7 @@ async fn messages_are_told_to_who_asks_for_them() {
 async fn who_comes_back_goes_on_where_it_was() {
     let served = Served::new(&[component("echo", ECHO)], GatewayLimits::default()).await;
     let host = served.gateway.host().clone();
-    let mut stream = follow(&served, "", "").await;
-    until(&mut stream, "events follow").await;
-    host.restart(&demo("echo")).await.unwrap();
-    let first = until(&mut stream, "event: restarted\n").await;
-    let id = last_id(&first).to_owned();
-    drop(stream);
+    let (_, id) = after_a_restart(&served).await;
     host.load(component("late", COUNTER)).await.unwrap();
     let mut stream = follow(&served, "", &format!("Last-Event-ID: {id}\r\n")).await;
     let resumed = until(&mut stream, "event: loaded\n").await;
@@ -81,11 +81,7 @@ async fn who_comes_back_goes_on_where_it_was() {
 async fn who_asks_for_earlier_messages_is_told_that_some_are_missing() {
     let served = Served::new(&[component("echo", ECHO)], GatewayLimits::default()).await;
     let host = served.gateway.host().clone();
-    let mut stream = follow(&served, "", "").await;
-    until(&mut stream, "events follow").await;
-    host.restart(&demo("echo")).await.unwrap();
-    let first = until(&mut stream, "event: restarted\n").await;
-    let id = last_id(&first).to_owned();
+    let (mut stream, id) = after_a_restart(&served).await;
     host.request(&demo("echo"), "x", SECOND).await.unwrap();
     host.load(component("late", COUNTER)).await.unwrap();
     let again = format!("Last-Event-ID: {id}\r\n");
