@@ -683,8 +683,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
 
     /// What happens from now on, with every message that is handled unless the reader
     /// [wants fewer](Events::with_messages). One that is more than 1,024 events behind misses
-    /// the oldest. Messages count apart, and so do those that are answered with an error: of
-    /// what else happens no number of them makes it miss any.
+    /// the oldest. Messages count apart, and so do those that are answered with an error, and
+    /// dead letters with withdrawn requests and denials: of what else happens no number of them
+    /// makes it miss any.
     pub fn events(&self) -> Events {
         self.inner.office.events()
     }

@@ -36,9 +36,9 @@ pub struct HostLimits {
     /// message type, or not at all if that does not suffice.
     pub dead_letter_bytes: u64,
     /// Events that wait for one who reads them, in bytes; there are at most 1,024 of messages
-    /// that were handled, 1,024 of those that were answered with an error, and 1,024 others. The
-    /// oldest go first, those of messages before others; the latest of each stays. Who has not
-    /// read them is told how many [were missed](crate::Event::Missed).
+    /// that were handled, 1,024 of those that were answered with an error, 1,024 of dead letters,
+    /// withdrawn requests and denials, and 1,024 others. The oldest go first, in this order; the
+    /// latest of each stays. Who has not read them is told how many [were missed](crate::Event::Missed).
     pub event_bytes: u64,
 }
 

@@ -45,8 +45,9 @@ const UNTIL_ANSWERED: Duration = Duration::MAX;
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// What takes longer to end is named: longer than a host goes on delivering.
 const SLOW_END: Duration = Duration::from_millis(1500);
-/// As many as a host keeps: messages, those that were answered with an error, and others.
-const KEPT_EVENTS: usize = 3 * 1024;
+/// As many as a host keeps: messages, those that were answered with an error, what was refused,
+/// and others.
+const KEPT_EVENTS: usize = 4 * 1024;
 /// An event comes soon after the answer that told of it, or never.
 const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.

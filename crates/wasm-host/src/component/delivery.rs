@@ -214,7 +214,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             Handling::GuestError => Class::ErrorReply,
             Handling::Answered | Handling::Failed => Class::Handled,
         };
-        self.shared.office.tell_handled(class, || Event::Message {
+        self.shared.office.tell_many(class, || Event::Message {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             kind: letter.kind,

@@ -97,11 +97,11 @@ impl Office {
 
     /// Makes an event only when somebody reads them.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        self.events.tell(Class::Other, event);
+        self.tell_many(Class::Other, event);
     }
 
-    /// Tells of a message that was handled, only if somebody reads that.
-    pub(crate) fn tell_handled(&self, class: Class, event: impl FnOnce() -> Event) {
+    /// The same of an event of which a component may cause any number.
+    pub(crate) fn tell_many(&self, class: Class, event: impl FnOnce() -> Event) {
         self.events.tell(class, event);
     }
 
@@ -161,7 +161,7 @@ impl Office {
 
     fn add_dead(&self, dead: DeadLetter) {
         metrics::dead_letter(&dead.message.recipient, &dead.cause);
-        self.tell(|| Event::DeadLetter {
+        self.tell_many(Class::Refused, || Event::DeadLetter {
             from: dead.message.sender.clone(),
             to: dead.message.recipient.clone(),
             kind: dead.kind,
@@ -176,7 +176,10 @@ impl Office {
     pub(crate) fn tell_denials(&self, component: &ComponentId, denials: u64) {
         if denials > 0 {
             let component = component.clone();
-            self.tell(|| Event::DenialsLeftOut { component, denials });
+            self.tell_many(Class::Refused, || Event::DenialsLeftOut {
+                component,
+                denials,
+            });
         }
     }
 
@@ -199,7 +202,7 @@ impl Office {
             ticket.give_up();
         }
         metrics::withdrawn(&letter.message.recipient, because);
-        self.tell(|| Event::Withdrawn {
+        self.tell_many(Class::Refused, || Event::Withdrawn {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             bytes: letter.message.payload.len(),

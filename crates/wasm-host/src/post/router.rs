@@ -31,6 +31,7 @@ use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause};
 use crate::watch::event::{Event, WithdrawnBecause};
+use crate::watch::event_log::Class;
 use crate::watch::metrics;
 
 pub(crate) struct Router {
@@ -451,7 +452,7 @@ impl SecurityValidator for Router {
         }
         metrics::denied(component.id(), denied.capability.manifest_key());
         if resident.denials.add(&denied.capability) {
-            self.office.tell(|| Event::Denied {
+            self.office.tell_many(Class::Refused, || Event::Denied {
                 component: component.id().clone(),
                 granted: granted(&resident.permissions(), &denied.capability),
                 capability: denied.capability.clone(),

@@ -170,8 +170,8 @@ pub enum Event {
     Stopped,
     /// The reader was too slow, and some events were not kept for it, of those that it reads:
     /// there are at most 1,024 of messages, 1,024 of messages that were answered with an
-    /// error, and 1,024 others, which together have
-    /// [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
+    /// error, 1,024 of dead letters, withdrawn requests and denials, and 1,024 others, which
+    /// together have [`HostLimits::event_bytes`](crate::HostLimits::event_bytes).
     Missed {
         /// How many.
         events: u64,

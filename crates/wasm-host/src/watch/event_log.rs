@@ -32,11 +32,19 @@ pub(crate) enum Class {
     Handled,
     /// A message was answered with an error.
     ErrorReply,
+    /// What was asked for was not done: a message was given up or withdrawn, or a component was
+    /// denied something. A component brings that about as often as it likes.
+    Refused,
     /// Everything else.
     Other,
 }
 
-const CLASSES: [Class; 3] = [Class::Handled, Class::ErrorReply, Class::Other];
+const CLASSES: [Class; 4] = [
+    Class::Handled,
+    Class::ErrorReply,
+    Class::Refused,
+    Class::Other,
+];
 
 /// Where a host tells what happens. Dropping it ends its readers' waiting.
 #[derive(Debug)]
@@ -108,12 +116,22 @@ struct Kept {
     number: u64,
 }
 
+impl Class {
+    /// Whether these are messages that were handled.
+    pub(crate) fn is_of_messages(self) -> bool {
+        match self {
+            Self::Handled | Self::ErrorReply => true,
+            Self::Refused | Self::Other => false,
+        }
+    }
+}
+
 impl HandledMessages {
     fn includes(self, class: Class) -> bool {
         match class {
             Class::Handled => self == Self::All,
             Class::ErrorReply => self != Self::None,
-            Class::Other => true,
+            Class::Refused | Class::Other => true,
         }
     }
 }
@@ -384,7 +402,8 @@ mod tests {
     }
 
     /// What a reader finds until there is nothing: `m` for a message that was handled, `e` for
-    /// one that was answered with an error, `.` for another event, or how many it missed.
+    /// one that was answered with an error, `d` for denials, `.` for another event, or how many it
+    /// missed.
     fn read(reader: &Reader) -> String {
         let mut text = String::new();
         loop {
@@ -395,12 +414,22 @@ mod tests {
                         ..
                     } => 'e',
                     Event::Message { .. } => 'm',
+                    Event::DenialsLeftOut { .. } => 'd',
                     _ => '.',
                 }),
                 Found::Missed(events, _) => text.push_str(&format!("({events})")),
                 Found::Nothing => return text,
                 Found::End => return text + "end",
             }
+        }
+    }
+
+    fn tell_denials(log: &EventLog, count: usize) {
+        for _ in 0..count {
+            log.tell(Class::Refused, || Event::DenialsLeftOut {
+                component: id(),
+                denials: 1,
+            });
         }
     }
 
@@ -492,13 +521,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_pushes_out_nothing_else_and_messages_do_not_push_it_out() {
+        let log = EventLog::new(3, u64::MAX);
+        let (all, others) = (log.reader(), log.reader());
+        others.message_switch().set(HandledMessages::None);
+        tell_handled(&log, 1);
+        tell_denials(&log, 1);
+        log.tell(Class::Other, small);
+        tell_error_reply(&log);
+        tell_denials(&log, 1_000);
+        log.tell(Class::Other, small);
+        tell_denials(&log, 1);
+        tell_handled(&log, 1_000);
+        assert_eq!(read(&others), ".(999)dd.d");
+        assert_eq!(read(&all), ".e(999)dd.d(998)mmm");
+        assert_eq!(kept_bytes(&log), 0);
+    }
+
+    #[test]
     fn each_class_that_was_missed_is_told_where_it_goes_on() {
         let log = EventLog::new(2, u64::MAX);
         let reader = log.reader();
         tell_handled(&log, 5);
         (0..5).for_each(|_| tell_error_reply(&log));
+        tell_denials(&log, 5);
         (0..5).for_each(|_| log.tell(Class::Other, small));
-        assert_eq!(read(&reader), "(3)mm(3)ee(3)..");
+        assert_eq!(read(&reader), "(3)mm(3)ee(3)dd(3)..");
         tell_handled(&log, 3);
         assert_eq!(read(&reader), "(1)mm");
     }
@@ -523,6 +571,28 @@ mod tests {
         let missed = 501 - left;
         let messages = "m".repeat(left - 1);
         assert_eq!(read(&reader), format!(".({missed}){messages}.m"));
+    }
+
+    #[test]
+    fn what_is_refused_takes_bytes_of_messages_and_none_of_other_events() {
+        let log = EventLog::new(1_024, 0);
+        let reader = log.reader();
+        log.tell(Class::Other, large);
+        log.tell(Class::Other, small);
+        tell_handled(&log, 1);
+        tell_denials(&log, 100);
+        assert_eq!(read(&reader), "(1).m(99)d");
+        let log = EventLog::new(1_024, 64 << 10);
+        let reader = log.reader();
+        log.tell(Class::Other, small);
+        tell_handled(&log, 10);
+        tell_denials(&log, 500);
+        assert!(kept_bytes(&log) <= 64 << 10, "{}", kept_bytes(&log));
+        let found = read(&reader);
+        let kept = found.matches('d').count();
+        let missed = 500 - kept;
+        let denials = "d".repeat(kept);
+        assert_eq!(found, format!(".(9)m({missed}){denials}"));
     }
 
     #[test]

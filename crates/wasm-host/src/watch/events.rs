@@ -1,7 +1,7 @@
 //! What happens in a host, as it is read.
 
 use crate::watch::event::Event;
-use crate::watch::event_log::{Class, Found, HandledMessages, MessageSwitch, Reader};
+use crate::watch::event_log::{Found, HandledMessages, MessageSwitch, Reader};
 
 /// Events that are kept for a reader that is slower than what happens, of each class.
 pub(crate) const KEPT_EVENTS: usize = 1024;
@@ -55,7 +55,7 @@ impl Events {
             }
             Found::Missed(events, class) => Some(Event::Missed {
                 events,
-                are_messages: class != Class::Other,
+                are_messages: class.is_of_messages(),
             }),
             Found::Nothing | Found::End => None,
         }

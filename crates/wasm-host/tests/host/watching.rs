@@ -210,6 +210,38 @@ fn messages_push_out_no_failure() {
     });
 }
 
+/// Nor over dead letters, of which a component that fails leaves as many as its mailbox has.
+#[test]
+fn dead_letters_push_out_no_failure() {
+    const FAILURES: usize = 4;
+    const WAITING: usize = 600;
+    run(async {
+        let host = load(&[component("trap", TRAP)]).await;
+        let mut late = host.events().with_messages(HandledMessages::None);
+        for _ in 0..FAILURES {
+            for text in ["poison"].into_iter().chain([""; WAITING]) {
+                host.send(&demo("trap"), text.to_owned()).unwrap();
+            }
+            host.drain(SECOND).await.unwrap();
+            host.restart(&demo("trap")).await.unwrap();
+        }
+        host.stop().await;
+        let (mut missed, mut dead, mut rest) = (0, 0, Vec::new());
+        while let Some(event) = late.next().await {
+            match event {
+                wasm_host::Event::Missed { events, .. } => missed += events,
+                wasm_host::Event::DeadLetter { .. } => dead += 1,
+                event => rest.push(event.kind()),
+            }
+        }
+        let mut expected = ["failed", "quarantined", "restarted"].repeat(FAILURES);
+        expected.extend(["unloaded", "stopped"]);
+        assert_eq!(rest, expected);
+        assert_eq!(dead, 1_024);
+        assert_eq!(missed + dead, (FAILURES * (1 + WAITING)) as u64);
+    });
+}
+
 async fn kinds(events: &mut Events) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     while let Some(event) = events.next().await {
