@@ -1,17 +1,16 @@
 //! Calls of exports that take their turn among the messages of a component.
 
 use std::fmt::{self, Debug};
-use std::future::{Future, pending, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 
 use tokio::sync::oneshot;
 
 use wasm_core::{ComponentHandle, MessagingError, WasmError};
 
-use crate::caught::caught;
+use crate::caught::caught_future;
 use crate::error::HostError;
 use crate::lock::lock;
 use crate::post::answer::RequestError;
@@ -44,7 +43,8 @@ impl Call {
         let goes_on = Arc::clone(&is_released);
         let begin = |handle| -> CallFuture {
             Box::pin(async move {
-                let call = unpanicked(async { call(handle).await });
+                // A panic harms no component, and is told to whoever called.
+                let call = caught_future(async { call(handle).await });
                 let result = tokio::select! {
                     biased;
                     ended = call => match ended {
@@ -146,15 +146,4 @@ async fn given_up<T>(give: &mut oneshot::Sender<T>, is_released: &AtomicBool) {
     if is_released.load(Ordering::Acquire) {
         pending::<()>().await;
     }
-}
-
-/// What `call` ends with, or what it panicked with: that harms no component, and is told to
-/// whoever called.
-async fn unpanicked<T>(call: impl Future<Output = T>) -> Result<T, String> {
-    let mut call = pin!(call);
-    poll_fn(|cx| match caught(|| call.as_mut().poll(cx)) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }

@@ -23,7 +23,7 @@ pub trait Carrier: Send + Sync {
     /// Whether a component that is loaded here may be given anything: `false` from the moment on
     /// in which another host may have it, be it that this one has not unloaded it yet. What
     /// waits for it is given up then as when it is unloaded. Asked before each message; it must
-    /// not block.
+    /// not block, and a panic counts as `false`.
     fn may_handle(&self, id: &ComponentId) -> bool {
         let _ = id;
         true

@@ -1,12 +1,12 @@
 //! What the stations of a message share: the limits, the clock, how much is on its way, and
 //! where is told what becomes of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasm_core::{Clock, ComponentId, ComponentMessage, MessagingError, Timestamp, WasmError};
 
+use crate::caught::isolated;
 use crate::error::{HostError, kept};
 use crate::limits::HostLimits;
 use crate::post::answer::RequestError;
@@ -58,14 +58,15 @@ impl Office {
     /// Whether no other host may have this component by now.
     pub(crate) fn may_handle(&self, id: &ComponentId) -> bool {
         let carrier = self.carrier.as_deref();
-        carrier.is_none_or(|carrier| carrier.may_handle(id))
+        carrier.is_none_or(|carrier| {
+            isolated("the carrier", || carrier.may_handle(id)).unwrap_or(false)
+        })
     }
 
     /// By the embedder's clock. One that panics must not take along whoever asks: a task
     /// that ends overdue requests, or one that is ending already.
     pub(crate) fn now(&self) -> Timestamp {
-        let now = catch_unwind(AssertUnwindSafe(|| self.clock.now()));
-        now.unwrap_or_default()
+        isolated("the clock", || self.clock.now()).unwrap_or_default()
     }
 
     pub(crate) fn begin_stop(&self) {

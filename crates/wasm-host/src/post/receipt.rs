@@ -7,11 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
+use crate::caught::{isolated, isolated_future};
+
+/// As what it is told of that one panicked.
+const RECEIPT: &str = "the receipt of a message";
+
 /// Whoever keeps a message until it was handled: a timer's store, a stream of other nodes.
 ///
 /// For each message, [`begin`](Self::begin) is asked until it says yes, then
 /// [`end`](Self::end) is called once, after [`bury`](Self::bury) for a dead letter. As long
-/// as it has not begun it may be [put back](Self::put_back) instead. Nothing here may block.
+/// as it has not begun it may be [put back](Self::put_back) instead. Nothing here may block. A
+/// panic is told to the operator; one of `begin` counts as no.
 #[async_trait]
 pub trait Receipt: Debug + Send + Sync {
     /// Writes down that the message begins to be handled; `false` if it must not be, because it
@@ -56,7 +62,8 @@ impl Ticket {
 
     /// Whether it may be handled now, which is never asked a second time after that was so.
     pub(crate) async fn begin(&self) -> bool {
-        let begins = self.receipt.begin().await;
+        let begins = isolated_future(RECEIPT, self.receipt.begin()).await;
+        let begins = begins.unwrap_or(false);
         self.is_over.store(begins, Ordering::Relaxed);
         begins
     }
@@ -70,20 +77,22 @@ impl Ticket {
     /// or for another reason.
     pub(crate) fn comes_again(&self, leaves: bool) -> bool {
         let is_over = self.is_over.load(Ordering::Relaxed);
-        !is_over && (leaves || self.receipt.always_comes_again())
+        let always = || isolated(RECEIPT, || self.receipt.always_comes_again());
+        !is_over && (leaves || always().unwrap_or(false))
     }
 
     pub(crate) fn bury(&self, cause: &'static str, reason: &str) {
         self.give_up();
-        self.receipt.bury(cause, reason);
+        isolated(RECEIPT, || self.receipt.bury(cause, reason));
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        match self.is_over.load(Ordering::Relaxed) {
+        let is_over = self.is_over.load(Ordering::Relaxed);
+        isolated(RECEIPT, || match is_over {
             true => self.receipt.end(),
             false => self.receipt.put_back(),
-        }
+        });
     }
 }

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use wasm_core::{CorrelationId, MessagingError};
 
+use crate::caught::isolated;
 use crate::lock::lock;
 use crate::post::answer::Outcome;
 
-/// Who waits for an answer.
+/// Who waits for an answer. A panic is told to the operator; one of `is_waiting` counts as no.
 pub trait Asker: Debug + Send + Sync {
     /// Is told what came of the request, unless it was told before or has given up.
     fn answer(&self, outcome: Outcome);
@@ -22,6 +23,9 @@ pub trait Asker: Debug + Send + Sync {
     /// Whether it was not told, and has not given up.
     fn is_waiting(&self) -> bool;
 }
+
+/// As what it is told of that one panicked.
+const ASKER: &str = "who waits for an answer";
 
 /// What a request is answered through, once. When it is dropped, that is the answer: that the
 /// request was lost.
@@ -43,7 +47,7 @@ impl ReplyTo {
     /// Tells whoever waits what came of the request.
     pub fn answer(mut self, outcome: Outcome) {
         if let Some(asker) = self.asker.take() {
-            asker.answer(outcome);
+            tell(&*asker, outcome);
         }
     }
 
@@ -59,7 +63,9 @@ impl ReplyTo {
 
     /// Whether somebody waits, whether or not the time is up.
     pub fn is_waited_for(&self) -> bool {
-        self.asker.as_ref().is_some_and(|asker| asker.is_waiting())
+        let asker = self.asker.as_ref();
+        let waiting = asker.and_then(|asker| isolated(ASKER, || asker.is_waiting()));
+        waiting.unwrap_or(false)
     }
 
     /// Until when somebody waits for it.
@@ -76,7 +82,7 @@ impl ReplyTo {
     pub fn time_out(&self, request: &CorrelationId) {
         if let Some(asker) = &self.asker {
             let late = MessagingError::CorrelationTimeout(request.clone());
-            asker.answer(Err(late.into()));
+            tell(&**asker, Err(late.into()));
         }
     }
 }
@@ -85,9 +91,13 @@ impl Drop for ReplyTo {
     fn drop(&mut self) {
         if let Some(asker) = self.asker.take() {
             let lost = MessagingError::DeliveryFailed("the request was lost".to_owned());
-            asker.answer(Err(lost.into()));
+            tell(&*asker, Err(lost.into()));
         }
     }
+}
+
+fn tell(asker: &dyn Asker, outcome: Outcome) {
+    isolated(ASKER, || asker.answer(outcome));
 }
 
 /// The program around the host, waiting for the answer to one request.

@@ -117,7 +117,7 @@ impl Router {
             if let Some(reply) = arrival.reply {
                 reply.forget();
             }
-            arrival.receipt.put_back();
+            drop(Ticket::new(arrival.receipt));
             return Err(NotTaken::Never(cause));
         }
         let kind = kind_of(&arrival);
@@ -252,7 +252,7 @@ impl Router {
             return Err(error);
         }
         let carried = carrier.request(message, reply).await?;
-        Ok(Waits::OnItsWay { _carried: carried })
+        Ok(Waits::on_its_way(carried))
     }
 
     /// Puts a message into the mailbox of its recipient, which is woken for it; where it lies

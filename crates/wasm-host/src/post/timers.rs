@@ -17,6 +17,7 @@ use wasm_core::{
     MessagingError, StorageError, TIMER_TYPE, TimerError,
 };
 
+use crate::caught::isolated_future;
 use crate::component::poll::some_ended;
 use crate::lock::lock;
 use crate::post::letter::LetterKind;
@@ -163,7 +164,7 @@ impl Timers {
     /// Whether it is gone.
     async fn remove(&self, key: &str) -> bool {
         let _tidying = self.tidying.read().await;
-        let removed = self.storage.delete(&self.owner, key).await.is_ok();
+        let removed = stored(self.storage.delete(&self.owner, key)).await.is_ok();
         if removed {
             lock(&self.state).over.remove(key);
         }
@@ -234,11 +235,11 @@ impl Timers {
         loop {
             let page = self
                 .storage
-                .list_keys(&self.owner, "", after.as_deref(), PAGE)
-                .await?;
+                .list_keys(&self.owner, "", after.as_deref(), PAGE);
+            let page = stored(page).await?;
             let wanted = |key: &&String| parse_key(key).is_some_and(|(of, _)| is_wanted(&of));
             for key in page.iter().filter(wanted) {
-                if let Some(kept) = self.storage.get(&self.owner, key).await? {
+                if let Some(kept) = stored(self.storage.get(&self.owner, key)).await? {
                     self.recover_one(key, &kept);
                 }
             }
@@ -306,8 +307,14 @@ impl Timers {
         kept.put_u64(due_millis);
         kept.put_slice(payload);
         let storage = &self.storage;
-        storage.set(&self.owner, key, kept.freeze(), u64::MAX).await
+        stored(storage.set(&self.owner, key, kept.freeze(), u64::MAX)).await
     }
+}
+
+/// A panic of the embedder's store is an error of it, after which whoever asked goes on.
+async fn stored<T>(work: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
+    let outcome = isolated_future("component storage", work).await;
+    outcome.unwrap_or_else(|| Err(StorageError::Io("the store panicked".to_owned())))
 }
 
 impl State {
@@ -414,7 +421,7 @@ impl ComponentTimers for Timers {
             return Ok(false);
         }
         let key = key(of, timer);
-        if let Err(error) = self.storage.delete(&self.owner, &key).await {
+        if let Err(error) = stored(self.storage.delete(&self.owner, &key)).await {
             // It is tried again, and in this process the timer does not come any more.
             lock(&self.state).end(key);
             self.ended.notify_one();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::caught::isolated;
 use crate::post::carrier::Carried;
 use crate::post::letter::Letter;
 use crate::post::mailbox::{Mailbox, Place};
@@ -11,15 +12,30 @@ pub(crate) enum Waits {
     /// In the mailbox of its recipient, which is a component of this host.
     Here(Arc<Mailbox>, Place),
     /// With a carrier; it is given up when this is dropped.
-    OnItsWay { _carried: Box<dyn Carried> },
+    OnItsWay(OnItsWay),
+}
+
+/// What a carrier has returned.
+#[derive(Debug)]
+pub(crate) struct OnItsWay(Option<Box<dyn Carried>>);
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        let carried = self.0.take();
+        isolated("the carrier", || drop(carried));
+    }
 }
 
 impl Waits {
+    pub(crate) fn on_its_way(carried: Box<dyn Carried>) -> Self {
+        Self::OnItsWay(OnItsWay(Some(carried)))
+    }
+
     /// The letter, if it waits here and was not taken out.
     pub(crate) fn withdraw(&self) -> Option<Box<Letter>> {
         match self {
             Self::Here(mailbox, place) => mailbox.withdraw(*place),
-            Self::OnItsWay { .. } => None,
+            Self::OnItsWay(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Engines that are worse than any should be.
+//! Engines that are worse than any should be, and other code of an embedder that is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,10 @@ use wasm_core::{
     ComponentState, ComponentUsage, HealthStatus, HostServices, MessagePayload, Preparation,
     RuntimeEngine, Timestamp, WasmError,
 };
-use wasm_host::{Event, Host, HostBuilder, HostError, HostLimits, Phase};
+use wasm_host::{
+    Arrival, Asker, Event, Host, HostBuilder, HostError, HostLimits, Outcome, Phase, Receipt,
+    ReplyTo,
+};
 use wasm_testkit::wasm_fixtures::{CALLBACK, ECHO, SLEEPER};
 
 use crate::support::{SECOND, causes, component, demo, start, until};
@@ -197,6 +200,95 @@ async fn a_clock_that_panics_keeps_nobody_waiting() {
         assert!(error.contains("was not answered in time"), "{error}");
         assert!(began.elapsed() < 2 * SECOND);
     }
+    host.stop().await;
+}
+
+/// Panics over whatever it is told, once it was asked whether a message may begin.
+#[derive(Debug)]
+struct Panicking {
+    begins: bool,
+}
+
+#[async_trait]
+impl Receipt for Panicking {
+    async fn begin(&self) -> bool {
+        assert!(self.begins, "as asked");
+        true
+    }
+
+    fn always_comes_again(&self) -> bool {
+        panic!("as asked")
+    }
+
+    fn put_back(&self) {
+        panic!("as asked")
+    }
+
+    fn bury(&self, _: &'static str, _: &str) {
+        panic!("as asked")
+    }
+
+    fn end(&self) {
+        panic!("as asked")
+    }
+}
+
+impl Asker for Panicking {
+    fn answer(&self, _: Outcome) {
+        panic!("as asked")
+    }
+
+    fn is_waiting(&self) -> bool {
+        assert!(self.begins, "as asked");
+        true
+    }
+}
+
+/// Has `demo/it/main` given a message by somebody who panics.
+fn post(host: &Host<Obedient>, payload: &'static str, receipt: bool, asker: Option<bool>) {
+    let answered = |begins| {
+        let asker = Arc::new(Panicking { begins });
+        ReplyTo::new(asker, Instant::now() + SECOND)
+    };
+    let posted = host.post(Arrival {
+        message: ComponentMessage::new(demo("other"), demo("it"), payload),
+        reply: asker.map(answered),
+        receipt: Arc::new(Panicking { begins: receipt }),
+    });
+    posted.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_who_keeps_messages_or_waits_for_answers_harms_no_component() {
+    let host = obedient(HostLimits::default(), &["it"]).await;
+    let mut events = host.events();
+    post(&host, "ok", false, None);
+    post(&host, "ok", true, None);
+    post(&host, "ok", true, Some(true));
+    post(&host, "ok", true, Some(false));
+    host.request(&demo("it"), "ok", SECOND).await.unwrap();
+    host.drain(SECOND).await.unwrap();
+    // Neither the one that did not begin nor the one whose answer nobody waits for is handled.
+    let mut kinds = Vec::new();
+    while let Some(event) = events.try_next() {
+        kinds.push(event.kind());
+    }
+    assert_eq!(kinds, ["message", "message", "withdrawn", "message"]);
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_ends_whoever_panics_over_that() {
+    let host = obedient(HostLimits::default(), &["it"]).await;
+    post(&host, "panic", true, Some(true));
+    post(&host, "ok", true, Some(true));
+    post(&host, "ok", false, None);
+    let asked = host.request(&demo("it"), "ok", 3_600 * SECOND).await;
+    let text = "delivery failed: the task of its recipient has ended";
+    assert_eq!(asked.unwrap_err().to_string(), text);
+    // It is gone, and there is room for another.
+    host.load(component("it", ECHO)).await.unwrap();
+    host.request(&demo("it"), "ok", SECOND).await.unwrap();
     host.stop().await;
 }
 

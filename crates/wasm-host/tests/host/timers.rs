@@ -1,13 +1,16 @@
 //! Messages that a component sends itself later.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use wasm_core::{
-    ComponentMessage, ComponentStorage, GuestError, HostServices, MemoryStorage, StartPolicy,
-    StorageError, TIMER_TYPE, TimerError,
+    ComponentId, ComponentMessage, ComponentStorage, GuestError, HostServices, MemoryStorage,
+    StartPolicy, StorageError, StorageUsage, TIMER_TYPE, TimerError,
 };
 use wasm_host::{Component, Host, HostBuilder, HostError, LetterKind, Phase};
 use wasm_testkit::wasm_fixtures::ECHO;
@@ -241,6 +244,71 @@ async fn a_timer_waits_for_a_store_that_fails() {
     let late = rung.lock().unwrap()[0].1 - began;
     assert!((SECOND..2 * SECOND).contains(&late), "{late:?}");
     assert_eq!(kept(&*memory).await, [""; 0]);
+}
+
+/// Panics at the first call of each method.
+#[derive(Default)]
+struct Panicking {
+    memory: MemoryStorage,
+    has_set: AtomicBool,
+    has_deleted: AtomicBool,
+    has_listed: AtomicBool,
+}
+
+fn panic_first(has_done: &AtomicBool) {
+    assert!(has_done.swap(true, Ordering::SeqCst), "the first time");
+}
+
+#[async_trait]
+impl ComponentStorage for Panicking {
+    async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
+        self.memory.get(owner, key).await
+    }
+
+    async fn set(
+        &self,
+        owner: &ComponentId,
+        key: &str,
+        value: Bytes,
+        quota_bytes: u64,
+    ) -> Result<(), StorageError> {
+        panic_first(&self.has_set);
+        self.memory.set(owner, key, value, quota_bytes).await
+    }
+
+    async fn delete(&self, owner: &ComponentId, key: &str) -> Result<(), StorageError> {
+        panic_first(&self.has_deleted);
+        self.memory.delete(owner, key).await
+    }
+
+    async fn list_keys(
+        &self,
+        owner: &ComponentId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        panic_first(&self.has_listed);
+        self.memory.list_keys(owner, prefix, after, limit).await
+    }
+
+    async fn usage(&self, owner: &ComponentId) -> Result<StorageUsage, StorageError> {
+        self.memory.usage(owner).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn timers_outlive_a_store_that_panics() {
+    let storage = Arc::new(Panicking::default());
+    let rung = Rung::default();
+    let host = host_over(storage.clone(), &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    let refused = ask(&host, "alarm", "set 100 a").await.unwrap_err();
+    assert!(refused.to_string().contains("panicked"), "{refused}");
+    told(&host, "alarm", "set 100 b").await;
+    sleep(10 * SECOND).await;
+    assert_eq!(texts(&rung), ["b"]);
+    assert_eq!(kept(&storage.memory).await, [""; 0]);
 }
 
 /// Where the host stops while it removes them.

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use metrics::Label;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::runtime::Builder;
 use tracing::field::{Field, Visit};
@@ -18,7 +18,7 @@ use wasm_host::{Events, HandledMessages, HostLimits, Reply};
 use wasm_testkit::wasm_fixtures::{CALLBACK, COUNTER, ECHO, GUEST_ERROR, SENDER, TRAP};
 
 use crate::support::{
-    SECOND, ask, component, demo, host_with, last_callback, load, restarted, told,
+    SECOND, ask, causes, component, demo, host_with, last_callback, load, restarted, told,
 };
 
 /// Runs on this thread alone, where a test's own recorder and subscriber count.
@@ -88,6 +88,42 @@ fn what_happens_is_counted() {
     for (name, count) in expected {
         assert_eq!(counted.get(name), Some(&count), "{name} in {counted:#?}");
     }
+}
+
+/// Panics over whatever is to be counted.
+struct NoRecorder;
+
+impl Recorder for NoRecorder {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &metrics::Metadata<'_>) -> Counter {
+        panic!("it counts nothing")
+    }
+
+    fn register_gauge(&self, _: &Key, _: &metrics::Metadata<'_>) -> Gauge {
+        panic!("it counts nothing")
+    }
+
+    fn register_histogram(&self, _: &Key, _: &metrics::Metadata<'_>) -> Histogram {
+        panic!("it counts nothing")
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_harms_no_component() {
+    metrics::with_local_recorder(&NoRecorder, || {
+        run(async {
+            let host = load(&[component("echo", ECHO), restarted("trap", TRAP)]).await;
+            assert_eq!(told(&host, "echo", "hello").await, "hello");
+            ask(&host, "trap", "poison").await.unwrap_err();
+            assert_eq!(told(&host, "trap", "ok").await, "ok");
+            assert_eq!(causes(&host.dead_letters()), ["failed"]);
+        });
+    });
 }
 
 /// A span with its fields, and the number of the one it is within.
