@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle, available_parallelism};
 use async_trait::async_trait;
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -122,7 +123,13 @@ impl RedbStorage {
         let writer = {
             let (file, abandoned) = (Arc::clone(&file), Arc::clone(&abandoned));
             let name = "component-storage".to_owned();
-            Thread::start(path, name, move || write_all(&file, &abandoned, jobs))?
+            let runtime = Builder::new_current_thread().enable_time().build();
+            let runtime = runtime.map_err(|source| StorageOpenError::Unusable {
+                path: path.to_owned(),
+                source,
+            })?;
+            let write = move || write_all(&file, &abandoned, jobs, &runtime);
+            Thread::start(path, name, write)?
         };
         let reader = |n| {
             let waiting = Arc::clone(&waiting);

@@ -1,14 +1,15 @@
 //! Writes on their way to the disk, many at a time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{Database, ReadableTable, Table};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use wasm_core::{ComponentId, StorageError, StorageUsage};
 
@@ -142,31 +143,6 @@ impl Drop for Pending<'_> {
     }
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Nothing, when nothing has come for so long.
-fn receive_within(jobs: &mut mpsc::Receiver<Job>, within: Duration) -> Option<Option<Job>> {
-    let until = Instant::now() + within;
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(next) = jobs.poll_recv(&mut cx) {
-            return Some(next);
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        thread::park_timeout(left);
-    }
-}
-
 fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     let mut bytes = first.change.bytes();
     let mut batch = vec![first];
@@ -211,16 +187,23 @@ fn save_free_pages(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-pub(super) fn write_all(file: &StoreFile, abandoned: &Abandoned, mut jobs: mpsc::Receiver<Job>) {
+/// Until nobody can hand over anything any more. The `runtime`, in which nothing else runs, tells
+/// the time.
+pub(super) fn write_all(
+    file: &StoreFile,
+    abandoned: &Abandoned,
+    mut jobs: mpsc::Receiver<Job>,
+    runtime: &Runtime,
+) {
     let mut in_company = false;
     // What redb had to find out while it opened the file is worth keeping, too.
     let mut is_saved = false;
     loop {
         let next = match is_saved {
-            true => Some(jobs.blocking_recv()),
-            false => receive_within(&mut jobs, QUIET),
+            true => Ok(jobs.blocking_recv()),
+            false => runtime.block_on(async { timeout(QUIET, jobs.recv()).await }),
         };
-        let Some(next) = next else {
+        let Ok(next) = next else {
             // What fails was told, and is tried again after the next write.
             is_saved = true;
             if file.is_in_place() {
