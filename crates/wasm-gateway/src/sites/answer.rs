@@ -1,12 +1,14 @@
 //! A request to a component, from where it comes to what answers it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Extension, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{HeaderValue, Method, Request, Response};
 use axum::response::IntoResponse as _;
+use futures_util::stream;
 use tracing::field::Empty;
 use tracing::{Instrument as _, info_span};
 
@@ -102,6 +104,7 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     request: Request<Body>,
     IsSecure(is_secure): IsSecure,
 ) -> Result<Response<Body>, Problem> {
+    let is_head = request.method() == Method::HEAD;
     let method = request.method().as_str();
     let span = info_span!(
         "http request",
@@ -125,5 +128,20 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         .as_ref()
         .map_or_else(Problem::status, Response::status);
     trace::record(&span, status);
-    answered
+    answered.map(|response| match is_head {
+        true => without_length_of_nothing(response),
+        false => response,
+    })
+}
+
+/// A component may answer HEAD without the body that it would answer GET with, and how long that
+/// would be, only its own `content-length` says (RFC 9110, 8.6). A router would say 0 of a body
+/// that it knows to be empty.
+fn without_length_of_nothing(response: Response<Body>) -> Response<Body> {
+    match response.body().size_hint().exact() {
+        Some(0) => {
+            response.map(|_| Body::from_stream(stream::empty::<Result<Bytes, Infallible>>()))
+        }
+        _ => response,
+    }
 }

@@ -58,6 +58,11 @@ impl HttpHandler<ModelEngine> for Fake {
                     let _held = (responder, told);
                     return pending().await;
                 }
+                "empty" => Ok(Response::new(Body::empty())),
+                "says" => {
+                    let response = Response::builder().header("content-length", "1234");
+                    Ok(response.body(Body::empty()).unwrap())
+                }
                 _ => {
                     let response = Response::builder().status(201).header("x-of", "fake");
                     Ok(response.body(Body::from(text)).unwrap())
@@ -141,6 +146,38 @@ async fn visitors_reach_components_and_nothing_else() {
         );
     }
     sites.stopped().await;
+}
+
+/// Only the component knows how long its answer to GET would be.
+#[tokio::test]
+async fn an_empty_answer_to_head_has_no_length_but_that_of_the_component() {
+    let (gateway, _) = built(GatewayBuilder::new()).await;
+    let router = gateway.sites_router();
+    let beside = Served::of(gateway.clone()).await;
+    let alone = Served::sites_of(gateway).await;
+    for (method, path, length) in [
+        ("HEAD", "/hello/empty", None),
+        ("HEAD", "/hello/says", Some("1234")),
+        ("HEAD", "/hello/a", Some("30")),
+        ("GET", "/hello/empty", Some("0")),
+        ("GET", "/hello/a", Some("30")),
+    ] {
+        for served in [&beside, &alone] {
+            let got = visit(served, method, path).await;
+            let head = got.split("\r\n\r\n").next().unwrap();
+            let mut lines = head.lines();
+            let said = lines.find_map(|line| line.strip_prefix("content-length: "));
+            assert_eq!(said, length, "{method} {path}: {got}");
+            let is_empty = got.len() == head.len() + 4;
+            assert_eq!(is_empty, method == "HEAD" || length == Some("0"), "{got}");
+        }
+        let answered = ask(&router, method, path, "").await;
+        let said = answered.headers.get("content-length");
+        let said = said.map(|length| length.to_str().unwrap());
+        assert_eq!(said, length, "{method} {path}");
+    }
+    beside.stopped().await;
+    alone.stopped().await;
 }
 
 #[tokio::test]
