@@ -1,10 +1,12 @@
 //! One partition from the claim on until its components are gone: they come, are served, and go.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::header::HeaderMap;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::{RwLock, oneshot};
 use tokio::time::{sleep, timeout};
@@ -57,6 +59,8 @@ pub(crate) struct Partition<E: RuntimeEngine + ?Sized> {
 impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
     /// Until its components are gone, which they are told to by `goes`.
     pub(crate) async fn stay(self, former: Former, goes: oneshot::Receiver<Going>) {
+        // Also where the tenants panic.
+        let _leaves = Leaves(&self);
         let consumer = former.consumer.clone();
         let inbox = match self.come().await {
             true => Some(self.inbox(former).open()),
@@ -114,7 +118,6 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
 
     /// Unloads the components, and says that the partition is given back if it is.
     async fn go(&self, mut inbox: Option<OpenInbox>, former: Option<String>, how: Going) {
-        let _leaves = Leaves(self);
         if let Some(inbox) = &mut inbox {
             inbox.stop();
         }
@@ -125,9 +128,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
         // Otherwise they were never loaded.
         if inbox.is_some() {
             let ids = self.ids().into_iter();
-            join_all(ids.map(|id| self.tenants.unload(vec![id]))).await;
+            join_all(ids.map(|id| self.unload(id))).await;
         }
-        self.host.release_timers(|id| self.has(id));
         let has_consumer = inbox.is_some();
         if let Some(inbox) = inbox
             && how == Going::GivenBack
@@ -136,10 +138,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
             let _ = timeout(FINISH, inbox.finish()).await;
         }
         let is_lost = self.claim.is_over();
-        self.claim.end();
-        let connection = &self.shared.connection;
-        connection.claims.remove(&self.claim);
-        connection.storage.forget(self.claim.partition);
+        self.let_go();
         if how == Going::GivenBack && !is_lost {
             let consumer = match has_consumer {
                 true => Some(consumer_name(&self.claim)),
@@ -147,6 +146,24 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
             };
             self.give_back(consumer).await;
         }
+    }
+
+    /// A panic over one component keeps no other here. The one goes on to be loaded, and is given
+    /// nothing more.
+    async fn unload(&self, id: ComponentId) {
+        let unload = AssertUnwindSafe(self.tenants.unload(vec![id.clone()]));
+        if unload.catch_unwind().await.is_err() {
+            tracing::error!(component = %id, "it is not unloaded: whoever has it panicked");
+        }
+    }
+
+    /// From now on nothing is written or handled for the partition, and nothing is known of it.
+    fn let_go(&self) {
+        self.claim.end();
+        self.host.release_timers(|id| self.has(id));
+        let connection = &self.shared.connection;
+        connection.claims.remove(&self.claim);
+        connection.storage.forget(self.claim.partition);
     }
 
     async fn give_back(&self, consumer: Option<String>) {
@@ -173,11 +190,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Partition<E> {
     }
 }
 
-/// The components of a partition are gone when this is dropped.
-struct Leaves<'a, E: RuntimeEngine + ?Sized>(&'a Partition<E>);
+/// The components of a partition are gone when this is dropped, or are given nothing more.
+struct Leaves<'a, E: RuntimeEngine + ?Sized + 'static>(&'a Partition<E>);
 
-impl<E: RuntimeEngine + ?Sized> Drop for Leaves<'_, E> {
+impl<E: RuntimeEngine + ?Sized + 'static> Drop for Leaves<'_, E> {
     fn drop(&mut self) {
+        self.0.let_go();
         let mut leaving = self
             .0
             .leaving

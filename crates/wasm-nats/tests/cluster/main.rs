@@ -63,6 +63,7 @@ fn main() -> ExitCode {
             a_queue_that_is_full_is_told;
         ownership:
             partitions_move_when_nodes_come_and_go,
+            partitions_move_where_components_cannot_be_unloaded,
             a_name_is_one_node_s,
             what_is_stored_moves_along,
             timers_move_along;

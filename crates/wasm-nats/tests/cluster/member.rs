@@ -49,6 +49,7 @@ pub(crate) struct Members {
     host: Host<ModelEngine>,
     components: Vec<Component>,
     after_crash: AfterCrash,
+    panics_over_unloading: bool,
 }
 
 #[async_trait]
@@ -65,6 +66,7 @@ impl Tenants for Members {
     }
 
     async fn unload(&self, ids: Vec<ComponentId>) {
+        assert!(!self.panics_over_unloading, "as asked");
         for id in ids {
             self.host.unload(&id).await.unwrap();
         }
@@ -97,6 +99,7 @@ pub(crate) struct Setup {
     pub(crate) replicas: usize,
     pub(crate) components: Vec<Component>,
     pub(crate) after_crash: AfterCrash,
+    pub(crate) panics_over_unloading: bool,
 }
 
 impl Setup {
@@ -116,6 +119,7 @@ impl Setup {
             replicas: 1,
             components,
             after_crash: AfterCrash::DeadLetter,
+            panics_over_unloading: false,
         }
     }
 
@@ -156,6 +160,7 @@ impl Setup {
             host: host.clone(),
             components: self.components.clone(),
             after_crash: self.after_crash,
+            panics_over_unloading: self.panics_over_unloading,
         };
         let node = Node::start(connection, host.clone(), Arc::new(tenants)).await?;
         Ok(Member { host, node })

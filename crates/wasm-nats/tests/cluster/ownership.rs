@@ -42,6 +42,33 @@ pub(crate) async fn partitions_move_when_nodes_come_and_go() {
     b.leave().await;
 }
 
+/// Whoever has the components panics over that.
+pub(crate) async fn partitions_move_where_components_cannot_be_unloaded() {
+    let server = Server::start();
+    let names: Vec<_> = (0..40).map(|n| format!("c{n}")).collect();
+    let components = names.iter().map(|name| fixture(name, ECHO)).collect();
+    let mut setup = Setup::new(server.url(), components);
+    setup.panics_over_unloading = true;
+    let a = setup.join("a").await;
+    settled(16, &[&a]).await;
+    eventually("all are there", async || a.host.ids(None, 100).len() == 40).await;
+    setup.panics_over_unloading = false;
+    let b = setup.join("b").await;
+    settled(16, &[&a, &b]).await;
+    // No partition is at two nodes, though components are loaded at both.
+    assert_eq!(a.host.ids(None, 100).len(), 40);
+    for name in &names {
+        assert_eq!(a.told(name, "hello").await, "hello");
+        assert_ne!(a.node.owns(&demo(name)), b.node.owns(&demo(name)), "{name}");
+    }
+    a.leave().await;
+    settled(16, &[&b]).await;
+    for name in &names {
+        assert_eq!(b.told(name, "hello").await, "hello");
+    }
+    b.leave().await;
+}
+
 pub(crate) async fn a_name_is_one_node_s() {
     let server = Server::start();
     let setup = Setup::new(server.url(), Vec::new());
