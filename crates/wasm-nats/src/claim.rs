@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::header::HeaderMap;
 use bytes::Bytes;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use wasm_core::ComponentId;
 
@@ -101,11 +101,15 @@ impl Claim {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let id = format!("p{}-{}-{number}", self.partition, self.fence);
         headers.insert("Nats-Msg-Id", id.as_str());
+        // To wait for its turn takes of the same patience: what is behind others that are not
+        // answered is not tried for as long as they were.
+        let until = Instant::now() + wire.patience;
         let _turn = self.writes.lock().await;
         if self.is_over() {
             return Err(PublishError::Outdated);
         }
-        let written = wire.publish(subject, headers, payload).await;
+        let written = wire.publish_until(until, subject, headers, payload);
+        let written = written.await;
         if written == Err(PublishError::Outdated) {
             tracing::warn!(
                 partition = self.partition,

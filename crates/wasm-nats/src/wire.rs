@@ -119,6 +119,17 @@ impl Wire {
         payload: Bytes,
     ) -> Result<u64, PublishError> {
         let until = Instant::now() + self.patience;
+        self.publish_until(until, subject, headers, payload).await
+    }
+
+    /// The same, tried until this time, and once at least where there is a connection.
+    pub(crate) async fn publish_until(
+        &self,
+        until: Instant,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<u64, PublishError> {
         let mut pause = Pause::default();
         let mut may_be_stored = false;
         loop {

@@ -102,7 +102,8 @@ fn main() -> ExitCode {
             a_server_is_trusted_by_its_certificate,
             a_user_is_known_by_a_file_of_credentials;
         outage:
-            what_was_accepted_outlasts_the_server;
+            what_was_accepted_outlasts_the_server,
+            writes_that_wait_for_one_another_are_not_patient_one_by_one;
     ];
     trials.extend(storage::trials());
     trials.extend(router::trials());
