@@ -12,14 +12,14 @@ pub(crate) enum Waits {
     /// In the mailbox of its recipient, which is a component of this host.
     Here(Arc<Mailbox>, Place),
     /// With a carrier; it is given up when this is dropped.
-    OnItsWay(OnItsWay),
+    OnItsWay { _carried: GivenUp },
 }
 
-/// What a carrier has returned.
+/// What a carrier has returned, and gives up when this is dropped.
 #[derive(Debug)]
-pub(crate) struct OnItsWay(Option<Box<dyn Carried>>);
+pub(crate) struct GivenUp(Option<Box<dyn Carried>>);
 
-impl Drop for OnItsWay {
+impl Drop for GivenUp {
     fn drop(&mut self) {
         let carried = self.0.take();
         isolated("the carrier", || drop(carried));
@@ -28,14 +28,15 @@ impl Drop for OnItsWay {
 
 impl Waits {
     pub(crate) fn on_its_way(carried: Box<dyn Carried>) -> Self {
-        Self::OnItsWay(OnItsWay(Some(carried)))
+        let _carried = GivenUp(Some(carried));
+        Self::OnItsWay { _carried }
     }
 
     /// The letter, if it waits here and was not taken out.
     pub(crate) fn withdraw(&self) -> Option<Box<Letter>> {
         match self {
             Self::Here(mailbox, place) => mailbox.withdraw(*place),
-            Self::OnItsWay(_) => None,
+            Self::OnItsWay { .. } => None,
         }
     }
 }
