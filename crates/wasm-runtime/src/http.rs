@@ -147,7 +147,8 @@ impl HttpPending {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 let call = Call { failed, over };
-                let body = HttpBody::new(body, &head, method, presence, call);
+                let mut body = HttpBody::new(body, &head, method, presence, call);
+                body.read_ahead().await;
                 Some(Ok(Response::from_parts(head, body)))
             }
             Err(code) => {

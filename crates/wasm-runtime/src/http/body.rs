@@ -1,8 +1,9 @@
 //! The body of a response that a component gives while its call goes on.
 
+use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -15,10 +16,16 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+/// How often a component has its turn before its response goes out: in the first it may write
+/// what comes after the head, in the second the end.
+const TURNS: usize = 2;
+
 /// The body of a response. Dropping it before its end gives the request up.
 #[derive(Debug)]
 pub struct HttpBody {
     inner: HyperOutgoingBody,
+    /// What was read before anybody asked for it, the end included.
+    ahead: VecDeque<Option<Result<Frame<Bytes>, Incomplete>>>,
     /// Until whoever reads it has all there is.
     presence: Option<oneshot::Sender<()>>,
     /// What is left of it, in bytes, if that was said.
@@ -54,6 +61,7 @@ impl HttpBody {
             || length == Some(0);
         let mut body = Self {
             inner,
+            ahead: VecDeque::new(),
             presence: Some(presence),
             left: length,
             call,
@@ -62,6 +70,25 @@ impl HttpBody {
             body.is_read();
         }
         body
+    }
+
+    /// Reads what the component writes in its next turns, so that a short body goes out together
+    /// with the head, and not in packets of its own. Where many components answer at a time,
+    /// their responses go out one right after the other, too.
+    pub(super) async fn read_ahead(&mut self) {
+        if self.presence.is_none() {
+            return;
+        }
+        for _ in 0..TURNS {
+            if let Poll::Ready(written) = poll_fn(|cx| Poll::Ready(self.poll_written(cx))).await {
+                let goes_on = matches!(written, Some(Ok(_)));
+                self.ahead.push_back(written);
+                if !goes_on {
+                    return;
+                }
+            }
+            give_way().await;
+        }
     }
 
     /// What the component has written next, until it has come to the end of the body or of its
@@ -101,7 +128,11 @@ impl Body for HttpBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
-        Poll::Ready(match ready!(self.poll_written(cx)) {
+        let written = match self.ahead.pop_front() {
+            Some(written) => written,
+            None => ready!(self.poll_written(cx)),
+        };
+        Poll::Ready(match written {
             Some(Ok(frame)) => {
                 if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
                     *left = left.saturating_sub(data.len() as u64);
@@ -125,12 +156,37 @@ impl Body for HttpBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        // An end that was read ahead is told, so that it is known here that it was.
+        self.ahead.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let ahead = self.ahead.iter().flatten().flatten();
+        let ahead = ahead.filter_map(Frame::data_ref);
+        let ahead = ahead.map(|data| data.len() as u64).sum::<u64>();
+        let left = self.inner.size_hint();
+        let mut whole = SizeHint::new();
+        whole.set_lower(left.lower().saturating_add(ahead));
+        if let Some(upper) = left.upper() {
+            whole.set_upper(upper.saturating_add(ahead));
+        }
+        whole
     }
+}
+
+/// Lets the other tasks of this thread go on that are ready. Unlike `yield_now` of tokio it does
+/// not wait until there is nothing else to do.
+async fn give_way() {
+    let mut has_waited = false;
+    poll_fn(|cx| {
+        if has_waited {
+            return Poll::Ready(());
+        }
+        has_waited = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A body has not come to its end: the component has failed over it, or given up on it.
