@@ -266,9 +266,12 @@ async fn given_up(gone: oneshot::Receiver<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future as _, poll_fn};
+    use std::task::Poll;
     use std::time::Duration;
 
     use tokio::time::timeout;
+    use wasmtime_wasi::p2::OutputStream as _;
 
     use super::*;
 
@@ -284,6 +287,28 @@ mod tests {
         let _kept = ended(responder);
         let response = timeout(Duration::from_secs(10), pending.response(&Method::GET));
         assert!(response.await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_right_after_the_head_is_there_with_it() {
+        let (responder, pending) = http_exchange();
+        let HttpResponder { give, lasting, .. } = responder;
+        let (mut body, read) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1 << 10);
+        give.send(Ok(Response::new(read))).unwrap();
+        tokio::spawn(async move {
+            let mut stream = body.take_output_stream().unwrap();
+            stream.write(Bytes::from_static(b"hello")).unwrap();
+            drop(stream);
+            body.finish(None).unwrap();
+            drop(lasting);
+        });
+        let response = pending.response(&Method::GET).await.unwrap();
+        let mut whole = pin!(response.unwrap().into_body().collect());
+        let whole = poll_fn(|cx| Poll::Ready(whole.as_mut().poll(cx))).await;
+        let Poll::Ready(Ok(whole)) = whole else {
+            panic!("it is waited for: {whole:?}");
+        };
+        assert_eq!(whole.to_bytes(), "hello");
     }
 
     #[tokio::test]
