@@ -16,7 +16,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi_http::WasiHttpView;
 
-pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount};
+pub(crate) use account::{HasAccount, HeldTooMuch, HostAccount, READ_AHEAD};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use files::{Files, FilesView, HasFiles};
 pub(crate) use grants::{UnreadableDir, WasiShare, WasiState, granted_files};

@@ -16,9 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// How often a component has its turn before its response goes out: in the first it may write
-/// what comes after the head, in the second the end.
-const TURNS: usize = 2;
+use crate::wasi::READ_AHEAD;
 
 /// The body of a response. Dropping it before its end gives the request up.
 #[derive(Debug)]
@@ -79,7 +77,7 @@ impl HttpBody {
         if self.presence.is_none() {
             return;
         }
-        for _ in 0..TURNS {
+        for _ in 0..READ_AHEAD {
             if let Poll::Ready(written) = poll_fn(|cx| Poll::Ready(self.poll_written(cx))).await {
                 let goes_on = matches!(written, Some(Ok(_)));
                 self.ahead.push_back(written);

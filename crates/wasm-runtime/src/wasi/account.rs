@@ -33,9 +33,13 @@ const FIELDS_BYTES: usize = 16 << 10;
 /// What is written to a body at a time at the most.
 pub(super) const BODY_CHUNK_BYTES: usize = 16 << 10;
 
-/// The two chunks that wait to be sent, and the channel that holds them, of which the first
-/// block has 32 places.
-const BODY_BYTES: usize = 2 * BODY_CHUNK_BYTES + (4 << 10);
+/// Chunks of a response that are read before it goes out, each after a turn of the component: in
+/// the first it may write what comes after the head, in the second the end.
+pub(crate) const READ_AHEAD: usize = 2;
+
+/// The two chunks that wait to be sent, those of a response that are [read ahead](READ_AHEAD),
+/// and the channel that holds them, of which the first block has 32 places.
+const BODY_BYTES: usize = (2 + READ_AHEAD) * BODY_CHUNK_BYTES + (4 << 10);
 
 /// An entry of the resource table and the small thing in it: a pollable, a clock, the
 /// network, an open file's handle, an error.
