@@ -97,6 +97,6 @@ pub use post::reply::{Asker, ReplyTo};
 pub use post::timers::{component_of_timer, timers_owner};
 pub use storage::{RedbStorage, StorageConfig, StorageOpenError, StoreContents};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
-pub use watch::event::{Event, Reply, WithdrawnBecause};
+pub use watch::event::{Event, EventClass, Reply, WithdrawnBecause};
 pub use watch::event_log::{HandledMessages, MessageSwitch};
 pub use watch::events::Events;
