@@ -78,7 +78,7 @@ mod watch;
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
-    read_application, read_secrets, written_through,
+    read_application, read_bounded, read_secrets, written_through,
 };
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;
