@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use wasm_host::{Event, Events, HandledMessages, MessageSwitch};
+use wasm_host::{Event, EventClass, Events, HandledMessages, MessageSwitch};
 
-use crate::told::{self, Told};
+use crate::told::Told;
 
-/// Events that are kept of each class. Messages are many and must not drive out the rest.
+/// Events that are kept of each class, as by the host: one that comes often must not drive out
+/// the rest.
 const KEPT: usize = 1_024;
 
 /// Messages are told for at least so long after the last who read them is gone, and at most
@@ -47,9 +48,11 @@ struct Kept {
     has_messages: bool,
     /// Somebody began to read them since that was last looked at.
     is_asked: bool,
-    messages: Class,
-    others: Class,
+    classes: PerClass<Class>,
 }
+
+/// By the number of each class.
+type PerClass<T> = [T; EventClass::ALL.len()];
 
 #[derive(Default)]
 struct Class {
@@ -88,10 +91,8 @@ pub(crate) fn sse(id: Option<(u64, u64)>, kind: &str, data: &impl serde::Seriali
 
 /// Where a reader is.
 pub(crate) struct Position {
-    /// Of the latest that it has read, of each class.
-    others: u64,
-    /// Nothing for one that does not read messages.
-    messages: Option<u64>,
+    /// Of the latest that it has read, of each class that it reads.
+    read: PerClass<Option<u64>>,
     latest: watch::Receiver<Latest>,
 }
 
@@ -153,14 +154,11 @@ impl EventRing {
     }
 
     fn add(&self, event: Event) {
-        let is_message = told::is_message(&event);
+        let of = event.class();
         let mut kept = self.lock();
         kept.number += 1;
         let number = kept.number;
-        let class = match is_message {
-            true => &mut kept.messages,
-            false => &mut kept.others,
-        };
+        let class = &mut kept.classes[of as usize];
         class.entries.push_back(Arc::new(Entry {
             number,
             at_ms: now_ms(),
@@ -174,7 +172,7 @@ impl EventRing {
         }
         drop(kept);
         self.every.send_modify(|latest| latest.number = number);
-        if !is_message {
+        if !of.is_of_messages() {
             self.others.send_modify(|latest| latest.number = number);
         }
     }
@@ -195,11 +193,11 @@ impl EventRing {
         let number = after.map_or(kept.number, |after| after.min(kept.number));
         // Who begins before the first has been told already what that means.
         let begin = |class: &Class| if number == 0 { class.dropped } else { number };
-        Position {
-            others: begin(&kept.others),
-            messages: with_messages.then_some(begin(&kept.messages)),
-            latest,
-        }
+        let read = EventClass::ALL.map(|of| {
+            let is_read = with_messages || !of.is_of_messages();
+            is_read.then(|| begin(&kept.classes[of as usize]))
+        });
+        Position { read, latest }
     }
 
     /// What comes next for a reader. May be cancelled by dropping the future: nothing is lost.
@@ -217,16 +215,13 @@ impl EventRing {
 
     fn find(&self, position: &mut Position) -> Option<Found> {
         let kept = self.lock();
+        let mut has_missed = false;
         let mut next: Option<(&Arc<Entry>, &mut u64)> = None;
-        let messages = position.messages.as_mut();
-        let messages = messages.map(|number| (&kept.messages, number));
-        for (class, number) in [(&kept.others, &mut position.others)]
-            .into_iter()
-            .chain(messages)
-        {
+        for (class, read) in kept.classes.iter().zip(&mut position.read) {
+            let Some(number) = read else { continue };
             if class.dropped > *number {
                 *number = class.dropped;
-                return Some(Found::Missed);
+                has_missed = true;
             }
             if let Some(entry) = class.after(*number)
                 && next
@@ -235,6 +230,9 @@ impl EventRing {
             {
                 next = Some((entry, number));
             }
+        }
+        if has_missed {
+            return Some(Found::Missed);
         }
         let (entry, number) = next?;
         *number = entry.number;
@@ -256,10 +254,14 @@ impl Kept {
         }
         self.has_messages = true;
         self.number += 1;
-        self.messages = Class {
-            entries: VecDeque::new(),
-            dropped: self.number,
-        };
+        for of in EventClass::ALL {
+            if of.is_of_messages() {
+                self.classes[of as usize] = Class {
+                    entries: VecDeque::new(),
+                    dropped: self.number,
+                };
+            }
+        }
         true
     }
 }
@@ -334,6 +336,36 @@ mod tests {
             numbers(&ring, &mut position, 3).await,
             [None, Some(11), Some(12)]
         );
+    }
+
+    /// A component brings refusals as often as it likes.
+    #[tokio::test]
+    async fn events_push_out_those_of_their_class_only() {
+        let ring = ring();
+        let component = ComponentId::new("demo", "a", "main").unwrap();
+        let denied = Event::DenialsLeftOut {
+            component,
+            denials: 1,
+        };
+        let missed = |class| Event::Missed { events: 1, class };
+        let flood = |event: Event| (0..=KEPT).for_each(|_| ring.add(event.clone()));
+        ring.add(restarted());
+        let mut position = ring.position(Some(0), true);
+        ring.add(missed(EventClass::ErrorReply));
+        flood(denied);
+        flood(missed(EventClass::Refused));
+        flood(missed(EventClass::Handled));
+        let mut found = Vec::new();
+        while let Some(next) = ring.find(&mut position) {
+            found.push(match next {
+                Found::Event(entry) => Some(entry.number),
+                Found::Missed | Found::End => None,
+            });
+        }
+        // That messages are told from now on has a number, too.
+        assert_eq!(found[..3], [None, Some(1), Some(3)]);
+        assert_eq!(found.len(), 3 + 2 * KEPT);
+        assert_eq!(found.last(), Some(&Some(ring.lock().number)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod clients;
 pub(crate) mod connection;
 pub(crate) mod listener;
+mod pem;
 pub(crate) mod stall;
 pub(crate) mod tls;
 

@@ -54,18 +54,6 @@ impl Told {
     }
 }
 
-/// Whether it is one of those of which there is one for each message.
-pub(crate) fn is_message(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Message { .. }
-            | Event::Missed {
-                are_messages: true,
-                ..
-            }
-    )
-}
-
 /// Whether it has to do with this component.
 pub(crate) fn is_about(event: &Event, id: &ComponentId) -> bool {
     event.component() == Some(id) || event.sender() == Some(id)

@@ -23,7 +23,7 @@ use search::Search;
 pub use files::{ComponentFiles, ManifestLine, ManifestText};
 pub use folder::ApplicationFolder;
 pub use problem::{ApplicationErrors, ApplicationProblem, GrantedFile, LeftOut, Overlap};
-pub use regular::open_regular_file;
+pub use regular::{open_regular_file, read_bounded};
 pub use search::Found;
 pub use secrets::read_secrets;
 pub use separation::{Separation, check_own_file, written_through};

@@ -78,7 +78,7 @@ mod watch;
 pub use application::{
     ApplicationErrors, ApplicationFolder, ApplicationProblem, ComponentFiles, Found, GrantedFile,
     LeftOut, ManifestLine, ManifestText, Overlap, Separation, check_own_file, open_regular_file,
-    read_application, read_secrets, written_through,
+    read_application, read_bounded, read_secrets, written_through,
 };
 pub use builder::HostBuilder;
 pub use caught::is_panic_caught;
@@ -97,6 +97,6 @@ pub use post::reply::{Asker, ReplyTo};
 pub use post::timers::{component_of_timer, timers_owner};
 pub use storage::{RedbStorage, StorageConfig, StorageOpenError, StoreContents};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
-pub use watch::event::{Event, Reply, WithdrawnBecause};
+pub use watch::event::{Event, EventClass, Reply, WithdrawnBecause};
 pub use watch::event_log::{HandledMessages, MessageSwitch};
 pub use watch::events::Events;

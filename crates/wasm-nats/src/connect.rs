@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Debug};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,12 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Stream
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
+use wasm_core::text::{MARK, PathText as _, without_mark};
 use wasm_core::{ComponentId, ComponentPattern, ComponentStorage};
-use wasm_host::{Carrier, HostBuilder};
+use wasm_host::{Carrier, HostBuilder, open_regular_file, read_bounded};
 
 use crate::address;
 use crate::answers::Answers;
@@ -49,6 +51,9 @@ const PARTITIONS: &str = "partitions";
 
 /// Where it says which patterns have partitions of their own, with spaces between them.
 const PINNED: &str = "pinned";
+
+/// A file of credentials or certificates that has more is something else.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Dead letters that are kept of one recipient, and of all.
 const DEAD_OF_ONE: i64 = 1_000;
@@ -154,8 +159,16 @@ pub enum NatsError {
         found: Duration,
     },
     /// The file of credentials cannot be read or has none.
-    #[error("the credentials in {}: {reason}", path.display())]
+    #[error("the credentials in {}: {reason} (`--creds`)", path.escaped())]
     Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file of certificates cannot be read or has none.
+    #[error("the certificates in {}: {reason} (`--nats-ca`)", path.escaped())]
+    Certificates {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -364,15 +377,22 @@ async fn connect(config: &NatsConfig, names: &Names) -> Result<Client, NatsError
         .request_timeout(Some(config.patience));
     options = match &config.credentials {
         Some(path) => {
-            let read = options.credentials_file(path).await;
-            read.map_err(|error| NatsError::Credentials {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?
+            with_credentials(options, path)
+                .await
+                .map_err(|reason| NatsError::Credentials {
+                    path: path.clone(),
+                    reason,
+                })?
         }
         None => address::log_in(options, &addresses),
     };
     if let Some(path) = &config.tls_ca {
+        check_certificates(path)
+            .await
+            .map_err(|reason| NatsError::Certificates {
+                path: path.clone(),
+                reason,
+            })?;
         options = options
             .add_root_certificates(path.clone())
             .require_tls(true);
@@ -382,6 +402,38 @@ async fn connect(config: &NatsConfig, names: &Names) -> Result<Client, NatsError
         Ok(Err(error)) => Err(not_connected(url, &error)),
         Err(_) => Err(not_connected(url, &"it does not answer")),
     }
+}
+
+async fn with_credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, String> {
+    let text = String::from_utf8(without_mark(read(path).await?));
+    let text = text.map_err(|_| "it is not UTF-8 text")?;
+    options
+        .credentials(&text)
+        .map_err(|error| error.to_string())
+}
+
+/// The client reads them itself whenever it connects, whatever is there and however much, and
+/// finds none behind a byte order mark.
+async fn check_certificates(path: &Path) -> Result<(), String> {
+    let content = read(path).await?;
+    if content.starts_with(MARK) {
+        return Err("there is a byte order mark before them, which is to be taken out".to_owned());
+    }
+    let mut lines = content.split(|byte| b"\r\n".contains(byte));
+    match lines.any(|line| line.starts_with(b"-----BEGIN CERTIFICATE-----")) {
+        true => Ok(()),
+        false => Err("there is no certificate in PEM in it".to_owned()),
+    }
+}
+
+/// A regular file; nothing else is waited for.
+async fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let path = path.to_owned();
+    let read = spawn_blocking(move || {
+        open_regular_file(&path).and_then(|file| read_bounded(file, MAX_FILE_BYTES))
+    });
+    let content = read.await.map_err(|error| error.to_string())?;
+    content.map_err(|error| error.to_string())
 }
 
 fn not_connected(url: &str, reason: &dyn ToString) -> NatsError {
@@ -566,5 +618,47 @@ impl Debug for Connection {
             .field("node", &self.node)
             .field("incarnation", &self.incarnation)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use tempfile::tempdir;
+
+    use super::*;
+
+    /// Before any server is asked, and within a minute.
+    #[tokio::test]
+    async fn files_are_read_only_if_they_have_an_end() {
+        let folder = tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(made.success());
+        fs::write(at("large"), vec![b'x'; MAX_FILE_BYTES as usize + 1]).unwrap();
+        fs::write(at("empty"), "").unwrap();
+        for (path, told) in [
+            (at("pipe"), "it is not a regular file"),
+            ("/dev/zero".into(), "it is not a regular file"),
+            (at("large"), "it has 1048577B, more than the 1MiB"),
+            (at("empty"), ""),
+        ] {
+            for (flag, none) in [("--creds", "cannot parse"), ("--nats-ca", "no certificate")] {
+                let mut config = NatsConfig::new("nats://127.0.0.1:1", "a");
+                match flag {
+                    "--creds" => config.credentials = Some(path.clone()),
+                    _ => config.tls_ca = Some(path.clone()),
+                }
+                let opened = timeout(Duration::from_secs(60), Connection::open(config));
+                let error = opened.await.unwrap().unwrap_err().to_string();
+                let parts = [path.to_str().unwrap(), flag];
+                let told = if told.is_empty() { none } else { told };
+                for part in parts.into_iter().chain([told]) {
+                    assert!(error.contains(part), "{error}");
+                }
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 
 use wasm_core::{Clock, SystemClock};
-use wasm_host::Event;
+use wasm_host::{Event, EventClass};
 
 use crate::name::Names;
 
@@ -79,7 +79,7 @@ impl EventOfNode {
     fn missed(node: String, events: u64) -> Self {
         let event = Event::Missed {
             events,
-            are_messages: false,
+            class: EventClass::Other,
         };
         Self {
             node,

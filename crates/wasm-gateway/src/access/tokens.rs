@@ -1,12 +1,12 @@
 use std::fmt::{self, Debug};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use wasm_core::text::{EscapedPath, Quoted};
-use wasm_host::open_regular_file;
+use wasm_core::text::{EscapedPath, Quoted, without_mark};
+use wasm_host::{open_regular_file, read_bounded};
 
 use crate::access::role::Roles;
 
@@ -42,7 +42,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenFileError`], which quotes no token: for a file that cannot be read, that others
-    /// than its owner can read, that has no token or a line that is none.
+    /// than its owner can read, that has more than 1 MiB, no token or a line that is none.
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
         let error = |problem| TokenFileError {
             path: path.to_owned(),
@@ -51,10 +51,12 @@ impl Tokens {
         let unreadable = |source| error(TokenProblem::Unreadable(source));
         let file = open_regular_file(path).map_err(unreadable)?;
         check_private(&file).map_err(error)?;
-        let mut text = String::new();
-        file.take(MAX_FILE_BYTES)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
+        let content = read_bounded(file, MAX_FILE_BYTES).map_err(|source| match source.kind() {
+            ErrorKind::FileTooLarge => error(TokenProblem::TooLarge(source)),
+            _ => unreadable(source),
+        })?;
+        let text = String::from_utf8(without_mark(content));
+        let text = text.map_err(|_| error(TokenProblem::NoText))?;
         Self::parse(&text).map_err(error)
     }
 
@@ -149,6 +151,13 @@ pub struct TokenFileError {
 enum TokenProblem {
     #[error("{0}")]
     Unreadable(io::Error),
+    #[error(
+        "{0}; take out the tokens that nobody has any more, or name the file that has them \
+         (`--token-file`)"
+    )]
+    TooLarge(io::Error),
+    #[error("it is not UTF-8 text")]
+    NoText,
     #[error("others than its owner may read it (its mode is {mode:03o}); `chmod 600` mends that")]
     Open { mode: u32 },
     #[error("line {line} is not `ROLES TOKEN`, such as `read,message` and a token")]
@@ -215,6 +224,32 @@ mod tests {
             assert!(error.contains(part), "{error}");
             assert!(!error.contains("secret-of"), "{error}");
         }
+    }
+
+    /// No line of it is left out.
+    #[test]
+    fn a_file_is_read_whole_or_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line = "read aaaaaaaaaaaaaaaa\n";
+        let fitting = line.repeat(MAX_FILE_BYTES as usize / line.len());
+        std::fs::write(file.path(), &fitting).unwrap();
+        let tokens = Tokens::read(file.path()).unwrap();
+        assert_eq!(tokens.entries.len(), fitting.lines().count());
+        std::fs::write(file.path(), fitting + line).unwrap();
+        let error = Tokens::read(file.path()).unwrap_err().to_string();
+        for part in ["it has 1048586B", "1MiB", "--token-file"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_role() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}read aaaaaaaaaaaaaaaa\n").unwrap();
+        assert_eq!(Tokens::read(file.path()).unwrap().entries.len(), 1);
+        std::fs::write(file.path(), b"\xff\xfer\0").unwrap();
+        let error = Tokens::read(file.path()).unwrap_err().to_string();
+        assert!(error.contains("not UTF-8"), "{error}");
     }
 
     #[cfg(unix)]

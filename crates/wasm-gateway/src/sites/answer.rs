@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Extension, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, Request, Response};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
 use futures_util::stream;
 use tracing::field::Empty;
@@ -94,8 +94,25 @@ fn find<E: RuntimeEngine + ?Sized>(
     app: &App<E>,
     request: &Request<Body>,
 ) -> Result<Arc<Site>, Problem> {
+    check_method(request.method())?;
     let site = app.sites.find(request.uri().path());
     site.ok_or_else(|| Problem::not_found("there is nothing at this path"))
+}
+
+/// What is about the connection is no component's to answer: somebody in between would take a
+/// success of CONNECT for a tunnel, and TRACE asks to be sent back what others have added
+/// (RFC 9110, 9.3.6 and 9.3.8).
+fn check_method(method: &Method) -> Result<(), Problem> {
+    if !matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "not-implemented",
+        "This is done nowhere here",
+        format!("no component is asked with {method}; every other method is for it to answer"),
+    )
+    .ending_connection())
 }
 
 async fn answer<E: RuntimeEngine + ?Sized + 'static>(

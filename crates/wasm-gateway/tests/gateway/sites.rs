@@ -117,6 +117,30 @@ async fn visit(sites: &Served, method: &str, path: &str) -> String {
     sites.exchange(request.as_bytes()).await
 }
 
+/// Somebody in between would take a success of CONNECT for a tunnel.
+#[tokio::test]
+async fn no_component_is_asked_with_what_is_about_the_connection() {
+    let (gateway, _) = built(GatewayBuilder::new()).await;
+    let sites = Served::sites_of(gateway.clone()).await;
+    let beside = Served::of(gateway).await;
+    for served in [&sites, &beside] {
+        for method in ["CONNECT", "TRACE"] {
+            for path in ["/hello/a", "/shop/soup"] {
+                let refused = visit(served, method, path).await;
+                assert!(refused.starts_with("HTTP/1.1 501 "), "{refused}");
+                assert!(refused.contains("application/problem+json"), "{refused}");
+                assert!(refused.contains(method), "{refused}");
+            }
+        }
+        // Others are the component's to answer, whatever they are called.
+        let got = visit(served, "BREW", "/hello/a").await;
+        assert!(got.starts_with("HTTP/1.1 201 "), "{got}");
+    }
+    let tunnel = b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n";
+    let refused = sites.exchange(tunnel).await;
+    assert!(refused.starts_with("HTTP/1.1 501 "), "{refused}");
+}
+
 #[tokio::test]
 async fn visitors_reach_components_and_nothing_else() {
     let (gateway, _) = built(with_token()).await;

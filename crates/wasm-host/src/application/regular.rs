@@ -1,6 +1,8 @@
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
+
+use wasm_core::units::format_bytes;
 
 /// Opens a manifest, or a file that one names, for reading: a regular file, links followed.
 /// Nothing else is waited for, whatever is put in its place meanwhile.
@@ -12,6 +14,33 @@ pub fn open_regular_file(path: &Path) -> io::Result<File> {
     // Opening a device may do something, so the kind is looked at first.
     check(&fs::metadata(path)?)?;
     open(path)
+}
+
+/// Reads a regular file that was [opened](open_regular_file), if it has so many bytes at the
+/// most.
+///
+/// # Errors
+/// [`ErrorKind::FileTooLarge`], with what it has and what it may have, and those of the
+/// operating system.
+pub fn read_bounded(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut bytes = file.metadata()?.len();
+    if bytes <= max_bytes {
+        // It may have grown since.
+        let mut file = file.take(max_bytes.saturating_add(1));
+        bytes = file.read_to_end(&mut content)? as u64;
+    }
+    match bytes <= max_bytes {
+        true => Ok(content),
+        false => Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!(
+                "it has {}, more than the {} that it may have",
+                format_bytes(bytes),
+                format_bytes(max_bytes)
+            ),
+        )),
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -64,5 +93,18 @@ mod tests {
             let error = opened.unwrap_err().to_string();
             assert_eq!(error, "it is not a regular file");
         }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        let read = |max_bytes| read_bounded(open_regular_file(&path).unwrap(), max_bytes);
+        assert_eq!(read(5).unwrap(), b"12345");
+        let error = read(4).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+        let told = "it has 5B, more than the 4B that it may have";
+        assert_eq!(error.to_string(), told);
     }
 }

@@ -16,8 +16,7 @@ use crate::error::kept;
 use crate::post::answer::RequestError;
 use crate::post::letter::{Letter, LetterKind};
 use crate::watch::dead_letter::DeadLetterCause;
-use crate::watch::event::{Event, Reply};
-use crate::watch::event_log::Class;
+use crate::watch::event::{Event, EventClass, Reply};
 use crate::watch::metrics::Handling;
 
 impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
@@ -211,8 +210,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             record.end_handling(is_last);
         });
         let class = match handling {
-            Handling::GuestError => Class::ErrorReply,
-            Handling::Answered | Handling::Failed => Class::Handled,
+            Handling::GuestError => EventClass::ErrorReply,
+            Handling::Answered | Handling::Failed => EventClass::Handled,
         };
         self.shared.office.tell_many(class, || Event::Message {
             from: letter.message.sender.clone(),

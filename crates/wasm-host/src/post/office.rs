@@ -14,8 +14,8 @@ use crate::post::carrier::Carrier;
 use crate::post::letter::{Letter, LetterKind};
 use crate::post::traffic::Traffic;
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause, DeadLetters};
-use crate::watch::event::{Event, WithdrawnBecause};
-use crate::watch::event_log::{Class, EventLog};
+use crate::watch::event::{Event, EventClass, WithdrawnBecause};
+use crate::watch::event_log::EventLog;
 use crate::watch::events::{Events, KEPT_EVENTS};
 use crate::watch::metrics;
 
@@ -98,11 +98,11 @@ impl Office {
 
     /// Makes an event only when somebody reads them.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        self.tell_many(Class::Other, event);
+        self.tell_many(EventClass::Other, event);
     }
 
     /// The same of an event of which a component may cause any number.
-    pub(crate) fn tell_many(&self, class: Class, event: impl FnOnce() -> Event) {
+    pub(crate) fn tell_many(&self, class: EventClass, event: impl FnOnce() -> Event) {
         self.events.tell(class, event);
     }
 
@@ -162,7 +162,7 @@ impl Office {
 
     fn add_dead(&self, dead: DeadLetter) {
         metrics::dead_letter(&dead.message.recipient, &dead.cause);
-        self.tell_many(Class::Refused, || Event::DeadLetter {
+        self.tell_many(EventClass::Refused, || Event::DeadLetter {
             from: dead.message.sender.clone(),
             to: dead.message.recipient.clone(),
             kind: dead.kind,
@@ -177,7 +177,7 @@ impl Office {
     pub(crate) fn tell_denials(&self, component: &ComponentId, denials: u64) {
         if denials > 0 {
             let component = component.clone();
-            self.tell_many(Class::Refused, || Event::DenialsLeftOut {
+            self.tell_many(EventClass::Refused, || Event::DenialsLeftOut {
                 component,
                 denials,
             });
@@ -203,7 +203,7 @@ impl Office {
             ticket.give_up();
         }
         metrics::withdrawn(&letter.message.recipient, because);
-        self.tell_many(Class::Refused, || Event::Withdrawn {
+        self.tell_many(EventClass::Refused, || Event::Withdrawn {
             from: letter.message.sender.clone(),
             to: letter.message.recipient.clone(),
             bytes: letter.message.payload.len(),

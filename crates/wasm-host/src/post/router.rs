@@ -30,8 +30,7 @@ use crate::post::traffic::InFlight;
 use crate::post::waits::Waits;
 use crate::post::way::{Way, span};
 use crate::watch::dead_letter::{DeadLetter, DeadLetterCause};
-use crate::watch::event::{Event, WithdrawnBecause};
-use crate::watch::event_log::Class;
+use crate::watch::event::{Event, EventClass, WithdrawnBecause};
 use crate::watch::metrics;
 
 pub(crate) struct Router {
@@ -452,12 +451,13 @@ impl SecurityValidator for Router {
         }
         metrics::denied(component.id(), denied.capability.manifest_key());
         if resident.denials.add(&denied.capability) {
-            self.office.tell_many(Class::Refused, || Event::Denied {
-                component: component.id().clone(),
-                granted: granted(&resident.permissions(), &denied.capability),
-                capability: denied.capability.clone(),
-                reason: denied.reason.clone(),
-            });
+            self.office
+                .tell_many(EventClass::Refused, || Event::Denied {
+                    component: component.id().clone(),
+                    granted: granted(&resident.permissions(), &denied.capability),
+                    capability: denied.capability.clone(),
+                    reason: denied.reason.clone(),
+                });
         }
     }
 }

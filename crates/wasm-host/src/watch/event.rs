@@ -175,9 +175,37 @@ pub enum Event {
     Missed {
         /// How many.
         events: u64,
-        /// Whether they were [messages](Self::Message) that were handled, or other events.
-        are_messages: bool,
+        /// Of which class all of them were.
+        class: EventClass,
     },
+}
+
+/// Events are kept apart by how often they come, so that many of one class push out none of
+/// those that matter more, which come after it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventClass {
+    /// A message was handled, and not answered with an error.
+    Handled,
+    /// A message was answered with an error.
+    ErrorReply,
+    /// What was asked for was not done: a message was given up or withdrawn, or a component was
+    /// denied something. A component brings that about as often as it likes.
+    Refused,
+    /// Everything else.
+    Other,
+}
+
+impl EventClass {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Handled, Self::ErrorReply, Self::Refused, Self::Other];
+
+    /// Whether these are messages that were handled.
+    pub fn is_of_messages(self) -> bool {
+        match self {
+            Self::Handled | Self::ErrorReply => true,
+            Self::Refused | Self::Other => false,
+        }
+    }
 }
 
 /// Why nobody waits for the answer to a request.
@@ -248,16 +276,11 @@ impl Display for Event {
                 write!(f, "{component} is gone: its task has ended before its time")
             }
             Self::Stopped => write!(f, "the host has stopped"),
-            Self::Missed {
-                events,
-                are_messages: false,
-            } => write!(f, "{events} events were missed"),
-            Self::Missed { events, .. } => {
-                write!(
-                    f,
-                    "events of {events} messages that were handled were missed"
-                )
-            }
+            Self::Missed { events, class } if class.is_of_messages() => write!(
+                f,
+                "events of {events} messages that were handled were missed"
+            ),
+            Self::Missed { events, .. } => write!(f, "{events} events were missed"),
             Self::Message { .. }
             | Self::Denied { .. }
             | Self::DeadLetter { .. }
@@ -302,6 +325,23 @@ impl Event {
             Self::Abandoned { .. } => "abandoned",
             Self::Stopped => "stopped",
             Self::Missed { .. } => "missed",
+        }
+    }
+
+    /// With which others it is kept.
+    pub fn class(&self) -> EventClass {
+        match self {
+            Self::Message {
+                reply: Reply::Error(_),
+                ..
+            } => EventClass::ErrorReply,
+            Self::Message { .. } => EventClass::Handled,
+            Self::DeadLetter { .. }
+            | Self::Withdrawn { .. }
+            | Self::Denied { .. }
+            | Self::DenialsLeftOut { .. } => EventClass::Refused,
+            Self::Missed { class, .. } => *class,
+            _ => EventClass::Other,
         }
     }
 

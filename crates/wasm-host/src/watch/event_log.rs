@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use crate::lock::lock;
-use crate::watch::event::Event;
+use crate::watch::event::{Event, EventClass as Class};
 
 /// Which of the messages that components have handled a reader of events is told of
 /// ([`Event::Message`]). One that a component failed over was not handled.
@@ -24,29 +24,7 @@ pub enum HandledMessages {
     None,
 }
 
-/// Events of each class have a queue of their own, so that many of one push out none of those
-/// that matter more, which come after it here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// A message was handled, and not answered with an error.
-    Handled,
-    /// A message was answered with an error.
-    ErrorReply,
-    /// What was asked for was not done: a message was given up or withdrawn, or a component was
-    /// denied something. A component brings that about as often as it likes.
-    Refused,
-    /// Everything else.
-    Other,
-}
-
-const CLASSES: [Class; 4] = [
-    Class::Handled,
-    Class::ErrorReply,
-    Class::Refused,
-    Class::Other,
-];
-
-/// Where a host tells what happens. Dropping it ends its readers' waiting.
+/// Where a host tells what happens; the events of each class have a queue of their own. Dropping it ends its readers' waiting.
 #[derive(Debug)]
 pub(crate) struct EventLog(Arc<Shared>);
 
@@ -82,7 +60,7 @@ struct Shared {
     max_bytes: u64,
     /// How many read each class, as far as is known without the lock: nobody who tells waits
     /// for others when nobody reads.
-    readers: [AtomicUsize; CLASSES.len()],
+    readers: [AtomicUsize; Class::ALL.len()],
     log: Mutex<Log>,
     /// There is an event, or the end.
     told: Notify,
@@ -90,11 +68,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Log {
-    queues: [Queue; CLASSES.len()],
+    queues: [Queue; Class::ALL.len()],
     /// How many events there were, of all classes.
     told: u64,
     /// Where each reader reads next in the queues that it reads.
-    readers: HashMap<u64, [Option<u64>; CLASSES.len()]>,
+    readers: HashMap<u64, [Option<u64>; Class::ALL.len()]>,
     next_reader: u64,
     ended: bool,
 }
@@ -114,16 +92,6 @@ struct Kept {
     bytes: u64,
     /// Which it was of those of all classes.
     number: u64,
-}
-
-impl Class {
-    /// Whether these are messages that were handled.
-    pub(crate) fn is_of_messages(self) -> bool {
-        match self {
-            Self::Handled | Self::ErrorReply => true,
-            Self::Refused | Self::Other => false,
-        }
-    }
 }
 
 impl HandledMessages {
@@ -170,6 +138,7 @@ impl EventLog {
         }
         // Made without the lock: that may take a while.
         let event = event();
+        debug_assert_eq!(event.class(), class, "{event}");
         let bytes = event.size_bytes() as u64;
         let mut log = lock(&self.0.log);
         if readers.load(Ordering::Acquire) == 0 {
@@ -204,7 +173,7 @@ impl MessageSwitch {
         let Some(places) = log.readers.get_mut(&self.number) else {
             return;
         };
-        for ((class, queue), place) in CLASSES.into_iter().zip(&log.queues).zip(places) {
+        for ((class, queue), place) in Class::ALL.into_iter().zip(&log.queues).zip(places) {
             let next = place.unwrap_or(queue.end());
             *place = messages.includes(class).then_some(next);
         }
@@ -238,7 +207,7 @@ impl Reader {
         let Some(places) = log.readers.get_mut(&self.0.number) else {
             return Found::End;
         };
-        let queues = CLASSES.into_iter().zip(&log.queues).zip(places);
+        let queues = Class::ALL.into_iter().zip(&log.queues).zip(places);
         let first = queues.filter_map(|((class, queue), place)| {
             let place = place.as_mut()?;
             Some((queue.from(*place)?, queue.first, place, class))

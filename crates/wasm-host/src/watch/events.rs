@@ -53,10 +53,7 @@ impl Events {
                 self.stopped = matches!(*event, Event::Stopped);
                 Some(*event)
             }
-            Found::Missed(events, class) => Some(Event::Missed {
-                events,
-                are_messages: class.is_of_messages(),
-            }),
+            Found::Missed(events, class) => Some(Event::Missed { events, class }),
             Found::Nothing | Found::End => None,
         }
     }
