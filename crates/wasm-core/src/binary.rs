@@ -170,7 +170,8 @@ impl Display for Defect {
             ),
             Self::TooLarge { bytes, limit } => write!(
                 f,
-                "it has {}, more than the {} that the engine accepts",
+                "it has {}, more than the {} that the engine accepts (`max_component_bytes` in \
+                 EngineConfig)",
                 format_bytes(*bytes),
                 format_bytes(*limit)
             ),

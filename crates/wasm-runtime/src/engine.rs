@@ -231,6 +231,16 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
         Ok(Preparation::new(compiled).with_kept(kept))
     }
 
+    /// Checks that the [cache](EngineConfig::with_cache) has what these bytes were compiled to,
+    /// which is not said by an error of what compiled them: they run without it.
+    ///
+    /// # Errors
+    /// There is no cache, it cannot be used, or it does not have the code.
+    pub async fn check_kept(&self, bytes: Bytes) -> io::Result<()> {
+        let engine = self.engine().clone();
+        self.compiled.check_kept(bytes, engine).await
+    }
+
     /// Writes what these bytes were compiled to, which the
     /// [cache](EngineConfig::with_cache) has once they were prepared or loaded, to a file for
     /// [`add_compiled`](crate::add_compiled) on another machine. A file that is there is

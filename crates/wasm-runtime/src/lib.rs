@@ -43,6 +43,7 @@ mod lifecycle;
 mod lines;
 mod loader;
 mod registry;
+mod regular;
 mod standard;
 mod survey;
 mod ticker;

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -5,11 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 
 use wasm_core::units::format_bytes;
 use wasm_core::{ComponentId, ComponentLoader, WasmError};
 
 use crate::EngineConfig;
+use crate::regular::open_regular;
 
 /// Finds a component at `<base>/<namespace>/<name>/<instance>.wasm`.
 #[derive(Debug, Clone)]
@@ -62,14 +65,20 @@ pub async fn read_component(path: &Path, max_bytes: u64) -> Result<Bytes, WasmEr
         reason,
         source: None,
     };
-    // Opening a pipe or a device would wait, so the kind is looked at first.
-    let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(refused("it is not a regular file".into()));
-    }
+    let owned_path = path.to_owned();
+    let opening = move || -> io::Result<_> {
+        let file = open_regular(&owned_path, fs::File::options().read(true))?;
+        Ok((file.metadata()?, file))
+    };
+    let opened = spawn_blocking(opening).await.map_err(io::Error::other);
+    let (metadata, file) = opened.flatten().map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => refused(error.to_string()),
+        _ => unreadable(error),
+    })?;
     let too_large = |bytes: u64| {
         refused(format!(
-            "it has {}, more than the {} that are accepted",
+            "it has {}, more than the {} that are accepted (`max_bytes` of the loader, and \
+             `max_component_bytes` in EngineConfig)",
             format_bytes(bytes),
             format_bytes(max_bytes)
         ))
@@ -77,10 +86,9 @@ pub async fn read_component(path: &Path, max_bytes: u64) -> Result<Bytes, WasmEr
     if metadata.len() > max_bytes {
         return Err(too_large(metadata.len()));
     }
-    let file = File::open(path).await.map_err(unreadable)?;
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // The file may have grown since.
-    let read = file
+    let read = File::from_std(file)
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .await

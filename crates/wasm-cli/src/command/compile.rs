@@ -1,4 +1,6 @@
+use std::env;
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,7 +11,7 @@ use wasm_core::text::EscapedPath;
 use wasm_core::units::format_bytes;
 use wasm_host::Separation;
 
-use crate::input::compiler::CACHE_VARIABLE;
+use crate::input::compiler::{CACHE_VARIABLE, cache_folder};
 use crate::input::flags::Flags;
 use crate::input::source::{Place, Source};
 use crate::output;
@@ -54,10 +56,7 @@ impl Compile {
 
     async fn run(self) -> Result<ExitCode, Stop> {
         if !self.flags.compiler.keeps_compiled() {
-            let variable = CACHE_VARIABLE;
-            return Err(Report::error("there is no cache to compile into")
-                .with_help(format!("{variable} names a folder; --no-cache uses none"))
-                .into());
+            return Err(no_cache().into());
         }
         if self.output.is_some() && self.paths.len() > 1 {
             return Err(Report::error("--output is for one component")
@@ -86,6 +85,8 @@ impl Compile {
             .prepare_component(&source.id, source.bytes.clone(), &source.config)
             .await
             .map_err(|error| source.explain(&error))?;
+        let kept = engine.check_kept(source.bytes.clone()).await;
+        kept.map_err(|error| not_kept(&source.file, &error))?;
         let mut told = format!(
             "{}: {} of WebAssembly, {} of host memory when loaded, ready in {:.1?}\n",
             EscapedPath(&source.file),
@@ -104,4 +105,34 @@ impl Compile {
         }
         Ok(told)
     }
+}
+
+fn not_kept(file: &Path, error: &io::Error) -> Report {
+    let folder = cache_folder().unwrap_or_default();
+    let (file, folder) = (EscapedPath(file), EscapedPath(&folder));
+    Report::error(format!(
+        "{file} is compiled, but not kept in {folder}: {error}"
+    ))
+    .with_help(format!(
+        "{CACHE_VARIABLE} names another folder, and --cache-size how much may be kept there"
+    ))
+}
+
+/// Why there is no folder to keep anything in.
+fn no_cache() -> Report {
+    let variable = CACHE_VARIABLE;
+    if cache_folder().is_some() {
+        return Report::error("there is no cache to compile into: --no-cache uses none");
+    }
+    let reason = match env::var_os(variable) {
+        Some(folder) if folder.is_empty() => format!("{variable} is empty"),
+        Some(folder) => {
+            let folder = EscapedPath(Path::new(&folder));
+            format!("{folder}, which {variable} names, is not an absolute path")
+        }
+        None => "nobody says where it is".to_owned(),
+    };
+    Report::error(format!("there is no cache to compile into: {reason}")).with_help(format!(
+        "{variable} names a folder by its absolute path; without it, XDG_CACHE_HOME or HOME does"
+    ))
 }

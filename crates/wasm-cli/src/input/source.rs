@@ -472,7 +472,7 @@ async fn read_named(manifest: &ReadManifest, file: &Path) -> Result<Vec<u8>, Rep
     let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
     bytes.map_err(|error| {
         let is_missing = error.is_missing();
-        let report = not_loaded(file, max_component_bytes(), error);
+        let report = component_not_loaded(file, error);
         let report = manifest.at_key(report, "component.wasm");
         match is_missing {
             true => with_way_to_build(report, manifest),
@@ -545,10 +545,20 @@ fn variable_in(text: &str) -> Option<&str> {
 
 /// Reads a component's file.
 pub(crate) async fn read(file: &Path) -> Result<Bytes, Report> {
-    let max_bytes = max_component_bytes();
-    let bytes = read_regular(file, max_bytes).await;
-    let bytes = bytes.map_err(|error| not_loaded(file, max_bytes, error))?;
+    let bytes = read_regular(file, max_component_bytes()).await;
+    let bytes = bytes.map_err(|error| component_not_loaded(file, error))?;
     Ok(bytes.into())
+}
+
+fn component_not_loaded(file: &Path, error: Unread) -> Report {
+    let is_too_large = matches!(error, Unread::TooLarge(_));
+    let report = not_loaded(file, max_component_bytes(), error);
+    match is_too_large {
+        true => report.with_help(
+            "no flag changes that; it is smaller without debug information (`wasm-tools strip`)",
+        ),
+        false => report,
+    }
 }
 
 fn max_component_bytes() -> u64 {

@@ -44,3 +44,47 @@ fn what_is_no_compiled_code_is_not_added() {
         "{two:?}"
     );
 }
+
+#[test]
+fn what_is_compiled_and_not_kept_is_told() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    for (cache, said) in [
+        (
+            "/dev/null",
+            "echo.wasm is compiled, but not kept in /dev/null: ",
+        ),
+        (
+            "./caches",
+            "error: there is no cache to compile into: ./caches, which AIRSSYS_WASM_CACHE names, is \
+             not an absolute path\n",
+        ),
+        (
+            "",
+            "error: there is no cache to compile into: AIRSSYS_WASM_CACHE is empty\n",
+        ),
+    ] {
+        let mut compile = command(&limited(&["compile", "echo.wasm"]));
+        let compile = compile.env(CACHE.0, cache).current_dir(folder.0.path());
+        let compiled = ended(&compile.output().unwrap());
+        assert_eq!((compiled.code, &*compiled.stdout), (Some(2), ""), "{cache}");
+        assert!(compiled.stderr.contains(said), "{compiled:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_compiled_code_is_not_waited_for() {
+    let folder = Folder::new();
+    let mut make = std::process::Command::new("mkfifo");
+    let made = make.arg("f.fifo").current_dir(folder.0.path()).status();
+    assert!(made.unwrap().success());
+    let added = with_cache(&folder, "there", &["cache", "--add", "f.fifo"]);
+    assert_eq!(
+        (added.code, &*added.stderr),
+        (
+            Some(2),
+            "error: f.fifo is not added: it is not a regular file\n"
+        )
+    );
+}

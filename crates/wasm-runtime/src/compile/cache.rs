@@ -183,6 +183,21 @@ impl<T: Send + 'static> CompileCache<T> {
         on_thread(id, audit).await?
     }
 
+    /// That the cache on disk has what was compiled of these bytes.
+    pub(crate) async fn check_kept(&self, bytes: Bytes, engine: Engine) -> io::Result<()> {
+        let compiling = Arc::clone(&self.compiling);
+        let check = move || {
+            let config = compiling.config.cache();
+            let config = config.ok_or_else(|| io::Error::other("no cache is configured"))?;
+            let source = Source::new(&blake3::hash(&bytes), &engine);
+            match DiskCache::try_open(config)?.read(source) {
+                Some(_) => Ok(()),
+                None => Err(shipped::not_there()),
+            }
+        };
+        spawn_blocking(check).await.map_err(io::Error::other)?
+    }
+
     /// Writes what was compiled of these bytes to a file.
     pub(crate) async fn ship(&self, bytes: Bytes, to: PathBuf, engine: Engine) -> io::Result<u64> {
         let compiling = Arc::clone(&self.compiling);

@@ -22,6 +22,7 @@ use wasm_core::units::format_bytes;
 use crate::compiler::Compilation;
 use crate::compiler::artifact::Artifact;
 use crate::config::CacheConfig;
+use crate::regular::open_regular;
 
 /// The file with the key.
 const KEY: &str = "key";
@@ -110,7 +111,10 @@ impl DiskCache {
         let folder = config.folder.clone();
         make_folder(&folder)?;
         check_owned(&fs::symlink_metadata(&folder)?, "it", true)?;
-        let key = read_key(&folder)?;
+        let path = folder.join(KEY);
+        let key = read_key(&folder, &path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.escaped()))
+        })?;
         Ok(Self {
             folder,
             max_bytes: config.max_bytes,
@@ -122,36 +126,40 @@ impl DiskCache {
     /// is made more than once.
     pub(crate) fn lock(&self, source: Source) -> EntryLock {
         let name = format!("{LOCKS}{:02x}", source.0.as_bytes()[0]);
-        let file = private()
-            .create(true)
-            .write(true)
-            .open(self.folder.join(name));
+        let path = self.folder.join(name);
+        let file = open_regular(&path, private().create(true).write(true));
         EntryLock(file.ok().filter(locked_in_time))
     }
 
     /// What was compiled from this earlier, if it is all there.
     pub(crate) fn read(&self, source: Source) -> Option<Compilation> {
         let path = self.entry(source);
-        let file = File::options().read(true).write(true).open(&path).ok()?;
-        match self.authentic(source, &path, &file) {
-            Ok(compilation) => {
-                // The least recently used are removed first.
-                let _ = file.set_modified(SystemTime::now());
-                Some(compilation)
-            }
-            // Another process may be replacing it just now: nothing to tell anybody.
-            Err(error) => {
-                tracing::debug!("{} is compiled anew: {error}", path.escaped());
-                None
-            }
-        }
+        let file = open_regular(&path, File::options().read(true).write(true));
+        let known = file.and_then(|file| {
+            let compilation = self.authentic(source, &path, &file)?;
+            // The least recently used are removed first.
+            let _ = file.set_modified(SystemTime::now());
+            Ok(compilation)
+        });
+        known
+            .inspect_err(|error| match error.kind() {
+                // Another process may be replacing it just now: nothing to tell anybody.
+                io::ErrorKind::NotFound | io::ErrorKind::Other => {
+                    tracing::debug!("{} is compiled anew: {error}", path.escaped());
+                }
+                _ => tracing::warn!("{} is compiled anew: {error}", path.escaped()),
+            })
+            .ok()
     }
 
     fn authentic(&self, source: Source, path: &Path, file: &File) -> io::Result<Compilation> {
         let metadata = file.metadata()?;
         check_owned(&metadata, "it", false)?;
         let mut seal = [0; SEAL_BYTES];
-        File::open(path.with_extension(SEAL))?.read_exact(&mut seal)?;
+        open_regular(&path.with_extension(SEAL), File::options().read(true))
+            .map_err(|error| io::Error::new(error.kind(), format!("its seal: {error}")))?
+            .read_exact(&mut seal)
+            .map_err(|_| io::Error::other("its seal is not as it was written"))?;
         let expected = self.seal(source, first_number(&seal), path, file)?;
         // Digests are compared in constant time.
         if Hash::from_slice(&seal[8..]).ok() != Some(expected) {
@@ -385,25 +393,42 @@ fn check_file_size(_: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn read_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    let path = folder.join(KEY);
+/// Makes a key if there is none, and another one if it is damaged, as where there was no room
+/// for it: what was sealed with that is made anew.
+fn read_key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     if !path.try_exists()? {
-        check_file_size(KEY_BYTES as u64)?;
-        let unfinished = folder.join(format!("{UNFINISHED}{:032x}", random()));
-        let written = write_key(&unfinished);
         // Another process may have been first, whose key stays.
-        let linked = written.and_then(|()| fs::hard_link(&unfinished, &path));
-        let _ = fs::remove_file(&unfinished);
-        match linked {
+        match place_key(folder, |unfinished| fs::hard_link(unfinished, path)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
-    let mut file = File::open(&path)?;
+    if let Some(key) = key_in(path)? {
+        return Ok(key);
+    }
+    tracing::warn!(
+        "{} is not as it was written: it is replaced, and everything is compiled anew",
+        path.escaped()
+    );
+    place_key(folder, |unfinished| fs::rename(unfinished, path))?;
+    key_in(path)?.ok_or_else(|| io::Error::other("it is not as it was written"))
+}
+
+/// `None` if it has not the size of a key.
+fn key_in(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
+    let file = open_regular(path, File::options().read(true))?;
     check_owned(&file.metadata()?, "its key", true)?;
-    let mut key = [0; KEY_BYTES];
-    file.read_exact(&mut key)?;
-    Ok(key)
+    let mut key = Vec::new();
+    file.take(KEY_BYTES as u64 + 1).read_to_end(&mut key)?;
+    Ok(key.try_into().ok())
+}
+
+fn place_key(folder: &Path, place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    check_file_size(KEY_BYTES as u64)?;
+    let unfinished = folder.join(format!("{UNFINISHED}{:032x}", random()));
+    let placed = write_key(&unfinished).and_then(|()| place(&unfinished));
+    let _ = fs::remove_file(&unfinished);
+    placed
 }
 
 fn write_key(path: &Path) -> io::Result<()> {
@@ -607,8 +632,62 @@ mod tests {
         assert!(cache.read(other).is_none());
         fs::write(setting.path().join(KEY), [3; KEY_BYTES]).unwrap();
         assert!(setting.cache().read(setting.source).is_none());
-        fs::write(setting.path().join(KEY), [3; KEY_BYTES - 1]).unwrap();
-        assert!(setting.open(1 << 30).is_err());
+    }
+
+    /// As one is that was written when the disk was full.
+    #[test]
+    fn a_damaged_key_is_replaced() {
+        let setting = Setting::new();
+        for length in [0, KEY_BYTES - 1, KEY_BYTES + 1] {
+            setting.cache().write(setting.source, &setting.compilation);
+            assert!(setting.cache().read(setting.source).is_some());
+            fs::write(setting.path().join(KEY), vec![3; length]).unwrap();
+            assert!(setting.cache().read(setting.source).is_none(), "{length}");
+        }
+        let left = fs::read_dir(setting.path()).unwrap().flatten();
+        let names: Vec<_> = left.map(|file| file.file_name()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_pipe_in_the_place_of_a_file_is_waited_for() {
+        use std::process::Command;
+        use std::sync::mpsc::channel;
+        let setting = Setting::new();
+        let cache = setting.cache();
+        cache.write(setting.source, &setting.compilation);
+        let bytes = setting.compilation.artifact.bytes();
+        let entry = cache.entry(setting.source);
+        let (seal, key) = (entry.with_extension(SEAL), setting.path().join(KEY));
+        let lock = setting
+            .path()
+            .join(format!("{LOCKS}{:02x}", setting.source.0.as_bytes()[0]));
+        let (sender, done) = channel();
+        thread::spawn(move || {
+            for path in [&entry, &seal, &lock] {
+                let _ = fs::remove_file(path);
+                assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+                let _lock = cache.lock(setting.source);
+                assert!(
+                    path == &lock || cache.read(setting.source).is_none(),
+                    "{path:?}"
+                );
+                cache.write(setting.source, &setting.compilation);
+                assert_eq!(setting.known(&cache), Some(bytes), "{path:?}");
+            }
+            fs::remove_file(&key).unwrap();
+            assert!(Command::new("mkfifo").arg(&key).status().unwrap().success());
+            let error = setting.open(1 << 30).err().unwrap().to_string();
+            assert_eq!(
+                error,
+                format!("{}: it is not a regular file", key.display())
+            );
+            let error = super::super::shipped::add_compiled(&key, &setting.path()).unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file");
+            sender.send(()).unwrap();
+        });
+        done.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 
     #[test]

@@ -11,13 +11,13 @@ use std::iter;
 use std::sync::Arc;
 
 use wasmparser::{BinaryReader, ComponentImportSectionReader, ComponentTypeRef};
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Error};
 
 use wasm_core::{Cause, ComponentId, Unmet, UnmetImport, WasmError};
 
-use self::probe::{Item, Need};
+use self::probe::{ByResource, Item, Need};
 use self::wit::Words;
 use crate::error::{cause, chain};
 
@@ -233,7 +233,7 @@ struct Auditor<'a, S: 'static> {
     imports: &'a [(&'a str, ComponentItem)],
     items: Vec<Item<'a>>,
     /// Of each resource, the item that introduces it.
-    resources: Vec<(ResourceType, usize)>,
+    resources: ByResource<usize>,
     unmet: Vec<(usize, UnmetImport)>,
     /// Items that need not be asked about, because what they rest on is missing.
     settled: Vec<bool>,
@@ -261,7 +261,7 @@ impl<'a, S: 'static> Auditor<'a, S> {
             engine: linker.engine(),
             imports,
             items: Vec::new(),
-            resources: Vec::new(),
+            resources: ByResource::default(),
             unmet: Vec::new(),
             settled: Vec::new(),
             unknown: None,
@@ -297,17 +297,13 @@ impl<'a, S: 'static> Auditor<'a, S> {
         let mut uses = Some(Vec::new());
         let need = match item {
             ComponentItem::ComponentFunc(function) => {
-                let known = probe::resources_of(&function);
-                uses = known.map(|known| {
-                    let introduced = known.iter().filter_map(|used| self.introduced(*used));
-                    introduced.collect()
-                });
+                uses = self.uses(&function);
                 Need::Function(function)
             }
             ComponentItem::Resource(resource) => {
-                match self.introduced(resource) {
+                match self.resources.get(resource) {
                     Some(origin) => uses = Some(vec![origin]),
-                    None => self.resources.push((resource, index)),
+                    None => self.resources.insert(resource, index),
                 }
                 Need::Resource(resource)
             }
@@ -326,9 +322,15 @@ impl<'a, S: 'static> Auditor<'a, S> {
         });
     }
 
-    fn introduced(&self, resource: ResourceType) -> Option<usize> {
-        let found = self.resources.iter().find(|(known, _)| *known == resource);
-        found.map(|(_, item)| *item)
+    /// The items that introduce the resources of a function's type, each once; `None` if it is
+    /// too large.
+    fn uses(&self, function: &ComponentFunc) -> Option<Vec<usize>> {
+        let known = probe::resources_of(function)?.into_iter();
+        let introduced = known.filter_map(|used| self.resources.get(used));
+        let mut uses: Vec<_> = introduced.collect();
+        uses.sort_unstable();
+        uses.dedup();
+        Some(uses)
     }
 
     /// Finds what is unmet by halving: what is provided together needs one probe.
@@ -449,7 +451,7 @@ impl<'a, S: 'static> Auditor<'a, S> {
     fn other_type(&self, index: usize) -> Unmet {
         let item = &self.items[index];
         let words = Words::new(self.engine, &self.imports[item.import].1, |resource| {
-            let item = &self.items[self.introduced(resource)?];
+            let item = &self.items[self.resources.get(resource)?];
             Some(item.member.unwrap_or(item.name))
         });
         match &item.need {

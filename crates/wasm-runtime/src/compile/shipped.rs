@@ -13,6 +13,7 @@ use super::disk::{DiskCache, Source};
 use crate::compiler::Compilation;
 use crate::compiler::artifact::Artifact;
 use crate::config::CacheConfig;
+use crate::regular::open_regular;
 
 /// How such a file begins.
 const MAGIC: &[u8; 24] = b"airssys-wasm compiled 1\n";
@@ -23,9 +24,7 @@ const HEAD_BYTES: usize = 32 + 8 + 32;
 /// Writes what a cache has of this source, and tells how many bytes of code that are.
 pub(crate) fn write(cache: &DiskCache, source: Source, to: &Path) -> io::Result<u64> {
     let Some(compilation) = cache.read(source) else {
-        return Err(io::Error::other(
-            "the cache of compiled code does not have it",
-        ));
+        return Err(not_there());
     };
     let mut file = File::options()
         .read(true)
@@ -45,6 +44,10 @@ pub(crate) fn write(cache: &DiskCache, source: Source, to: &Path) -> io::Result<
     Ok(compilation.artifact.bytes())
 }
 
+pub(crate) fn not_there() -> io::Error {
+    io::Error::other("the cache of compiled code does not have it")
+}
+
 /// Adds compiled code that [`WasmtimeEngine::write_compiled`] wrote to the folder of a cache,
 /// from where engines of this user load it: **it runs outside of any sandbox**, so the file
 /// must come from somebody who may do anything with this user's account. Engines of another
@@ -57,7 +60,7 @@ pub(crate) fn write(cache: &DiskCache, source: Source, to: &Path) -> io::Result<
 /// The file cannot be read, is none of these or is damaged; or the folder cannot be used, as
 /// when others may write it.
 pub fn add_compiled(file: &Path, folder: &Path) -> io::Result<u64> {
-    let mut file = File::open(file)?;
+    let mut file = open_regular(file, File::options().read(true))?;
     let mut magic = [0; MAGIC.len()];
     let mut head = [0; HEAD_BYTES];
     let read = file.read_exact(&mut magic);

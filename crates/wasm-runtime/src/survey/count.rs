@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use wasmparser::{
     BinaryReader, ComponentAlias, ComponentExternalKind, ComponentImport, ComponentInstance,
-    ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CoreType, DataKind,
-    DataSectionReader, ElementItems, ElementKind, Encoding, Instance, InstanceTypeDeclaration,
-    MemoryType, Operator, Parser, Payload, TypeRef,
+    ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CompositeInnerType, CoreType,
+    DataKind, DataSectionReader, ElementItems, ElementKind, Encoding, Instance,
+    InstanceTypeDeclaration, MemoryType, Operator, Parser, Payload, SubType, TypeRef,
 };
 
 use wasm_core::Defect;
@@ -155,6 +155,9 @@ struct Module {
     needs: Needs,
     /// `None` for those that are imported.
     memory_bytes: Vec<Option<u64>>,
+    /// Fields of the largest struct, which a validator goes through for each instruction that
+    /// makes one with nothing in it.
+    largest_struct: u64,
 }
 
 /// A component's index spaces of what can be instantiated; `None` for what it is
@@ -230,6 +233,7 @@ impl<'a> Survey<'a> {
                 Level::Module(Module {
                     needs: Needs::MODULE,
                     memory_bytes: Vec::new(),
+                    largest_struct: 0,
                 })
             }
             Encoding::Component => Level::Component(Scope {
@@ -268,7 +272,10 @@ impl<'a> Survey<'a> {
             Payload::TypeSection(types) => {
                 // A group counts as one type there, however many are in it.
                 for group in types.clone() {
-                    self.types.add(group?.types().len() as u64)?;
+                    let group = group?;
+                    self.types.add(group.types().len() as u64)?;
+                    let largest = group.types().map(fields).max().unwrap_or_default();
+                    module.largest_struct = module.largest_struct.max(largest);
                 }
                 // Calls in and out of the module convert parameters one by one.
                 let bytes = length(&types.range());
@@ -315,7 +322,8 @@ impl<'a> Survey<'a> {
                 // Those that are not constants become a function, as elements do.
                 let bytes = length(&globals.range());
                 FUNCTION_INSTRUCTIONS.check(bytes)?;
-                self.instructions.add(bytes.saturating_mul(EXPRESSION))?;
+                let each = EXPRESSION + module.largest_struct;
+                self.instructions.add(bytes.saturating_mul(each))?;
                 needs.add_host_bytes(count, VALUE_BYTES);
             }
             Payload::ElementSection(segments) => {
@@ -333,7 +341,8 @@ impl<'a> Survey<'a> {
                     }
                 }
                 FUNCTION_INSTRUCTIONS.check(section_bytes)?;
-                self.instructions.add(section_bytes)?;
+                let each = 1 + module.largest_struct;
+                self.instructions.add(section_bytes.saturating_mul(each))?;
             }
             Payload::DataSection(segments) => {
                 let count = u64::from(segments.count());
@@ -367,6 +376,14 @@ impl<'a> Survey<'a> {
         // Each of them takes memory here, however seldom it is instantiated.
         self.definitions.add(scope.defined - before)?;
         Ok(())
+    }
+}
+
+/// Of a struct.
+fn fields(ty: &SubType) -> u64 {
+    match &ty.composite_type.inner {
+        CompositeInnerType::Struct(fields) => fields.fields.len() as u64,
+        _ => 0,
     }
 }
 

@@ -126,6 +126,10 @@ pub(super) const HANDED: Limit = Limit::of("instances of what a component is han
 /// or a check with code of its own.
 pub(super) const HEAVY: u64 = 10;
 
+/// More than any operator takes and gives that always has as many operands; each beyond
+/// counts as an instruction.
+pub(super) const FEW_VALUES: u64 = 8;
+
 /// What a byte of a constant expression counts as: where it cannot be evaluated in advance,
 /// each instruction becomes several.
 pub(super) const EXPRESSION: u64 = 4;

@@ -127,15 +127,11 @@ const PROPOSALS: &[Proposal] = &[
 
 /// Names and advice for what a valid component that the engine refused cannot do without.
 pub(crate) fn used(bytes: &[u8]) -> (Vec<&'static str>, Option<&'static str>) {
-    let is_valid_without = |feature| {
-        let features = WasmFeatures::all().difference(feature);
+    let mut used = search(|features| {
+        let features = WasmFeatures::all().difference(features);
         let mut validator = Validator::new_with_features(features);
         validator.validate_all(bytes).is_ok()
-    };
-    let mut used: Vec<_> = PROPOSALS
-        .iter()
-        .filter(|proposal| !is_valid_without(proposal.feature))
-        .collect();
+    });
     // Whose objects are collected has such references, too.
     if used.iter().any(|used| used.feature == WasmFeatures::GC) {
         used.retain(|used| used.feature != WasmFeatures::GC_TYPES);
@@ -143,6 +139,32 @@ pub(crate) fn used(bytes: &[u8]) -> (Vec<&'static str>, Option<&'static str>) {
     let advice = used.iter().find_map(|proposal| proposal.advice);
     let names = used.iter().map(|proposal| proposal.name).collect();
     (names, advice)
+}
+
+/// Each takes as long as validating the component does, which may be a second. To find one
+/// proposal takes eleven.
+const MAX_VALIDATIONS: usize = 16;
+
+/// Finds what a component is invalid without by halving: one that uses none of all these,
+/// and was refused for something else, is validated once. Of many, the first are found.
+fn search(mut is_valid_without: impl FnMut(WasmFeatures) -> bool) -> Vec<&'static Proposal> {
+    let mut used = Vec::new();
+    // The next is the last.
+    let mut parts = vec![PROPOSALS];
+    for _ in 0..MAX_VALIDATIONS {
+        let Some(part) = parts.pop() else { break };
+        let features = part.iter().map(|proposal| proposal.feature);
+        if is_valid_without(features.fold(WasmFeatures::empty(), WasmFeatures::union)) {
+            continue;
+        }
+        if let [proposal] = part {
+            used.push(proposal);
+            continue;
+        }
+        let (first, second) = part.split_at(part.len() / 2);
+        parts.extend([second, first]);
+    }
+    used
 }
 
 /// The same, from what a compiler says of it.
@@ -154,4 +176,44 @@ pub(crate) fn of_names(names: &str) -> (Vec<&'static str>, Option<&'static str>)
         .collect();
     let advice = used.iter().find_map(|proposal| proposal.advice);
     (used.iter().map(|proposal| proposal.name).collect(), advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of a component that uses these, and how often it is validated for that.
+    fn found(used: &[usize]) -> (Vec<&'static str>, usize) {
+        let needed = used.iter().map(|at| PROPOSALS[*at].feature);
+        let needed = needed.fold(WasmFeatures::empty(), WasmFeatures::union);
+        let mut validations = 0;
+        let found = search(|without| {
+            validations += 1;
+            !needed.intersects(without)
+        });
+        (found.iter().map(|found| found.name).collect(), validations)
+    }
+
+    #[test]
+    fn what_is_refused_for_another_reason_is_validated_once() {
+        assert_eq!(found(&[]), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn one_proposal_is_found_by_halving() {
+        for (at, proposal) in PROPOSALS.iter().enumerate() {
+            let (names, validations) = found(&[at]);
+            assert_eq!(names, [proposal.name]);
+            assert!(validations <= 11, "{validations} for {}", proposal.name);
+        }
+    }
+
+    #[test]
+    fn a_component_is_validated_so_often() {
+        let all: Vec<_> = (0..PROPOSALS.len()).collect();
+        let (names, validations) = found(&all);
+        assert_eq!(validations, 16);
+        assert_eq!(names[0], PROPOSALS[0].name);
+        assert!(names.len() > 5, "{names:?}");
+    }
 }

@@ -4,8 +4,9 @@
 use wasmparser::component_types::ComponentFuncTypeId;
 use wasmparser::types::TypesRef;
 use wasmparser::{
-    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentTypeRef, FuncToValidate,
-    FuncValidatorAllocations, FunctionBody, Operator, Payload, ValidatorResources, WasmFeatures,
+    CanonicalFunction, Catch, ComponentAlias, ComponentExternalKind, ComponentTypeRef,
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Handle, ModuleArity, Operator, Payload,
+    ValidatorResources, WasmFeatures,
 };
 
 use wasm_core::Defect;
@@ -132,16 +133,14 @@ impl Inspection {
             let operator = reader.peek_operator(&validator.visitor(position))?;
             let locals = u64::from(validator.len_locals());
             let operands = u64::from(validator.operand_stack_height());
-            let (values, branches) = weigh(&operator, || {
-                operator
-                    .operator_arity(&validator.visitor(position))
-                    .map_or(0, |(taken, given)| u64::from(taken) + u64::from(given))
-            });
-            cost.add(values, branches, locals + operands);
-            reader.visit_operator(&mut validator.visitor(position))??;
-            cost.blocks = cost.blocks.max(validator.control_stack_height().into());
+            let weight = weigh(&operator, &validator);
+            // Where code is not reached, there are no operands, and each is checked all the same.
+            cost.add(&weight, locals + operands.max(weight.taken));
+            // A validator takes as long as this says, so it is asked afterwards.
             FUNCTION_INSTRUCTIONS.check(cost.instructions)?;
             FUNCTION_KEPT_VALUES.check(cost.kept_values)?;
+            reader.visit_operator(&mut validator.visitor(position))??;
+            cost.blocks = cost.blocks.max(validator.control_stack_height().into());
         }
         reader.finish_expression(&validator.visitor(reader.original_position()))?;
         self.allocations = validator.into_allocations();
@@ -165,31 +164,43 @@ struct FunctionCost {
 }
 
 impl FunctionCost {
-    fn add(&mut self, instructions: u64, branches: u64, values: u64) {
-        self.instructions += instructions;
+    fn add(&mut self, weight: &Weight, values: u64) {
+        self.instructions = self.instructions.saturating_add(weight.instructions);
         let kept = values + self.branches / BRANCHES_PER_VALUE;
-        self.kept_values = self.kept_values.saturating_add(branches * kept);
-        self.branches += branches;
+        let kept = weight.branches.saturating_mul(kept);
+        self.kept_values = self.kept_values.saturating_add(kept);
+        self.branches += weight.branches;
     }
 }
 
-/// Instructions that an operator counts as, and branches, those included that the
-/// compiler adds. `arity` counts what a call or a block takes and gives.
-fn weigh(operator: &Operator<'_>, arity: impl FnOnce() -> u64) -> (u64, u64) {
-    match operator {
-        Operator::Block { .. } | Operator::Loop { .. } => (1 + arity(), 1),
-        Operator::If { .. } => (1 + arity(), 2),
-        Operator::Else | Operator::End => (1 + arity(), 0),
+/// What an operator counts as.
+struct Weight {
+    instructions: u64,
+    /// Those included that the compiler adds.
+    branches: u64,
+    /// Operands that it takes, and each of its branches passes on.
+    taken: u64,
+}
+
+/// How much of a compiler's and a validator's time an operator takes, to be known before
+/// either sees it.
+fn weigh(operator: &Operator<'_>, module: &impl ModuleArity) -> Weight {
+    let (taken, given) = arity(operator, module);
+    let values = taken.saturating_add(given);
+    let (instructions, branches) = match operator {
+        Operator::Block { .. } | Operator::Loop { .. } => (1 + values, 1),
+        Operator::If { .. } => (1 + values, 2),
+        Operator::Else | Operator::End => (1 + values, 0),
         Operator::Br { .. }
         | Operator::BrIf { .. }
         | Operator::BrOnNull { .. }
         | Operator::BrOnNonNull { .. } => (1, 1),
         Operator::BrTable { targets } => (1, u64::from(targets.len()) + 1),
-        Operator::Call { .. } | Operator::ReturnCall { .. } => (1 + arity(), 0),
+        Operator::Call { .. } | Operator::ReturnCall { .. } => (1 + values, 0),
         Operator::CallIndirect { .. }
         | Operator::ReturnCallIndirect { .. }
         | Operator::CallRef { .. }
-        | Operator::ReturnCallRef { .. } => (HEAVY + arity(), 2),
+        | Operator::ReturnCallRef { .. } => (HEAVY + values, 2),
         Operator::TableGet { .. }
         | Operator::TableSet { .. }
         | Operator::TableGrow { .. }
@@ -202,6 +213,54 @@ fn weigh(operator: &Operator<'_>, arity: impl FnOnce() -> u64) -> (u64, u64) {
         | Operator::MemoryInit { .. }
         | Operator::DataDrop { .. }
         | Operator::ElemDrop { .. } => (HEAVY, 0),
-        _ => (1, 0),
+        operator => {
+            let checked = values.saturating_sub(FEW_VALUES) + checked(operator, values, module);
+            (1 + checked, 0)
+        }
+    };
+    Weight {
+        instructions,
+        branches,
+        taken,
+    }
+}
+
+/// Values that an operator takes and gives. Nothing for one that is invalid, which is found
+/// out before anything is checked of those.
+fn arity(operator: &Operator<'_>, module: &impl ModuleArity) -> (u64, u64) {
+    let arity = operator.operator_arity(module).unwrap_or_default();
+    (arity.0.into(), arity.1.into())
+}
+
+/// What a validator checks beside the operands of an operator, which takes and gives so many
+/// values: of operators that only a validator sees, because the engine runs none of them.
+fn checked(operator: &Operator<'_>, values: u64, module: &impl ModuleArity) -> u64 {
+    let label = |relative_depth| arity(&Operator::Br { relative_depth }, module).0;
+    let tag = |tag| arity(&Operator::Suspend { tag_index: tag }, module);
+    match operator {
+        Operator::TryTable { try_table } => {
+            let labels = try_table.catches.iter().map(|catch| match *catch {
+                Catch::One { label, .. }
+                | Catch::OneRef { label, .. }
+                | Catch::All { label }
+                | Catch::AllRef { label } => label,
+            });
+            labels.map(|depth| 1 + label(depth)).sum()
+        }
+        Operator::Resume { resume_table, .. }
+        | Operator::ResumeThrow { resume_table, .. }
+        | Operator::ResumeThrowRef { resume_table, .. } => {
+            let handlers = resume_table.handlers.iter().map(|handle| match *handle {
+                Handle::OnLabel { tag: of, label: to } => 1 + values + tag(of).1 + label(to),
+                Handle::OnSwitch { .. } => 1 + values,
+            });
+            handlers.sum()
+        }
+        // Each field is looked at, as if it was given.
+        &Operator::StructNewDefault { struct_type_index }
+        | &Operator::StructNewDefaultDesc { struct_type_index } => {
+            arity(&Operator::StructNew { struct_type_index }, module).0
+        }
+        _ => 0,
     }
 }

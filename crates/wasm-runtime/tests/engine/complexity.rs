@@ -295,6 +295,79 @@ async fn functions_that_are_hard_to_compile_are_refused() {
     assert_eq!(found.0, "instructions");
 }
 
+/// Where code is not reached there are no operands, but a validator checks each that there
+/// would be, and some instructions say themselves how many these are.
+#[tokio::test]
+async fn what_is_never_reached_is_weighed_before_it_is_validated() {
+    let i32s = "i32 ".repeat(1_000);
+    let many = format!("(type $many (func (param {i32s}) (result {i32s})))");
+    let fields = "(field i32)".repeat(1_000);
+    let structs = format!("(type $struct (struct {fields}))");
+    let unreached = |body: &str| format!("(func (result {i32s}) unreachable {body} unreachable)");
+    let kept = "values kept across branches in one function";
+    let instructions = "instructions in one function";
+    for (module, what) in [
+        (unreached(&format!("br_table {}", "0 ".repeat(5_000))), kept),
+        (unreached(&"br_if 0 ".repeat(5_000)), kept),
+        (unreached(&"return ".repeat(500)), instructions),
+        (
+            format!(
+                "{many} (func $f (type $many) unreachable) {}",
+                unreached(&"call $f ".repeat(500))
+            ),
+            instructions,
+        ),
+        (
+            format!(
+                "{many} {}",
+                unreached(&"loop (type $many) end ".repeat(500))
+            ),
+            instructions,
+        ),
+        (
+            format!(
+                "(tag $t (param {i32s})) {}",
+                unreached(&format!("try_table {} end", "(catch $t 0)".repeat(500)))
+            ),
+            instructions,
+        ),
+        (
+            format!(
+                "{structs} {}",
+                unreached(&"struct.new_default $struct ".repeat(500))
+            ),
+            instructions,
+        ),
+        // Each of them in as many bytes.
+        (
+            format!(
+                "(type $a (array i32)) {}",
+                unreached("array.new_fixed $a 4294967295")
+            ),
+            instructions,
+        ),
+        // It is weighed first, or it would be invalid.
+        (
+            "(type $a (array i32)) (func array.new_fixed $a 4294967295 drop)".to_owned(),
+            instructions,
+        ),
+        (
+            format!(
+                "{structs} {}",
+                "(global (ref $struct) (struct.new_default $struct))".repeat(10_000)
+            ),
+            "instructions",
+        ),
+    ] {
+        assert_eq!(
+            excess_of(&component(&module, 1)).await.0,
+            what,
+            "{}",
+            &module[..40]
+        );
+    }
+}
+
 #[tokio::test]
 async fn memory_of_the_host_is_counted_for_every_instance() {
     let globals = "(global i64 (i64.const 1))";

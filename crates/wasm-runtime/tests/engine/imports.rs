@@ -482,6 +482,31 @@ async fn functions_of_large_types_are_examined_as_far_as_is_reasonable() {
     assert_eq!(audit.unmet[0], missing("airssys:core/storage@1.0.0#run0"));
 }
 
+/// As many of both as wasmtime accepts: what takes as long as their product takes minutes.
+#[tokio::test]
+async fn thousands_of_resources_in_thousands_of_functions_are_not_looked_at_one_by_one() {
+    let engine = engine();
+    let resources: String = (0..8_900)
+        .map(|i| format!("(export \"r{i}\" (type $r{i} (sub resource)))"))
+        .collect();
+    let borrows: String = (0..900)
+        .map(|i| format!("(type $b{i} (borrow $r{}))", 8_899 - i))
+        .collect();
+    let mentioned: String = (0..900).map(|i| format!(" $b{i}")).collect();
+    let functions: String = (0..1_080)
+        .map(|i| format!("(export \"run{i}\" (func (param \"p\" $t)))"))
+        .collect();
+    let interface = format!("{resources} {borrows} (type $t (tuple {mentioned})) {functions}");
+    let import = r#"(import "airssys:core/storage@1.0.0" (instance"#;
+    let text = format!("(component {import} {interface})))");
+    let bytes = Bytes::from(wat::parse_str(text).unwrap());
+    let id = id("demo/importer/main");
+    let audit = within(engine.audit_imports(&id, bytes, &none())).await;
+    let audit = audit.unwrap();
+    assert_eq!(audit.examined, Some(0));
+    assert_eq!(audit.unmet[0], missing("airssys:core/storage@1.0.0#r0"));
+}
+
 /// A type that is a tuple of two of the type before it, thirty times over, has as many
 /// parts as no function of a host.
 #[tokio::test]

@@ -92,7 +92,11 @@ async fn a_file_that_is_too_large_is_not_read() {
     let loader = FileComponentLoader::new(base.path());
     let error = loader.load_bytes(&id).await.unwrap_err();
     let reason = refused(&error, &path);
-    assert_eq!(reason, "it has 1TiB, more than the 32MiB that are accepted");
+    assert_eq!(
+        reason,
+        "it has 1TiB, more than the 32MiB that are accepted (`max_bytes` of the loader, and \
+         `max_component_bytes` in EngineConfig)"
+    );
 
     let length = ECHO.wasm.len() as u64;
     put(base.path(), &id, ECHO.wasm);

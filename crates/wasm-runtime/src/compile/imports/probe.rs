@@ -1,7 +1,9 @@
 //! Components that import a few items of another and are nothing else: the form in
 //! which a linker can be asked about them.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::mem;
 
 use wasm_encoder::{
@@ -42,7 +44,42 @@ pub(super) struct Item<'a> {
     pub(super) uses: Option<Vec<usize>>,
 }
 
-/// The resources that a function's type mentions; `None` if the type is too large.
+/// Something for each of many resources. All that wasmtime tells of two of them is whether
+/// they are the same.
+#[derive(Default)]
+pub(super) struct ByResource<V>(HashMap<ResourceKey, V>);
+
+impl<V: Copy> ByResource<V> {
+    pub(super) fn get(&self, resource: ResourceType) -> Option<V> {
+        self.0.get(&ResourceKey(resource)).copied()
+    }
+
+    pub(super) fn insert(&mut self, resource: ResourceType, value: V) {
+        self.0.insert(ResourceKey(resource), value);
+    }
+}
+
+#[derive(PartialEq, Eq)]
+struct ResourceKey(ResourceType);
+
+impl Hash for ResourceKey {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // It is the same text for those that are the same.
+        let _ = write!(TextHasher(hasher), "{:?}", self.0);
+    }
+}
+
+struct TextHasher<'a, H>(&'a mut H);
+
+impl<H: Hasher> fmt::Write for TextHasher<'_, H> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The resources that a function's type mentions, as often as it does; `None` if the type is
+/// too large.
 pub(super) fn resources_of(function: &ComponentFunc) -> Option<Vec<ResourceType>> {
     let mut parts = Parts {
         left: MAX_TYPE_PARTS,
@@ -97,9 +134,7 @@ impl Parts {
             Type::Future(future) => future.ty().map_or(Some(()), |ty| self.add(&ty)),
             Type::Stream(stream) => stream.ty().map_or(Some(()), |ty| self.add(&ty)),
             Type::Own(resource) | Type::Borrow(resource) => {
-                if !self.resources.contains(resource) {
-                    self.resources.push(*resource);
-                }
+                self.resources.push(*resource);
                 Some(())
             }
             _ => Some(()),
@@ -120,11 +155,13 @@ pub(super) fn of(
     asked: impl Iterator<Item = usize>,
     engine: &Engine,
 ) -> Option<Vec<u8>> {
-    let mut wanted = BTreeSet::new();
+    let mut wanted = Vec::new();
     for index in asked {
         wanted.extend(items[index].uses.as_ref()?);
-        wanted.insert(index);
+        wanted.push(index);
     }
+    wanted.sort_unstable();
+    wanted.dedup();
     let mut probe = Probe {
         engine,
         parts_left: MAX_PROBE_PARTS,
@@ -145,7 +182,7 @@ pub(super) fn of(
         for item in &members {
             probe.export(&mut interface, item)?;
         }
-        root.import_interface(first.name, interface, &members);
+        root.import_interface(first.name, interface);
     }
     Some(root.component.finish())
 }
@@ -216,24 +253,18 @@ trait Scope {
 #[derive(Default)]
 struct Root {
     component: ComponentBuilder,
-    resources: Vec<(ResourceType, u32)>,
+    resources: ByResource<u32>,
 }
 
 impl Root {
-    fn import_interface(&mut self, name: &str, interface: Interface, members: &[&Item<'_>]) {
+    fn import_interface(&mut self, name: &str, interface: Interface<'_>) {
         self.resources = interface.outer;
         let ty = self.component.type_instance(None, &interface.ty);
         let instance = self.component.import(name, ComponentTypeRef::Instance(ty));
-        for introduced in interface.introduced {
-            let named = members.iter().find_map(|item| match item.need {
-                Need::Resource(resource) if resource == introduced => item.member,
-                _ => None,
-            });
-            if let Some(name) = named {
-                let kind = ComponentExportKind::Type;
-                let index = self.component.alias_export(instance, name, kind);
-                self.resources.push((introduced, index));
-            }
+        for (name, introduced) in interface.introduced {
+            let kind = ComponentExportKind::Type;
+            let index = self.component.alias_export(instance, name, kind);
+            self.resources.insert(introduced, index);
         }
     }
 }
@@ -249,21 +280,22 @@ impl Scope for Root {
     }
 
     fn resource(&mut self, resource: ResourceType) -> Option<u32> {
-        find(&self.resources, resource)
+        self.resources.get(resource)
     }
 }
 
 /// The type of an interface.
 #[derive(Default)]
-struct Interface {
+struct Interface<'a> {
     ty: InstanceType,
     /// Those of the component around it, borrowed from there.
-    outer: Vec<(ResourceType, u32)>,
-    resources: Vec<(ResourceType, u32)>,
-    introduced: Vec<ResourceType>,
+    outer: ByResource<u32>,
+    resources: ByResource<u32>,
+    /// By the names that it gives them.
+    introduced: Vec<(&'a str, ResourceType)>,
 }
 
-impl Interface {
+impl Interface<'_> {
     fn within(root: &mut Root) -> Self {
         Self {
             outer: mem::take(&mut root.resources),
@@ -272,7 +304,7 @@ impl Interface {
     }
 }
 
-impl Scope for Interface {
+impl Scope for Interface<'_> {
     fn define(&mut self) -> (u32, ComponentTypeEncoder<'_>) {
         (self.ty.type_count(), self.ty.ty())
     }
@@ -285,24 +317,19 @@ impl Scope for Interface {
     }
 
     fn resource(&mut self, resource: ResourceType) -> Option<u32> {
-        if let Some(index) = find(&self.resources, resource) {
+        if let Some(index) = self.resources.get(resource) {
             return Some(index);
         }
-        let index = find(&self.outer, resource)?;
+        let index = self.outer.get(resource)?;
         let local = self.ty.type_count();
         self.ty.alias(Alias::Outer {
             kind: ComponentOuterAliasKind::Type,
             count: 1,
             index,
         });
-        self.resources.push((resource, local));
+        self.resources.insert(resource, local);
         Some(local)
     }
-}
-
-fn find(resources: &[(ResourceType, u32)], resource: ResourceType) -> Option<u32> {
-    let found = resources.iter().find(|(known, _)| *known == resource);
-    found.map(|(_, index)| *index)
 }
 
 struct Probe<'a> {
@@ -330,7 +357,7 @@ impl Probe<'_> {
                     }
                 };
                 if !known {
-                    root.resources.push((*resource, index));
+                    root.resources.insert(*resource, index);
                 }
             }
             Need::Module => import_module(&mut root.component, item.name),
@@ -340,7 +367,7 @@ impl Probe<'_> {
     }
 
     /// What an interface has.
-    fn export(&mut self, interface: &mut Interface, item: &Item<'_>) -> Option<()> {
+    fn export<'a>(&mut self, interface: &mut Interface<'a>, item: &Item<'a>) -> Option<()> {
         let name = item.member?;
         match &item.need {
             Need::Function(function) => {
@@ -355,8 +382,8 @@ impl Probe<'_> {
                     let index = interface.ty.type_count();
                     let ty = ComponentTypeRef::Type(TypeBounds::SubResource);
                     interface.ty.export(name, ty);
-                    interface.resources.push((*resource, index));
-                    interface.introduced.push(*resource);
+                    interface.resources.insert(*resource, index);
+                    interface.introduced.push((name, *resource));
                 }
             },
             Need::Interface(nested) => {
@@ -376,7 +403,7 @@ impl Probe<'_> {
     }
 
     /// An interface within an interface, as far as it has functions of plain types.
-    fn members(&mut self, inner: &mut Interface, nested: &ComponentInstance) -> Option<()> {
+    fn members(&mut self, inner: &mut Interface<'_>, nested: &ComponentInstance) -> Option<()> {
         for (name, member) in nested.exports(self.engine) {
             self.spend()?;
             match member.ty {

@@ -17,8 +17,9 @@ const MAX_TEXT_BYTES: usize = 600;
 /// are large as trees.
 const MAX_NAMED_PARTS: usize = 200;
 
-/// Names of types of one interface that are known.
-const MAX_NAMES: usize = 500;
+/// Types of one interface whose names are known, because each type that is mentioned is
+/// compared with them. `wasi:filesystem/types` has a dozen.
+const MAX_NAMES: usize = 100;
 
 /// The package whose interfaces [`TEXT`] describes.
 const CONTRACT: &str = "airssys:core/";
@@ -36,12 +37,15 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
     pub(super) fn new(engine: &Engine, import: &ComponentItem, resource: R) -> Self {
         let mut names = Vec::new();
         if let ComponentItem::ComponentInstance(interface) = import {
-            for (name, export) in interface.exports(engine) {
-                if let ComponentItem::Type(ty) = export.ty
-                    && keyword(&ty).is_some()
-                    && is_small(&ty, MAX_NAMED_PARTS)
-                    && names.len() < MAX_NAMES
-                {
+            let types = interface.exports(engine).filter_map(|(name, export)| {
+                let ComponentItem::Type(ty) = export.ty else {
+                    return None;
+                };
+                keyword(&ty).map(|_| (name, ty))
+            });
+            // Those that are too large took as long to look at.
+            for (name, ty) in types.take(MAX_NAMES) {
+                if is_small(&ty, MAX_NAMED_PARTS) {
                     names.push((name.to_owned(), ty));
                 }
             }
@@ -90,26 +94,22 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
     /// Of the types that a text names, and those that they name, the first that the
     /// contract defines otherwise.
     fn other_definition(&self, text: &str) -> Option<(String, String)> {
-        let mut named: Vec<&str> = words(text).map(|(word, _)| word).collect();
-        let mut definitions = Vec::new();
-        for (name, ty) in &self.names {
-            let mut wanted = String::new();
-            self.structure(ty, &mut wanted);
-            definitions.push((name.as_str(), wanted));
-        }
+        let mut named: Vec<String> = words(text).map(|(word, _)| word.to_owned()).collect();
         let mut next = 0;
-        while let Some(name) = named.get(next).copied() {
+        while let Some(name) = named.get(next).cloned() {
             next += 1;
-            let Some((_, wanted)) = definitions.iter().find(|(known, _)| *known == name) else {
+            let Some((_, ty)) = self.names.iter().find(|(known, _)| *known == name) else {
                 continue;
             };
-            let provided = definition_of_contract(name)?;
-            if *wanted != provided {
+            let provided = definition_of_contract(&name)?;
+            let mut wanted = String::new();
+            self.structure(ty, &mut wanted);
+            if wanted != provided {
                 return Some((format!("{wanted} as {name}"), provided));
             }
-            for (word, _) in words(wanted) {
-                if !named.contains(&word) {
-                    named.push(word);
+            for (word, _) in words(&wanted) {
+                if !named.iter().any(|known| known == word) {
+                    named.push(word.to_owned());
                 }
             }
         }
@@ -394,7 +394,7 @@ mod tests {
             .iter()
             .map(|name| (name.as_str(), "enum \"a\"".to_owned()))
             .collect();
-        assert_eq!(names(&many).len(), 500);
+        assert_eq!(names(&many).len(), 100);
     }
 
     #[test]
