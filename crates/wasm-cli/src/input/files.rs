@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use wasm_core::WasmError;
-use wasm_core::text::{PathText as _, without_mark};
+use wasm_core::text::PathText as _;
 use wasm_core::units::format_bytes;
 use wasm_host::open_regular_file;
 
@@ -120,37 +120,39 @@ pub(crate) fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
     Report::error(error.to_string())
 }
 
-/// Reads a file that was named on the command line, whose content the component is given,
-/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a
-/// text is no part of it.
+/// Reads a file that was named on the command line, as it is; a pipe will do. One with more
+/// than `max_bytes` is what `too_large` says.
 /// That may take as long as somebody does to write into it, so it is read on a thread of
 /// its own, which is left alone when nobody waits for it any more.
-pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+pub(crate) async fn read_file(
+    file: &Path,
+    max_bytes: u64,
+    too_large: impl FnOnce() -> Report,
+) -> Result<Vec<u8>, Report> {
     let (sender, content) = oneshot::channel();
     let path = file.to_owned();
     let reader = thread::Builder::new().name("file".to_owned());
     let started = reader.spawn(move || {
         // Whoever asked may have gone.
-        let _ = sender.send(read_given(&path, memory_bytes));
+        let _ = sender.send(read_given(&path, max_bytes));
     });
     started.map_err(|error| unreadable(file, &error))?;
     let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
-    content.await.map_err(gone)?
-}
-
-fn read_given(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
-    let mut content = Vec::new();
-    let read =
-        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
-    match read {
-        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
-        Ok(_) => Err(Report::error(format!(
-            "{} is larger than the {} of memory that the component may have",
-            file.escaped(),
-            format_bytes(memory_bytes)
-        ))),
+    match content.await.map_err(gone)? {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err(too_large()),
         Err(error) => Err(unreadable(file, &error)),
     }
+}
+
+/// Nothing if it has more.
+fn read_given(file: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    let opened = File::open(file)?;
+    let read = opened
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut content)?;
+    Ok((read as u64 <= max_bytes).then_some(content))
 }
 
 pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {

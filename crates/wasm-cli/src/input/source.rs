@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource};
-use wasm_core::text::{Escaped, PathText as _, without_mark};
+use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, HttpRoute, InstancePolicy, LimitsError,
@@ -177,7 +177,7 @@ impl Source {
                     let report = not_given(&folder.join(data), memory_bytes, flags, error);
                     manifest.at_key(report, "config.file")
                 })?;
-                Some(without_mark(content))
+                Some(content)
             }
             _ => None,
         };
@@ -567,13 +567,7 @@ fn not_given(file: &Path, memory_bytes: u64, flags: &Flags, error: Unread) -> Re
         format_bytes(bytes),
         format_bytes(memory_bytes)
     ));
-    match (flags.memory, flags.replace_limits) {
-        (Some(_), _) => report.with_note("the limit was given by --memory"),
-        (None, true) => report.with_help(
-            "`memory` in [resources] is that limit, which --memory replaces for one run",
-        ),
-        (None, false) => report.with_help("`memory` in [resources] is that limit"),
-    }
+    flags.with_memory_limit(report)
 }
 
 fn no_limits(file: &Path, missing: &[&str]) -> Report {
@@ -638,7 +632,9 @@ async fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<Compon
         }
     }
     if let Some(file) = &flags.config {
-        let data = read_file(file, config.limits.memory_bytes()).await?;
+        let memory_bytes = config.limits.memory_bytes();
+        let too_large = || flags.too_large(file, memory_bytes);
+        let data = read_file(file, memory_bytes, too_large).await?;
         config.config_data = Some(data.into());
     }
     Ok(config)

@@ -11,6 +11,7 @@ mod docs;
 mod examples;
 mod inspect;
 mod limits;
+mod remote;
 mod run;
 #[cfg(unix)]
 mod stalled;
