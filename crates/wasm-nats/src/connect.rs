@@ -15,6 +15,7 @@ use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
+use wasm_core::text::EscapedPath;
 use wasm_core::{ComponentId, ComponentPattern, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder};
 
@@ -154,7 +155,7 @@ pub enum NatsError {
         found: Duration,
     },
     /// The file of credentials cannot be read or has none.
-    #[error("the credentials in {}: {reason}", path.display())]
+    #[error("the credentials in {}: {reason}", EscapedPath(path))]
     Credentials {
         /// The file.
         path: PathBuf,
