@@ -192,7 +192,6 @@ impl<'t> Conversation<'t> {
     fn read(written: &'t str) -> Result<Self, Report> {
         let mut head = Vec::new();
         let mut exchanges: Vec<Exchange<'t>> = Vec::new();
-        let written = written.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(written.lines()) {
             if line.starts_with('>') {
                 let sent = sent(line).map_err(|told| {
@@ -420,6 +419,12 @@ mod tests {
             differs.as_deref(),
             Some("    > a\n    one\n    > b\n  - two\n  + 2\n  + 2\\u{1b}b\n")
         );
+        // What nobody sees, too.
+        let differs = compared("> a\none\u{200b}\n", &["one\n"]);
+        assert_eq!(
+            differs.as_deref(),
+            Some("    > a\n  - one\\u{200b}\n  + one\n")
+        );
         let differs = compared(written, &["one\n", ""]);
         assert_eq!(differs.map(|shown| shown.matches('+').count()), Some(0));
     }
@@ -429,7 +434,7 @@ mod tests {
         for written in [
             "> a\none\n> b\ntwo",
             "> a\r\none\r\n> b\r\ntwo\r\n",
-            "\u{feff}# Said.\n\n> a\none\n\n# More.\n> b\ntwo\n \n",
+            "# Said.\n\n> a\none\n\n# More.\n> b\ntwo\n \n",
         ] {
             assert_eq!(compared(written, &["one\n", "two\n"]), None, "{written}");
         }
