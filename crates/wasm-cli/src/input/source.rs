@@ -26,7 +26,7 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 use self::granted::check_granted;
 use self::manifest::ReadManifest;
 use self::problem::{at_line, told};
-use crate::input::anatomy::{Anatomy, exports_handler};
+use crate::input::anatomy::{Names, exports_handler};
 use crate::input::files::{Unread, not_loaded, read_file, read_regular, unreadable};
 use crate::input::flags::{Flags, Fuel};
 use crate::input::sources::Sources;
@@ -345,11 +345,11 @@ impl Source {
             && self.version == other.version
     }
 
-    /// Whether messages can be sent to it; `None` where its bytes do not tell. Takes as long
-    /// as reading them all.
+    /// Whether messages can be sent to it, if it can be loaded; `None` where its bytes do not
+    /// tell. Takes as long as reading them all.
     pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> Option<bool> {
-        let anatomy = Anatomy::of(&self.bytes).ok()?;
-        Some(anatomy.takes_messages(engine))
+        let names = Names::of(&self.bytes).ok()?;
+        Some(names.takes_messages(engine))
     }
 
     /// Whether its manifest has this key.
