@@ -305,7 +305,10 @@ mod tests {
         fs::write(&file, b"\xff").unwrap();
         let told = [
             (file, "it is not UTF-8 text"),
-            (PathBuf::from("/dev/zero"), "it is not a regular file"),
+            (
+                PathBuf::from("/dev/zero"),
+                "it is not a regular file but a device",
+            ),
         ];
         for (path, told) in told {
             assert_eq!(read_text(&path).unwrap_err().to_string(), told);

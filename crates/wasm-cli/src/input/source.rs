@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use wasm_core::manifest::{ComponentManifest, ConfigSource};
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestErrors};
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
@@ -25,7 +25,7 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use self::granted::check_granted;
 use self::manifest::ReadManifest;
-use self::problem::{at_line, told};
+use self::problem::{at_line, more, told};
 use crate::input::anatomy::{Names, exports_handler};
 use crate::input::files::{Unread, not_loaded, read_file, read_regular, unreadable};
 use crate::input::flags::{Flags, Fuel};
@@ -58,8 +58,12 @@ impl Place {
     /// A folder stands for the manifest in it; another file than one ending in
     /// `.toml` is taken for a component.
     pub(crate) fn of(path: &Path) -> Result<Self, Report> {
-        let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        if !metadata.is_dir() {
+        let metadata = fs::metadata(path)
+            // A link to nothing is told when it is read.
+            .or_else(|error| fs::symlink_metadata(path).map_err(|_| error))
+            .map_err(|error| unreadable(path, &error))?;
+        // A folder of that name is none that holds a manifest.
+        if !metadata.is_dir() || path.file_name().is_some_and(|name| name == MANIFEST_NAME) {
             let is_manifest = path
                 .extension()
                 .is_some_and(|extension| extension == "toml");
@@ -70,7 +74,8 @@ impl Place {
             });
         }
         let manifest = path.join(MANIFEST_NAME);
-        match fs::metadata(&manifest) {
+        // Whatever it is: reading it tells.
+        match fs::symlink_metadata(&manifest) {
             Ok(_) => Ok(Self::Manifest(manifest)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_manifest(path)),
             Err(error) => Err(unreadable(&manifest, &error)),
@@ -80,22 +85,24 @@ impl Place {
 
 fn no_manifest(folder: &Path) -> Report {
     let report = Report::error(format!("{} has no {MANIFEST_NAME}", folder.escaped()));
-    let components = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut components: Vec<PathBuf> = components
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
-        .collect();
-    components.sort();
-    match components.first() {
-        Some(component) => report.with_help(format!(
-            "`airssys-wasm inspect --manifest {}` prints one to begin with",
-            component.escaped()
-        )),
+    match component_in(folder) {
+        Some(component) => report.with_help(way_to_begin(&component)),
         None => report,
     }
+}
+
+/// The first component in a folder.
+pub(crate) fn component_in(folder: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path());
+    let is_component = |path: &PathBuf| path.extension().is_some_and(|it| it == "wasm");
+    files.filter(is_component).min()
+}
+
+/// How a component without a manifest comes by one.
+pub(crate) fn way_to_begin(component: &Path) -> String {
+    let component = component.escaped();
+    format!("`airssys-wasm inspect --manifest {component}` prints one to begin with")
 }
 
 /// A component with what it is to be loaded with.
@@ -188,14 +195,7 @@ impl Source {
         warn_of_unread_variables(&manifest).await;
         let file = folder.join(&parsed.wasm);
         let bytes = read_named(&manifest, &file).await?;
-        let missing = manifest.files.missing_dirs().map(|(line, dir)| {
-            let message = format!("{} is granted and is no folder", dir.escaped());
-            at_line(Report::error(message), line)
-        });
-        let missing: Vec<Report> = missing.collect();
-        if !missing.is_empty() {
-            return Err(missing.into_iter().collect());
-        }
+        check_dirs(&manifest)?;
         let mut config = with_flags(config, flags).await?;
         if parsed.http.is_some() && exports_handler(&bytes) {
             if manifest.line("resources.instance").is_none() {
@@ -465,6 +465,23 @@ fn with_frames(report: Report, error: &WasmError) -> Report {
         "where it was, innermost first\n{}",
         shown.join("\n")
     ))
+}
+
+/// Whether the granted folders are there.
+fn check_dirs(manifest: &ReadManifest) -> Result<(), Problems> {
+    let mut missing = manifest.files.missing_dirs();
+    let first = missing.by_ref().take(ManifestErrors::MAX_PROBLEMS);
+    let mut problems: Vec<Report> = first
+        .map(|(line, dir)| {
+            let message = format!("{} is granted and is no folder", dir.escaped());
+            at_line(Report::error(message), line)
+        })
+        .collect();
+    problems.extend(more(manifest.named_by(), missing.count()));
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.into_iter().collect()),
+    }
 }
 
 /// Reads the component of a manifest; in errors it is called `file`.
