@@ -11,6 +11,7 @@ mod output;
 mod session;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::env;
 use std::panic::set_hook;
 use std::process::ExitCode;
 use std::thread;
@@ -133,9 +134,12 @@ fn main() -> ExitCode {
     if let Some(code) = input::compiler::compile_if_asked() {
         return code;
     }
-    let cli = Cli::parse();
     print_panics();
     let _finish = Finish;
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::arguments::tell(error, env::args_os()),
+    };
     output::signals::listen(output::finish_within);
     let telemetry = match cli.command.telemetry() {
         Ok(telemetry) => telemetry,
@@ -181,5 +185,42 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Whatever stands where: in place of a command, of a flag, or of the value of any flag.
+    #[test]
+    fn no_argument_reaches_the_terminal_as_it_is() {
+        let bad = "\u{1b}]0;x\u{7}\u{1b}[31m-\u{202e}\u{200b}\nnext";
+        let mut lines = vec![vec![bad.to_owned()], vec![format!("--{bad}")]];
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            lines.push(vec![name.to_owned(), format!("--{bad}")]);
+            lines.push(vec![name.to_owned(), format!("-{bad}")]);
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                lines.push(vec![name.to_owned(), format!("--{flag}={bad}")]);
+                lines.push(vec![name.to_owned(), format!("--{flag}"), bad.to_owned()]);
+            }
+        }
+        let mut shown = 0;
+        for line in lines {
+            let arguments = ["airssys-wasm".to_owned()].into_iter().chain(line.clone());
+            let Err(error) = Cli::try_parse_from(arguments) else {
+                continue;
+            };
+            let told = output::arguments::text(error, [].into_iter());
+            let plain = anstream::adapter::strip_str(&told).to_string();
+            let steers = |c: char| c != '\n' && wasm_core::text::is_invisible(c);
+            assert!(!plain.contains(steers), "{line:?}: {plain:?}");
+            assert!(!plain.contains("\nnext"), "{line:?}: {plain:?}");
+            // What is left of a title or a colour, if its beginning was taken for one of ours.
+            let whole = |begun| plain.matches(begun).count();
+            assert_eq!(
+                whole("]0;x"),
+                whole("\\u{1b}]0;x\\u{7}\\u{1b}[31m"),
+                "{plain}"
+            );
+            shown += whole("]0;x");
+        }
+        assert!(shown > 100, "{shown}");
     }
 }

@@ -4,6 +4,7 @@
 //! Standard output and standard error have a thread each, or one for both where they
 //! are the same terminal, pipe or file, whose reader is to see what comes first first.
 
+pub(crate) mod arguments;
 pub(crate) mod guest_log;
 pub(crate) mod log_filter;
 pub(crate) mod otlp;

@@ -350,7 +350,7 @@ impl Display for LastWords<'_> {
         for (n, line) in lines.enumerate() {
             let parted = if n == 0 { "" } else { " / " };
             let line = line.replace('\t', " ").replace('"', "'");
-            write!(f, "{parted}{}", Escaped::up_to(LAST_WORDS_CHARS, &line))?;
+            write!(f, "{parted}{}", Escaped::prose(LAST_WORDS_CHARS, &line))?;
         }
         f.write_str("\"")
     }

@@ -6,14 +6,14 @@ use std::path::Path;
 /// Enough to recognize a text by; the rest would only hide the message around it.
 const SHOWN_CHARS: usize = 200;
 
-/// Prints a text on one line: control characters and others that steer a terminal are
-/// spelled out, and what is too long ends in `…`.
+/// Prints a text on one line: what is [invisible](is_invisible) is spelled out, control
+/// characters and others that steer a terminal included, and what is too long ends in `…`.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a> {
     text: &'a str,
     max_chars: usize,
     quoted: bool,
-    /// Whether what nobody can see is spelled out, too.
+    /// Whether what nobody can see is spelled out, too, where it steers no terminal.
     reveals: bool,
 }
 
@@ -29,7 +29,17 @@ impl<'a> Escaped<'a> {
             text,
             max_chars,
             quoted: false,
+            reveals: true,
+        }
+    }
+
+    /// What somebody says, such as a component in its log, and what has texts of that kind
+    /// in it: only what steers a terminal is spelled out, and what joins and parts characters
+    /// stays as it is. Shows `max_chars` characters at the most.
+    pub fn prose(max_chars: usize, text: &'a str) -> Self {
+        Self {
             reveals: false,
+            ..Self::up_to(max_chars, text)
         }
     }
 }
@@ -144,21 +154,27 @@ pub fn is_invisible(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Prints the name of a file on one line and whole, with control characters spelled out:
-/// a file can be called anything.
+/// Prints the name of a file on one line and whole, as [`Escaped`] does, with bytes that are
+/// no UTF-8 as `\xff`: a file can be called anything.
 #[derive(Debug, Clone, Copy)]
 pub struct EscapedPath<'a>(pub &'a Path);
 
 impl Display for EscapedPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped::up_to(usize::MAX, &self.0.to_string_lossy()).fmt(f)
+        for chunk in self.0.as_os_str().as_encoded_bytes().utf8_chunks() {
+            Escaped::up_to(usize::MAX, chunk.valid()).fmt(f)?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// Paths that are printed.
 pub trait PathText {
-    /// The path as [`EscapedPath`] prints it, where [`Path::display`] would print control
-    /// characters as they are.
+    /// The path as [`EscapedPath`] prints it, where [`Path::display`] would print anything
+    /// as it is.
     fn escaped(&self) -> EscapedPath<'_>;
 }
 
@@ -215,22 +231,19 @@ impl Write for Shortened {
 pub struct Quoted<'a>(Escaped<'a>);
 
 impl<'a> Quoted<'a> {
-    /// What somebody gave and is told of, with everything spelled out that is
-    /// [invisible](is_invisible), or they could not see what is wrong with it. Shows 200
-    /// characters at the most.
+    /// Shows 200 characters at the most.
     pub fn new(text: &'a str) -> Self {
-        Self(Escaped {
-            reveals: true,
-            ..Self::prose(text).0
-        })
-    }
-
-    /// What somebody says, such as a component in its log: what joins and parts characters
-    /// stays as it is. Shows 200 characters at the most.
-    pub fn prose(text: &'a str) -> Self {
         Self(Escaped {
             quoted: true,
             ..Escaped::new(text)
+        })
+    }
+
+    /// See [`Escaped::prose`]. Shows 200 characters at the most.
+    pub fn prose(text: &'a str) -> Self {
+        Self(Escaped {
+            quoted: true,
+            ..Escaped::prose(SHOWN_CHARS, text)
         })
     }
 }
@@ -281,7 +294,7 @@ mod tests {
             assert_eq!(steering_chars(&flag(code)).count(), 0, "{code}");
         }
         let three = format!("{0}x{0}{0}", flag("gbwls"));
-        assert_eq!(Escaped::new(&three).to_string(), three);
+        assert_eq!(Escaped::prose(99, &three).to_string(), three);
         let selected = format!("\u{1f3f4}\u{fe0f}{}\u{e007f}", tags("gbeng"));
         assert_eq!(steering_chars(&selected).count(), 0);
         for code in [
@@ -324,7 +337,10 @@ mod tests {
         assert_eq!(Quoted::new(flag).to_string().matches("\\u{e00").count(), 6);
         for said in [given, flag] {
             assert_eq!(Quoted::prose(said).to_string(), format!("\"{said}\""));
-            assert_eq!(Escaped::new(said).to_string(), said);
+            assert_eq!(Escaped::prose(99, said).to_string(), said);
+            let (quoted, path) = (Quoted::new(said).to_string(), Path::new(said));
+            assert_eq!(format!("\"{}\"", Escaped::new(said)), quoted);
+            assert_eq!(format!("\"{}\"", path.escaped()), quoted);
         }
         assert!(
             !['a', ' ', 'é', '\u{301}', '\u{600}', '\u{1f3f4}']
@@ -339,6 +355,13 @@ mod tests {
         assert_eq!(EscapedPath(path).to_string(), "a\\u{1b}[31m/b\\u{a}c.wasm");
         let long = "x".repeat(1000);
         assert_eq!(EscapedPath(Path::new(&long)).to_string(), long);
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt as _;
+
+            let path = Path::new(std::ffi::OsStr::from_bytes(b"a\xff\xfe/\xc3\xa9"));
+            assert_eq!(path.escaped().to_string(), "a\\xff\\xfe/é");
+        }
     }
 
     #[test]

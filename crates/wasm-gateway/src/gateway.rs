@@ -165,7 +165,7 @@ impl GatewayBuilder {
             handler,
             trace_context: self.trace_context,
             received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
-            uploads: Semaphore::new(1),
+            uploads: Arc::new(Semaphore::new(1)),
             event_streams: Arc::new(Semaphore::new(limits.event_streams)),
             memory_ceiling_bytes: self
                 .memory_ceiling_bytes

@@ -39,7 +39,7 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     /// Room for payloads that are being received.
     pub(crate) received: Semaphore,
     /// Whose turn it is to upload.
-    pub(crate) uploads: Semaphore,
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) event_streams: Arc<Semaphore>,
     /// The largest memory limit that a manifest may set that is uploaded, in bytes.
     pub(crate) memory_ceiling_bytes: u64,

@@ -29,7 +29,8 @@ pub use secrets::read_secrets;
 pub use separation::{Separation, check_own_file, written_through};
 
 impl ApplicationFolder {
-    /// Every `Component.toml` in the folder or below. Blocks while it looks.
+    /// Every `Component.toml` in the folder or below, also where that is no file, which is told
+    /// when it is read. Blocks while it looks.
     ///
     /// Folders that are hidden or called `target` hold what tools keep for themselves and
     /// are not looked through; nor is what is more than 16 levels down, which is named as

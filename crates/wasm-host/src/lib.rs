@@ -95,7 +95,10 @@ pub use post::letter::LetterKind;
 pub use post::receipt::Receipt;
 pub use post::reply::{Asker, ReplyTo};
 pub use post::timers::{component_of_timer, timers_owner};
-pub use storage::{RedbStorage, StorageConfig, StorageOpenError, StoreContents};
+pub use storage::{
+    RedbStorage, StorageConfig, StorageOpenError, StoreContents, StoreDraft, StoreReader,
+    StoredEntry,
+};
 pub use watch::dead_letter::{DeadLetter, DeadLetterCause};
 pub use watch::event::{Event, EventClass, Reply, WithdrawnBecause};
 pub use watch::event_log::{HandledMessages, MessageSwitch};

@@ -1,7 +1,10 @@
 mod contents;
+mod draft;
 mod file;
 mod open;
+mod reader;
 mod retry;
+mod unchanged;
 mod writer;
 
 use std::fmt::{self, Debug};
@@ -21,9 +24,11 @@ use tokio::task::spawn_blocking;
 use wasm_core::{ComponentId, ComponentStorage, StorageError, StorageUsage};
 
 pub use self::contents::StoreContents;
-use self::file::{StoreFile, Work};
+pub use self::draft::StoreDraft;
+use self::file::{StoreFile, Work, failure};
 use self::open::{ENTRIES, USAGES};
 pub use self::open::{StorageConfig, StorageOpenError};
+pub use self::reader::{StoreReader, StoredEntry};
 use self::writer::{Abandoned, BATCH_WRITES, Change, Job, Pending, write_all};
 use crate::lock::lock;
 
@@ -154,28 +159,22 @@ impl RedbStorage {
     /// the future before it is ready leaves the store open or has it closed.
     ///
     /// # Errors
-    /// The store fails; [`StorageError::Io`] when it does while it is closed. The file is
-    /// released all the same.
+    /// The store fails; [`StorageError::Io`] when it does while it is closed, with the path of the
+    /// file as it was given. The file is released all the same.
     pub async fn close(&self) -> Result<(), StorageError> {
         let written = self.write(&nobody(), Change::Nothing).await;
         let file = Arc::clone(&self.file);
         let closed = spawn_blocking(move || file.close()).await;
-        written.and(closed.map_err(|error| self.file.failure(error))?)
-    }
-
-    /// Everything that the store has, counted: which takes reading it all.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`] when a part of it cannot be read.
-    pub async fn contents(&self) -> Result<StoreContents, StorageError> {
-        self.read(&nobody(), |database, _| contents::contents(database))
-            .await
+        let closed = closed.unwrap_or_else(|error| Err(failure(error)));
+        written
+            .and(closed)
+            .map_err(|error| self.file.in_full(error))
     }
 
     /// Answered when the change, and every earlier one, is on the disk or refused.
     async fn write(&self, owner: &ComponentId, change: Change) -> Result<(), StorageError> {
         let Ok(place) = self.queue.reserve().await else {
-            return Err(self.file.failure("the thread that writes is gone"));
+            return Err(failure("the thread that writes is gone"));
         };
         let (answer, outcome) = oneshot::channel();
         place.send(Job {
@@ -190,7 +189,7 @@ impl RedbStorage {
             // What is sent in the moment in which the thread panics is never looked at.
             () = self.queue.closed() => None,
         };
-        outcome.unwrap_or_else(|| Err(self.file.failure("the thread that writes is gone")))
+        outcome.unwrap_or_else(|| Err(failure("the thread that writes is gone")))
     }
 
     /// On a thread that reads. Most reads find their pages in memory and take less time
@@ -206,7 +205,7 @@ impl RedbStorage {
             // That they failed is nothing to who reads.
             let _ = self.write(owner, Change::Nothing).await;
         }
-        let gone = || self.file.failure("the threads that read are gone");
+        let gone = || failure("the threads that read are gone");
         let place = self.reads.reserve().await.map_err(|_| gone())?;
         let (answer, outcome) = oneshot::channel();
         let (file, owner) = (Arc::clone(&self.file), owner.clone());

@@ -16,7 +16,11 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
+<<<<<<< HEAD
 use wasm_core::text::{MARK, PathText as _, without_mark};
+=======
+use wasm_core::text::EscapedPath;
+>>>>>>> t1
 use wasm_core::{ComponentId, ComponentPattern, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder, open_regular_file, read_bounded};
 
@@ -159,7 +163,11 @@ pub enum NatsError {
         found: Duration,
     },
     /// The file of credentials cannot be read or has none.
+<<<<<<< HEAD
     #[error("the credentials in {}: {reason} (`--creds`)", path.escaped())]
+=======
+    #[error("the credentials in {}: {reason}", EscapedPath(path))]
+>>>>>>> t1
     Credentials {
         /// The file.
         path: PathBuf,

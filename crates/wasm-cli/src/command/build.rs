@@ -11,7 +11,6 @@ use crate::command::check::Check;
 use crate::input::application::{Application, manifests_at};
 use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
-use crate::input::source::problem::widened;
 use crate::input::sources::Sources;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
@@ -92,8 +91,7 @@ impl Build {
     }
 
     async fn run(self) -> Result<ExitCode, Stop> {
-        let (folder, mut files) = manifests_at(&self.path)?;
-        let folder = widened(folder, &self.allow_outside)?;
+        let (folder, mut files) = manifests_at(&self.path, &self.allow_outside)?;
         let mut flags = Flags::of_many(self.memory_ceiling, self.compiler);
         flags.allow_outside = self.allow_outside;
         let found = Application::to_build(&folder, &files, None, &flags).await?;

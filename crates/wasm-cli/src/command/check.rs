@@ -61,9 +61,13 @@ impl Check {
         let mut is_well = true;
         let separation = self.separation().await;
         for path in &self.paths {
-            is_well &= match whole::folder_at(path) {
-                Some(folder) => self.check_whole(folder, path).await?,
-                None => self.check_one(path, &separation).await?,
+            is_well &= match whole::folder_at(path, &self.flags.allow_outside) {
+                Ok(Some(folder)) => self.check_whole(folder, path).await?,
+                Ok(None) => self.check_one(path, &separation).await?,
+                Err(report) => {
+                    report.tell().await;
+                    false
+                }
             };
         }
         Ok(match is_well {

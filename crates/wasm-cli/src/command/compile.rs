@@ -12,6 +12,7 @@ use wasm_core::units::format_bytes;
 use wasm_host::Separation;
 
 use crate::input::compiler::{CACHE_VARIABLE, cache_folder};
+use crate::input::files::Draft;
 use crate::input::flags::Flags;
 use crate::input::source::{Place, Source};
 use crate::output;
@@ -95,11 +96,16 @@ impl Compile {
             began.elapsed(),
         );
         if let Some(output) = &self.output {
-            let written = engine.write_compiled(source.bytes.clone(), output).await;
-            let code_bytes = written.map_err(|error| {
+            let unwritable = |error| {
                 let output = EscapedPath(output);
                 Report::error(format!("{output} cannot be written: {error}"))
-            })?;
+            };
+            // The file that a link leads to: whoever runs this has named it.
+            let file = output.canonicalize().unwrap_or_else(|_| output.clone());
+            let draft = Draft::of(&file).map_err(unwritable)?;
+            let written = engine.write_compiled(source.bytes.clone(), draft.path());
+            let code_bytes = written.await.map_err(unwritable)?;
+            draft.finish().map_err(unwritable)?;
             let size = format_bytes(code_bytes);
             let _ = writeln!(told, "{}: {size} of compiled code", EscapedPath(output));
         }

@@ -1,7 +1,8 @@
 //! What components have stored, as text: out of a file of data, into one, and looked through.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{block_in_place, spawn_blocking, yield_now};
 
-use wasm_core::text::PathText as _;
+use wasm_core::ComponentId;
+use wasm_core::text::{Escaped, PathText as _, Quoted, without_mark};
 use wasm_core::units::{format_bytes, format_count};
-use wasm_core::{ComponentId, ComponentStorage as _, StorageError};
-use wasm_host::RedbStorage;
+use wasm_host::{StorageOpenError, StoreDraft, StoreReader};
 
 use crate::output;
 use crate::output::outcome::{FAILED, Stop, block_on};
@@ -37,19 +38,21 @@ entries there are, so that one that was cut short is not taken for the whole:
   {\"entries\":2}
 Timers are kept as entries of host/timers/main.
 
-`import` fills a file that is not there yet, or is empty; whatever quotas are,
-all is taken in. `check` reads everything that there is.
+`import` fills a file that is not there yet, or is empty: with all of the export,
+whatever quotas are, or with nothing.
+
+`check` and `export` read all of the file first, do not change it, and find
+whatever has changed in it by accident: an export is of what was stored. They do
+not find that it is an older copy, or was changed by somebody who hides it.
 
 Exit codes:
   0  all went well
-  1  `check` has found something; the store failed
+  1  the file is damaged; `check` has found something; the disk failed or is full
   2  bad input: a file that is not there, no store or in use; lines that are no
      export, of which nothing is taken in once one is wrong";
 
-/// Keys that are asked for at a time.
-const PAGE: usize = 1_000;
-/// Writes that wait for the disk together.
-const WRITES: usize = 256;
+/// Entries that are taken in before Ctrl-C is looked at.
+const TAKEN_IN: usize = 256;
 /// The release of the format.
 const FORMAT: u64 = 1;
 /// Lines that are read ahead.
@@ -69,7 +72,7 @@ enum Action {
     Export(File),
     /// Take in what was exported, from standard input
     Import(File),
-    /// Read everything, and tell what is not in order
+    /// Read everything, and tell whether it is what was stored
     Check(File),
 }
 
@@ -107,7 +110,7 @@ impl Data {
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(async {
             match self.action {
-                Action::Export(File { file }) => export(open(file, false).await?).await,
+                Action::Export(File { file }) => export(file).await,
                 Action::Import(File { file }) => import(file).await,
                 Action::Check(File { file }) => check(file).await,
             }
@@ -115,51 +118,60 @@ impl Data {
     }
 }
 
-/// One that is not there yet is made only if it is to be filled.
-async fn open(file: PathBuf, may_be_new: bool) -> Result<RedbStorage, Report> {
-    let opened = spawn_blocking(move || {
-        match file.symlink_metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound && !may_be_new => {
-                return Err(Report::error(format!("{} is not there", file.escaped())));
-            }
-            _ => {}
-        }
-        RedbStorage::open(&file).map_err(|error| Report::error(error.to_string()))
-    });
-    let lost = |error| Report::error(format!("the file was not opened: {error}"));
-    opened.await.map_err(lost)?
+/// A file that is there, once it is known to be whole.
+async fn open(file: &Path) -> Result<Arc<StoreReader>, Stop> {
+    if is_missing(file) {
+        return Err(Report::error(format!("{} is not there", file.escaped())).into());
+    }
+    let file = file.to_owned();
+    blocking(move || StoreReader::open(file).map(Arc::new)).await
 }
 
-async fn export(storage: RedbStorage) -> Result<ExitCode, Stop> {
-    let contents = storage.contents().await.map_err(|error| failed(&error))?;
+fn is_missing(file: &Path) -> bool {
+    let found = file.symlink_metadata();
+    found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageOpenError> + Send + 'static,
+) -> Result<T, Stop> {
+    let lost = |error| Report::error(format!("the file was not read: {error}"));
+    spawn_blocking(work).await.map_err(lost)?.map_err(stop)
+}
+
+fn stop(error: StorageOpenError) -> Stop {
+    let report = Report::error(error.to_string());
+    match error {
+        StorageOpenError::Damaged { .. } | StorageOpenError::Unwritten { .. } => {
+            Stop::Failed(report)
+        }
+        _ => Stop::BadInput(report.into()),
+    }
+}
+
+async fn export(file: PathBuf) -> Result<ExitCode, Stop> {
+    let reader = open(&file).await?;
     output::print(line(&Line::First { format: FORMAT })).await?;
     let mut entries = 0;
-    for owner in contents.owners.keys() {
-        let component: ComponentId = owner.parse().map_err(|_| {
-            Stop::Failed(Report::error(format!(
-                "{owner:?} is no component, and has data"
-            )))
-        })?;
-        let mut after: Option<String> = None;
-        loop {
-            let keys = storage.list_keys(&component, "", after.as_deref(), PAGE);
-            let keys = keys.await.map_err(|error| failed(&error))?;
-            let Some(last) = keys.last().cloned() else {
-                break;
-            };
-            let mut lines = String::new();
-            for key in keys {
-                let value = storage.get(&component, &key).await;
-                let value = value.map_err(|error| failed(&error))?.unwrap_or_default();
-                lines += &line(&entry(owner, key, &value));
-                entries += 1;
-            }
-            output::print(lines).await?;
-            after = Some(last);
-        }
+    let mut last: Option<(String, String)> = None;
+    loop {
+        let reader = Arc::clone(&reader);
+        let part = blocking(move || {
+            let after = last.as_ref().map(|(owner, key)| (&**owner, &**key));
+            reader.entries(after)
+        });
+        let part = part.await?;
+        let Some((owner, key, _)) = part.last() else {
+            break;
+        };
+        last = Some((owner.clone(), key.clone()));
+        entries += part.len() as u64;
+        let lines = part
+            .into_iter()
+            .map(|(owner, key, value)| line(&entry(&owner, key, &value)));
+        output::print(lines.collect()).await?;
     }
     output::print(line(&Line::Last { entries })).await?;
-    close(&storage).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,46 +198,64 @@ fn line(line: &Line) -> String {
 
 async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
     let shown = file.escaped().to_string();
-    // Before anything is written: what is cut short is not taken in by half.
     let entries = read_export().await?;
-    let count = entries.len() as u64;
-    let storage = Arc::new(open(file, true).await?);
-    let contents = storage.contents().await.map_err(|error| failed(&error))?;
-    if !contents.owners.is_empty() {
-        return Err(Report::error(format!("{shown} has data already"))
-            .with_help("name a file that is not there yet, or move this one away")
-            .into());
+    let there = there(&file).await?;
+    let mut draft = block_in_place(|| StoreDraft::new(&file)).map_err(stop)?;
+    let mut rest = entries.iter().peekable();
+    while rest.peek().is_some() {
+        let some = rest.by_ref().take(TAKEN_IN);
+        let some = some.map(|((component, key), value)| (component, &**key, &**value));
+        // Here and not on another thread, so that Ctrl-C in between drops the draft.
+        block_in_place(|| draft.add(some)).map_err(stop)?;
+        yield_now().await;
     }
-    let mut writes = JoinSet::new();
-    for (component, key, value) in entries {
-        if writes.len() >= WRITES {
-            written(writes.join_next().await)?;
-        }
-        let storage = Arc::clone(&storage);
-        writes.spawn(async move { storage.set(&component, &key, value, u64::MAX).await });
-    }
-    while let Some(outcome) = writes.join_next().await {
-        written(Some(outcome))?;
-    }
-    close(&storage).await?;
-    aside(format!("{} entries are in {shown}", format_count(count)));
+    let put = block_in_place(|| match there {
+        There::Nothing => draft.put(),
+        There::Empty(_) => draft.replace(),
+    });
+    put.map_err(stop)?;
+    let count = format_count(entries.len() as u64);
+    aside(format!("{count} entries are in {shown}"));
     Ok(ExitCode::SUCCESS)
 }
 
-type Written = Result<Result<(), StorageError>, tokio::task::JoinError>;
-
-fn written(outcome: Option<Written>) -> Result<(), Stop> {
-    match outcome {
-        Some(Ok(Err(error))) => Err(failed(&error)),
-        Some(Err(error)) => Err(Stop::Failed(Report::error(error.to_string()))),
-        _ => Ok(()),
-    }
+/// What an import may take the place of.
+enum There {
+    Nothing,
+    /// Locked, if it is a store.
+    Empty(Option<Arc<StoreReader>>),
 }
 
-type Entry = (ComponentId, String, Bytes);
+async fn there(file: &Path) -> Result<There, Stop> {
+    if is_missing(file) {
+        return Ok(There::Nothing);
+    }
+    if file
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_file() && found.len() == 0)
+    {
+        return Ok(There::Empty(None));
+    }
+    if file.is_symlink() {
+        let told = format!("{} is a link", file.escaped());
+        return Err(Report::error(told).with_help("name the file itself").into());
+    }
+    let reader = open(file).await?;
+    let asked = Arc::clone(&reader);
+    if blocking(move || asked.entries(None)).await?.is_empty() {
+        return Ok(There::Empty(Some(reader)));
+    }
+    Err(
+        Report::error(format!("{} has data already", file.escaped()))
+            .with_help("name a file that is not there yet, or move this one away")
+            .into(),
+    )
+}
+
+type Entries = BTreeMap<(ComponentId, String), Bytes>;
 
 /// All entries of an export that is whole.
-async fn read_export() -> Result<Vec<Entry>, Stop> {
+async fn read_export() -> Result<Entries, Stop> {
     let (sender, mut lines) = mpsc::channel(LINES);
     // Nobody waits for it: it ends with its input, or with the program.
     std::thread::spawn(move || {
@@ -241,7 +271,7 @@ async fn read_export() -> Result<Vec<Entry>, Stop> {
         number += 1;
         let text = text.map_err(|error| no_export(number, &error.to_string()))?;
         reading
-            .add(&text)
+            .add(text)
             .map_err(|reason| no_export(number, &reason))?;
     }
     match reading.is_whole {
@@ -259,14 +289,18 @@ fn no_export(line: u64, reason: &str) -> Report {
 #[derive(Default)]
 struct Reading {
     has_begun: bool,
-    entries: Vec<Entry>,
+    entries: Entries,
     is_whole: bool,
 }
 
 impl Reading {
-    fn add(&mut self, text: &str) -> Result<(), String> {
-        let line: Line =
-            serde_json::from_str(text).map_err(|_| "it is no line of one".to_owned())?;
+    fn add(&mut self, text: String) -> Result<(), String> {
+        let mut text = text.into_bytes();
+        if !self.has_begun {
+            text = without_mark(text);
+        }
+        let line = serde_json::from_slice(&text);
+        let line: Line = line.map_err(|_| "it is no line of one".to_owned())?;
         match line {
             Line::First { format: FORMAT } if !self.has_begun => self.has_begun = true,
             Line::First { format } if !self.has_begun => {
@@ -299,8 +333,11 @@ impl Reading {
     fn entry(&mut self, component: &str, key: String, value: Bytes) -> Result<(), String> {
         let component = component.parse::<ComponentId>();
         let component = component.map_err(|error| error.to_string())?;
-        self.entries.push((component, key, value));
-        Ok(())
+        let twice = format!("{component} has the key {} twice", Quoted::new(&key));
+        match self.entries.insert((component, key), value) {
+            Some(_) => Err(twice),
+            None => Ok(()),
+        }
     }
 }
 
@@ -320,32 +357,24 @@ fn bytes_of(hex: &str) -> Result<Bytes, String> {
 }
 
 async fn check(file: PathBuf) -> Result<ExitCode, Stop> {
-    let shown = file.escaped().to_string();
-    let storage = open(file, false).await?;
-    let contents = storage.contents().await.map_err(|error| failed(&error))?;
+    let shown = file.escaped();
+    let reader = open(&file).await?;
+    let contents = blocking(move || reader.contents()).await?;
     let mut text = String::new();
     for (owner, (bytes, keys)) in &contents.owners {
         let (keys, bytes) = (format_count(*keys), format_bytes(*bytes));
+        let owner = Escaped::new(owner);
         text += &format!("  {owner}: {keys} keys, {bytes}\n");
     }
-    close(&storage).await?;
     if contents.problems.is_empty() {
         output::print(format!("{shown}: ok\n{text}")).await?;
         return Ok(ExitCode::SUCCESS);
     }
     output::print(format!("{shown}: not in order\n{text}")).await?;
     for problem in contents.problems {
-        Report::error(problem).tell().await;
+        Report::error(format!("{shown}: {problem}")).tell().await;
     }
     Ok(ExitCode::from(FAILED))
-}
-
-async fn close(storage: &RedbStorage) -> Result<(), Stop> {
-    storage.close().await.map_err(|error| failed(&error))
-}
-
-fn failed(error: &StorageError) -> Stop {
-    Stop::Failed(Report::error(error.to_string()))
 }
 
 #[cfg(test)]
@@ -354,7 +383,8 @@ mod tests {
 
     fn read(text: &str) -> Result<bool, String> {
         let mut reading = Reading::default();
-        text.lines().try_for_each(|line| reading.add(line))?;
+        text.lines()
+            .try_for_each(|line| reading.add(line.to_owned()))?;
         Ok(reading.is_whole)
     }
 
@@ -363,12 +393,13 @@ mod tests {
         let first = "{\"airssys-wasm-data\":1}";
         let entry = "{\"component\":\"a/b/c\",\"key\":\"k\",\"text\":\"v\"}";
         let hex = "{\"component\":\"a/b/c\",\"key\":\"k\",\"hex\":\"00ff\"}";
+        let other = hex.replace("\"k\"", "\"l\"");
         let last = |entries| format!("{{\"entries\":{entries}}}");
         assert_eq!(
-            read(&format!("{first}\n{entry}\n{hex}\n{}", last(2))),
+            read(&format!("{first}\n{entry}\n{other}\n{}", last(2))),
             Ok(true)
         );
-        assert_eq!(read(&format!("{first}\n{}", last(0))), Ok(true));
+        assert_eq!(read(&format!("\u{feff}{first}\n{}", last(0))), Ok(true));
         assert_eq!(read(&format!("{first}\n{entry}")), Ok(false));
         for (text, reason) in [
             (entry.to_owned(), "first line"),
@@ -395,6 +426,11 @@ mod tests {
                 "no hexadecimal",
             ),
             (format!("{first}\nnonsense"), "no line of one"),
+            (format!("{first}\n\u{feff}{entry}"), "no line of one"),
+            (
+                format!("{first}\n{hex}\n{entry}"),
+                "a/b/c has the key \"k\" twice",
+            ),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

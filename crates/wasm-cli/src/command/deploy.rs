@@ -8,14 +8,12 @@ use clap::{Args, ValueHint};
 
 use wasm_core::text::Escaped;
 use wasm_core::units::parse_duration;
-use wasm_host::ApplicationFolder;
 use wasm_nats::{Connection, Part};
 
-use crate::input::application::{Application, find_manifests};
+use crate::input::application::{Application, find_manifests, open};
 use crate::input::cluster::{Nats, told};
 use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
-use crate::input::source::problem::told as problem_told;
 use crate::output;
 use crate::output::outcome::{FAILED, Stop, block_on};
 use crate::output::report::{Problems, Report, aside};
@@ -64,6 +62,10 @@ pub(crate) struct Deploy {
     )]
     memory_ceiling: u64,
 
+    /// Folder or file outside of FOLDER that manifests may name (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    allow_outside: Vec<PathBuf>,
+
     #[command(flatten)]
     target: Target,
 
@@ -95,8 +97,9 @@ impl Deploy {
     }
 
     async fn run(self) -> Result<ExitCode, Stop> {
-        let flags = Flags::of_many(self.memory_ceiling, self.compiler.clone());
-        let folder = ApplicationFolder::open(&self.folder).map_err(|it| problem_told(&it))?;
+        let mut flags = Flags::of_many(self.memory_ceiling, self.compiler.clone());
+        flags.allow_outside.clone_from(&self.allow_outside);
+        let folder = open(&self.folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
         let read = Application::read(folder, &found.manifests, None, &flags);
         let (application, _, unread) = read.await?;

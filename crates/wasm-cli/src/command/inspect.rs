@@ -20,14 +20,14 @@ use wasm_core::{
 use wasm_runtime::{ComponentNeeds, ImportAudit, WasmtimeEngine};
 
 use crate::command::inspect::host::{Access, access, path_of};
-use crate::input::anatomy::{Anatomy, Item};
+use crate::input::anatomy::{Anatomy, Item, Names};
 use crate::input::compiler::CompilerFlags;
 use crate::input::source::manifest::wasm_of_manifest;
 use crate::input::source::{Place, id_of_file, invalid, read};
-use crate::input::wit::Content;
+use crate::input::wit::{Content, MAX_DESCRIPTION_BYTES};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
-use crate::output::report::{Problems, Report, size};
+use crate::output::report::{Report, size};
 use crate::session::call::exports::SHOWN_TYPE_CHARS;
 
 const EXAMPLES: &str = "\
@@ -36,8 +36,10 @@ Examples:
   airssys-wasm inspect examples/echo --types
   airssys-wasm inspect echo.wasm --manifest > Component.toml
 
-It is compiled, and none of it is run. One that the engine refuses for another
-reason than its imports is shown without a manifest, and ends with exit code 2.";
+It is compiled, and none of it is run. Of one that the compiler refuses only the
+names of what it imports and exports are shown. One that the engine refuses for
+another reason than its imports is shown without a manifest, and ends with exit
+code 2.";
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -91,23 +93,23 @@ impl Inspect {
             Place::Manifest(manifest) => (wasm_of_manifest(manifest).await?, true),
         };
         let bytes = read(&file).await?;
-        let anatomy = anatomy_of(&file, &bytes)?;
+        Defect::check_header(&bytes)
+            .map_err(|defect| invalid(&id_of_file(&file), &file, defect))?;
         let config = self
             .compiler
             .engine_config(ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES, 1)?;
         let engine = WasmtimeEngine::new(config, HostServices::default())
             .map_err(|error| Report::error(error.to_string()))?;
+        let prepared = prepare(&engine, &file, &bytes).await?;
+        let anatomy = prepared.anatomy(&file, &bytes)?;
         let audit = engine
             .audit_imports(&id_of_file(&file), bytes.clone(), &Permissions::default())
             .await;
         let host = Answers {
-            takes_messages: anatomy.takes_messages(&engine),
+            takes_messages: Names::of(&bytes).is_ok_and(|names| names.takes_messages(&engine)),
             audit,
         };
-        let (kept, mut unsuggested) = match prepare(&engine, &file, &bytes).await {
-            Ok(kept) => (kept, None),
-            Err(report) => (None, Some(report)),
-        };
+        let mut unsuggested = prepared.refused(&file);
         if let (Err(error), None) = (&host.audit, &unsuggested) {
             Report::warning(format!("what it imports could not be looked up: {error}"))
                 .at(file.escaped())
@@ -126,7 +128,7 @@ impl Inspect {
             bytes: bytes.len() as u64,
             anatomy: &anatomy,
             host: &host,
-            kept,
+            kept: prepared.kept(),
             types: self.types,
         }
         .to_string();
@@ -155,23 +157,60 @@ async fn own_manifest(file: &Path, anatomy: &Anatomy, host: &Answers) -> Result<
     suggested_manifest(file, anatomy, host)
 }
 
-/// What the engine would keep of a component; `None` where imports are not provided, which
-/// another host may provide.
-async fn prepare(
-    engine: &WasmtimeEngine,
-    file: &Path,
-    bytes: &Bytes,
-) -> Result<Option<KeptMemory>, Report> {
+/// What the engine would keep of a component, or why it would not load it.
+struct Prepared(Result<KeptMemory, WasmError>);
+
+async fn prepare(engine: &WasmtimeEngine, file: &Path, bytes: &Bytes) -> Result<Prepared, Report> {
     let ceiling = ResourceLimits::DEFAULT_MEMORY_CEILING_BYTES;
     let limits = ResourceLimits::new(ceiling, TIMEOUT, Some(FUEL));
     let limits = limits.map_err(|error| Report::error(error.to_string()))?;
     let config = ComponentConfig::new(limits);
     let id = id_of_file(file);
     let prepared = engine.prepare_component(&id, bytes.clone(), &config);
-    match prepared.await {
-        Ok(prepared) => Ok(Some(prepared.kept())),
-        Err(WasmError::ImportNotFound { .. }) => Ok(None),
-        Err(error) => Err(Report::error(error.to_string()).at(file.escaped())),
+    Ok(Prepared(prepared.await.map(|prepared| prepared.kept())))
+}
+
+impl Prepared {
+    fn kept(&self) -> Option<KeptMemory> {
+        self.0.as_ref().ok().copied()
+    }
+
+    /// Whether the compiler took it, whatever came of it then.
+    fn is_compiled(&self) -> bool {
+        match &self.0 {
+            Ok(_) | Err(WasmError::ResourceLimitExceeded { .. }) => true,
+            // Below it is what the compiler said, where that is what it was refused for.
+            Err(WasmError::ImportNotFound { source, .. }) => {
+                let source = source.as_deref();
+                !source.is_some_and(|source| source.is::<WasmError>())
+            }
+            Err(WasmError::InvalidComponent { defect, .. }) => matches!(
+                defect,
+                Defect::OtherLifecycle { .. }
+                    | Defect::IncompleteLifecycle { .. }
+                    | Defect::WrongExportType { .. }
+            ),
+            Err(_) => false,
+        }
+    }
+
+    fn anatomy(&self, file: &Path, bytes: &[u8]) -> Result<Anatomy, Report> {
+        let anatomy = match self.is_compiled() {
+            true => Anatomy::of_compiled(bytes),
+            false => Anatomy::of_any(bytes),
+        };
+        anatomy.map_err(|defect| {
+            let refused = self.refused(file);
+            refused.unwrap_or_else(|| invalid(&id_of_file(file), file, defect))
+        })
+    }
+
+    /// Why no host like this one loads it, imports aside, which another may provide.
+    fn refused(&self, file: &Path) -> Option<Report> {
+        match &self.0 {
+            Ok(_) | Err(WasmError::ImportNotFound { .. }) => None,
+            Err(error) => Some(Report::error(error.to_string()).at(file.escaped())),
+        }
     }
 }
 
@@ -183,11 +222,6 @@ fn titled(manifest: &str) -> String {
         text.push('\n');
     }
     text
-}
-
-fn anatomy_of(file: &Path, bytes: &[u8]) -> Result<Anatomy, Problems> {
-    let anatomy = Defect::check_header(bytes).and_then(|()| Anatomy::of(bytes));
-    Ok(anatomy.map_err(|defect| invalid(&id_of_file(file), file, defect))?)
 }
 
 /// What the engine says of a component.
@@ -279,13 +313,29 @@ struct Description<'a> {
 
 impl Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut listing = Listing::default();
+        let is_whole = self.list(&mut listing).is_ok() && !self.anatomy.is_cut;
+        f.write_str(&listing.0)?;
+        if !is_whole {
+            let most = size(MAX_DESCRIPTION_BYTES as u64);
+            writeln!(
+                f,
+                "  … and more, which is not shown: {most} of text is the most that is"
+            )?;
+        }
+        write_needs(f, &self.anatomy.needs, self.kept)
+    }
+}
+
+impl Description<'_> {
+    fn list(&self, f: &mut Listing) -> fmt::Result {
         let Self {
             file,
             bytes,
             anatomy,
             host,
-            kept,
             types,
+            ..
         } = self;
         let file = file.escaped().to_string();
         let messages = if host.takes_messages {
@@ -317,8 +367,22 @@ impl Display for Description<'_> {
         if anatomy.exports.is_empty() {
             writeln!(f, "  nothing")?;
         }
+        Ok(())
+    }
+}
 
-        write_needs(f, &anatomy.needs, *kept)
+/// Lines, as many as there is room for: names and types may be used again and again.
+#[derive(Default)]
+struct Listing(String);
+
+impl fmt::Write for Listing {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.0.len() + part.len() > MAX_DESCRIPTION_BYTES {
+            self.0.truncate(self.0.rfind('\n').map_or(0, |end| end + 1));
+            return Err(fmt::Error);
+        }
+        self.0.push_str(part);
+        Ok(())
     }
 }
 
@@ -359,7 +423,7 @@ fn count(count: u64, what: &str) -> String {
 }
 
 fn write_import(
-    f: &mut fmt::Formatter<'_>,
+    f: &mut Listing,
     import: &Item,
     standing: &Standing<'_>,
     width: usize,
@@ -392,10 +456,11 @@ fn write_import(
             writeln!(f, "    {DIM}{}{DIM:#}", shown(text))
         }
         Content::Other(kind) => writeln!(f, "    {DIM}{kind}{DIM:#}"),
+        Content::Untold => Ok(()),
     }
 }
 
-fn write_unmet(f: &mut fmt::Formatter<'_>, reason: &Unmet) -> fmt::Result {
+fn write_unmet(f: &mut Listing, reason: &Unmet) -> fmt::Result {
     match reason {
         Unmet::OtherType {
             provided: Some(provided),
@@ -412,7 +477,7 @@ fn write_unmet(f: &mut fmt::Formatter<'_>, reason: &Unmet) -> fmt::Result {
     }
 }
 
-fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::Result {
+fn write_export(f: &mut Listing, export: &Item, types: bool) -> fmt::Result {
     let name = Escaped::new(&export.name);
     match &export.content {
         Content::Interface { .. } => {
@@ -423,12 +488,13 @@ fn write_export(f: &mut fmt::Formatter<'_>, export: &Item, types: bool) -> fmt::
             writeln!(f, "  {name}: {DIM}{}{DIM:#}", shown(text))
         }
         Content::Other(kind) => writeln!(f, "  {name}: {DIM}{kind}{DIM:#}"),
+        Content::Untold => writeln!(f, "  {name}"),
     }
 }
 
 /// The members of an interface, or only those that are not provided for certain.
 fn write_members(
-    f: &mut fmt::Formatter<'_>,
+    f: &mut Listing,
     interface: &Content,
     with_types: bool,
     all: bool,
@@ -474,9 +540,9 @@ fn write_members(
     Ok(())
 }
 
-/// A type, unless it is endless.
-fn shown(ty: &str) -> Escaped<'_> {
-    Escaped::up_to(SHOWN_TYPE_CHARS, ty)
+/// A type or a name, unless it is endless.
+fn shown(text: &str) -> Escaped<'_> {
+    Escaped::up_to(SHOWN_TYPE_CHARS, text)
 }
 
 /// A manifest with which the component loads. What it cannot do without is granted;
@@ -545,7 +611,7 @@ fn grant_needed<'a>(
 fn unmet_comments(host: &Answers) -> String {
     let mut text = String::new();
     for unmet in host.unmet().take(SHOWN_UNMET) {
-        let name = Escaped::new(&unmet.name);
+        let name = shown(&unmet.name);
         let _ = match unmet.reason {
             Unmet::OtherType { .. } => {
                 writeln!(text, "# This host provides {name} with another type.")
@@ -572,7 +638,7 @@ fn open_comments(open: BTreeMap<&str, Vec<&str>>) -> String {
     }
     let width = open.keys().map(|keys| keys.len()).max().unwrap_or_default();
     for (keys, names) in open {
-        let first = Escaped::new(names[0]);
+        let first = shown(names[0]);
         let _ = write!(text, "#   {keys:width$}  for {first}");
         let _ = match names.len() - 1 {
             0 => writeln!(text),
@@ -630,7 +696,7 @@ mod tests {
             .collect();
         let bytes = wat::parse_str(format!("(component {imports})")).unwrap();
         let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
-        let anatomy = Anatomy::of(&bytes).unwrap();
+        let anatomy = Anatomy::of_compiled(&bytes).unwrap();
         let file = Path::new("it.wasm");
         let host = Answers {
             takes_messages: false,
@@ -655,7 +721,7 @@ mod tests {
         );
         let bytes = wat::parse_str(text).unwrap();
         let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
-        let anatomy = Anatomy::of(&bytes).unwrap();
+        let anatomy = Anatomy::of_compiled(&bytes).unwrap();
         let file = Path::new("it.wasm");
         let size = bytes.len() as u64;
         let host = Answers {
@@ -697,7 +763,7 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
 
         let file = Path::new(OsStr::from_bytes(b"e\xff.wasm"));
-        let anatomy = Anatomy::of(wasm_fixtures::ECHO.wasm).unwrap();
+        let anatomy = Anatomy::of_compiled(wasm_fixtures::ECHO.wasm).unwrap();
         let host = Answers {
             takes_messages: true,
             audit: Ok(ImportAudit::default()),
@@ -717,11 +783,11 @@ mod tests {
             wasm_fixtures::UNKNOWN_IMPORT,
             wasm_fixtures::BIG_INITIAL_MEMORY,
         ] {
-            let anatomy = Anatomy::of(fixture.wasm).unwrap();
+            let anatomy = Anatomy::of_compiled(fixture.wasm).unwrap();
             let file = Path::new("folder").join(format!("{}.wasm", fixture.name));
             let bytes = Bytes::from_static(fixture.wasm);
             let host = Answers {
-                takes_messages: anatomy.takes_messages(&engine),
+                takes_messages: false,
                 audit: engine
                     .audit_imports(&id_of_file(&file), bytes, &Permissions::default())
                     .await,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use wasm_core::text::{PathText as _, Quoted};
 
+use crate::input::files::Begun;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::Report;
@@ -106,12 +107,14 @@ impl New {
             (_, true) => return Err(rust_only("--app makes an application").into()),
             (lang, false) => (lang.files(), lang.next()),
         };
-        create(&self.folder).map_err(|error| unwritable(&self.folder, &error))?;
+        let begun =
+            Begun::folder(&self.folder).map_err(|error| unwritable(&self.folder, &error))?;
         for (path, text) in files {
             let path = self.folder.join(path);
             let text = text.replace("@NAME@", &name).replace("@SDK@", &sdk);
             write(&path, &text).map_err(|error| unwritable(&path, &error))?;
         }
+        begun.finish();
         let folder = self.folder.escaped().to_string();
         let count = files.len();
         output::print(format!(
@@ -168,14 +171,6 @@ fn name(folder: &Path) -> Result<String, Report> {
 fn rust_only(told: &str) -> Report {
     Report::error(format!("{told}, which is in Rust"))
         .with_help("leave it out, or leave out --lang")
-}
-
-/// Nothing is written into what is there.
-fn create(folder: &Path) -> std::io::Result<()> {
-    if let Some(parent) = folder.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::create_dir(folder)
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,8 @@ impl Run {
         let messages = if self.messages.is_empty() {
             None
         } else {
-            Some(self.messages.read(memory_bytes).await?)
+            let too_large = |file: &Path| self.flags.too_large(file, memory_bytes);
+            Some(self.messages.read(memory_bytes, too_large).await?)
         };
         let engine = source.engine()?;
         let load = engine.load_component(&source.id, source.bytes.clone(), source.config.clone());

@@ -130,12 +130,12 @@ impl Serve {
         self.otlp.record(false)?;
         let host = self.host(&source)?;
         let _watched = self.otlp.watch(&host);
-        let kind = kind_of(&source, host.engine()).await?;
         let events = host.events().with_messages(HandledMessages::None);
         let loading = async { Ok(host.load(source.component()).await) };
         if let Err(error) = unless_interrupted(loading).await? {
             return Err(explain(&source, &error).into());
         }
+        let kind = kind_of(&source, host.engine()).await?;
         let gateway = GatewayBuilder::new().with_limits(self.connections.limits());
         let gateway = self.otlp.in_gateway(gateway);
         let gateway = gateway.build_with_http(host.clone(), Arc::new(OnWasmtime));

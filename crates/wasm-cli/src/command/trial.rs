@@ -11,11 +11,13 @@ use clap::{Args, ValueHint};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
+use wasm_core::manifest::ComponentManifest;
 use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_duration, parse_duration};
+use wasm_host::open_regular_file;
 
 use crate::input::application::manifests_at;
-use crate::input::files::{read_text, replace, unreadable};
+use crate::input::files::{not_loaded, read_text, replace, unreadable};
 use crate::input::flags::parse_ceiling;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
@@ -75,6 +77,10 @@ pub(crate) struct Test {
         value_parser = parse_ceiling
     )]
     memory_ceiling: u64,
+
+    /// Folder or file outside of PATH that manifests may name (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    allow_outside: Vec<PathBuf>,
 }
 
 impl Test {
@@ -85,8 +91,11 @@ impl Test {
     async fn run(self) -> Result<ExitCode, Stop> {
         let mut failed = 0;
         let mut held = 0;
-        let (_, manifests) = manifests_at(&self.path)?;
+        let (_, manifests) = manifests_at(&self.path, &self.allow_outside)?;
         for manifest in manifests {
+            let max_bytes = ComponentManifest::MAX_BYTES;
+            open_regular_file(&manifest)
+                .map_err(|error| not_loaded(&manifest, max_bytes, error.into()))?;
             for file in conversations(&manifest)? {
                 let written = read_text(&file).map_err(|error| unreadable(&file, &error))?;
                 let conversation =
@@ -140,6 +149,9 @@ impl Test {
         let mut command = Command::new(program);
         command.arg("run").arg(manifest).arg("--json");
         command.args(["--memory-ceiling", &format_bytes(self.memory_ceiling)]);
+        for outside in &self.allow_outside {
+            command.arg("--allow-outside").arg(outside);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(unstarted)?;
         let messages = conversation.messages();
@@ -192,7 +204,6 @@ impl<'t> Conversation<'t> {
     fn read(written: &'t str) -> Result<Self, Report> {
         let mut head = Vec::new();
         let mut exchanges: Vec<Exchange<'t>> = Vec::new();
-        let written = written.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(written.lines()) {
             if line.starts_with('>') {
                 let sent = sent(line).map_err(|told| {
@@ -420,6 +431,12 @@ mod tests {
             differs.as_deref(),
             Some("    > a\n    one\n    > b\n  - two\n  + 2\n  + 2\\u{1b}b\n")
         );
+        // What nobody sees, too.
+        let differs = compared("> a\none\u{200b}\n", &["one\n"]);
+        assert_eq!(
+            differs.as_deref(),
+            Some("    > a\n  - one\\u{200b}\n  + one\n")
+        );
         let differs = compared(written, &["one\n", ""]);
         assert_eq!(differs.map(|shown| shown.matches('+').count()), Some(0));
     }
@@ -429,7 +446,7 @@ mod tests {
         for written in [
             "> a\none\n> b\ntwo",
             "> a\r\none\r\n> b\r\ntwo\r\n",
-            "\u{feff}# Said.\n\n> a\none\n\n# More.\n> b\ntwo\n \n",
+            "# Said.\n\n> a\none\n\n# More.\n> b\ntwo\n \n",
         ] {
             assert_eq!(compared(written, &["one\n", "two\n"]), None, "{written}");
         }

@@ -17,12 +17,11 @@ use wasm_host::{
 use wasm_nats::Connection;
 use wasm_runtime::{LogRate, WasmtimeEngine};
 
-use crate::input::application::{Application, find_manifests};
+use crate::input::application::{Application, find_manifests, open};
 use crate::input::cluster::Cluster;
 use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
 use crate::input::message::typed_lines;
-use crate::input::source::problem::{told, widened};
 use crate::output::guest_log::LogFormat;
 use crate::output::otlp::OtlpFlags;
 use crate::output::outcome::{FAILED, Stop, block_on, unless_interrupted};
@@ -386,8 +385,7 @@ impl Up {
         let Some(folder) = &self.folder else {
             return Ok((Application::without_files()?, None, None, true));
         };
-        let folder = ApplicationFolder::open(folder).map_err(|problem| told(&problem))?;
-        let folder = widened(folder, &self.allow_outside)?;
+        let folder = open(folder, &self.allow_outside)?;
         let found = find_manifests(&folder)?;
         let (rebuild, mut is_whole) = self.build_all(&folder, &found, flags).await?;
         // What several nodes have does not change on one.

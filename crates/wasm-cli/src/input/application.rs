@@ -11,8 +11,8 @@ use wasm_host::{
 
 use crate::input::flags::Flags;
 use crate::input::source::manifest::ReadManifest;
-use crate::input::source::problem::{all_told, told};
-use crate::input::source::{Place, Source};
+use crate::input::source::problem::{all_told, told, widened};
+use crate::input::source::{Place, Source, component_in, way_to_begin};
 use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report};
 
@@ -37,24 +37,34 @@ pub(crate) fn find_manifests(folder: &ApplicationFolder) -> Result<Found, Proble
                 _ => report,
             }
         });
-        let help = "`airssys-wasm inspect --manifest FILE.wasm` prints one to begin with";
-        return Err(report.with_help(help).into());
+        let component = component_in(folder.path()).unwrap_or_else(|| "FILE.wasm".into());
+        return Err(report.with_help(way_to_begin(&component)).into());
     }
     let left_out = found.left_out.iter().map(tell).collect();
     some_of(left_out).iter().for_each(Report::print);
     Ok(found)
 }
 
+/// The folder of an application, with what `--allow-outside` allows.
+pub(crate) fn open(path: &Path, outside: &[PathBuf]) -> Result<ApplicationFolder, Report> {
+    let folder = ApplicationFolder::open(path).map_err(|problem| told(&problem))?;
+    widened(folder, outside)
+}
+
 /// The manifests that a path stands for, with the folder in which what they name lies: itself,
-/// that in the folder, or those below.
-pub(crate) fn manifests_at(path: &Path) -> Result<(ApplicationFolder, Vec<PathBuf>), Problems> {
+/// that in the folder, or those below, and in what `--allow-outside` allows.
+pub(crate) fn manifests_at(
+    path: &Path,
+    outside: &[PathBuf],
+) -> Result<(ApplicationFolder, Vec<PathBuf>), Problems> {
     match Place::of(path) {
         Ok(Place::Manifest(file)) => {
             let folder = ApplicationFolder::of_component(&file);
-            Ok((folder.map_err(|problem| told(&problem))?, vec![file]))
+            let folder = widened(folder.map_err(|problem| told(&problem))?, outside)?;
+            Ok((folder, vec![file]))
         }
         Err(_) if path.is_dir() => {
-            let folder = ApplicationFolder::open(path).map_err(|problem| told(&problem))?;
+            let folder = open(path, outside)?;
             let found = find_manifests(&folder)?;
             Ok((folder, found.manifests))
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -32,13 +32,13 @@ pub(crate) fn read_up_to(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Reads a text that people write.
+/// Reads a text that people write, without its byte order mark.
 ///
 /// # Errors
 /// As the operating system says it; that it is large, or not UTF-8.
 pub(crate) fn read_text(file: &Path) -> io::Result<String> {
     let bytes = read_up_to(file, MAX_TEXT_BYTES)?;
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    String::from_utf8(without_mark(bytes)).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }
 
 /// Writes a file in the place of the one that is there: never through a link, and never a part
@@ -47,19 +47,97 @@ pub(crate) fn read_text(file: &Path) -> io::Result<String> {
 /// # Errors
 /// As the operating system says it; that something else than a file is there.
 pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let there = fs::symlink_metadata(file);
-    if there.is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(io::Error::other("it is not a regular file"));
+    let draft = Draft::of(file)?;
+    File::create_new(draft.path())?.write_all(bytes)?;
+    draft.finish()
+}
+
+/// What a file is written to before it takes the place of the one that is there, as
+/// [`replace`] has it: for whoever writes it by other means.
+pub(crate) struct Draft {
+    new: PathBuf,
+    file: PathBuf,
+    begun: Begun,
+}
+
+impl Draft {
+    /// # Errors
+    /// As the operating system says it; that something else than a file is there.
+    pub(crate) fn of(file: &Path) -> io::Result<Self> {
+        let there = fs::symlink_metadata(file);
+        if there.is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let name = file.file_name().unwrap_or_default();
+        let new = file.with_file_name(format!(".{}.new", name.to_string_lossy()));
+        // One of a program that was ended in the middle of this.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            begun: Begun(Some(new.clone())),
+            file: file.to_owned(),
+            new,
+        })
     }
-    let name = file.file_name().unwrap_or_default();
-    let new = file.with_file_name(format!(".{}.new", name.to_string_lossy()));
-    // One of a program that was ended in the middle of this.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+
+    /// Where it is to be written.
+    pub(crate) fn path(&self) -> &Path {
+        &self.new
     }
-    File::create_new(&new)?.write_all(bytes)?;
-    fs::rename(&new, file)
+
+    /// # Errors
+    /// As the operating system says it.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        fs::rename(&self.new, &self.file)?;
+        self.begun.finish();
+        Ok(())
+    }
+}
+
+/// A file or folder that is being made: removed again, with all that is in it, unless it is
+/// [finished](Self::finish).
+pub(crate) struct Begun(Option<PathBuf>);
+
+impl Begun {
+    /// Makes a folder that is not there, and those above it where they are missing, too.
+    ///
+    /// # Errors
+    /// As the operating system says it, as that something is there.
+    pub(crate) fn folder(folder: &Path) -> io::Result<Self> {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
+        let above = folder.ancestors().skip(1).take_while(is_missing);
+        let above: Vec<_> = above.collect();
+        let mut begun = Self(None);
+        for path in above.into_iter().rev().chain([folder]) {
+            match fs::create_dir(path) {
+                Ok(()) => _ = begun.0.get_or_insert_with(|| path.to_owned()),
+                // Somebody else has made it meanwhile.
+                Err(_) if path != folder && path.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(begun)
+    }
+
+    pub(crate) fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(path) = &self.0 else {
+            return;
+        };
+        let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        // Whoever made it is told already what is wrong.
+        let _ = match is_folder {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+    }
 }
 
 /// Why a file was not read.
@@ -120,37 +198,39 @@ pub(crate) fn not_loaded(file: &Path, max_bytes: u64, error: Unread) -> Report {
     Report::error(error.to_string())
 }
 
-/// Reads a file that was named on the command line, whose content the component is given,
-/// and which it therefore must be able to hold; a pipe will do. A byte order mark before a
-/// text is no part of it.
+/// Reads a file that was named on the command line, as it is; a pipe will do. One with more
+/// than `max_bytes` is what `too_large` says.
 /// That may take as long as somebody does to write into it, so it is read on a thread of
 /// its own, which is left alone when nobody waits for it any more.
-pub(crate) async fn read_file(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
+pub(crate) async fn read_file(
+    file: &Path,
+    max_bytes: u64,
+    too_large: impl FnOnce() -> Report,
+) -> Result<Vec<u8>, Report> {
     let (sender, content) = oneshot::channel();
     let path = file.to_owned();
     let reader = thread::Builder::new().name("file".to_owned());
     let started = reader.spawn(move || {
         // Whoever asked may have gone.
-        let _ = sender.send(read_given(&path, memory_bytes));
+        let _ = sender.send(read_given(&path, max_bytes));
     });
     started.map_err(|error| unreadable(file, &error))?;
     let gone = |_| unreadable(file, &io::Error::other("the thread that read it is gone"));
-    content.await.map_err(gone)?
-}
-
-fn read_given(file: &Path, memory_bytes: u64) -> Result<Vec<u8>, Report> {
-    let mut content = Vec::new();
-    let read =
-        File::open(file).and_then(|opened| opened.take(memory_bytes + 1).read_to_end(&mut content));
-    match read {
-        Ok(read) if read as u64 <= memory_bytes => Ok(without_mark(content)),
-        Ok(_) => Err(Report::error(format!(
-            "{} is larger than the {} of memory that the component may have",
-            file.escaped(),
-            format_bytes(memory_bytes)
-        ))),
+    match content.await.map_err(gone)? {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err(too_large()),
         Err(error) => Err(unreadable(file, &error)),
     }
+}
+
+/// Nothing if it has more.
+fn read_given(file: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    let opened = File::open(file)?;
+    let read = opened
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut content)?;
+    Ok((read as u64 <= max_bytes).then_some(content))
 }
 
 pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Report {
@@ -185,6 +265,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_finished_is_not_there() {
+        let folder = tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "1").unwrap();
+        for name in ["file", "new"] {
+            let draft = Draft::of(&at(name)).unwrap();
+            fs::write(draft.path(), "half").unwrap();
+        }
+        symlink("nowhere", at("link")).unwrap();
+        for taken in ["file", "link", "file/below", "link/below"] {
+            assert!(Begun::folder(&at(taken)).is_err(), "{taken}");
+        }
+        for name in ["one", "a/b/../c"] {
+            let begun = Begun::folder(&at(name)).unwrap();
+            fs::write(at(name).join("file"), "half").unwrap();
+            drop(begun);
+        }
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["file", "link"]);
+        assert_eq!(read_text(&at("file")).unwrap(), "1");
+        Begun::folder(&at("a/b")).unwrap().finish();
+        Begun::folder(&at("a/c")).unwrap();
+        assert!(at("a/b").is_dir() && !at("a/c").exists());
+    }
+
+    #[test]
     fn what_has_no_end_is_not_read() {
         let folder = tempdir().unwrap();
         let file = folder.path().join("file");
@@ -192,10 +300,15 @@ mod tests {
         assert_eq!(read_up_to(&file, 5).unwrap().len(), 5);
         let error = read_up_to(&file, 4).unwrap_err();
         assert_eq!(error.to_string(), "it has more than 4B");
+        fs::write(&file, "\u{feff}{}").unwrap();
+        assert_eq!(read_text(&file).unwrap(), "{}");
         fs::write(&file, b"\xff").unwrap();
         let told = [
             (file, "it is not UTF-8 text"),
-            (PathBuf::from("/dev/zero"), "it is not a regular file"),
+            (
+                PathBuf::from("/dev/zero"),
+                "it is not a regular file but a device",
+            ),
         ];
         for (path, told) in told {
             assert_eq!(read_text(&path).unwrap_err().to_string(), told);

@@ -1,11 +1,11 @@
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use wasm_core::text::Quoted;
+use wasm_core::text::{PathText as _, Quoted};
 use wasm_core::units::{format_bytes, parse_bytes, parse_duration};
 use wasm_core::{
     ComponentId, ComponentPattern, DirAccess, HttpPattern, ImportPattern, LogLevel, Permissions,
@@ -14,6 +14,7 @@ use wasm_core::{
 use wasm_runtime::EngineConfig;
 
 use crate::input::compiler::CompilerFlags;
+use crate::output::report::Report;
 
 const PERMISSIONS: &str = "\
 Permission to grant (repeatable)
@@ -122,6 +123,26 @@ impl Flags {
             max_held: EngineConfig::default().max_held_bytes(),
             replace_limits: false,
         }
+    }
+
+    /// Where the limit of memory is that something does not fit in.
+    pub(crate) fn with_memory_limit(&self, report: Report) -> Report {
+        match (self.memory, self.replace_limits) {
+            (Some(_), _) => report.with_note("the limit was given by --memory"),
+            (None, true) => report.with_help(
+                "`memory` in [resources] is that limit, which --memory replaces for one run",
+            ),
+            (None, false) => report.with_help("`memory` in [resources] is that limit"),
+        }
+    }
+
+    /// A file of the command line that the component could not hold.
+    pub(crate) fn too_large(&self, file: &Path, memory_bytes: u64) -> Report {
+        self.with_memory_limit(Report::error(format!(
+            "{} is larger than the {} of memory that the component may have",
+            file.escaped(),
+            format_bytes(memory_bytes)
+        )))
     }
 
     /// The flags of a bare component's limits that are missing.

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
@@ -41,8 +41,12 @@ impl MessageArgs {
     }
 
     /// Reads all of them, so that nothing is sent when one cannot be read; each is
-    /// at most as large as the memory of the component.
-    pub(crate) async fn read(self, memory_bytes: u64) -> Result<Vec<Message>, Report> {
+    /// at most as large as the memory of the component, or `too_large` says that it is.
+    pub(crate) async fn read(
+        self,
+        memory_bytes: u64,
+        too_large: impl Fn(&Path) -> Report,
+    ) -> Result<Vec<Message>, Report> {
         let mut messages = Vec::new();
         for given in self.given {
             messages.push(match given {
@@ -51,7 +55,7 @@ impl MessageArgs {
                     origin: "--message".to_owned(),
                 },
                 Given::File(file) => Message {
-                    payload: read_file(&file, memory_bytes).await?,
+                    payload: read_file(&file, memory_bytes, || too_large(&file)).await?,
                     origin: EscapedPath(&file).to_string(),
                 },
             });
@@ -314,19 +318,20 @@ mod tests {
     async fn messages_are_read_before_any_is_sent() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("message");
-        std::fs::write(&file, [0xff; 10]).unwrap();
+        // As it is, whatever it begins with.
+        let content = b"\xef\xbb\xbf in full";
+        std::fs::write(&file, content).unwrap();
+        let too_large = |file: &Path| Report::error(format!("{} is large", file.display()));
         let args = |file: PathBuf| MessageArgs {
             given: vec![Given::Text("a".into()), Given::File(file)],
         };
-        let messages = args(file.clone()).read(10).await.unwrap();
-        assert_eq!(messages[1].payload, [0xff; 10]);
-        let report = args(file.clone()).read(9).await.unwrap_err().to_string();
-        assert!(
-            report.contains("is larger than the 9B of memory"),
-            "{report}"
-        );
+        let messages = args(file.clone()).read(11, too_large).await.unwrap();
+        assert_eq!(messages[1].payload, content);
+        let report = args(file.clone()).read(10, too_large).await;
+        let report = report.unwrap_err().to_string();
+        assert!(report.contains("message is large"), "{report}");
         let nowhere = args("/nowhere".into());
-        let report = nowhere.read(9).await.unwrap_err().to_string();
+        let report = nowhere.read(9, too_large).await.unwrap_err().to_string();
         assert!(
             report.contains("/nowhere cannot be read: No such file"),
             "{report}"

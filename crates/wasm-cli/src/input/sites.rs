@@ -12,7 +12,7 @@ use wasm_gateway::http::{Method, Request, Response};
 use wasm_gateway::{Body, Gateway, HttpCall, HttpHandler, HttpResponder, SiteKind};
 use wasm_runtime::{HttpPending, HttpScheme, WasmtimeEngine, http_exchange};
 
-use crate::input::anatomy::Anatomy;
+use crate::input::anatomy::Names;
 use crate::input::source::Source;
 use crate::output::report::Report;
 
@@ -21,7 +21,7 @@ pub(crate) struct OnWasmtime;
 
 impl HttpHandler<WasmtimeEngine> for OnWasmtime {
     fn is_handler(&self, engine: &WasmtimeEngine, bytes: &[u8]) -> bool {
-        Anatomy::of(bytes).is_ok_and(|anatomy| anatomy.answers_http(engine))
+        Names::of(bytes).is_ok_and(|names| names.answers_http(engine))
     }
 
     fn answer(
@@ -87,24 +87,24 @@ impl Sites {
     }
 }
 
-/// How a component answers requests, which its bytes tell.
+/// How a component that is loaded answers requests, which the names of its exports tell.
 pub(crate) async fn kind_of(
     source: &Arc<Source>,
     engine: &Arc<WasmtimeEngine>,
 ) -> Result<SiteKind, Report> {
     let (looked_at, engine) = (Arc::clone(source), Arc::clone(engine));
     let kind = spawn_blocking(move || {
-        // What cannot be taken apart is not loaded either.
-        let anatomy = Anatomy::of(&looked_at.bytes).ok()?;
-        kind_in(&anatomy, &engine)
+        // What has no names is not loaded either.
+        let names = Names::of(&looked_at.bytes).ok()?;
+        kind_in(&names, &engine)
     });
     let kind = kind.await.ok().flatten();
     kind.ok_or_else(|| answers_none(source))
 }
 
-/// The same of one that was taken apart.
-pub(crate) fn kind_in(anatomy: &Anatomy, engine: &WasmtimeEngine) -> Option<SiteKind> {
-    match (anatomy.answers_http(engine), anatomy.takes_messages(engine)) {
+/// The same of one with exports of these names.
+pub(crate) fn kind_in(names: &Names<'_>, engine: &WasmtimeEngine) -> Option<SiteKind> {
+    match (names.answers_http(engine), names.takes_messages(engine)) {
         (true, _) => Some(SiteKind::Handler),
         (false, true) => Some(SiteKind::Messages),
         (false, false) => None,
@@ -118,4 +118,25 @@ pub(crate) fn answers_none(source: &Source) -> Report {
         source.id
     ));
     source.at_key(report, "http.path")
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_core::HostServices;
+    use wasm_runtime::EngineConfig;
+
+    use super::*;
+
+    /// Nothing bounds what a validator makes of a few bytes, and it would not take these.
+    #[test]
+    fn what_answers_requests_is_not_validated_for_that() {
+        let engine = WasmtimeEngine::new(EngineConfig::default(), HostServices::default()).unwrap();
+        let text = "(component
+            (component (import \"i\" (instance (type 99))) (instance (instantiate 98)))
+            (core module (func i32.add drop))
+            (export \"wasi:http/incoming-handler@0.2.0\" (instance 97)))";
+        let bytes = wat::parse_str(text).unwrap();
+        assert!(OnWasmtime.is_handler(&engine, &bytes));
+        assert!(!OnWasmtime.is_handler(&engine, &bytes[..bytes.len() - 1]));
+    }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use wasm_core::manifest::{ComponentManifest, ConfigSource};
-use wasm_core::text::{Escaped, PathText as _, without_mark};
+use wasm_core::manifest::{ComponentManifest, ConfigSource, ManifestErrors};
+use wasm_core::text::{Escaped, PathText as _};
 use wasm_core::units::{format_bytes, format_count, format_duration};
 use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, HttpRoute, InstancePolicy, LimitsError,
@@ -25,8 +25,8 @@ use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use self::granted::check_granted;
 use self::manifest::ReadManifest;
-use self::problem::{at_line, told};
-use crate::input::anatomy::{Anatomy, exports_handler};
+use self::problem::{at_line, more, told};
+use crate::input::anatomy::{Names, exports_handler};
 use crate::input::files::{Unread, not_loaded, read_file, read_regular, unreadable};
 use crate::input::flags::{Flags, Fuel};
 use crate::input::sources::Sources;
@@ -58,8 +58,12 @@ impl Place {
     /// A folder stands for the manifest in it; another file than one ending in
     /// `.toml` is taken for a component.
     pub(crate) fn of(path: &Path) -> Result<Self, Report> {
-        let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        if !metadata.is_dir() {
+        let metadata = fs::metadata(path)
+            // A link to nothing is told when it is read.
+            .or_else(|error| fs::symlink_metadata(path).map_err(|_| error))
+            .map_err(|error| unreadable(path, &error))?;
+        // A folder of that name is none that holds a manifest.
+        if !metadata.is_dir() || path.file_name().is_some_and(|name| name == MANIFEST_NAME) {
             let is_manifest = path
                 .extension()
                 .is_some_and(|extension| extension == "toml");
@@ -70,7 +74,8 @@ impl Place {
             });
         }
         let manifest = path.join(MANIFEST_NAME);
-        match fs::metadata(&manifest) {
+        // Whatever it is: reading it tells.
+        match fs::symlink_metadata(&manifest) {
             Ok(_) => Ok(Self::Manifest(manifest)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_manifest(path)),
             Err(error) => Err(unreadable(&manifest, &error)),
@@ -80,22 +85,24 @@ impl Place {
 
 fn no_manifest(folder: &Path) -> Report {
     let report = Report::error(format!("{} has no {MANIFEST_NAME}", folder.escaped()));
-    let components = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut components: Vec<PathBuf> = components
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
-        .collect();
-    components.sort();
-    match components.first() {
-        Some(component) => report.with_help(format!(
-            "`airssys-wasm inspect --manifest {}` prints one to begin with",
-            component.escaped()
-        )),
+    match component_in(folder) {
+        Some(component) => report.with_help(way_to_begin(&component)),
         None => report,
     }
+}
+
+/// The first component in a folder.
+pub(crate) fn component_in(folder: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path());
+    let is_component = |path: &PathBuf| path.extension().is_some_and(|it| it == "wasm");
+    files.filter(is_component).min()
+}
+
+/// How a component without a manifest comes by one.
+pub(crate) fn way_to_begin(component: &Path) -> String {
+    let component = component.escaped();
+    format!("`airssys-wasm inspect --manifest {component}` prints one to begin with")
 }
 
 /// A component with what it is to be loaded with.
@@ -177,7 +184,7 @@ impl Source {
                     let report = not_given(&folder.join(data), memory_bytes, flags, error);
                     manifest.at_key(report, "config.file")
                 })?;
-                Some(without_mark(content))
+                Some(content)
             }
             _ => None,
         };
@@ -188,14 +195,7 @@ impl Source {
         warn_of_unread_variables(&manifest).await;
         let file = folder.join(&parsed.wasm);
         let bytes = read_named(&manifest, &file).await?;
-        let missing = manifest.files.missing_dirs().map(|(line, dir)| {
-            let message = format!("{} is granted and is no folder", dir.escaped());
-            at_line(Report::error(message), line)
-        });
-        let missing: Vec<Report> = missing.collect();
-        if !missing.is_empty() {
-            return Err(missing.into_iter().collect());
-        }
+        check_dirs(&manifest)?;
         let mut config = with_flags(config, flags).await?;
         if parsed.http.is_some() && exports_handler(&bytes) {
             if manifest.line("resources.instance").is_none() {
@@ -345,11 +345,11 @@ impl Source {
             && self.version == other.version
     }
 
-    /// Whether messages can be sent to it; `None` where its bytes do not tell. Takes as long
-    /// as reading them all.
+    /// Whether messages can be sent to it, if it can be loaded; `None` where its bytes do not
+    /// tell. Takes as long as reading them all.
     pub(crate) fn takes_messages(&self, engine: &WasmtimeEngine) -> Option<bool> {
-        let anatomy = Anatomy::of(&self.bytes).ok()?;
-        Some(anatomy.takes_messages(engine))
+        let names = Names::of(&self.bytes).ok()?;
+        Some(names.takes_messages(engine))
     }
 
     /// Whether its manifest has this key.
@@ -467,6 +467,23 @@ fn with_frames(report: Report, error: &WasmError) -> Report {
     ))
 }
 
+/// Whether the granted folders are there.
+fn check_dirs(manifest: &ReadManifest) -> Result<(), Problems> {
+    let mut missing = manifest.files.missing_dirs();
+    let first = missing.by_ref().take(ManifestErrors::MAX_PROBLEMS);
+    let mut problems: Vec<Report> = first
+        .map(|(line, dir)| {
+            let message = format!("{} is granted and is no folder", dir.escaped());
+            at_line(Report::error(message), line)
+        })
+        .collect();
+    problems.extend(more(manifest.named_by(), missing.count()));
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.into_iter().collect()),
+    }
+}
+
 /// Reads the component of a manifest; in errors it is called `file`.
 async fn read_named(manifest: &ReadManifest, file: &Path) -> Result<Vec<u8>, Report> {
     let bytes = read_regular(manifest.files.wasm(), max_component_bytes()).await;
@@ -577,13 +594,7 @@ fn not_given(file: &Path, memory_bytes: u64, flags: &Flags, error: Unread) -> Re
         format_bytes(bytes),
         format_bytes(memory_bytes)
     ));
-    match (flags.memory, flags.replace_limits) {
-        (Some(_), _) => report.with_note("the limit was given by --memory"),
-        (None, true) => report.with_help(
-            "`memory` in [resources] is that limit, which --memory replaces for one run",
-        ),
-        (None, false) => report.with_help("`memory` in [resources] is that limit"),
-    }
+    flags.with_memory_limit(report)
 }
 
 fn no_limits(file: &Path, missing: &[&str]) -> Report {
@@ -648,7 +659,9 @@ async fn with_flags(mut config: ComponentConfig, flags: &Flags) -> Result<Compon
         }
     }
     if let Some(file) = &flags.config {
-        let data = read_file(file, config.limits.memory_bytes()).await?;
+        let memory_bytes = config.limits.memory_bytes();
+        let too_large = || flags.too_large(file, memory_bytes);
+        let data = read_file(file, memory_bytes, too_large).await?;
         config.config_data = Some(data.into());
     }
     Ok(config)

@@ -1,5 +1,6 @@
 //! Types as WIT writes them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use wasmparser::collections::IndexSet;
@@ -13,6 +14,8 @@ use wasmparser::types::TypesRef;
 /// Longer types are not read by anybody. Valid types are bounded, too, but may have
 /// a million parts.
 const MAX_TYPE_BYTES: usize = 2000;
+/// Of one component, ten times what all interfaces of WASI take.
+pub(crate) const MAX_DESCRIPTION_BYTES: usize = 1 << 20;
 /// For what a valid component does not have.
 const UNKNOWN: &str = "?";
 
@@ -31,6 +34,8 @@ pub(crate) enum Content {
     Type(String),
     /// Something that WIT has no words for.
     Other(&'static str),
+    /// It was not asked, or too much was said of others.
+    Untold,
 }
 
 impl Content {
@@ -50,6 +55,8 @@ pub(crate) struct Describer<'a> {
     types: TypesRef<'a>,
     names: HashMap<ComponentDefinedTypeId, &'a str>,
     resources: HashMap<ResourceId, &'a str>,
+    /// Bytes that may still be written.
+    left: Cell<usize>,
 }
 
 impl<'a> Describer<'a> {
@@ -64,6 +71,7 @@ impl<'a> Describer<'a> {
             types,
             names: HashMap::new(),
             resources: HashMap::new(),
+            left: Cell::new(MAX_DESCRIPTION_BYTES),
         };
         for (name, ty) in items {
             describer.learn(name, *ty);
@@ -107,15 +115,29 @@ impl<'a> Describer<'a> {
         )
     }
 
+    /// Whether all was said that may be: what is left is not described.
+    pub(crate) fn is_full(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    fn spend(&self, bytes: usize) {
+        self.left.set(self.left.get().saturating_sub(bytes));
+    }
+
     pub(crate) fn content(&self, ty: ComponentEntityType) -> Content {
+        if self.is_full() {
+            return Content::Untold;
+        }
         match ty {
             ComponentEntityType::Instance(_) => {
                 let (mut types, mut functions) = (Vec::new(), Vec::new());
                 for (name, member) in self.members(ty).into_iter().flatten() {
+                    self.spend(name.len());
                     match self.content(member) {
                         Content::Function(ty) => functions.push((name.to_owned(), ty)),
                         Content::Type(definition) => types.push((name.to_owned(), definition)),
                         Content::Other(_) | Content::Interface { .. } => {}
+                        Content::Untold => break,
                     }
                 }
                 Content::Interface { types, functions }
@@ -149,6 +171,7 @@ impl<'a> Describer<'a> {
             text.push_str(" -> ");
             self.value(result, &mut text);
         }
+        self.spend(text.0.len());
         text.0
     }
 
@@ -158,6 +181,7 @@ impl<'a> Describer<'a> {
             Some(name) => text.push_str(name),
             None => self.structure(id, &mut text),
         }
+        self.spend(text.0.len());
         text.0
     }
 

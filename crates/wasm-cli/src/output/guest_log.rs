@@ -67,6 +67,9 @@ pub(crate) fn show_on_stderr(format: LogFormat, telemetry: Option<&Telemetry>) {
         .with_help("write LEVEL or TARGET=LEVEL, parted by commas, as in warn,wasm_host=debug")
         .print();
     }
+    if let Some(telemetry) = telemetry {
+        telemetry.check_environment();
+    }
 }
 
 struct GuestLog(LogFormat);
@@ -113,7 +116,7 @@ impl Object {
 
 impl Visit for Object {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let shown = Escaped::up_to(SHOWN_CHARS, &format!("{value:?}")).to_string();
+        let shown = Escaped::prose(SHOWN_CHARS, &format!("{value:?}")).to_string();
         self.add(field, shown.into());
     }
 
@@ -164,7 +167,7 @@ impl Line {
         // A component's lines come escaped, which once more changes nothing; other texts
         // may be anything.
         let message = format!("{}{causes}{details}", self.message);
-        let message = Escaped::up_to(SHOWN_CHARS, &message);
+        let message = Escaped::prose(SHOWN_CHARS, &message);
         match (component.as_str(), kind.as_str()) {
             ("", _) => format!("{level}: {message}\n"),
             (component, "") => format!("[{component}] {level}: {message}\n"),

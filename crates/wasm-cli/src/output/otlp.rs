@@ -4,6 +4,7 @@ mod client;
 mod collector;
 mod context;
 mod counted;
+mod environment;
 mod gauges;
 mod logs;
 mod metrics;
@@ -150,6 +151,11 @@ impl Telemetry {
         }
         self.counts.push(counts);
         Ok(())
+    }
+
+    /// Warns of what the environment says of it and is not understood.
+    pub(crate) fn check_environment(&self) {
+        environment::check();
     }
 
     /// What watches spans.

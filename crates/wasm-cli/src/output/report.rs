@@ -17,7 +17,7 @@ const DIMMED: Style = Style::new().dimmed();
 /// Longer lines do not help to find a place, they hide it.
 const SHOWN_LINE_CHARS: usize = 160;
 /// An operator may name a file as they like; a component's texts are cut earlier.
-const SHOWN_MESSAGE_CHARS: usize = 4096;
+pub(super) const SHOWN_MESSAGE_CHARS: usize = 4096;
 
 const NOTE_KIND: &str = "note";
 
@@ -84,9 +84,10 @@ impl Report {
         self
     }
 
+    /// A line that is too long to be shown is not kept either.
     #[must_use]
     pub(crate) fn with_excerpt(mut self, excerpt: Excerpt) -> Self {
-        self.excerpt = Some(Box::new(excerpt));
+        self.excerpt = excerpt.is_short().then(|| Box::new(excerpt));
         self
     }
 
@@ -128,7 +129,7 @@ impl Display for Report {
             Severity::Warning => (WARNING, "warning"),
             Severity::Note => (NOTE, "note"),
         };
-        let message = Escaped::up_to(SHOWN_MESSAGE_CHARS, &self.message);
+        let message = Escaped::prose(SHOWN_MESSAGE_CHARS, &self.message);
         writeln!(f, "{style}{severity}{style:#}{BOLD}: {message}{BOLD:#}")?;
 
         let number = self.excerpt.as_ref().and_then(|e| e.number);
@@ -137,7 +138,7 @@ impl Display for Report {
             let place = Escaped::up_to(SHOWN_MESSAGE_CHARS, place);
             writeln!(f, "{:margin$}{GUTTER}-->{GUTTER:#} {place}", "")?;
         }
-        if let Some(excerpt) = self.excerpt.as_ref().filter(|e| e.is_short()) {
+        if let Some(excerpt) = &self.excerpt {
             excerpt.write(f, margin, style)?;
         }
         // What to do comes last, wherever it was added.
@@ -153,7 +154,7 @@ impl Display for Report {
             let indent = margin + " = : ".len() + kind.len();
             for (i, line) in text.lines().enumerate() {
                 let indent = if i == 0 { 0 } else { indent };
-                let line = Escaped::up_to(SHOWN_MESSAGE_CHARS, line);
+                let line = Escaped::prose(SHOWN_MESSAGE_CHARS, line);
                 writeln!(f, "{:indent$}{line}", "")?;
             }
         }
@@ -213,7 +214,7 @@ impl IntoIterator for Problems {
 /// nobody reads it, it may be dropped.
 pub(crate) fn aside(text: impl Display) {
     let text = text.to_string();
-    let text = Escaped::up_to(SHOWN_MESSAGE_CHARS, &text);
+    let text = Escaped::prose(SHOWN_MESSAGE_CHARS, &text);
     output::note(format!("{DIMMED}{text}{DIMMED:#}\n"));
 }
 

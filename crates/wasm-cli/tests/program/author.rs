@@ -56,6 +56,20 @@ fn a_folder_is_made_once_and_of_a_good_name() {
     }
 }
 
+/// As on a full disk, no file can be written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_is_made_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_airssys-wasm"));
+    shell.args(["new", &folder.path("deep/greeter")]);
+    let made = ended(&shell.output().unwrap()).expect(2, "");
+    made.complains(&["deep/greeter/Cargo.toml cannot be written: File too large"]);
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 0);
+}
+
 /// A folder can be called anything, and Cargo.toml has it as it is.
 #[cfg(unix)]
 #[test]

@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 
-use crate::{Folder, limited, program, with_input};
+use crate::{Folder, command, limited, program, with_input};
 
 const MANIFEST: &str = r#"[component]
 id = "demo/echo/main"
@@ -266,6 +266,32 @@ fn messages_and_configuration_that_cannot_be_read() {
 #[test]
 fn a_name_cannot_steer_the_terminal() {
     let folder = Folder::new();
-    let file = folder.write("\u{1b}[31m\n.wasm", "");
-    refused(&file, "\\u{1b}[31m\\u{a}.wasm");
+    let file = folder.write("\u{1b}[31m\n\u{200b}\u{ad}\u{3164}.wasm", "");
+    refused(&file, "\\u{1b}[31m\\u{a}\\u{200b}\\u{ad}\\u{3164}.wasm");
+}
+
+#[test]
+fn an_argument_cannot_steer_the_terminal_in_colours_either() {
+    let typed = command(["ru\u{1b}[31m\u{202e}\nn"])
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(typed.stderr).unwrap();
+    assert!(told.contains("\'\u{1b}["), "{told}");
+    assert!(
+        told.contains("mru\\u{1b}[31m\\u{202e}\\u{a}n\u{1b}["),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let bytes = OsStr::from_bytes(b"1\xffM\x1b");
+    program(["run".as_ref(), "x".as_ref(), "--memory".as_ref(), bytes])
+        .expect(2, "")
+        .complains(&["files may be: '1\\xffM\\u{1b}'\n\nUsage: airssys-wasm run"]);
 }

@@ -11,6 +11,26 @@ fn says_what_was_checked() {
 }
 
 #[test]
+fn says_whether_there_is_anything_to_call() {
+    let folder = Folder::new();
+    let imports =
+        "(import \"wasi:io/error@0.2.0\" (instance (export \"error\" (type (sub resource)))))";
+    for (exports, told) in [
+        ("", "takes no messages, has no exports to call\n"),
+        (
+            "(instance $empty) (export \"e\" (instance $empty))",
+            "takes no messages, has exports to call\n",
+        ),
+    ] {
+        let component = format!("(component {imports} {exports})");
+        let file = folder.write("a.wasm", wat::parse_str(component).unwrap());
+        let checked = program(["check", &file]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        assert!(checked.stdout.contains(told), "{checked:?}");
+    }
+}
+
+#[test]
 fn goes_on_after_a_problem() {
     let folder = Folder::new();
     folder.fixture(wasm_fixtures::TRUNCATED);
@@ -166,4 +186,89 @@ fn an_application_is_checked_as_it_is_run() {
     let checked = program(["check", &app]);
     assert_eq!(checked.code, Some(2));
     checked.complains(&["two components have the id demo/a/main"]);
+}
+
+#[test]
+fn of_many_missing_folders_the_first_are_told() {
+    let folder = Folder::new();
+    let dirs = (0..150).map(|number| format!("{{ dir = \"d{number}\", access = \"read\" }}"));
+    let dirs: Vec<String> = dirs.collect();
+    let grants = format!("[permissions]\nwasi = [{}]\n", dirs.join(", "));
+    folder.component("a", wasm_fixtures::ECHO, &grants);
+    let checked = program(["check", &folder.path("a")]).expect(2, "");
+    let told = checked.stderr.matches("is granted and is no folder");
+    assert_eq!(told.count(), 100, "{}", checked.stderr);
+    checked.complains(&["a/d99 is", "a/Component.toml has 50 more problems"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_linked_component_is_named_and_where_it_is_allowed_taken() {
+    let (folder, outside) = (Folder::new(), Folder::new());
+    let more = "[permissions]\nwasi = [{ dir = \"tests\", access = \"read\" }]\n\
+                [build]\ncommand = \"true\"\n";
+    outside.component("echo", wasm_fixtures::ECHO, more);
+    std::fs::create_dir(outside.path("echo/tests")).unwrap();
+    outside.write("echo/tests/a.txt", "> x\nx\n");
+    std::fs::create_dir(folder.path("app")).unwrap();
+    let (app, echo) = (folder.path("app"), outside.path("echo"));
+    std::os::unix::fs::symlink(&echo, folder.path("app/echo")).unwrap();
+    // It gets as far as what cannot be deployed.
+    let granted = "is granted a folder of this machine";
+    for (arguments, code, told) in [
+        (&["up"][..], 0, ""),
+        (&["check"], 0, ""),
+        (&["test"], 0, ""),
+        (&["build"], 0, ""),
+        (&["deploy", "--nats", "nats://127.0.0.1:1"], 2, granted),
+    ] {
+        let arguments = [arguments, &[&app]].concat();
+        program(&arguments).expect(2, "").complains(&[
+            "there is no Component.toml in ",
+            "app/echo is a link to ",
+            &format!("--allow-outside {echo} allows it"),
+        ]);
+        let allowed = program([&arguments[..], &["--allow-outside", &echo]].concat());
+        assert_eq!(allowed.code, Some(code), "{arguments:?} {allowed:?}");
+        allowed.complains(&[told]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_manifest_that_is_no_file_is_named_by_every_command() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::ECHO, "");
+    std::fs::create_dir(folder.path("f")).unwrap();
+    let (app, f) = (folder.0.path().display().to_string(), folder.path("f"));
+    let manifest = folder.path("f/Component.toml");
+    let told = |kind: &str| {
+        let told = format!("f/Component.toml could not be loaded: {kind}");
+        for arguments in [
+            ["up", &app],
+            ["up", &f],
+            ["check", &app],
+            ["check", &f],
+            ["check", &manifest],
+            ["build", &app],
+            ["build", &f],
+            ["test", &app],
+            ["test", &f],
+            ["run", &f],
+            ["inspect", &f],
+        ] {
+            let ended = program(arguments);
+            assert_eq!(ended.code, Some(2), "{arguments:?} {ended:?}");
+            ended.complains(&[&told]);
+        }
+    };
+    std::fs::create_dir(&manifest).unwrap();
+    told("it is not a regular file but a folder");
+    std::fs::remove_dir(&manifest).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+    assert!(made.unwrap().success());
+    told("it is not a regular file but a pipe (FIFO)");
+    std::fs::remove_file(&manifest).unwrap();
+    std::os::unix::fs::symlink("nowhere", &manifest).unwrap();
+    told("it is a link to nowhere, where nothing is");
 }

@@ -154,6 +154,27 @@ fn what_the_engine_refuses_is_shown_without_a_manifest() {
         assert!(shown.stderr.contains(reason), "{}", shown.stderr);
         assert!(!shown.stdout.contains("[component]"), "{}", shown.stdout);
     }
+    // A type that is used again and again: what is not compiled is not written out.
+    let functions: String = (0..9_000)
+        .map(|number| format!("(export \"f{number}\" (func))"))
+        .collect();
+    let uses: String = (0..20)
+        .map(|number| format!("(import \"i{number}\" (instance (type 0)))"))
+        .collect();
+    let text = format!("(component (type (instance {functions})) {uses}");
+    for (name, exports) in [
+        (
+            "items",
+            "(export \"a\" (instance 0)) (export \"b\" (instance 1)))",
+        ),
+        ("imported", "(import \"c\" (component)))"),
+    ] {
+        let bytes = wat::parse_str(format!("{text}{exports}")).unwrap();
+        let wasm = folder.write(&format!("{name}.wasm"), bytes);
+        let shown = program(["inspect", &wasm]);
+        assert!(shown.stdout.contains("  i19  "), "{}", shown.stdout);
+        assert!(!shown.stdout.contains("func()"), "{}", shown.stdout);
+    }
     // One that does without a manifest tells what it takes of the host.
     let echo = folder.fixture(wasm_fixtures::ECHO);
     let shown = program(["inspect", &echo]);

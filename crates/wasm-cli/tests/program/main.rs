@@ -11,6 +11,7 @@ mod docs;
 mod examples;
 mod inspect;
 mod limits;
+mod remote;
 mod run;
 #[cfg(unix)]
 mod stalled;
@@ -255,6 +256,22 @@ fn every_command_explains_itself_with_examples() {
     terminal(&repository(), "help", &["--help"]);
     let version = program(["--version"]);
     version.expect(0, concat!("airssys-wasm ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_has_failed() {
+    for asked in ["--help", "--version"] {
+        let full = fs::File::create("/dev/full").unwrap();
+        let ended = ended(&command([asked]).stdout(full).output().unwrap());
+        ended
+            .expect(1, "")
+            .complains(&["error: standard output cannot be written: "]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = command([asked]).stdout(writer).output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl Guest {
         }
         self.log.write(level, &|| {
             let kept = &message[..message.floor_char_boundary(MAX_LINE_BYTES)];
-            let mut line = Escaped::up_to(MAX_LINE_BYTES, kept).to_string();
+            let mut line = Escaped::prose(MAX_LINE_BYTES, kept).to_string();
             if kept.len() < message.len() {
                 line.push('…');
             }

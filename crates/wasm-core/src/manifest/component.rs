@@ -80,6 +80,10 @@ impl ComponentManifest {
     /// A manifest is written by hand: a file of more bytes is something else.
     pub const MAX_BYTES: u64 = 1 << 20;
 
+    /// Of each list and of `[env]`: nobody writes more by hand, and a host keeps something for
+    /// each, such as every folder on the way to one that is granted.
+    pub const MAX_ENTRIES: usize = 1000;
+
     /// The least that a manifest must say; everything else is absent.
     pub fn new(id: ComponentId, wasm: impl Into<PathBuf>, limits: ResourceLimits) -> Self {
         Self {

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use super::spans::Place;
 use crate::text::{Escaped, EscapedPath};
 
-/// A file with more problems is no manifest.
-const MAX_PROBLEMS: usize = 100;
-
 /// Everything that is wrong with one manifest, in the order of the text; never
 /// nothing.
 ///
@@ -19,15 +16,46 @@ pub struct ManifestErrors {
     omitted: usize,
 }
 
+/// Those that are told of, in the end the first of the text; of the others, how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    kept: Vec<ManifestProblem>,
+    omitted: usize,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, problem: ManifestProblem) -> &mut ManifestProblem {
+        if self.kept.len() >= 2 * ManifestErrors::MAX_PROBLEMS {
+            self.omit();
+        }
+        self.kept.push_mut(problem)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    fn omit(&mut self) {
+        self.kept.sort_by_key(|problem| problem.span.start);
+        let most = ManifestErrors::MAX_PROBLEMS;
+        self.omitted += self.kept.len().saturating_sub(most);
+        self.kept.truncate(most);
+    }
+}
+
 impl ManifestErrors {
-    pub(super) fn new(mut problems: Vec<ManifestProblem>, source: &str, file: &Path) -> Self {
-        problems.sort_by_key(|problem| problem.span.start);
-        let omitted = problems.len().saturating_sub(MAX_PROBLEMS);
-        problems.truncate(MAX_PROBLEMS);
-        for problem in &mut problems {
+    /// So many are told of one manifest: a file with more is none.
+    pub const MAX_PROBLEMS: usize = 100;
+
+    pub(super) fn new(mut problems: Problems, source: &str, file: &Path) -> Self {
+        problems.omit();
+        for problem in &mut problems.kept {
             problem.locate(source, file);
         }
-        Self { problems, omitted }
+        Self {
+            problems: problems.kept,
+            omitted: problems.omitted,
+        }
     }
 
     /// Each of them, up to 100.

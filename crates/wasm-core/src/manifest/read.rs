@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::component::{ComponentManifest, ConfigSource, SecretSource};
-use super::problem::{Found, ManifestErrors};
+use super::problem::{Found, ManifestErrors, Problems};
 use super::reader::{Reader, Section};
 use super::spans::ManifestSpans;
 use super::value::{choice, duration, one_of, relative_path, size, string, whole_number};
@@ -30,7 +30,7 @@ pub(super) fn manifest(
 ) -> Result<(ComponentManifest, ManifestSpans), ManifestErrors> {
     let mut reader = Reader {
         folder: file.parent().unwrap_or(Path::new("")),
-        problems: Vec::new(),
+        problems: Problems::default(),
     };
     let (root, complaints) = DeTable::parse_recoverable(source);
     for complaint in complaints {
@@ -200,6 +200,11 @@ impl Reader<'_> {
         let Some(section) = self.section(root, "env") else {
             return (Vec::new(), Vec::new());
         };
+        let entries = section.table.len();
+        if entries > ComponentManifest::MAX_ENTRIES {
+            self.too_many(section.span, section.path.to_owned(), entries);
+            return (Vec::new(), Vec::new());
+        }
         let mut variables: Vec<_> = section.table.iter().collect();
         variables.sort_by_key(|(key, _)| key.span().start);
         let mut env = Vec::with_capacity(variables.len());

@@ -5,7 +5,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::problem::{Found, ManifestProblem, closest};
+use super::component::ComponentManifest;
+use super::problem::{Found, ManifestProblem, Problems, closest};
 use super::value::{Refusal, duration, shown, shown_key, string, whole_number};
 use crate::text::Escaped;
 use crate::units::{format_count, format_duration};
@@ -58,7 +59,7 @@ const SECTIONS: [(&str, &[&str]); 9] = [
 pub(super) struct Reader<'a> {
     /// Where the manifest lies.
     pub(super) folder: &'a Path,
-    pub(super) problems: Vec<ManifestProblem>,
+    pub(super) problems: Problems,
 }
 
 /// A table whose keys are known.
@@ -136,6 +137,10 @@ impl Reader<'_> {
             return Vec::new();
         };
         match value.get_ref() {
+            DeValue::Array(items) if items.len() > ComponentManifest::MAX_ENTRIES => {
+                self.too_many(value.span(), section.dotted(key), items.len());
+                Vec::new()
+            }
             DeValue::Array(items) => items.iter().filter_map(|item| read(self, item)).collect(),
             other => {
                 let found = Found::Value(shown(other));
@@ -143,6 +148,13 @@ impl Reader<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// Reports a list or a section that has too many entries to look at each.
+    pub(super) fn too_many(&mut self, span: Range<usize>, key: String, entries: usize) {
+        let found = Found::Value(format!("{} entries", format_count(entries as u64)));
+        let most = format_count(ComponentManifest::MAX_ENTRIES as u64);
+        self.report(span, key, found, format!("up to {most} entries"));
     }
 
     pub(super) fn required<T>(
@@ -273,7 +285,7 @@ impl Reader<'_> {
             format!("`{shown}`: {message}")
         });
         self.problems
-            .push(ManifestProblem::new(span, None, found, String::new()));
+            .add(ManifestProblem::new(span, None, found, String::new()));
     }
 
     pub(super) fn report(
@@ -284,7 +296,7 @@ impl Reader<'_> {
         allowed: impl Into<String>,
     ) -> &mut ManifestProblem {
         self.problems
-            .push_mut(ManifestProblem::new(span, Some(key), found, allowed))
+            .add(ManifestProblem::new(span, Some(key), found, allowed))
     }
 }
 

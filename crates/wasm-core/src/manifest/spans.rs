@@ -55,7 +55,7 @@ impl Place {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let in_line = before[line_start..].trim_start_matches('\u{feff}');
         Self {
-            line: before.matches('\n').count() + 1,
+            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
             column: in_line.chars().count() + 1,
         }
     }

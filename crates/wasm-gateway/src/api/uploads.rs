@@ -1,5 +1,6 @@
 //! Components that come with their manifests.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use wasm_core::manifest::{ComponentManifest, ConfigSource};
@@ -24,45 +26,63 @@ use crate::receive;
 use crate::shared::{App, Shared};
 use crate::sites::table::{PathTaken, Site, SiteKind};
 
-/// Loads the component, or replaces the one that is there while messages arrive.
+/// Loads the component, or replaces the one that is there while messages arrive. That goes on
+/// without whoever uploaded it, and the next has to wait for it: nothing stops a compiler.
 pub(crate) async fn put<E: RuntimeEngine + ?Sized + 'static>(
     State(app): State<App<E>>,
     Target(id): Target,
     request: Request,
 ) -> Result<Response, Problem> {
-    let turn = app.uploads.try_acquire().map_err(|_| {
+    let turn = Arc::clone(&app.uploads).try_acquire_owned();
+    let turn = turn.map_err(|_| {
         Problem::unavailable("no-room", "another component is being uploaded")
             .retry_after(app.limits.body_time)
             .ending_connection()
     })?;
     let parts = Parts::read(&app, request).await?;
     let (component, route) = parts.component(&app, &id)?;
-    let site = match route {
-        Some(route) => Some(site_of(&app, &component, route).await),
-        None => None,
-    };
+    match tokio::spawn(install(app, component, route, turn)).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(Problem::unavailable("ending", "this host is ending")),
+        },
+    }
+}
+
+/// All that an upload sets going, in its turn.
+async fn install<E: RuntimeEngine + ?Sized + 'static>(
+    app: App<E>,
+    component: Component,
+    route: Option<HttpRoute>,
+    _turn: OwnedSemaphorePermit,
+) -> Result<Response, Problem> {
+    let (id, bytes) = (component.id.clone(), component.bytes.clone());
     let outcome = match app.host.permissions(&id) {
         Some(_) => done("swapped", app.host.swap(component).await).into_response(),
         None => load(&app, component).await,
     };
-    drop(turn);
     if !outcome.status().is_success() {
         return Ok(outcome);
     }
-    match site {
-        Some(site) => app.sites.put(site).map_err(|taken| conflict(&taken))?,
+    match route {
+        Some(route) => {
+            let site = site_of(&app, id, bytes, route).await;
+            app.sites.put(site).map_err(|taken| conflict(&taken))?;
+        }
         None => app.sites.remove(&id),
     }
     Ok(outcome)
 }
 
-/// The requests that it answers, and how: which takes reading it all.
+/// The requests that a component of these bytes answers, which was loaded, and how.
 async fn site_of<E: RuntimeEngine + ?Sized + 'static>(
     app: &App<E>,
-    component: &Component,
+    component: ComponentId,
+    bytes: Bytes,
     route: HttpRoute,
 ) -> Site {
-    let (app, bytes) = (Arc::clone(app), component.bytes.clone());
+    let app = Arc::clone(app);
     let is_handler = spawn_blocking(move || {
         let handler = app.handler.as_ref();
         handler.is_some_and(|handler| handler.is_handler(app.host.engine(), &bytes))
@@ -72,7 +92,7 @@ async fn site_of<E: RuntimeEngine + ?Sized + 'static>(
         _ => SiteKind::Messages,
     };
     Site {
-        component: component.id.clone(),
+        component,
         route,
         kind,
     }

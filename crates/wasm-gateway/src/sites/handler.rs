@@ -22,7 +22,8 @@ pub type HttpCall = Pin<Box<dyn Future<Output = Result<(), WasmError>> + Send>>;
 /// How the engine of a host has components answer requests that export
 /// `wasi:http/incoming-handler`.
 pub trait HttpHandler<E: RuntimeEngine + ?Sized>: Send + Sync + 'static {
-    /// Whether a component of these bytes does. Takes as long as reading them all.
+    /// Whether a component of these bytes does, which the engine loaded. May block as long as
+    /// reading them all takes.
     fn is_handler(&self, engine: &E, bytes: &[u8]) -> bool;
 
     /// Has it answer a request, as a call like any other. The response is given as soon as it

@@ -1,13 +1,21 @@
 //! Components that come with their manifests.
 
+use std::sync::{Arc, Mutex};
+
 use axum::Router;
 use axum::body::Body;
+use axum::http::Request;
 use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
-use wasm_gateway::{GatewayBuilder, GatewayLimits};
+use wasm_core::ComponentHandle;
+use wasm_gateway::{GatewayBuilder, GatewayLimits, HttpCall, HttpHandler, HttpResponder};
+use wasm_testkit::ModelEngine;
 use wasm_testkit::wasm_fixtures::{CORE_MODULE, COUNTER, ECHO, INIT_CONFIG, INIT_FAILS};
 
-use crate::support::{Answer, answer, ask, gateway, host, request};
+use crate::support::{Answer, HANGS, answer, ask, gateway, host, request};
 
 const PATH: &str = "/components/demo/it/main";
 
@@ -187,4 +195,67 @@ async fn an_upload_has_a_largest_size() {
         (refused.status.as_u16(), refused.problem().as_str()),
         (413, "too-large")
     );
+}
+
+/// Looks at the first component for as long as it is told to.
+struct Slow(Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>);
+
+impl HttpHandler<ModelEngine> for Slow {
+    fn is_handler(&self, _: &ModelEngine, _: &[u8]) -> bool {
+        if let Some((began, may_end)) = self.0.lock().unwrap().take() {
+            began.send(()).unwrap();
+            may_end.blocking_recv().unwrap();
+        }
+        false
+    }
+
+    fn answer(
+        &self,
+        _: Arc<ModelEngine>,
+        _: ComponentHandle,
+        _: Request<Body>,
+        _: bool,
+        _: HttpResponder,
+    ) -> HttpCall {
+        unreachable!("nothing is asked of it")
+    }
+}
+
+#[tokio::test]
+async fn an_upload_keeps_its_turn_after_its_client_is_gone() {
+    let (began, has_begun) = oneshot::channel();
+    let (end, may_end) = oneshot::channel();
+    let slow = Slow(Mutex::new(Some((began, may_end))));
+    let host = host(&[]).await;
+    let router = GatewayBuilder::new()
+        .build_with_http(host.clone(), Arc::new(slow))
+        .router();
+    let text = manifest("[http]\npath = \"/it/*\"\n");
+    let upload = {
+        let (router, text) = (router.clone(), text.clone());
+        async move { put(&router, &[("manifest", &text), ("component", ECHO.wasm)]).await }
+    };
+    let client = tokio::spawn(upload);
+    timeout(HANGS, has_begun).await.unwrap().unwrap();
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    let parts = [("manifest", text.as_slice()), ("component", ECHO.wasm)];
+    let refused = put(&router, &parts).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().as_str()),
+        (503, "no-room")
+    );
+    end.send(()).unwrap();
+    // What it began has been done, and others have their turn.
+    let next = async {
+        loop {
+            let answer = put(&router, &parts).await;
+            if answer.status != 503 {
+                return answer;
+            }
+            yield_now().await;
+        }
+    };
+    let next = timeout(HANGS, next).await.unwrap();
+    assert_eq!(next.json(), json!({"done": "swapped"}), "{}", next.text());
 }

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ pub(super) const SOURCES: &str = "build.sources";
 /// Where tools of languages are installed, configured, or write and read besides sources.
 const OF_TOOLS: [&str; 5] = [".cargo", ".venv", "node_modules", "target", "wit"];
 
+/// Of a line of a manifest: for each file or folder that is named on it, this much is kept, and a
+/// manifest may be a single line.
+const MAX_LINE_BYTES: usize = 1024;
+
 /// A place in a manifest, with its line.
 ///
 /// Prints as `Component.toml:7:10`.
@@ -26,7 +31,7 @@ pub struct ManifestLine {
     pub key: String,
     /// Line and column.
     pub place: Place,
-    /// The whole line, without its end.
+    /// The line without its end; of a long one, its first 1,024 bytes.
     pub text: String,
     /// How many characters of the line belong to it, at most to the end of the line.
     pub length: usize,
@@ -37,13 +42,16 @@ impl ManifestLine {
     pub fn of(file: &Path, text: &str, spans: &ManifestSpans, key: &str) -> Option<Self> {
         let span = spans.span(key)?;
         let place = Place::of(text, span.start);
+        let before = &text[..text.floor_char_boundary(span.start)];
         let marked = text.get(span).unwrap_or_default();
-        let line = text.lines().nth(place.line - 1).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let line = text[start..].lines().next().unwrap_or_default();
+        let line = line.trim_start_matches('\u{feff}');
         Some(Self {
             file: file.to_owned(),
             key: key.to_owned(),
             place,
-            text: line.trim_start_matches('\u{feff}').to_owned(),
+            text: line[..line.floor_char_boundary(MAX_LINE_BYTES)].to_owned(),
             length: marked.lines().next().unwrap_or_default().chars().count(),
         })
     }
@@ -157,14 +165,15 @@ pub(super) struct Untraceable {
 
 impl ComponentFiles {
     pub(super) fn of(read: ManifestText<'_>) -> Result<Self, Untraceable> {
+        let passed = RefCell::default();
         let named = |key: &str, path: &Path| {
             let path = path.to_owned();
             match Trace::of(&path) {
-                Ok(trace) => Ok(Named {
-                    line: read.line(key),
-                    path,
-                    trace,
-                }),
+                Ok(mut trace) => {
+                    trace.share(&mut passed.borrow_mut());
+                    let line = read.line(key);
+                    Ok(Named { line, path, trace })
+                }
                 Err(error) => Err(Untraceable { path, error }),
             }
         };
@@ -284,11 +293,14 @@ impl ComponentFiles {
     /// sources and the manifest, and mostly above, too.
     pub(super) fn tool_folders(&self) -> Vec<Named> {
         let sources = self.sources.iter();
-        let own = self.manifest.trace.folders.last().map(|(path, _)| path);
-        let beside = sources.clone().map(|named| &named.trace.path).chain(own);
+        let own = self.manifest.trace.folders.last().map(|(path, _)| &**path);
+        let beside = sources
+            .clone()
+            .map(|named| named.trace.path.as_path())
+            .chain(own);
         let above = sources.chain([&self.manifest]);
         let above = above.flat_map(|named| &named.trace.folders);
-        let mut places: Vec<&PathBuf> = above.map(|(path, _)| path).collect();
+        let mut places: Vec<&Path> = above.map(|(path, _)| &**path).collect();
         places.extend(beside.clone());
         places.sort();
         places.dedup();
@@ -327,5 +339,29 @@ impl ComponentFiles {
         self.dirs
             .iter()
             .filter(|dir| dir.access == DirAccess::Write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_line_so_much_is_kept() {
+        let sources = vec!["\"é\""; 500].join(", ");
+        let text = format!(
+            "[component]\nid = \"a/b/c\"\nwasm = \"é.wasm\" # {}\n[resources]\nmemory = \"1MiB\"\n\
+             fuel = 1\ntimeout = \"1s\"\n[build]\nsources = [{sources}]\n",
+            "é".repeat(1000)
+        );
+        let file = Path::new("Component.toml");
+        let (_, spans) = ComponentManifest::parse_spanned(&text, file, 1 << 20).unwrap();
+        let line = |key: &str| ManifestLine::of(file, &text, &spans, key).unwrap();
+        let wasm = line("component.wasm");
+        assert_eq!((wasm.place.line, wasm.text.len()), (3, 1023));
+        assert!(text.lines().nth(2).unwrap().starts_with(&wasm.text));
+        let last = line("build.sources[499]");
+        assert_eq!((last.place.line, last.place.column), (9, 2507));
+        assert_eq!((last.text.len(), last.length), (1024, 3));
     }
 }

@@ -97,18 +97,11 @@ impl ApplicationFolder {
         let inner = manifest.into_iter().chain(&files.config);
         let inner = inner.chain(files.dirs.iter().map(|dir| &dir.named));
         let inner = inner.chain(files.secret_files());
-        let mut problems: Vec<_> = inner
-            .filter(|named| !self.contains(&named.trace))
-            .map(|named| outside(named, &self.folder))
-            .collect();
-        let wasm = &files.wasm;
-        if !wasm.trace.ends_in(&self.real_of_wasm) && !self.contains(&wasm.trace) {
-            problems.push(outside(wasm, &self.folder));
-        }
-        match problems.is_empty() {
-            true => Ok(files),
-            false => Err(ApplicationErrors(problems)),
-        }
+        let inner = inner.filter(|named| !self.contains(&named.trace));
+        let wasm = Some(&files.wasm).filter(|named| self.is_too_far(named));
+        let problems = inner.chain(wasm).map(|named| outside(named, &self.folder));
+        ApplicationErrors::check(read.file, problems)?;
+        Ok(files)
     }
 
     /// Whether what a component is built from lies in the application, or, of a single
@@ -117,15 +110,14 @@ impl ApplicationFolder {
     /// # Errors
     /// [`ApplicationProblem::Outside`] for each folder that is outside.
     pub fn check_sources(&self, files: &ComponentFiles) -> Result<(), ApplicationErrors> {
-        let is_outside = |named: &&Named| {
-            !named.trace.ends_in(&self.real_of_wasm) && !self.contains(&named.trace)
-        };
-        let problems = files.sources.iter().filter(is_outside);
-        let problems: Vec<_> = problems.map(|named| outside(named, &self.folder)).collect();
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(ApplicationErrors(problems)),
-        }
+        let problems = files.sources.iter().filter(|named| self.is_too_far(named));
+        let problems = problems.map(|named| outside(named, &self.folder));
+        ApplicationErrors::check(&files.manifest.path, problems)
+    }
+
+    /// Whether something lies where no component file and no sources may.
+    fn is_too_far(&self, named: &Named) -> bool {
+        !named.trace.ends_in(&self.real_of_wasm) && !self.contains(&named.trace)
     }
 
     pub(super) fn contains(&self, trace: &Trace) -> bool {
@@ -153,7 +145,7 @@ impl ApplicationFolder {
         };
         let below = |dir: &&GrantedDir| {
             let path = &dir.named.trace.path;
-            path != own && dir.named.trace.ends_in(own)
+            **path != **own && dir.named.trace.ends_in(own)
         };
         files.writable().filter(below).cloned().collect()
     }

@@ -1,11 +1,15 @@
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
+
+/// Deeper than anything lies that a manifest names. All of them are kept for each entry of it.
+const MAX_FOLDERS: usize = 128;
 
 /// A file or folder, by whatever name it is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,7 +66,7 @@ pub(super) struct Trace {
     /// The folders in which a name of the path was looked up, from the root on, those of
     /// links on the way included. Who may write one of them decides where the path
     /// leads; so does who may write a folder above, which is why all of them are here.
-    pub(super) folders: Vec<(PathBuf, FileId)>,
+    pub(super) folders: Vec<(Arc<Path>, FileId)>,
 }
 
 impl Trace {
@@ -70,7 +74,7 @@ impl Trace {
     ///
     /// # Errors
     /// Those of the system but for [`ErrorKind::NotFound`]: what is not there has been
-    /// looked for somewhere.
+    /// looked for somewhere; that there are too many links or folders on the way.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let mut rest = steps(&std::path::absolute(path)?);
         let mut trace = Self {
@@ -130,14 +134,28 @@ impl Trace {
 
     /// Something is looked up in the folder that the trace has come to.
     fn enter(&mut self, id: Option<FileId>) -> io::Result<()> {
-        if !self.folders.iter().any(|(path, _)| *path == self.path) {
+        if !self.folders.iter().any(|(path, _)| **path == *self.path) {
+            if self.folders.len() == MAX_FOLDERS {
+                let told = format!("more than {MAX_FOLDERS} folders lead to it");
+                return Err(io::Error::other(told));
+            }
             let id = match id {
                 Some(id) => id,
                 None => FileId::of(&self.path)?,
             };
-            self.folders.push((self.path.clone(), id));
+            self.folders.push((self.path.as_path().into(), id));
         }
         Ok(())
+    }
+
+    /// Keeps the folders that others have passed, too, once for all of them.
+    pub(super) fn share(&mut self, known: &mut HashSet<Arc<Path>>) {
+        for (path, _) in &mut self.folders {
+            match known.get(&**path) {
+                Some(known) => *path = Arc::clone(known),
+                None => drop(known.insert(Arc::clone(path))),
+            }
+        }
     }
 
     /// Whether the path leads into this folder, or to it.
@@ -218,6 +236,26 @@ mod tests {
         assert_eq!(Trace::of(&root.join("40")).unwrap().path, root.join("0"));
         let error = Trace::of(&root.join("41")).unwrap_err();
         assert!(error.to_string().contains("too many links"), "{error}");
+    }
+
+    #[test]
+    fn so_many_folders_lead_to_something_and_are_kept_once() {
+        let folder = tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let above = root.ancestors().count();
+        let deep = root.join(vec!["d"; 128 - above].join("/"));
+        fs::create_dir_all(deep.join("d")).unwrap();
+        let mut known = HashSet::new();
+        let traces = ["a", "b"].map(|name| {
+            let mut trace = Trace::of(&deep.join(name)).unwrap();
+            trace.share(&mut known);
+            trace
+        });
+        let [a, b] = traces.each_ref().map(|trace| trace.folders.iter());
+        assert_eq!((a.len(), known.len()), (128, 128));
+        assert!(a.zip(b).all(|((a, _), (b, _))| Arc::ptr_eq(a, b)));
+        let error = Trace::of(&deep.join("d/a")).unwrap_err().to_string();
+        assert_eq!(error, "more than 128 folders lead to it");
     }
 
     #[test]

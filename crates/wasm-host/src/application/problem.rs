@@ -33,6 +33,30 @@ impl ApplicationErrors {
     }
 }
 
+impl ApplicationErrors {
+    /// What is wrong with one manifest, if anything is: the first problems, and how many more
+    /// there are.
+    pub(super) fn check(
+        manifest: &Path,
+        problems: impl IntoIterator<Item = ApplicationProblem>,
+    ) -> Result<(), Self> {
+        let mut problems = problems.into_iter();
+        let mut told: Vec<_> = problems
+            .by_ref()
+            .take(ManifestErrors::MAX_PROBLEMS)
+            .collect();
+        let omitted = problems.count();
+        if omitted > 0 {
+            let manifest = manifest.to_owned();
+            told.push(ApplicationProblem::More { manifest, omitted });
+        }
+        match told.is_empty() {
+            true => Ok(()),
+            false => Err(Self(told)),
+        }
+    }
+}
+
 impl From<ApplicationProblem> for ApplicationErrors {
     fn from(problem: ApplicationProblem) -> Self {
         Self(vec![problem])
@@ -144,6 +168,14 @@ pub enum ApplicationProblem {
         leads_to: PathBuf,
         /// What it should be in.
         folder: PathBuf,
+    },
+    /// There is more wrong with a manifest than is told.
+    #[error("{} has {omitted} more problems", manifest.escaped())]
+    More {
+        /// The manifest.
+        manifest: PathBuf,
+        /// How many.
+        omitted: usize,
     },
     /// A component may write what decides over another, or over itself.
     #[error("{0}")]

@@ -1,18 +1,26 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
+use wasm_core::text::PathText as _;
 use wasm_core::units::format_bytes;
 
 /// Opens a manifest, or a file that one names, for reading: a regular file, links followed.
 /// Nothing else is waited for, whatever is put in its place meanwhile.
 ///
 /// # Errors
-/// As the operating system says it; that it is not a regular file, such as a pipe or a
-/// device.
+/// As the operating system says it; what it is instead of a regular file, such as a pipe or a
+/// device; that it is a link to nothing.
 pub fn open_regular_file(path: &Path) -> io::Result<File> {
     // Opening a device may do something, so the kind is looked at first.
-    check(&fs::metadata(path)?)?;
+    let metadata = fs::metadata(path).map_err(|error| match fs::read_link(path) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            let told = format!("it is a link to {}, where nothing is", target.escaped());
+            io::Error::new(ErrorKind::NotFound, told)
+        }
+        _ => error,
+    })?;
+    check(&metadata)?;
     open(path)
 }
 
@@ -60,9 +68,29 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn check(metadata: &fs::Metadata) -> io::Result<()> {
-    match metadata.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::other("it is not a regular file")),
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let kind = kind(metadata.file_type());
+    let told = format!("it is not a regular file but {kind}");
+    Err(io::Error::other(told))
+}
+
+fn kind(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        if kind.is_fifo() {
+            return "a pipe (FIFO)";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    match kind.is_dir() {
+        true => "a folder",
+        false => "a device",
     }
 }
 
@@ -91,7 +119,7 @@ mod tests {
         let opened = opened.recv_timeout(Duration::from_secs(60)).unwrap();
         for opened in opened {
             let error = opened.unwrap_err().to_string();
-            assert_eq!(error, "it is not a regular file");
+            assert_eq!(error, "it is not a regular file but a pipe (FIFO)");
         }
     }
 

@@ -135,8 +135,14 @@ impl Search<'_> {
                 continue;
             };
             let (name, path) = (entry.file_name(), entry.path());
-            let is_link = kind.is_symlink() && !path.is_file() && name != MANIFEST_NAME;
-            if kind.is_dir() || is_link {
+            let is_link = kind.is_symlink() && !path.is_file();
+            if name == MANIFEST_NAME {
+                // Whatever it is: reading it tells.
+                if self.reads_grants {
+                    state.data.extend(self.application.data_below(&path));
+                }
+                state.found.manifests.push(path);
+            } else if kind.is_dir() || is_link {
                 match depth < MAX_DEPTH {
                     _ if is_skipped(&name) => {}
                     true if is_link => drop(state.links.insert(path, depth + 1)),
@@ -146,11 +152,6 @@ impl Search<'_> {
                     }),
                     false => state.deep.push(path),
                 }
-            } else if name == MANIFEST_NAME {
-                if self.reads_grants {
-                    state.data.extend(self.application.data_below(&path));
-                }
-                state.found.manifests.push(path);
             }
         }
         Ok(())
@@ -208,7 +209,7 @@ impl Search<'_> {
                     continue;
                 }
                 let path = folder.join(MANIFEST_NAME);
-                if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+                if fs::symlink_metadata(&path).is_ok() {
                     found.left_out.push(LeftOut::TooDeep { path });
                     break;
                 }
@@ -295,7 +296,7 @@ fn tell_written(found: &mut Found, written: BTreeMap<PathBuf, ManifestLine>) {
         'folder: while let Some(folder) = folders.pop() {
             // One that is put there directly is told, however full the folder is.
             let manifest = folder.join(MANIFEST_NAME);
-            if fs::symlink_metadata(&manifest).is_ok_and(|metadata| !metadata.is_dir()) {
+            if fs::symlink_metadata(&manifest).is_ok() {
                 found.left_out.push(LeftOut::InData {
                     path: manifest,
                     grant: Box::new(grant),

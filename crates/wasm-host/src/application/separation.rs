@@ -140,8 +140,8 @@ impl Separation {
             return Ok(());
         }
         for named in files.inputs() {
-            let folders = named.trace.folders.iter().map(|(path, _)| path);
-            let own = (!named.trace.path.is_dir()).then_some(&named.trace.path);
+            let folders = named.trace.folders.iter().map(|(path, _)| &**path);
+            let own = (!named.trace.path.is_dir()).then_some(named.trace.path.as_path());
             if let Some((dir, name)) = folders.chain(own).find_map(|path| seen.find(path)) {
                 let mut problem = overlap(dir, named, None);
                 if let ApplicationProblem::Overlap(overlap) = &mut problem {
@@ -321,7 +321,7 @@ pub fn written_through(folder: &Path, path: &Path) -> io::Result<Option<PathBuf>
     let (folder, trace) = (Trace::of(folder)?, Trace::of(path)?);
     let id = FileId::of(&folder.path).ok();
     let mut folders = trace.folders.iter();
-    if folders.any(|(path, other)| *path == folder.path || id.as_ref() == Some(other)) {
+    if folders.any(|(path, other)| **path == *folder.path || id.as_ref() == Some(other)) {
         return Ok(Some(folder.path));
     }
     let metadata = fs::metadata(&trace.path);
@@ -359,7 +359,7 @@ pub fn check_own_file<'f>(
         let mut granted = trace
             .folders
             .iter()
-            .any(|(path, id)| path == folder || dir.id.as_ref() == Some(id));
+            .any(|(path, id)| **path == **folder || dir.id.as_ref() == Some(id));
         if let (false, Some(id), true) = (granted, &id, dir.id.is_some()) {
             granted = other_name(folder, id).is_some();
         }

@@ -32,11 +32,11 @@ impl RequestError {
         match self {
             Self::Messaging(MessagingError::CorrelationTimeout(_)) => "correlation-timeout".into(),
             Self::Messaging(MessagingError::DeliveryFailed(reason)) => {
-                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, reason)).into()
+                format!("delivery-failed: {}", Escaped::prose(REASON_CHARS, reason)).into()
             }
             other => {
                 let reason = other.to_string();
-                format!("delivery-failed: {}", Escaped::up_to(REASON_CHARS, &reason)).into()
+                format!("delivery-failed: {}", Escaped::prose(REASON_CHARS, &reason)).into()
             }
         }
     }

@@ -61,29 +61,31 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
-    use crate::RedbStorage;
+    use crate::{RedbStorage, StoreReader};
     use wasm_core::{ComponentId, ComponentStorage as _};
 
     #[tokio::test]
     async fn what_is_counted_is_what_there_is() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("store.redb");
+        let contents = || StoreReader::open(&path).unwrap().contents().unwrap();
+        RedbStorage::open(&path).unwrap().close().await.unwrap();
+        assert_eq!(contents(), StoreContents::default());
         let storage = RedbStorage::open(&path).unwrap();
-        assert_eq!(storage.contents().await.unwrap(), StoreContents::default());
         let id = |name| ComponentId::new("demo", name, "main").unwrap();
         for (name, key, value) in [("a", "k", "one"), ("a", "key", ""), ("b", "k", "x")] {
             let owner = id(name);
             let set = storage.set(&owner, key, value.into(), 1 << 20);
             set.await.unwrap();
         }
-        let contents = storage.contents().await.unwrap();
+        storage.close().await.unwrap();
+        let contents = contents();
         let owners = [
             ("demo/a/main".to_owned(), (7, 2)),
             ("demo/b/main".to_owned(), (2, 1)),
         ];
         assert_eq!(contents.owners, BTreeMap::from(owners));
         assert_eq!(contents.problems, [""; 0]);
-        storage.close().await.unwrap();
 
         // As damage that nothing else shows.
         let database = Database::open(&path).unwrap();

@@ -15,7 +15,10 @@ use redb::Database;
 use wasm_core::StorageError;
 use wasm_core::text::PathText as _;
 
-use super::open::{BACKUP, StorageConfig, StorageOpenError, close, guarded, open_or_create};
+use super::draft::create;
+use super::open::{
+    BACKUP, MISFIT, StorageConfig, StorageOpenError, close, guarded, look_at, open, tell_finding,
+};
 use super::retry::Retry;
 pub(super) use super::retry::Work;
 use crate::caught::caught;
@@ -77,7 +80,10 @@ enum State {
 
 impl StoreFile {
     pub(super) fn open(path: &Path, config: StorageConfig) -> Result<Self, StorageOpenError> {
-        let database = open_or_create(path, &config)?;
+        if !look_at(path)? {
+            create(path, &config)?;
+        }
+        let database = open(path, &config)?;
         Ok(Self {
             path: path.to_owned(),
             config,
@@ -99,7 +105,7 @@ impl StoreFile {
         }
         let state = self.read_state();
         let State::Open(database) = &*state else {
-            return Err(self.failure("it is closed"));
+            return Err(failure("the store is closed"));
         };
         if what == Work::Writing
             && let Some(error) = lock(&self.retry).refuses_to_write(Instant::now())
@@ -110,28 +116,23 @@ impl StoreFile {
         // thread that all writes of all components go through.
         let outcome = match caught(|| work(database)) {
             Ok(outcome) => outcome,
-            Err(text) => {
-                self.tell_panic(what, &text);
-                return Err(self.fail(what, self.failure("it is damaged")));
-            }
+            Err(text) => return Err(self.fail(what, self.damage(what, &text))),
         };
         outcome.map_err(|error| {
-            match &error {
+            let failure = match &error {
                 // What came before was told, and says more.
                 redb::Error::PreviousIo => {
                     self.failed.store(true, Ordering::Release);
                     let before = lock(&self.retry).failure();
-                    return before.unwrap_or_else(|| self.failure(error));
+                    return before.unwrap_or_else(|| failure(error));
                 }
-                redb::Error::Io(error) => self.tell(what, error),
-                redb::Error::Corrupted(found) => {
-                    self.tell(what, format_args!("it is damaged ({found}): {BACKUP}"));
-                }
-                error => self.tell(what, error),
-            }
+                redb::Error::Corrupted(found) => self.damage(what, found),
+                redb::Error::Io(error) => self.told(what, error),
+                error => self.told(what, error),
+            };
             match wants_reopening(&error) {
-                true => self.fail(what, self.failure(error)),
-                false => self.failure(error),
+                true => self.fail(what, failure),
+                false => failure,
             }
         })
     }
@@ -206,18 +207,18 @@ impl StoreFile {
     fn open_instead(&self, state: &mut State, what: Work) -> Result<(), StorageError> {
         // First of all the lock of the file is to be released.
         if let Err(text) = close(mem::replace(state, State::Failed)) {
-            self.tell_panic(what, &text);
+            self.damage(what, &text);
         }
         // A file without what was written to the one before is no store to go on with.
         if !self.is_in_place() {
             self.tell(what, REPLACED);
-            return Err(self.failure(REPLACED));
+            return Err(failure(REPLACED));
         }
         let database = guarded(&self.path, || Ok(self.config.builder().open(&self.path)?))
             .map_err(|error| {
                 self.tell(what, format_args!("it cannot be opened again: {error}"));
-                // The whole error has the folders.
-                self.failure("it cannot be opened again")
+                // The whole error names the file.
+                failure("the store cannot be opened again")
             })?;
         *state = State::Open(database);
         self.failed.store(false, Ordering::Release);
@@ -226,21 +227,29 @@ impl StoreFile {
 
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let closed = close(mem::replace(&mut *self.write_state(), State::Closed));
-        closed.map_err(|text| {
-            self.tell_panic(Work::Writing, &text);
-            self.failure("it is damaged")
-        })
+        closed.map_err(|text| self.damage(Work::Writing, &text))
     }
 
-    fn tell_panic(&self, what: Work, text: &str) {
-        let damage = "it is damaged: its pages do not fit together";
-        self.tell(what, format_args!("{damage} ({text}): {BACKUP}"));
+    fn told(&self, what: Work, cause: impl Display) -> StorageError {
+        self.tell(what, &cause);
+        failure(cause)
     }
 
-    /// Names the file but not its folders: components come to see it.
-    pub(super) fn failure(&self, cause: impl Display) -> StorageError {
-        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
-        StorageError::Io(format!("{}: {cause}", Path::new(name).escaped()))
+    /// Told in other words than those of redb, which are about its pages and its types.
+    fn damage(&self, what: Work, found: &str) -> StorageError {
+        tell_finding(found);
+        self.tell(what, format_args!("it is damaged ({MISFIT}): {BACKUP}"));
+        failure("the store is damaged")
+    }
+
+    /// As those are told who gave the path.
+    pub(super) fn in_full(&self, error: StorageError) -> StorageError {
+        match error {
+            StorageError::Io(cause) => {
+                StorageError::Io(format!("{}: {cause}", self.path.escaped()))
+            }
+            error => error,
+        }
     }
 
     fn read_state(&self) -> RwLockReadGuard<'_, State> {
@@ -252,9 +261,14 @@ impl StoreFile {
     }
 }
 
+/// Without the name of the file: components come to see it.
+pub(super) fn failure(cause: impl Display) -> StorageError {
+    StorageError::Io(cause.to_string())
+}
+
 /// What a write is answered with that would be lost with the process.
 pub(super) const REPLACED: &str =
-    "it was removed or replaced while it is open: put it back, or restart";
+    "the file was removed or replaced while it is open: put it back, or restart";
 
 fn wants_reopening(error: &redb::Error) -> bool {
     matches!(
@@ -296,7 +310,7 @@ mod tests {
         let Err(StorageError::Io(text)) = &failure else {
             panic!("{failure:?}");
         };
-        assert!(text.starts_with("store.redb: "), "{text}");
+        assert!(!text.contains("store.redb"), "{text}");
         // It is opened again at once for who reads.
         assert_eq!(file.with(Work::Reading, works), Ok(()));
         // A pause that lasts as long as this test.

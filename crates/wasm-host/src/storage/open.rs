@@ -1,13 +1,13 @@
 //! From a path to a database that is known to be a store.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, ReadableDatabase, TableDefinition, TableError, TableHandle};
 use thiserror::Error;
 
-use wasm_core::text::PathText as _;
+use wasm_core::text::{Escaped, PathText as _};
 
 use crate::caught::caught;
 
@@ -104,7 +104,7 @@ pub enum StorageOpenError {
     Damaged {
         /// As it was given.
         path: PathBuf,
-        /// In the words of redb.
+        /// How that shows.
         found: String,
     },
     /// It is a store of a kind that this version does not know.
@@ -140,6 +140,14 @@ pub enum StorageOpenError {
         /// What is missing.
         folder: PathBuf,
     },
+    /// Nothing is there after all, or what was there before: the disk fails, or is full.
+    #[error("{} cannot be written: {source}", path.escaped())]
+    Unwritten {
+        /// As it was given.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system, or the disk, fails.
     #[error("{} cannot be opened: {source}", path.escaped())]
     Unusable {
@@ -150,52 +158,60 @@ pub enum StorageOpenError {
     },
 }
 
+/// What is told of damage wherever redb finds it.
+pub(super) const MISFIT: &str = "its pages do not fit together";
+
+/// For who looks for the place in redb, and nobody else.
+pub(super) fn tell_finding(text: &str) {
+    tracing::debug!("component storage: redb finds: {}", Escaped::new(text));
+}
+
 /// redb asserts what a damaged file may break.
 pub(super) fn guarded<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, redb::Error>,
 ) -> Result<T, StorageOpenError> {
     let owned = || path.to_owned();
-    let outcome = caught(work).map_err(|text| StorageOpenError::Damaged {
-        path: owned(),
-        found: format!("its pages do not fit together: {text}"),
-    })?;
+    let damaged = |found: &str| {
+        tell_finding(found);
+        StorageOpenError::Damaged {
+            path: owned(),
+            found: MISFIT.to_owned(),
+        }
+    };
+    let outcome = caught(work).map_err(|text| damaged(&text))?;
     outcome.map_err(|error| match error {
         redb::Error::DatabaseAlreadyOpen => StorageOpenError::Locked { path: owned() },
         redb::Error::UpgradeRequired(format) => StorageOpenError::OtherVersion {
             path: owned(),
             found: format!("redb's file format {format}"),
         },
-        redb::Error::Corrupted(found) => StorageOpenError::Damaged {
-            path: owned(),
-            found,
-        },
+        redb::Error::Corrupted(found) => damaged(&found),
         redb::Error::Io(error) => unusable(path, error),
         error => unusable(path, io::Error::other(error)),
     })
 }
 
-fn unusable(path: &Path, source: io::Error) -> StorageOpenError {
+pub(super) fn unusable(path: &Path, source: io::Error) -> StorageOpenError {
     let path = path.to_owned();
     match source.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             StorageOpenError::Denied { path, source }
         }
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => StorageOpenError::Damaged {
+        ErrorKind::InvalidData => StorageOpenError::Damaged {
             path,
-            found: source.to_string(),
+            found: MISFIT.to_owned(),
+        },
+        ErrorKind::UnexpectedEof => StorageOpenError::Damaged {
+            path,
+            found: "it is cut short".to_owned(),
         },
         _ => StorageOpenError::Unusable { path, source },
     }
 }
 
-pub(super) fn open_or_create(
-    path: &Path,
-    config: &StorageConfig,
-) -> Result<Database, StorageOpenError> {
-    if !look_at(path)? {
-        create(path, config)?;
-    }
+/// What is empty becomes a store.
+pub(super) fn open(path: &Path, config: &StorageConfig) -> Result<Database, StorageOpenError> {
     let database = guarded(path, || Ok(config.builder().create(path)?))?;
     match check_layout(path, &database) {
         Ok(()) => Ok(database),
@@ -208,7 +224,7 @@ pub(super) fn open_or_create(
 }
 
 /// Lays out what is empty.
-fn check_layout(path: &Path, database: &Database) -> Result<(), StorageOpenError> {
+pub(super) fn check_layout(path: &Path, database: &Database) -> Result<(), StorageOpenError> {
     match guarded(path, || layout(database))? {
         Layout::Known => Ok(()),
         Layout::Empty => guarded(path, || lay_out(database)),
@@ -225,7 +241,7 @@ fn check_layout(path: &Path, database: &Database) -> Result<(), StorageOpenError
 
 /// Whether the file is there. What cannot be a store is told before anything opens it
 /// for writing.
-fn look_at(path: &Path) -> Result<bool, StorageOpenError> {
+pub(super) fn look_at(path: &Path) -> Result<bool, StorageOpenError> {
     let not_a_store = |found: &str| StorageOpenError::NotAStore {
         path: path.to_owned(),
         found: found.to_owned(),
@@ -251,53 +267,6 @@ fn look_at(path: &Path) -> Result<bool, StorageOpenError> {
     } else {
         Err(not_a_store("a file of another kind"))
     }
-}
-
-/// Makes an empty store under another name and links it to its own. redb's own way of
-/// creating leaves behind, when it is killed in the middle, a file that it then takes
-/// for something else.
-fn create(path: &Path, config: &StorageConfig) -> Result<(), StorageOpenError> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(StorageOpenError::NoFolder {
-            path: path.to_owned(),
-            folder: folder.to_owned(),
-        });
-    }
-    let number = getrandom::u64().map_err(|error| unusable(path, io::Error::other(error)))?;
-    let name = path.file_name().unwrap_or_default();
-    let draft = folder.join(format!(".{}.{number:016x}.new", name.display()));
-    let drafted = draft_at(&draft, path, config);
-    // A link, which never replaces: of two that create at the same time both then open
-    // what the first has made, and one is told that it is open. Where links are unknown
-    // the file is still missing, and redb creates it.
-    if drafted.is_ok() {
-        let _ = fs::hard_link(&draft, path);
-    }
-    let _ = fs::remove_file(&draft);
-    drafted?;
-    // Without it a power cut may lose the name of a file whose content is safe.
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| unusable(path, error))?;
-    Ok(())
-}
-
-fn draft_at(draft: &Path, path: &Path, config: &StorageConfig) -> Result<(), StorageOpenError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(draft)
-        .map_err(|error| unusable(path, error))?;
-    guarded(path, || {
-        let database = config.builder().create_file(file)?;
-        lay_out(&database)
-    })
 }
 
 enum Layout {
@@ -337,7 +306,7 @@ fn layout(database: &Database) -> Result<Layout, redb::Error> {
 }
 
 /// All tables, so that reads find them.
-fn lay_out(database: &Database) -> Result<(), redb::Error> {
+pub(super) fn lay_out(database: &Database) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     transaction.open_table(ABOUT)?.insert(LAYOUT_KEY, LAYOUT)?;

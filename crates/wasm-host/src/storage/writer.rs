@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use wasm_core::{ComponentId, StorageError, StorageUsage};
 
-use super::file::{REPLACED, StoreFile, Work};
+use super::file::{REPLACED, StoreFile, Work, failure};
 use super::open::{ENTRIES, USAGES};
 
 /// At the most so many writes share one commit: enough that waiting for the disk is a
@@ -159,10 +159,10 @@ fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 /// Writes a batch and answers it; whether the disk has anything new.
 fn write(file: &StoreFile, abandoned: &Abandoned, batch: Vec<Job>) -> bool {
     let committed = if file.is_in_place() {
-        file.with(Work::Writing, |database| commit(file, database, &batch))
+        file.with(Work::Writing, |database| commit(database, &batch))
     } else {
         file.tell(Work::Writing, REPLACED);
-        Err(file.failure(REPLACED))
+        Err(failure(REPLACED))
     };
     let (outcomes, is_written) = match committed {
         Ok(committed) => committed,
@@ -226,7 +226,6 @@ pub(super) fn write_all(
 /// Makes all changes that can be made, on disk when it returns, and tells what became
 /// of each, and whether there were any. An error is one of the store; nothing is then changed.
 fn commit(
-    file: &StoreFile,
     database: &Database,
     batch: &[Job],
 ) -> Result<(Vec<Result<(), StorageError>>, bool), redb::Error> {
@@ -257,7 +256,7 @@ fn commit(
                 Err(Refusal::Quota) => Err(StorageError::QuotaExceeded),
                 // Found before anything is changed, and no fault of the others.
                 Err(Refusal::Store(error @ redb::StorageError::ValueTooLarge(_))) => {
-                    Err(file.failure(error))
+                    Err(failure(error))
                 }
                 Err(Refusal::Store(error)) => return Err(error.into()),
             });

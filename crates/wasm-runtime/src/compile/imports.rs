@@ -32,6 +32,10 @@ const MAX_PROBES: usize = 1000;
 /// WASI has takes 20 KiB.
 const MAX_PROBE_BYTES: usize = 2 << 20;
 
+/// Releases of one interface that a component may export and be found by. Any export has the
+/// name of one if its author says so, and each takes a probe some microseconds.
+const MAX_RELEASES: usize = 64;
+
 /// Of the magic number and the version.
 const HEADER_BYTES: usize = 8;
 
@@ -214,6 +218,7 @@ pub(crate) fn exports_interface<'a>(
         let rest = export.strip_prefix(path);
         rest.is_some_and(|rest| rest.starts_with('@'))
     });
+    let releases = releases.take(MAX_RELEASES);
     Component::from_binary(engine, &probe::exporting(releases)).is_ok_and(|component| {
         let found = component.get_export_index(None, interface);
         found.is_some()

@@ -95,7 +95,7 @@ impl GuestOutput {
     fn emit(&self, line: &[u8]) {
         let text = || {
             let line = String::from_utf8_lossy(line);
-            Escaped::up_to(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n'])).to_string()
+            Escaped::prose(MAX_LINE_BYTES, line.trim_end_matches(['\r', '\n'])).to_string()
         };
         let (component, stream) = (self.lines.component(), self.stream);
         if let Some(line) = self.lines.admit(text) {

@@ -500,7 +500,7 @@ async fn control_characters_in_log_lines_are_spelled_out() {
     } = CONTROL_CHARACTERS;
     let expected = format!(
         "{} {}={}",
-        Escaped::new(message),
+        Escaped::prose(200, message),
         Quoted::prose(key),
         Quoted::prose(value)
     );

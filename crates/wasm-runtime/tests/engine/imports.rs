@@ -553,6 +553,19 @@ async fn any_release_that_the_engine_finds_takes_messages() {
     assert!(!engine.takes_messages([]));
 }
 
+#[tokio::test]
+async fn of_releases_without_end_the_first_are_looked_at() {
+    let engine = engine();
+    let with = |others: u32| {
+        let others = (0..others).map(|n| format!("airssys:core/component-lifecycle@2.0.{n}"));
+        let ours = "airssys:core/component-lifecycle@1.0.0".to_owned();
+        let exports: Vec<String> = others.chain([ours]).collect();
+        engine.takes_messages(exports.iter().map(String::as_str))
+    };
+    assert!(with(63));
+    assert!(!with(64));
+}
+
 /// A component that was built for another release of the contract.
 fn built_for(fixture: Fixture, release: &str) -> Vec<u8> {
     let mut bytes = fixture.wasm.to_vec();

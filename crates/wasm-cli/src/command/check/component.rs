@@ -1,11 +1,11 @@
 //! One component, which is compiled and not run.
 
-use wasm_core::WasiGrant;
 use wasm_core::text::{EscapedPath, PathText as _};
 use wasm_core::units::format_bytes;
-use wasm_runtime::WasmtimeEngine;
+use wasm_core::{Defect, WasiGrant};
+use wasm_runtime::{WasmtimeEngine, count_component};
 
-use crate::input::anatomy::Anatomy;
+use crate::input::anatomy::Names;
 use crate::input::sites::{answers_none, kind_in};
 use crate::input::source::Source;
 use crate::output::report::{Problems, Report, size};
@@ -31,28 +31,33 @@ pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Ch
             return Err(report.into());
         }
     }
-    let anatomy = Anatomy::of(&source.bytes).map_err(|defect| source.invalid(defect))?;
-    if source.http.is_some() && kind_in(&anatomy, engine).is_none() {
+    let needs = count_component(&source.bytes).map_err(|defect| source.invalid(defect))?;
+    let names = Names::of(&source.bytes).map_err(|error| {
+        source.invalid(Defect::Malformed {
+            reason: error.to_string(),
+        })
+    })?;
+    if source.http.is_some() && kind_in(&names, engine).is_none() {
         return Err(answers_none(source).into());
     }
-    let needs = anatomy.needs.bytes();
+    let needs = needs.bytes();
     if needs > source.config.limits.memory_bytes() {
         return Err(source.starts_too_large(needs).into());
     }
     Ok(Checked {
-        text: describe(source, &anatomy, engine),
-        takes_messages: anatomy.takes_messages(engine),
+        text: describe(source, needs, &names, engine),
+        takes_messages: names.takes_messages(engine),
     })
 }
 
-fn describe(source: &Source, anatomy: &Anatomy, engine: &WasmtimeEngine) -> String {
+fn describe(source: &Source, needs: u64, names: &Names<'_>, engine: &WasmtimeEngine) -> String {
     let mut checked = format!("{}: ok\n", EscapedPath(source.named_by()));
     if source.has_manifest() {
         checked += &format!("  manifest   {}, {}\n", source.id, source.limits());
     }
-    let messages = if anatomy.takes_messages(engine) {
+    let messages = if names.takes_messages(engine) {
         "takes messages"
-    } else if anatomy.answers_http(engine) {
+    } else if names.answers_http(engine) {
         "answers HTTP requests"
     } else {
         "takes no messages, has exports to call"
@@ -62,13 +67,13 @@ fn describe(source: &Source, anatomy: &Anatomy, engine: &WasmtimeEngine) -> Stri
         EscapedPath(&source.file),
         size(source.bytes.len() as u64),
     );
-    checked += &match anatomy.imports.len() {
+    checked += &match names.imports.len() {
         0 => "  imports    nothing\n".to_owned(),
         imports => format!("  imports    {imports}, all provided\n"),
     };
     checked += &format!(
         "  memory     starts with {} of {}\n",
-        size(anatomy.needs.bytes()),
+        size(needs),
         format_bytes(source.config.limits.memory_bytes()),
     );
     checked

@@ -9,26 +9,38 @@ use wasm_core::{ComponentId, ComponentPattern, StartPolicy};
 use wasm_host::{ApplicationFolder, HostLimits};
 
 use super::component::{self, Checked};
-use crate::input::application::{Application, find_manifests};
+use crate::input::application::{Application, find_manifests, open};
 use crate::input::flags::Flags;
-use crate::input::source::problem::widened;
-use crate::input::source::{MANIFEST_NAME, Source};
+use crate::input::source::{Place, Source};
 use crate::output;
 use crate::output::outcome::Stop;
 use crate::output::report::{Problems, Report};
 
-/// The folder of an application, if this is one: with a manifest somewhere below it.
-pub(super) fn folder_at(path: &Path) -> Option<ApplicationFolder> {
-    let folder = path.is_dir().then(|| ApplicationFolder::open(path));
-    // What is wrong with it is told when it is looked at as a component.
-    let folder = folder?.ok()?;
-    let own = path.join(MANIFEST_NAME);
-    let found = folder.find_manifests().ok()?;
+/// The folder of an application, unless all that there is in it or below is a manifest of its own.
+pub(super) fn folder_at(
+    path: &Path,
+    outside: &[PathBuf],
+) -> Result<Option<ApplicationFolder>, Report> {
+    let own = match Place::of(path) {
+        Ok(Place::Manifest(own)) => Some(own),
+        Ok(Place::Bare(_)) => return Ok(None),
+        Err(_) if path.is_dir() => None,
+        Err(report) => return Err(report),
+    };
+    let Some(own) = own else {
+        return open(path, outside).map(Some);
+    };
+    if own == path {
+        return Ok(None);
+    }
+    let folder = open(path, outside)?;
+    // What is wrong with it is no matter of its own manifest.
+    let found = folder.find_manifests().unwrap_or_default();
     let is_own = |manifest: &PathBuf| {
         let same = |path: &Path| path.canonicalize().ok();
         same(manifest) == same(&own)
     };
-    (!found.manifests.is_empty() && !found.manifests.iter().all(is_own)).then_some(folder)
+    Ok((!found.manifests.iter().all(is_own)).then_some(folder))
 }
 
 /// Prints what was checked of each component; whether all of it is in order.
@@ -37,7 +49,6 @@ pub(super) async fn check(
     named: &Path,
     flags: &Flags,
 ) -> Result<bool, Stop> {
-    let folder = widened(folder, &flags.allow_outside)?;
     let found = find_manifests(&folder)?;
     let (application, _, unread) = Application::read(folder, &found.manifests, None, flags).await?;
     let mut is_well = unread.is_none();

@@ -2,15 +2,15 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Args;
-use hyper::Method;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use wasm_core::ComponentId;
+use wasm_core::text::Quoted;
 use wasm_nats::NodeStatus;
 
-use crate::command::remote::client::{Client, HostArgs};
+use crate::command::remote::client::{Answer, Client, HostArgs, LIST_BYTES, Question};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Report, aside};
@@ -42,6 +42,12 @@ pub(crate) struct Ps {
 struct Page {
     components: Vec<Value>,
     next: Option<String>,
+}
+
+/// What a host says that it has done.
+#[derive(Deserialize)]
+struct Done {
+    done: String,
 }
 
 #[derive(Deserialize)]
@@ -101,8 +107,28 @@ pub(crate) async fn get<T: serde::de::DeserializeOwned>(
     client: &Client,
     path: &str,
 ) -> Result<T, Stop> {
-    let (_, body) = client.answer(Method::GET, path, &[], Bytes::new()).await?;
+    let question = Question::get(path, Answer::Json);
+    let (_, body) = client.answer(question, LIST_BYTES, None).await?;
     serde_json::from_slice(&body).map_err(|error| not_understood(&error).into())
+}
+
+/// Has the host do something; what it says then, which is that this is done.
+pub(crate) async fn order(
+    client: &Client,
+    path: &str,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    done: &str,
+) -> Result<Bytes, Stop> {
+    let question = Question::post(path, headers, Bytes::new(), Answer::Json);
+    let (_, body) = client.answer(question, LIST_BYTES, None).await?;
+    let said: Done = serde_json::from_slice(&body).map_err(|error| not_understood(&error))?;
+    match said.done == done {
+        true => Ok(body),
+        false => Err(Stop::Failed(Report::error(format!(
+            "the host says that it has done {}, which was not asked",
+            Quoted::new(&said.done)
+        )))),
+    }
 }
 
 pub(crate) fn not_understood(error: &serde_json::Error) -> Report {
@@ -119,10 +145,6 @@ pub(crate) struct Restart {
     #[arg(value_name = "NAMESPACE/NAME/INSTANCE")]
     id: ComponentId,
 
-    /// Longest wait
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    timeout: String,
-
     #[command(flatten)]
     host: HostArgs,
 }
@@ -132,9 +154,8 @@ impl Restart {
         block_on(async {
             let client = self.host.client().await?;
             let path = format!("/components/{}/restart", self.id);
-            let headers = [(REQUEST_TIMEOUT, self.timeout.clone())];
-            let answer = client.answer(Method::POST, &path, &headers, Bytes::new());
-            let (_, body) = answer.await?;
+            let headers = vec![(REQUEST_TIMEOUT, self.host.timeout_header()?)];
+            let body = order(&client, &path, headers, "restarted").await?;
             match self.host.json {
                 true => output::print(format!("{}\n", String::from_utf8_lossy(&body))).await?,
                 false => aside(format!("{} was restarted", self.id)),

@@ -3,18 +3,20 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Args;
-use hyper::header::{CONTENT_TYPE, HeaderName};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::json;
 
 use wasm_core::ComponentId;
+use wasm_core::text::Quoted;
+use wasm_core::units::parse_bytes;
 
-use crate::command::remote::client::HostArgs;
+use crate::command::remote::client::{Answer, HostArgs, LIST_BYTES, Question, header_value};
 use crate::command::remote::components::REQUEST_TIMEOUT;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::reply::shown;
-use crate::output::report::aside;
+use crate::output::report::{Report, aside};
 
 /// What is sent, and to whom.
 #[derive(Debug, Args)]
@@ -33,12 +35,12 @@ struct Message {
 }
 
 impl Message {
-    fn headers(&self) -> Vec<(HeaderName, String)> {
-        let message_type = self.message_type.clone();
-        message_type
-            .map(|it| (CONTENT_TYPE, it))
-            .into_iter()
-            .collect()
+    fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, Report> {
+        let Some(text) = &self.message_type else {
+            return Ok(Vec::new());
+        };
+        let value = header_value(text, || format!("the type {} of --type", Quoted::new(text)))?;
+        Ok(vec![(CONTENT_TYPE, value)])
     }
 
     fn payload(&self) -> Bytes {
@@ -54,9 +56,9 @@ pub(crate) struct Request {
     #[command(flatten)]
     message: Message,
 
-    /// Longest wait for the reply
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    timeout: String,
+    /// Longest reply
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_bytes)]
+    max_reply: u64,
 
     #[command(flatten)]
     host: HostArgs,
@@ -67,9 +69,11 @@ impl Request {
         block_on(async {
             let client = self.host.client().await?;
             let path = format!("/components/{}", self.message.id);
-            let mut headers = self.message.headers();
-            headers.push((REQUEST_TIMEOUT, self.timeout.clone()));
-            let answer = client.answer(Method::POST, &path, &headers, self.message.payload());
+            let mut headers = self.message.headers()?;
+            headers.push((REQUEST_TIMEOUT, self.host.timeout_header()?));
+            let payload = self.message.payload();
+            let question = Question::post(&path, headers, payload, Answer::Reply);
+            let answer = client.answer(question, self.max_reply, Some("--max-reply"));
             let (status, body) = answer.await?;
             let reply = (status != StatusCode::NO_CONTENT).then(|| shown(&body));
             match (self.host.json, reply) {
@@ -99,9 +103,9 @@ impl Send {
         block_on(async {
             let client = self.host.client().await?;
             let path = format!("/components/{}/messages", self.message.id);
-            let headers = self.message.headers();
-            let answer = client.answer(Method::POST, &path, &headers, self.message.payload());
-            answer.await?;
+            let (headers, payload) = (self.message.headers()?, self.message.payload());
+            let question = Question::post(&path, headers, payload, Answer::Accepted);
+            client.answer(question, LIST_BYTES, None).await?;
             if self.host.json {
                 output::print(format!("{}\n", json!({ "done": "accepted" }))).await?;
             }

@@ -1,17 +1,14 @@
 use std::process::ExitCode;
 
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::BodyExt as _;
-use hyper::Method;
 use serde::Deserialize;
 
 use wasm_core::ComponentId;
 use wasm_core::text::Escaped;
 use wasm_core::units::format_bytes;
 
-use crate::command::remote::client::HostArgs;
-use crate::command::remote::components::{get, not_understood};
+use crate::command::remote::client::{Answer, HostArgs, Question};
+use crate::command::remote::components::{get, not_understood, order};
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Report, aside};
@@ -61,17 +58,15 @@ impl Events {
                 true => "/nodes/events".to_owned(),
                 false => format!("/events?messages={}{component}", self.messages),
             };
-            let response = client.ask(Method::GET, &path, &[], Bytes::new()).await?;
+            let response = client.ask(Question::get(&path, Answer::Events)).await?;
             let mut body = response.into_body();
             let mut lines = Lines::default();
-            while let Some(Ok(frame)) = body.frame().await {
-                let bytes = frame.into_data().unwrap_or_default();
+            while let Some(bytes) = client.next(&mut body).await? {
                 for line in lines.add(&bytes)? {
                     self.show(&line).await?;
                 }
             }
-            aside("no more events come: the host has ended, or does not answer any more");
-            Ok(ExitCode::SUCCESS)
+            Err(client.ended())
         })
     }
 
@@ -166,8 +161,7 @@ impl Dead {
     async fn redeliver(&self, number: u64) -> Result<(), Stop> {
         let client = self.host.client().await?;
         let path = format!("/dead-letters/{number}/redeliver");
-        let answer = client.answer(Method::POST, &path, &[], Bytes::new());
-        let (_, body) = answer.await?;
+        let body = order(&client, &path, Vec::new(), "redelivered").await?;
         match self.host.json {
             true => output::print(format!("{}\n", String::from_utf8_lossy(&body))).await?,
             false => aside(format!("dead letter {number} is delivered again")),

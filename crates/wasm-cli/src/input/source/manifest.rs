@@ -12,7 +12,7 @@ use wasm_host::{ApplicationFolder, ComponentFiles, ManifestLine, ManifestText, o
 
 use crate::input::files::{not_loaded, read_regular};
 use crate::input::flags::Flags;
-use crate::input::source::problem::{all_told, at_line, told, widened};
+use crate::input::source::problem::{all_told, at_line, more, told, widened};
 use crate::output::report::{Excerpt, Problems, Report};
 
 /// The text of a manifest.
@@ -100,7 +100,9 @@ impl ManifestFile {
         let parsed = ComponentManifest::parse_spanned(&self.text, &self.file, memory_ceiling_bytes);
         parsed.map_err(|errors| {
             let problems = errors.problems().iter();
-            problems.map(|problem| self.report(problem)).collect()
+            let problems = problems.map(|problem| self.report(problem));
+            let more = more(&self.file, errors.omitted());
+            problems.chain(more).collect()
         })
     }
 

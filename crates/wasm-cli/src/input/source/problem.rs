@@ -1,6 +1,6 @@
 //! What is wrong with an application, told with the lines of its manifests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wasm_core::text::PathText as _;
 use wasm_host::{ApplicationErrors, ApplicationFolder, ApplicationProblem, ManifestLine};
@@ -76,6 +76,13 @@ pub(crate) fn widened(
         let widened = folder.allow_outside(path);
         widened.map_err(|problem| told(&problem).with_note("it was named by --allow-outside"))
     })
+}
+
+/// That a manifest has more problems than those that are told.
+pub(super) fn more(manifest: &Path, omitted: usize) -> Option<Report> {
+    let manifest = manifest.to_owned();
+    let problem = ApplicationProblem::More { manifest, omitted };
+    (omitted > 0).then(|| told(&problem))
 }
 
 /// Points at a line of a manifest.

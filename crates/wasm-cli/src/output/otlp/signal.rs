@@ -12,7 +12,9 @@ pub(super) enum Signal {
 }
 
 /// What a [variable](Signal::variable) says of what is not to be sent.
-const UNWANTED: &str = "none";
+pub(super) const UNWANTED: &str = "none";
+/// And of what is, as when it says nothing.
+pub(super) const SENT: &str = "otlp";
 
 impl Signal {
     pub(super) const ALL: [Self; 3] = [Self::Traces, Self::Logs, Self::Metrics];

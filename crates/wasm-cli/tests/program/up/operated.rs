@@ -102,6 +102,70 @@ fn data_is_exported_imported_and_checked() {
 }
 
 #[test]
+fn a_value_that_has_changed_is_neither_in_order_nor_exported() {
+    let folder = Folder::new();
+    let export = "{\"airssys-wasm-data\":1}\n\
+                  {\"component\":\"demo/a/main\",\"key\":\"k\",\"text\":\"ten thousand\"}\n\
+                  {\"entries\":1}\n";
+    let file = folder.path("store.redb");
+    with_input(["data", "import", &file], export.as_bytes()).expect(0, "");
+    program(["data", "export", &file]).expect(0, export);
+    let mut bytes = fs::read(&file).unwrap();
+    let places = bytes.windows(12).enumerate();
+    let places: Vec<_> = places
+        .filter(|(_, bytes)| bytes == b"ten thousand")
+        .collect();
+    let at: Vec<_> = places.into_iter().map(|(at, _)| at).collect();
+    at.iter().for_each(|at| bytes[*at + 2] = b'x');
+    fs::write(&file, &bytes).unwrap();
+    for action in ["check", "export"] {
+        program(["data", action, &file]).expect(1, "").complains(&[
+            "store.redb is damaged (what is in its pages is not what was written)",
+            "replace it by a backup",
+        ]);
+        assert!(fs::read(&file).unwrap() == bytes, "{action} has changed it");
+    }
+}
+
+/// A full disk is made by a limit on the length of files, which a shell can set.
+#[cfg(unix)]
+#[test]
+fn nothing_stays_of_an_import_without_room() {
+    let folder = Folder::new();
+    let file = folder.path("data/new.redb");
+    fs::create_dir(folder.path("data")).unwrap();
+    let export = folder.path("export");
+    let value = "x".repeat(3_000);
+    let mut text = "{\"airssys-wasm-data\":1}\n".to_owned();
+    for n in 0..3_000 {
+        text += &format!("{{\"component\":\"a/b/c\",\"key\":\"{n}\",\"text\":\"{value}\"}}\n");
+    }
+    fs::write(&export, text + "{\"entries\":3000}\n").unwrap();
+    let limited = "trap '' XFSZ; ulimit -f 8192; exec \"$1\" data import \"$2\" < \"$3\"";
+    let program = env!("CARGO_BIN_EXE_airssys-wasm");
+    for is_there in [false, true] {
+        if is_there {
+            fs::write(&file, "").unwrap();
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", limited, "sh", program, &file, &export]);
+        ended(&shell.output().unwrap())
+            .expect(1, "")
+            .complains(&["data/new.redb cannot be written: File too large"]);
+        let left = fs::read_dir(folder.path("data")).unwrap().count();
+        assert_eq!(left, usize::from(is_there));
+    }
+    assert_eq!(fs::metadata(&file).unwrap().len(), 0);
+    let mut import = command(["data", "import", &file]);
+    import.stdin(fs::File::open(&export).unwrap());
+    ended(&import.output().unwrap())
+        .expect(0, "")
+        .complains(&["3_000 entries are in"]);
+    let left = fs::read_dir(folder.path("data")).unwrap().count();
+    assert_eq!(left, 1);
+}
+
+#[test]
 fn a_file_that_is_in_use_is_left_alone() {
     let folder = Folder::new();
     folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);

@@ -542,6 +542,23 @@ fn a_collector_that_is_away_keeps_nobody() {
     }
 }
 
+#[test]
+fn what_the_environment_says_and_is_not_understood_is_told() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let collector = Server::new();
+    let (path, url) = (folder.path(""), collector.url());
+    let mut up = command(["up", &path, "--otlp", &url]);
+    up.env("OTEL_TRACES_SAMPLER", "garbage")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "5s");
+    let mut running = Running::new(up);
+    running.says("warning: \"garbage\" in OTEL_TRACES_SAMPLER is not understood");
+    running.says("parentbased_always_on");
+    running.says("warning: \"5s\" in OTEL_METRIC_EXPORT_INTERVAL is not understood");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
 /// It takes connections, and nothing else.
 #[test]
 fn a_collector_that_stalls_keeps_nobody() {

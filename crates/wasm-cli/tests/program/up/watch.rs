@@ -139,7 +139,7 @@ fn what_becomes_odd_does_not_end_a_watcher() {
     running.says("a/Component.toml could not be loaded: it is not a regular file");
     fs::remove_dir(folder.path("a/Component.toml")).unwrap();
     symlink("nowhere", folder.path("a/Component.toml")).unwrap();
-    running.says("a/Component.toml could not be loaded: No such file");
+    running.says("a/Component.toml could not be loaded: it is a link to nowhere");
     running.asks("demo/a/main x", "demo/a/main: 2");
     fs::remove_file(folder.path("a/Component.toml")).unwrap();
     folder.manifest("a", "demo/a/main", "");

@@ -449,7 +449,54 @@ fn a_file_full_of_problems_is_cut_short() {
     let unknown: String = (0..1000).map(|i| format!("k{i} = 1\n")).collect();
     let errors = parse(&format!("{unknown}{MINIMAL}")).unwrap_err();
     assert_eq!((errors.problems().len(), errors.omitted()), (100, 900));
+    // The first of the text, in whatever order they were found.
+    let last = errors.problems().last().unwrap();
+    assert_eq!((last.line, last.key.as_deref()), (100, Some("k99")));
     assert_eq!(errors.to_string().lines().last(), Some("and 900 more"));
+}
+
+#[test]
+fn a_list_has_so_many_entries_and_so_has_env() {
+    let list = |section: &str, key: &str, entry: &str| {
+        let (section, key, entry) = (section.to_owned(), key.to_owned(), entry.to_owned());
+        move |entries: usize| {
+            let entries: Vec<String> = (0..entries)
+                .map(|number| entry.replace('#', &number.to_string()))
+                .collect();
+            format!("[{section}]\n{key} = [{}]\n", entries.join(", "))
+        }
+    };
+    let env = |entries: usize| {
+        let entries = (0..entries).map(|number| format!("V{number} = \"\"\n"));
+        format!("[env]\n{}", entries.collect::<String>())
+    };
+    let permissions = [
+        ("send", "\"a/b/#\""),
+        ("request", "\"a/b/#\""),
+        ("broadcast", "\"a/b/#\""),
+        ("http", "\"https://a#.org\""),
+        ("imports", "\"a:b/c#\""),
+        ("wasi", "{ dir = \"#\", access = \"read\" }"),
+    ];
+    let mut lists: Vec<(String, Box<dyn Fn(usize) -> String>)> = permissions
+        .map(|(key, entry)| {
+            let text: Box<dyn Fn(usize) -> String> = Box::new(list("permissions", key, entry));
+            (format!("permissions.{key}"), text)
+        })
+        .into();
+    let sources = list("build", "sources", "\"#\"");
+    lists.push(("build.sources".to_owned(), Box::new(sources)));
+    lists.push(("env".to_owned(), Box::new(env)));
+    for (key, text) in lists {
+        accepted(&text(1000));
+        let errors = parse(&format!("{MINIMAL}{}", text(1001))).unwrap_err();
+        let told: Vec<_> = errors.problems().iter().map(|it| it.message()).collect();
+        let expected = format!("`{key}`: found 1_001 entries; allowed: up to 1_000 entries");
+        assert_eq!(told, [expected]);
+    }
+    let authors = vec!["\"a\""; 1001].join(", ");
+    let text = MINIMAL.replacen('\n', &format!("\nauthors = [{authors}]\n"), 1);
+    assert_eq!(parse(&text).unwrap_err().problems().len(), 1);
 }
 
 #[test]
