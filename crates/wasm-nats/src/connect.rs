@@ -16,11 +16,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-<<<<<<< HEAD
-use wasm_core::text::{MARK, PathText as _, without_mark};
-=======
-use wasm_core::text::EscapedPath;
->>>>>>> t1
+use wasm_core::text::{EscapedPath, MARK, without_mark};
 use wasm_core::{ComponentId, ComponentPattern, ComponentStorage};
 use wasm_host::{Carrier, HostBuilder, open_regular_file, read_bounded};
 
@@ -163,11 +159,7 @@ pub enum NatsError {
         found: Duration,
     },
     /// The file of credentials cannot be read or has none.
-<<<<<<< HEAD
-    #[error("the credentials in {}: {reason} (`--creds`)", path.escaped())]
-=======
-    #[error("the credentials in {}: {reason}", EscapedPath(path))]
->>>>>>> t1
+    #[error("the credentials in {}: {reason} (`--creds`)", EscapedPath(path))]
     Credentials {
         /// The file.
         path: PathBuf,
@@ -175,7 +167,7 @@ pub enum NatsError {
         reason: String,
     },
     /// The file of certificates cannot be read or has none.
-    #[error("the certificates in {}: {reason} (`--nats-ca`)", path.escaped())]
+    #[error("the certificates in {}: {reason} (`--nats-ca`)", EscapedPath(path))]
     Certificates {
         /// The file.
         path: PathBuf,
