@@ -38,8 +38,8 @@ entries there are, so that one that was cut short is not taken for the whole:
   {\"entries\":2}
 Timers are kept as entries of host/timers/main.
 
-`import` fills a file that is not there yet, or is empty: with all of the export,
-whatever quotas are, or with nothing.
+`import` fills a file that is not there yet, or is empty: with all of the
+export, whatever quotas are, or with nothing.
 
 `check` and `export` read all of the file first, do not change it, and find
 whatever has changed in it by accident: an export is of what was stored. They do
@@ -47,7 +47,7 @@ not find that it is an older copy, or was changed by somebody who hides it.
 
 Exit codes:
   0  all went well
-  1  the file is damaged; `check` has found something; the disk failed or is full
+  1  the file is damaged; `check` has found something; the disk failed
   2  bad input: a file that is not there, no store or in use; lines that are no
      export, of which nothing is taken in once one is wrong";
 

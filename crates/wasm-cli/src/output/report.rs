@@ -129,7 +129,7 @@ impl Display for Report {
             Severity::Warning => (WARNING, "warning"),
             Severity::Note => (NOTE, "note"),
         };
-        let message = Escaped::prose(SHOWN_MESSAGE_CHARS, &self.message);
+        let message = Escaped::up_to(SHOWN_MESSAGE_CHARS, &self.message);
         writeln!(f, "{style}{severity}{style:#}{BOLD}: {message}{BOLD:#}")?;
 
         let number = self.excerpt.as_ref().and_then(|e| e.number);
@@ -154,7 +154,7 @@ impl Display for Report {
             let indent = margin + " = : ".len() + kind.len();
             for (i, line) in text.lines().enumerate() {
                 let indent = if i == 0 { 0 } else { indent };
-                let line = Escaped::prose(SHOWN_MESSAGE_CHARS, line);
+                let line = Escaped::up_to(SHOWN_MESSAGE_CHARS, line);
                 writeln!(f, "{:indent$}{line}", "")?;
             }
         }
@@ -214,7 +214,7 @@ impl IntoIterator for Problems {
 /// nobody reads it, it may be dropped.
 pub(crate) fn aside(text: impl Display) {
     let text = text.to_string();
-    let text = Escaped::prose(SHOWN_MESSAGE_CHARS, &text);
+    let text = Escaped::up_to(SHOWN_MESSAGE_CHARS, &text);
     output::note(format!("{DIMMED}{text}{DIMMED:#}\n"));
 }
 
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn nobody_elses_control_characters_reach_the_terminal() {
-        let report = Report::note("a\u{1b}[2Jb\nc")
+        let report = Report::note("a\u{1b}[2Jb\nc\u{200b}")
             .at("x\u{7}.toml")
             .with_excerpt(Excerpt {
                 line: "k\u{1b}".into(),
@@ -357,7 +357,7 @@ mod tests {
             .with_help("\u{1b}");
         let text = plain(&report);
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
-        assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\n"), "{text}");
+        assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\\u{200b}\n"), "{text}");
     }
 
     #[test]

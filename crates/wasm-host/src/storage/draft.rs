@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,7 @@ impl StoreDraft {
     /// Without it a power cut may lose the name of a file whose content is safe.
     fn keep_name(&self) -> Result<(), StorageOpenError> {
         #[cfg(unix)]
-        File::open(folder(&self.path))
+        fs::File::open(folder(&self.path))
             .and_then(|folder| folder.sync_all())
             .map_err(|error| unwritten(&self.path, error))?;
         Ok(())

@@ -59,6 +59,8 @@ fn describe(source: &Source, needs: u64, names: &Names<'_>, engine: &WasmtimeEng
         "takes messages"
     } else if names.answers_http(engine) {
         "answers HTTP requests"
+    } else if names.exports.is_empty() {
+        "takes no messages, has no exports to call"
     } else {
         "takes no messages, has exports to call"
     };
