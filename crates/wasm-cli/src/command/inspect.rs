@@ -756,6 +756,46 @@ mod tests {
         assert!(line("g ").unwrap().ends_with(NOT_KNOWN), "{shown}");
     }
 
+    #[test]
+    fn what_is_printed_is_cut_after_a_whole_line() {
+        let name = "n".repeat(100);
+        let item = || Item {
+            name: name.clone(),
+            content: Content::Untold,
+        };
+        let anatomy = Anatomy {
+            needs: ComponentNeeds::default(),
+            imports: (0..20_000).map(|_| item()).collect(),
+            exports: Vec::new(),
+            is_cut: false,
+        };
+        let host = Answers {
+            takes_messages: false,
+            audit: Ok(ImportAudit::default()),
+        };
+        let description = Description {
+            file: Path::new("it.wasm"),
+            bytes: 1,
+            anatomy: &anatomy,
+            host: &host,
+            kept: None,
+            types: false,
+        };
+        let shown = strip_str(&description.to_string()).to_string();
+        assert!(
+            (900_000..1_100_000).contains(&shown.len()),
+            "{}",
+            shown.len()
+        );
+        let after = shown.lines().filter(|line| !line.contains("nnn"));
+        let after: Vec<&str> = after.skip(3).collect();
+        assert!(
+            after[0].starts_with("  … and more, which is not shown: 1"),
+            "{after:?}"
+        );
+        assert!(after.contains(&"needs at the least"), "{after:?}");
+    }
+
     #[cfg(unix)]
     #[tokio::test]
     async fn a_manifest_cannot_name_what_has_no_name_in_utf_8() {
