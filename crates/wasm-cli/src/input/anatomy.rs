@@ -4,7 +4,8 @@
 //! the depth and size of types; the tools for WIT, which would print them as well,
 //! are not.
 
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::types::Types;
+use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 use wasm_core::Defect;
 use wasm_runtime::{ComponentNeeds, WasmtimeEngine, count_component};
@@ -39,9 +40,15 @@ impl Anatomy {
     }
 
     fn with(needs: ComponentNeeds, bytes: &[u8]) -> wasmparser::Result<Self> {
-        // Features that the engine may lack are no reason not to look inside.
-        let types = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes)?;
         let names = Names::of(bytes)?;
+        // A parser says so where the end is missing.
+        let Some(types) = types(bytes)? else {
+            return Ok(Self {
+                needs,
+                imports: Vec::new(),
+                exports: Vec::new(),
+            });
+        };
         let types = types.as_ref();
         let imports = names.imports.iter();
         let imports: Vec<_> = imports
@@ -72,6 +79,20 @@ impl Anatomy {
     pub(crate) fn answers_http(&self, engine: &WasmtimeEngine) -> bool {
         engine.answers_http(self.exports.iter().map(|item| item.name.as_str()))
     }
+}
+
+/// The types of the outermost component. What functions do takes long to look at, tells
+/// nothing of them, and is for a compiler to refuse.
+fn types(bytes: &[u8]) -> wasmparser::Result<Option<Types>> {
+    // Features that the engine may lack are no reason not to look inside.
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut types = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let ValidPayload::End(known) = validator.payload(&payload?)? {
+            types = Some(known);
+        }
+    }
+    Ok(types)
 }
 
 /// Names of what the outermost component imports and exports.
