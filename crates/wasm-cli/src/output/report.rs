@@ -357,7 +357,10 @@ mod tests {
             .with_help("\u{1b}");
         let text = plain(&report);
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
-        assert!(text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\\u{200b}\n"), "{text}");
+        assert!(
+            text.starts_with("note: a\\u{1b}[2Jb\\u{a}c\\u{200b}\n"),
+            "{text}"
+        );
     }
 
     #[test]
