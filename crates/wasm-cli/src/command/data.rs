@@ -211,7 +211,7 @@ async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
     }
     let put = block_in_place(|| match there {
         There::Nothing => draft.put(),
-        There::Empty(_) => draft.replace(),
+        There::Empty { .. } => draft.replace(),
     });
     put.map_err(stop)?;
     let count = format_count(entries.len() as u64);
@@ -222,8 +222,11 @@ async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
 /// What an import may take the place of.
 enum There {
     Nothing,
-    /// Locked, if it is a store.
-    Empty(Option<Arc<StoreReader>>),
+    /// Without entries: nobody else writes some meanwhile, as a store is locked for as long as
+    /// this is there.
+    Empty {
+        _store: Option<Arc<StoreReader>>,
+    },
 }
 
 async fn there(file: &Path) -> Result<There, Stop> {
@@ -234,7 +237,7 @@ async fn there(file: &Path) -> Result<There, Stop> {
         .symlink_metadata()
         .is_ok_and(|found| found.is_file() && found.len() == 0)
     {
-        return Ok(There::Empty(None));
+        return Ok(There::Empty { _store: None });
     }
     if file.is_symlink() {
         let told = format!("{} is a link", file.escaped());
@@ -243,7 +246,8 @@ async fn there(file: &Path) -> Result<There, Stop> {
     let reader = open(file).await?;
     let asked = Arc::clone(&reader);
     if blocking(move || asked.entries(None)).await?.is_empty() {
-        return Ok(There::Empty(Some(reader)));
+        let _store = Some(reader);
+        return Ok(There::Empty { _store });
     }
     Err(
         Report::error(format!("{} has data already", file.escaped()))
