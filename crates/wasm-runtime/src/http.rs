@@ -271,7 +271,6 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::timeout;
-    use wasmtime_wasi::p2::OutputStream as _;
 
     use super::*;
 

@@ -92,12 +92,17 @@ fn a_byte_order_mark_is_no_part_of_a_text() {
     let input = "\u{feff}one\r\n\u{feff}two\r\n";
     let shown = "one\n0xefbbbf74776f\n";
     with_input(["run", &example("echo")], input.as_bytes()).expect(0, shown);
-    let folder = Folder::new();
-    let file = folder.write("message", "\u{feff}hi");
-    program(["run", &example("echo"), "--message-file", &file]).expect(0, "hi\n");
     let echo = "\u{feff}demo/echo/main hi\r\n";
     let ended = with_input(["up", &example("echo")], echo.as_bytes());
     ended.expect(0, "demo/echo/main: hi\n");
+}
+
+#[test]
+fn the_message_of_a_file_is_as_it_is() {
+    let folder = Folder::new();
+    let file = folder.write("message", "\u{feff}hi");
+    let shown = "0xefbbbf6869\n";
+    program(["run", &example("echo"), "--message-file", &file]).expect(0, shown);
 }
 
 #[test]

@@ -313,8 +313,11 @@ mod tests {
         let large = folder.path().join("large");
         fs::write(&large, vec![b'\n'; MAX_FILE_BYTES as usize + 1]).unwrap();
         for (path, told) in [
-            (pipe(&folder), "it is not a regular file"),
-            (PathBuf::from("/dev/zero"), "it is not a regular file"),
+            (pipe(&folder), "it is not a regular file but a pipe (FIFO)"),
+            (
+                PathBuf::from("/dev/zero"),
+                "it is not a regular file but a device",
+            ),
             (
                 large,
                 "it has 1048577B, more than the 1MiB that it may have",
