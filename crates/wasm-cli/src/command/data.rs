@@ -136,10 +136,13 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageOpenError> + Send + 'static,
 ) -> Result<T, Stop> {
     let lost = |error| Report::error(format!("the file was not read: {error}"));
-    spawn_blocking(work).await.map_err(lost)?.map_err(stop)
+    spawn_blocking(work)
+        .await
+        .map_err(lost)?
+        .map_err(|error| stop(&error))
 }
 
-fn stop(error: StorageOpenError) -> Stop {
+fn stop(error: &StorageOpenError) -> Stop {
     let report = Report::error(error.to_string());
     match error {
         StorageOpenError::Damaged { .. } | StorageOpenError::Unwritten { .. } => {
@@ -200,20 +203,20 @@ async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
     let shown = file.escaped().to_string();
     let entries = read_export().await?;
     let there = there(&file).await?;
-    let mut draft = block_in_place(|| StoreDraft::new(&file)).map_err(stop)?;
+    let mut draft = block_in_place(|| StoreDraft::new(&file)).map_err(|error| stop(&error))?;
     let mut rest = entries.iter().peekable();
     while rest.peek().is_some() {
         let some = rest.by_ref().take(TAKEN_IN);
         let some = some.map(|((component, key), value)| (component, &**key, &**value));
         // Here and not on another thread, so that Ctrl-C in between drops the draft.
-        block_in_place(|| draft.add(some)).map_err(stop)?;
+        block_in_place(|| draft.add(some)).map_err(|error| stop(&error))?;
         yield_now().await;
     }
     let put = block_in_place(|| match there {
         There::Nothing => draft.put(),
         There::Empty { .. } => draft.replace(),
     });
-    put.map_err(stop)?;
+    put.map_err(|error| stop(&error))?;
     let count = format_count(entries.len() as u64);
     aside(format!("{count} entries are in {shown}"));
     Ok(ExitCode::SUCCESS)

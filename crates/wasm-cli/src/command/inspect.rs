@@ -182,7 +182,7 @@ impl Prepared {
             // Below it is what the compiler said, where that is what it was refused for.
             Err(WasmError::ImportNotFound { source, .. }) => {
                 let source = source.as_deref();
-                !source.is_some_and(|source| source.is::<WasmError>())
+                source.is_none_or(|source| source.downcast_ref::<WasmError>().is_none())
             }
             Err(WasmError::InvalidComponent { defect, .. }) => matches!(
                 defect,

@@ -37,7 +37,7 @@ impl Anatomy {
     /// What is wrong with the bytes.
     pub(crate) fn of_compiled(bytes: &[u8]) -> Result<Self, Defect> {
         let needs = count_component(bytes)?;
-        Self::with(needs, bytes).map_err(malformed)
+        Self::with(needs, bytes).map_err(|error| malformed(&error))
     }
 
     /// With names alone.
@@ -46,7 +46,7 @@ impl Anatomy {
     /// What is wrong with the bytes, as far as that is seen.
     pub(crate) fn of_any(bytes: &[u8]) -> Result<Self, Defect> {
         let needs = count_component(bytes)?;
-        let names = Names::of(bytes).map_err(malformed)?;
+        let names = Names::of(bytes).map_err(|error| malformed(&error))?;
         let item = |name: &&str| Item {
             name: (*name).to_owned(),
             content: Content::Untold,
@@ -94,7 +94,7 @@ impl Anatomy {
     }
 }
 
-fn malformed(error: wasmparser::Error) -> Defect {
+fn malformed(error: &wasmparser::Error) -> Defect {
     Defect::Malformed {
         reason: error.to_string(),
     }

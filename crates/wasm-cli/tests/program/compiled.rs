@@ -64,7 +64,7 @@ fn what_is_compiled_and_not_kept_is_told() {
             "error: there is no cache to compile into: AIRSSYS_WASM_CACHE is empty\n",
         ),
     ] {
-        let mut compile = command(&limited(&["compile", "echo.wasm"]));
+        let mut compile = command(limited(&["compile", "echo.wasm"]));
         let compile = compile.env(CACHE.0, cache).current_dir(folder.0.path());
         let compiled = ended(&compile.output().unwrap());
         assert_eq!((compiled.code, &*compiled.stdout), (Some(2), ""), "{cache}");
