@@ -240,7 +240,7 @@ mod tests {
             .arg("-keyout")
             .arg(&files[1])
             .output()
-            .unwrap();
+            .expect("openssl is there");
         assert!(made.status.success(), "{made:?}");
         files
     }
@@ -249,12 +249,16 @@ mod tests {
     fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, done) = channel();
         thread::spawn(move || sender.send(act()));
-        done.recv_timeout(Duration::from_secs(60)).unwrap()
+        let ended = done.recv_timeout(Duration::from_secs(60));
+        ended.expect("it ends within a minute")
     }
 
     fn pipe(folder: &TempDir) -> PathBuf {
         let pipe = folder.path().join("pipe");
-        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        let made = Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .expect("mkfifo is there");
         assert!(made.success());
         pipe
     }

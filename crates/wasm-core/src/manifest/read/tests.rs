@@ -457,41 +457,37 @@ fn a_file_full_of_problems_is_cut_short() {
 
 #[test]
 fn a_list_has_so_many_entries_and_so_has_env() {
-    let list = |section: &str, key: &str, entry: &str| {
-        let (section, key, entry) = (section.to_owned(), key.to_owned(), entry.to_owned());
-        move |entries: usize| {
-            let entries: Vec<String> = (0..entries)
-                .map(|number| entry.replace('#', &number.to_string()))
-                .collect();
-            format!("[{section}]\n{key} = [{}]\n", entries.join(", "))
+    let text = |section: &str, key: &str, entry: &str, entries: usize| {
+        let entries = (0..entries).map(|number| entry.replace('#', &number.to_string()));
+        match key {
+            "" => format!("[{section}]\n{}", entries.collect::<String>()),
+            key => {
+                let entries = entries.collect::<Vec<_>>().join(", ");
+                format!("[{section}]\n{key} = [{entries}]\n")
+            }
         }
     };
-    let env = |entries: usize| {
-        let entries = (0..entries).map(|number| format!("V{number} = \"\"\n"));
-        format!("[env]\n{}", entries.collect::<String>())
-    };
-    let permissions = [
-        ("send", "\"a/b/#\""),
-        ("request", "\"a/b/#\""),
-        ("broadcast", "\"a/b/#\""),
-        ("http", "\"https://a#.org\""),
-        ("imports", "\"a:b/c#\""),
-        ("wasi", "{ dir = \"#\", access = \"read\" }"),
-    ];
-    let mut lists: Vec<(String, Box<dyn Fn(usize) -> String>)> = permissions
-        .map(|(key, entry)| {
-            let text: Box<dyn Fn(usize) -> String> = Box::new(list("permissions", key, entry));
-            (format!("permissions.{key}"), text)
-        })
-        .into();
-    let sources = list("build", "sources", "\"#\"");
-    lists.push(("build.sources".to_owned(), Box::new(sources)));
-    lists.push(("env".to_owned(), Box::new(env)));
-    for (key, text) in lists {
+    for (section, key, entry) in [
+        ("permissions", "send", "\"a/b/#\""),
+        ("permissions", "request", "\"a/b/#\""),
+        ("permissions", "broadcast", "\"a/b/#\""),
+        ("permissions", "http", "\"https://a#.org\""),
+        ("permissions", "imports", "\"a:b/c#\""),
+        ("permissions", "wasi", "{ dir = \"#\", access = \"read\" }"),
+        ("build", "sources", "\"#\""),
+        ("env", "", "V# = \"\"\n"),
+    ] {
+        let named = format!("{section}.{key}");
+        let named = named.trim_end_matches('.');
+        let text = |entries| text(section, key, entry, entries);
         accepted(&text(1000));
         let errors = parse(&format!("{MINIMAL}{}", text(1001))).unwrap_err();
-        let told: Vec<_> = errors.problems().iter().map(|it| it.message()).collect();
-        let expected = format!("`{key}`: found 1_001 entries; allowed: up to 1_000 entries");
+        let told: Vec<_> = errors
+            .problems()
+            .iter()
+            .map(ManifestProblem::message)
+            .collect();
+        let expected = format!("`{named}`: found 1_001 entries; allowed: up to 1_000 entries");
         assert_eq!(told, [expected]);
     }
     let authors = vec!["\"a\""; 1001].join(", ");
