@@ -640,7 +640,8 @@ mod tests {
         let setting = Setting::new();
         for length in [0, KEY_BYTES - 1, KEY_BYTES + 1] {
             setting.cache().write(setting.source, &setting.compilation);
-            assert!(setting.cache().read(setting.source).is_some());
+            let read = setting.cache().read(setting.source);
+            assert_eq!(read.map(|read| read.metadata_bytes), Some(7));
             fs::write(setting.path().join(KEY), vec![3; length]).unwrap();
             assert!(setting.cache().read(setting.source).is_none(), "{length}");
         }
