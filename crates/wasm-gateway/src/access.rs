@@ -5,10 +5,12 @@ pub(crate) mod role;
 pub(crate) mod tokens;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::future::pending;
+use std::sync::Arc;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
+use tokio::sync::watch;
 
 use crate::access::role::Role;
 use crate::access::tokens::Tokens;
@@ -18,7 +20,7 @@ use crate::problem::Problem;
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     /// Without them everybody may do everything who gets as far as this.
-    tokens: RwLock<Option<Arc<Tokens>>>,
+    tokens: watch::Sender<Option<Arc<Tokens>>>,
     /// Besides addresses and `localhost`, in lower case.
     pub(crate) names: BTreeSet<String>,
 }
@@ -26,15 +28,14 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn new(tokens: Option<Tokens>, names: BTreeSet<String>) -> Self {
         Self {
-            tokens: RwLock::new(tokens.map(Arc::new)),
+            tokens: watch::Sender::new(tokens.map(Arc::new)),
             names,
         }
     }
 
-    /// From the next request on.
+    /// From the next request on, and for who has a [`Pass`].
     pub(crate) fn set_tokens(&self, tokens: Tokens) {
-        let mut slot = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(Arc::new(tokens));
+        self.tokens.send_replace(Some(Arc::new(tokens)));
     }
 
     pub(crate) fn asks_for_tokens(&self) -> bool {
@@ -42,8 +43,7 @@ impl Access {
     }
 
     fn tokens(&self) -> Option<Arc<Tokens>> {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.clone()
+        self.tokens.borrow().clone()
     }
 
     /// Whether who sent this request may do what takes `role`.
@@ -69,6 +69,42 @@ impl Access {
                 "the token is good and does not have the role `{role}`, which this takes"
             ))),
         }
+    }
+}
+
+/// Somebody who was let in, and stays only as long as the tokens let them.
+pub(crate) struct Pass {
+    access: Arc<Access>,
+    tokens: watch::Receiver<Option<Arc<Tokens>>>,
+    /// With which they came.
+    headers: HeaderMap,
+    role: Role,
+}
+
+impl Pass {
+    pub(crate) fn new(access: &Arc<Access>, mut headers: HeaderMap, role: Role) -> Self {
+        let mut tokens = access.tokens.subscribe();
+        // They may have been replaced since it was asked for one.
+        tokens.mark_changed();
+        let given = headers.remove(AUTHORIZATION);
+        headers.clear();
+        headers.extend(given.map(|given| (AUTHORIZATION, given)));
+        Self {
+            access: Arc::clone(access),
+            tokens,
+            headers,
+            role,
+        }
+    }
+
+    /// Once they may not do any more what takes the role. May be dropped and called again.
+    pub(crate) async fn ended(&mut self) {
+        while self.tokens.changed().await.is_ok() {
+            if self.access.authorize(&self.headers, self.role).is_err() {
+                return;
+            }
+        }
+        pending().await
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::problem::Problem;
 
@@ -34,14 +34,24 @@ pub(crate) fn check_request(uri: &Uri, headers: &HeaderMap) -> Result<Authority,
     host_of(uri, headers)
 }
 
-/// A body whose end is told in two ways may have another one for a proxy in between.
+/// A body whose end is told in two ways may have another one for a proxy in between; so may one
+/// in a coding that is not undone, and its receiver would take what is coded for what was sent.
 fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
     let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
     let codings = headers.get_all(TRANSFER_ENCODING).iter().count();
-    match lengths + codings {
-        0 | 1 => Ok(()),
-        _ => Err(Problem::bad_request(
+    if lengths + codings > 1 {
+        return Err(Problem::bad_request(
             "the length of the body is told more than once (Content-Length, Transfer-Encoding)",
+        ));
+    }
+    let coding = headers.get(TRANSFER_ENCODING);
+    match coding.is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "not-implemented",
+            "This is done nowhere here",
+            "the one Transfer-Encoding that is understood is `chunked`, and nothing beside it",
         )),
     }
 }

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 use wasm_core::{ComponentId, RuntimeEngine};
 
+use crate::access::Pass;
+use crate::access::role::Role;
 use crate::api::query::Query;
 use crate::events::{EventRing, Found, Position, sse};
 use crate::problem::Problem;
@@ -54,7 +56,7 @@ pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
         position: app.events.position(resumed.after(), with_messages),
         about,
     };
-    Ok(told(&app, room, resumed.first_words(), here))
+    Ok(told(&app, headers, room, resumed.first_words(), here))
 }
 
 /// Room for one more stream.
@@ -69,15 +71,17 @@ pub(crate) fn room<E: RuntimeEngine + ?Sized>(
     })
 }
 
-/// Has a client read what a source tells, after these words.
+/// Has a client that came with these headers read what a source tells, after these words.
 pub(crate) fn told<E: RuntimeEngine + ?Sized>(
     app: &Shared<E>,
+    headers: HeaderMap,
     room: OwnedSemaphorePermit,
     first_words: Bytes,
     source: impl Source,
 ) -> Response {
     let reader = Reader {
         source,
+        pass: Pass::new(&app.access, headers, Role::Read),
         draining: app.draining.subscribe(),
         first: Some(first_words),
         _room: room,
@@ -168,6 +172,7 @@ impl Source for Here {
 
 struct Reader<S> {
     source: S,
+    pass: Pass,
     draining: watch::Receiver<bool>,
     first: Option<Bytes>,
     _room: OwnedSemaphorePermit,
@@ -181,6 +186,7 @@ impl<S: Source> Reader<S> {
         }
         tokio::select! {
             biased;
+            () = self.pass.ended() => None,
             found = timeout(PAUSE, self.source.next()) => match found {
                 Ok(text) => text,
                 Err(_) => Some(Bytes::from_static(b":\n\n")),

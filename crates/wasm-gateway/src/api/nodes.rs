@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -45,6 +45,7 @@ pub(crate) async fn dead_letters<E: RuntimeEngine + ?Sized + 'static>(
 pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
     State(app): State<App<E>>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let cluster = cluster(&app)?;
@@ -53,7 +54,7 @@ pub(crate) async fn events<E: RuntimeEngine + ?Sized + 'static>(
     let events = events.map_err(|_| silent(&app))?;
     let events = events.map_err(|error| unknown(&error))?;
     let first_words = Bytes::from_static(FOLLOW);
-    Ok(told(&app, room, first_words, Everywhere(events)))
+    Ok(told(&app, headers, room, first_words, Everywhere(events)))
 }
 
 struct Everywhere(Box<dyn ClusterEvents>);
