@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::operation::{Answer, Content, Operation};
 use crate::problem::{Document, PROBLEM_TYPE};
 
+/// Of what may come of everything, and is not told of each.
+const OTHERS: &str = "It was refused or failed; `status` and `detail` say how and why.";
+
 /// As JSON.
 pub(crate) fn document<'a>(operations: impl Iterator<Item = &'a Operation>) -> Value {
     let settings = SchemaSettings::draft2020_12()
@@ -47,11 +50,14 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
         })
     });
     let parameters: Vec<Value> = in_path.chain(others).collect();
-    let answers: Map<String, Value> = operation
+    let mut answers: Map<String, Value> = operation
         .answers
         .iter()
         .map(|answer| (answer.status.to_string(), answered(answer, schemas)))
         .collect();
+    // Such as for who has no token, and for a name or a path that nobody is to send.
+    let others = json!({ "description": OTHERS, "content": problem(schemas) });
+    answers.insert("default".to_owned(), others);
     let mut described = json!({
         "summary": operation.summary,
         "parameters": parameters,
@@ -72,10 +78,13 @@ fn answered(answer: &Answer, schemas: &mut SchemaGenerator) -> Value {
     if let Some(body) = answer.content {
         answered["content"] = content(body, schemas);
     } else if answer.status >= 400 {
-        let problem = schemas.subschema_for::<Document>();
-        answered["content"] = json!({ PROBLEM_TYPE: { "schema": problem } });
+        answered["content"] = problem(schemas);
     }
     answered
+}
+
+fn problem(schemas: &mut SchemaGenerator) -> Value {
+    json!({ PROBLEM_TYPE: { "schema": schemas.subschema_for::<Document>() } })
 }
 
 fn content(content: Content, schemas: &mut SchemaGenerator) -> Value {
@@ -85,6 +94,13 @@ fn content(content: Content, schemas: &mut SchemaGenerator) -> Value {
             json!({ content_type: { "schema": { "type": "string" } } })
         }
         Content::Json(schema) => json!({ "application/json": { "schema": schema(schemas) } }),
+        Content::Events(schema) => json!({ "text/event-stream": {
+            "schema": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": schema(schemas),
+            },
+        } }),
         Content::Upload => {
             let part = json!({ "type": "string", "contentMediaType": "application/octet-stream" });
             json!({ "multipart/form-data": { "schema": {

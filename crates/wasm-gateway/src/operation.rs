@@ -32,6 +32,8 @@ pub(crate) enum Content {
     Any,
     Json(fn(&mut SchemaGenerator) -> Schema),
     Text(&'static str),
+    /// Server-sent events, of which the data of each is JSON.
+    Events(fn(&mut SchemaGenerator) -> Schema),
     Upload,
 }
 
@@ -105,5 +107,9 @@ impl Operation {
 impl Content {
     pub(crate) fn json<T: JsonSchema>() -> Self {
         Self::Json(SchemaGenerator::subschema_for::<T>)
+    }
+
+    pub(crate) fn events<T: JsonSchema>() -> Self {
+        Self::Events(SchemaGenerator::subschema_for::<T>)
     }
 }

@@ -181,7 +181,7 @@ fn of_watchers<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
         .answers(
             200,
             "Server-sent events; the data of each is JSON.",
-            json::<Told>(),
+            Content::events::<Told>(),
         )
         .fails(&[(503, "As many streams are open as may be.")]);
     let text = Content::Text("text/plain");
@@ -245,7 +245,7 @@ fn of_all_nodes<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
     .answers(
         200,
         "Server-sent events; the data of each is JSON.",
-        json::<ClusterEvent>(),
+        Content::events::<ClusterEvent>(),
     )
     .fails(&[
         (404, "This host is alone."),

@@ -28,6 +28,27 @@ async fn everything_that_is_described_is_there() {
     }
 }
 
+/// Whoever is generated a client of it is to know how refusals and events look.
+#[tokio::test]
+async fn refusals_and_events_are_described_as_they_are() {
+    let router = gateway(&[]).await.router();
+    let described = ask(&router, "GET", "/openapi.json", "").await.json();
+    let paths = described["paths"].as_object().unwrap();
+    for operation in paths
+        .values()
+        .flat_map(|it| it.as_object().unwrap().values())
+    {
+        let other = &operation["responses"]["default"]["content"];
+        let schema = &other["application/problem+json"]["schema"]["$ref"];
+        assert_eq!(schema, "#/components/schemas/Problem", "{operation}");
+    }
+    for path in ["/events", "/nodes/events"] {
+        let content = &paths[path]["get"]["responses"]["200"]["content"];
+        let types: Vec<_> = content.as_object().unwrap().keys().collect();
+        assert_eq!(types, ["text/event-stream"], "{path}");
+    }
+}
+
 #[tokio::test]
 async fn every_reference_leads_somewhere() {
     let router = gateway(&[]).await.router();
