@@ -22,7 +22,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use wasm_core::RuntimeEngine;
 
@@ -34,6 +34,9 @@ use crate::sites::answer::{IsSecure, visited};
 
 /// After an error of the system, such as too many open files, which goes away by waiting.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is told that there is one.
+const TELL: Duration = Duration::from_secs(60);
 
 impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
     /// Serves HTTP/1.1 to those who connect, until `stop` is there. Then nobody is let in any
@@ -76,6 +79,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
             connections.spawn(until(stopping.subscribe(), Arc::clone(tls).follow()));
         }
         let mut stop = pin!(stop);
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -83,9 +87,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Gateway<E> {
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, address)) = accepted else {
-                sleep(PAUSE).await;
-                continue;
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if told.is_none_or(|at| at.elapsed() >= TELL) {
+                        told = Some(Instant::now());
+                        tracing::warn!("{listener} lets nobody in for now: {error}");
+                    }
+                    sleep(PAUSE).await;
+                    continue;
+                }
             };
             let Some(own) = clients.enter(address) else {
                 stream.refuse(Refusal::TooMany(limits.connections_of_address));

@@ -49,6 +49,19 @@ pub enum ListenError {
     /// Something listens there that is alive.
     #[error("another process listens at {0}")]
     Taken(ListenAddress),
+    /// The system has no room for a path of this length.
+    #[error(
+        "{address} cannot be listened at: the path of a socket has at most {most} bytes here, and \
+         this one has {bytes}"
+    )]
+    TooLong {
+        /// Where it was.
+        address: ListenAddress,
+        /// Of the path.
+        bytes: usize,
+        /// That it may have.
+        most: usize,
+    },
     /// There is a file that is no socket.
     #[error("{0} cannot be listened at: there is something else than a socket")]
     InTheWay(ListenAddress),
@@ -151,6 +164,10 @@ mod socket {
     use crate::serve::address::ListenAddress;
     use crate::serve::listener::ListenError;
 
+    /// The path of a socket, in bytes. The system takes 103 everywhere, and where it is made there
+    /// is a dot and the number of a process besides.
+    const MAX_PATH_BYTES: usize = 95;
+
     /// A socket in the file system, removed at the end unless it is somebody else's by then.
     #[derive(Debug)]
     pub(super) struct Socket {
@@ -175,12 +192,25 @@ mod socket {
             address: address.clone(),
             source,
         };
+        let bytes = path.as_os_str().len();
+        if bytes > MAX_PATH_BYTES {
+            return Err(ListenError::TooLong {
+                address: address.clone(),
+                bytes,
+                most: MAX_PATH_BYTES,
+            });
+        }
         if let Ok(there) = fs::symlink_metadata(path) {
             if !there.file_type().is_socket() {
                 return Err(ListenError::InTheWay(address.clone()));
             }
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(ListenError::Taken(address.clone()));
+            // Whoever is too busy to answer is alive, and so may be one that is another user's.
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(refused(error));
+                }
+                _ => return Err(ListenError::Taken(address.clone())),
             }
         }
         place(path).map_err(refused)

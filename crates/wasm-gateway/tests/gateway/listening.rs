@@ -143,6 +143,8 @@ mod sockets {
 
     use tempfile::tempdir;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    #[cfg(target_os = "linux")]
+    use tokio::net::UnixSocket;
     use tokio::net::UnixStream;
 
     use super::*;
@@ -170,6 +172,19 @@ mod sockets {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// Whatever the number of the process is.
+    #[tokio::test]
+    async fn the_path_of_a_socket_has_a_bound_that_is_told() {
+        let folder = tempdir().unwrap();
+        let room = 95 - folder.path().as_os_str().len() - 1;
+        let bind =
+            |name: String| Listener::bind(ListenAddress::Unix(folder.path().join(name)), false);
+        bind("s".repeat(room)).await.unwrap();
+        let refused = bind("s".repeat(room + 1)).await.unwrap_err();
+        let told = "at most 95 bytes here, and this one has 96";
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+
     #[tokio::test]
     async fn what_a_killed_process_left_is_no_obstacle() {
         let folder = tempdir().unwrap();
@@ -187,5 +202,23 @@ mod sockets {
         let refused = Listener::bind(address, false).await.unwrap_err();
         assert!(matches!(refused, ListenError::InTheWay(_)), "{refused}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    /// Its queue of those who connect is full.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_is_too_busy_to_answer_is_alive() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("busy.sock");
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let _busy = socket.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            waiting.push(stream);
+        }
+        let refused = Listener::bind(ListenAddress::Unix(path), false).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, ListenError::Taken(_)), "{refused}");
     }
 }
