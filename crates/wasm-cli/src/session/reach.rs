@@ -1,6 +1,7 @@
 //! What is reached of the program from outside.
 
 use std::future::pending;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,6 +10,8 @@ use clap::{ArgGroup, Args, ValueHint};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use wasm_core::text::Quoted;
+use wasm_core::{Capability, HttpOrigin, Permissions};
 use wasm_gateway::{Gateway, GatewayBuilder, ListenAddress, Listener, Tls, Tokens};
 use wasm_host::Host;
 use wasm_nats::Node;
@@ -72,11 +75,24 @@ pub(crate) struct Reach {
 
     /// Name of this machine under which it is reached, besides addresses and localhost
     /// (repeatable)
-    #[arg(long, value_name = "NAME", requires = "listen")]
+    #[arg(long, value_name = "NAME", requires = "listen", value_parser = host_name)]
     name: Vec<String>,
 
     #[command(flatten)]
     connections: ConnectionFlags,
+}
+
+/// A name as `Host` has it, without a port: any other would be that of no request.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_of_name) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "{} is no name of a machine: write it as between `https://` and the port or the path \
+             of a URL, such as shop.example",
+            Quoted::new(text)
+        )),
+    }
 }
 
 impl Reach {
@@ -151,6 +167,11 @@ impl Reach {
     ) -> (Admitted, Vec<Report>) {
         let builder = prepared.builder.with_memory_ceiling(memory_ceiling);
         let gateway = builder.build_with_http(host, Arc::new(OnWasmtime));
+        if !gateway.asks_for_tokens() {
+            for warning in operators(&prepared.listeners, sources) {
+                warning.tell().await;
+            }
+        }
         let sites = Sites::new(gateway.clone());
         let mut problems = Vec::new();
         for source in sources {
@@ -204,6 +225,44 @@ impl Reach {
             sites,
         }
     }
+}
+
+/// A warning of each component that may send requests to where everybody may do everything.
+fn operators(listeners: &[Listener], sources: &[Arc<Source>]) -> impl Iterator<Item = Report> {
+    sources.iter().filter_map(|source| {
+        let permissions = &source.config.permissions;
+        let listener = listeners
+            .iter()
+            .find(|it| reaches(permissions, it.address()))?;
+        let warning = Report::warning(format!(
+            "{} may send requests to {listener}, where it may do what an operator may",
+            source.id
+        ));
+        let warning = warning
+            .with_help("--token-file lets in nobody without a token, nor does --listen unix:PATH");
+        Some(source.at_key(warning, "permissions.http"))
+    })
+}
+
+fn reaches(permissions: &Permissions, address: &ListenAddress) -> bool {
+    let ListenAddress::Tcp(address) = address else {
+        return false;
+    };
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let allows = |is_secure, host| {
+        let origin = HttpOrigin::new(is_secure, host, Some(address.port()));
+        origin.is_some_and(|origin| {
+            permissions.allows(&Capability::Http(origin.clone()))
+                && permissions.allows(&Capability::HttpAddress(origin, address.ip()))
+        })
+    };
+    let hosts = ["localhost", ip.as_str()];
+    hosts
+        .into_iter()
+        .any(|host| allows(false, host) || allows(true, host))
 }
 
 async fn serve(

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LONG, Running, lines_of, wait_for};
-use crate::{Folder, command, example, program, repository};
+use crate::{CACHE, Folder, command, example, program, repository};
 
 impl Running {
     /// Where it says that it listens. Its standard input has ended by then.
@@ -351,6 +351,45 @@ fn other_machines_need_tokens() {
         &["-H", "Authorization: Bearer aaaaaaaaaaaaaaaa"],
     );
     assert_eq!(status, 200);
+    running.signal("-TERM");
+    running.ends_with(0);
+}
+
+#[test]
+fn a_name_is_that_of_a_host_and_nothing_else() {
+    let folder = Folder::new();
+    for name in [
+        "",
+        "a b",
+        "shop.example:7070",
+        "https://shop.example",
+        "[::1]",
+    ] {
+        folder
+            .up(&["--listen", "127.0.0.1:0", "--name", name], &[])
+            .expect(2, "")
+            .complains(&["is no name of a machine", "such as shop.example"]);
+    }
+}
+
+/// Nobody would know why nobody gets in.
+#[test]
+fn that_there_are_no_more_files_to_open_is_told() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 48 && exec \"$0\" \"$@\""])
+        .args([env!("CARGO_BIN_EXE_airssys-wasm"), "up", &folder.path("")])
+        .args(["--listen", "127.0.0.1:0"])
+        .env(CACHE.0, CACHE.1);
+    let mut running = Running::new(limited);
+    let address = running.listens();
+    let at = address.trim_start_matches("http://");
+    let open: Vec<_> = (0..64).map(|_| TcpStream::connect(at).unwrap()).collect();
+    running.says(" lets nobody in for now: ");
+    drop(open);
+    assert_eq!(curl(&address, "/healthz", &[]).0, 200);
     running.signal("-TERM");
     running.ends_with(0);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,6 +55,25 @@ fn a_component_sends_requests_where_it_may_and_denials_are_told() {
     program(["run", &file, "--allow", "http=localhost"])
         .expect(2, "")
         .complains(&["nowhere to send requests", "https://api.example.com"]);
+}
+
+/// At localhost an operator gets in, too, and so does everybody else unless tokens are asked for.
+#[test]
+fn who_may_send_requests_to_its_own_host_is_told_of() {
+    let folder = Folder::new();
+    let more = "[http]\npath = \"/*\"\n[permissions]\nhttp = [\"http://localhost:*\"]\n";
+    folder.component("web", wasm_fixtures::WEB, more);
+    let token = folder.write("tokens", "administer aaaaaaaaaaaaaaaa\n");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let told = "demo/web/main may send requests to http://127.0.0.1:";
+    for (flags, is_told) in [(vec![], true), (vec!["--token-file", &token], false)] {
+        let mut running = folder.start(&[&["--listen", "127.0.0.1:0"], &flags[..]].concat());
+        let before = running.says_before("listening at");
+        let found = before.iter().any(|line| line.contains(told));
+        assert_eq!(found, is_told, "{before:#?}");
+        running.signal("-TERM");
+        running.ends_with(0);
+    }
 }
 
 /// Of localhost, signed by itself, and its key.
