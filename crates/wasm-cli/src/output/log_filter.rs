@@ -15,10 +15,14 @@ pub(crate) struct LogFilter {
 }
 
 impl Default for LogFilter {
-    /// All that components say, and warnings.
+    /// All that components say, and warnings; none of a library about each request that a
+    /// component sends amiss, as often as it likes: it names nobody, and the component is told.
     fn default() -> Self {
         Self {
-            targets: vec![(COMPONENT_TARGET.to_owned(), LevelFilter::TRACE)],
+            targets: vec![
+                ("wasmtime_wasi_http".to_owned(), LevelFilter::OFF),
+                (COMPONENT_TARGET.to_owned(), LevelFilter::TRACE),
+            ],
             others: LevelFilter::WARN,
         }
     }
@@ -98,6 +102,19 @@ mod tests {
         assert!(filter.shows(COMPONENT_TARGET, Level::DEBUG));
         assert!(filter.shows("wasm_host", Level::WARN));
         assert!(!filter.shows("wasm_host", Level::INFO));
+    }
+
+    #[test]
+    fn requests_that_go_amiss_are_no_news_unless_they_are_asked_for() {
+        const OF_REQUESTS: &str = "wasmtime_wasi_http::p2::error";
+        for (text, shown) in [
+            ("", false),
+            ("debug", false),
+            ("wasmtime_wasi_http=warn", true),
+        ] {
+            let (filter, _) = LogFilter::read(text);
+            assert_eq!(filter.shows(OF_REQUESTS, Level::WARN), shown, "{text}");
+        }
     }
 
     #[test]
