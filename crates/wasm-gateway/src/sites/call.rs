@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -46,7 +47,7 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     match begun.await {
         Ok(Ok(Ok(response))) => {
             call.release();
-            Ok(response)
+            final_response(to, response)
         }
         Ok(Ok(Err(code))) => {
             call.release();
@@ -62,12 +63,36 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     }
 }
 
+/// What a client may take for the end of its request, as RFC 9110 has it.
+fn final_response(
+    to: &ComponentId,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Problem> {
+    let status = response.status();
+    if status.is_informational() {
+        // Somebody in between would wait for another, and take the connection for a tunnel after
+        // a 101.
+        let status = status.as_u16();
+        let detail = format!("{to} has answered with the status {status}, which ends no request");
+        return Err(no_response(to, detail));
+    }
+    if status == StatusCode::NO_CONTENT {
+        // The next response would be taken for its body.
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    Ok(response)
+}
+
 fn unanswered(to: &ComponentId) -> Problem {
+    no_response(to, format!("{to} has returned without a response"))
+}
+
+fn no_response(to: &ComponentId, detail: String) -> Problem {
     Problem::new(
         StatusCode::BAD_GATEWAY,
         "no-response",
         "The component gave no response",
-        format!("{to} has returned without a response"),
+        detail,
     )
     .about(to)
 }

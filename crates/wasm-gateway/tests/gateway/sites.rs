@@ -1,11 +1,13 @@
 //! Components that answer HTTP requests of their own.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, Response};
+use futures_util::stream;
 use tempfile::NamedTempFile;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -59,6 +61,12 @@ impl HttpHandler<ModelEngine> for Fake {
                     return pending().await;
                 }
                 "empty" => Ok(Response::new(Body::empty())),
+                status if status.parse::<u16>().is_ok() => {
+                    let response = Response::builder().status(status);
+                    let response = response.header("content-length", "5");
+                    let nothing = stream::empty::<Result<Bytes, Infallible>>();
+                    Ok(response.body(Body::from_stream(nothing)).unwrap())
+                }
                 "says" => {
                     let response = Response::builder().header("content-length", "1234");
                     Ok(response.body(Body::empty()).unwrap())
@@ -199,6 +207,29 @@ async fn an_empty_answer_to_head_has_no_length_but_that_of_the_component() {
         let said = answered.headers.get("content-length");
         let said = said.map(|length| length.to_str().unwrap());
         assert_eq!(said, length, "{method} {path}");
+    }
+    beside.stopped().await;
+    alone.stopped().await;
+}
+
+/// Who waits for another response, or for a body, takes the next one for it.
+#[tokio::test]
+async fn a_response_ends_its_request() {
+    let (gateway, _) = built(GatewayBuilder::new()).await;
+    let beside = Served::of(gateway.clone()).await;
+    let alone = Served::sites_of(gateway).await;
+    for served in [&beside, &alone] {
+        for status in ["100", "101", "103", "199"] {
+            let got = visit(served, "GET", &format!("/hello/{status}")).await;
+            assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
+            let told = format!("has answered with the status {status}, which ends no request");
+            assert!(got.contains(&told), "{got}");
+        }
+        for (status, has_length) in [("204", false), ("304", true)] {
+            let got = visit(served, "GET", &format!("/hello/{status}")).await;
+            assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{got}");
+            assert_eq!(got.contains("content-length"), has_length, "{got}");
+        }
     }
     beside.stopped().await;
     alone.stopped().await;
