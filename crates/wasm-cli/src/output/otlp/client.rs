@@ -12,6 +12,8 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::{Uri, header};
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -22,6 +24,7 @@ use crate::connect::connect;
 pub(super) const SEND_TIME: Duration = Duration::from_secs(10);
 /// What a collector answers with is a few bytes.
 const ANSWER_BYTES: usize = 1 << 20;
+const PAGE: &str = "it answered with a page for people (text/html)";
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
@@ -44,17 +47,42 @@ impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = async { timeout(SEND_TIME, exchange(request)).await };
         let response = match self.runtime.block_on(exchange) {
+            Ok(Ok(response)) if is_page(&response) => Err(PAGE.into()),
             Ok(response) => response,
             Err(elapsed) => Err(elapsed.into()),
         };
         let failure = match &response {
-            Ok(response) if response.status().is_success() => None,
+            Ok(response) if response.status().is_success() => {
+                self.look_for_refused(response.body());
+                None
+            }
             Ok(response) => Some(format!("it answered {}", response.status())),
             Err(error) => Some(error.to_string()),
         };
         self.counts.attempted(failure);
         response
     }
+}
+
+impl Client {
+    /// Of what it was sent, a collector may take a part (OTLP, partial success), and says so in
+    /// the same way of each signal.
+    fn look_for_refused(&self, answer: &[u8]) {
+        let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
+        let Some(partial) = answer.partial_success else {
+            return;
+        };
+        if let Ok(items @ 1..) = u64::try_from(partial.rejected_spans) {
+            self.counts.refused(items, &partial.error_message);
+        }
+    }
+}
+
+/// Of a server that answers everything with one, and is no collector.
+fn is_page(response: &Response<Bytes>) -> bool {
+    let of_type = response.headers().get(header::CONTENT_TYPE);
+    let is_html = of_type.is_some_and(|it| it.as_bytes().starts_with(b"text/html"));
+    is_html && response.status().is_success()
 }
 
 /// On a connection of its own.

@@ -1,6 +1,7 @@
 //! How much of what is sent reaches the collector, and how much does not: neither waits for the
 //! other.
 
+use std::mem::replace;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+
+use wasm_core::text::Escaped;
 
 use super::signal::Signal;
 use crate::output::report::{Report, aside};
@@ -38,6 +41,8 @@ pub(super) struct Counts {
 struct Attempts {
     failure: Option<String>,
     is_told: bool,
+    /// That a part of what was sent was not taken.
+    is_refusal_told: bool,
 }
 
 impl Counts {
@@ -55,6 +60,27 @@ impl Counts {
     pub(super) fn attempted(&self, failure: Option<String>) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.failure = failure;
+    }
+
+    /// The collector has taken the rest of what it was sent, and said why not these.
+    pub(super) fn refused(&self, items: u64, why: &str) {
+        // It counts the numbers in a reading.
+        let lost = match self.signal {
+            Signal::Metrics => 1,
+            Signal::Traces | Signal::Logs => items,
+        };
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if replace(&mut attempts.is_refusal_told, true) {
+            return;
+        }
+        drop(attempts);
+        let (collector, signal, why) = (&self.collector, self.signal, Escaped::new(why));
+        Report::warning(format!(
+            "{collector} takes {signal} but for some ({items}): {why}"
+        ))
+        .with_note("more of them are counted, and told at the end")
+        .print();
     }
 
     /// Whether there is room for one more.

@@ -32,7 +32,7 @@ struct Asked {
     body: Vec<u8>,
 }
 
-/// Answers every request with nothing, and says what was asked.
+/// Answers every request in the same way, and says what was asked.
 struct Server {
     port: u16,
     asked: Receiver<Asked>,
@@ -40,12 +40,16 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
+        Self::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    }
+
+    fn answering(answered: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, asked) = channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                if sender.send(answer(stream.unwrap())).is_err() {
+                if sender.send(answer(stream.unwrap(), answered)).is_err() {
                     return;
                 }
             }
@@ -191,7 +195,7 @@ fn series(name: &str, labels: Vec<KeyValue>) -> String {
     format!("{name}{{{}}}", labels.collect::<Vec<_>>().join(","))
 }
 
-fn answer(mut stream: TcpStream) -> Asked {
+fn answer(mut stream: TcpStream, answered: &[u8]) -> Asked {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut lines = reader.by_ref().lines().map(Result::unwrap);
     let line = lines.next().unwrap_or_default();
@@ -206,8 +210,7 @@ fn answer(mut stream: TcpStream) -> Asked {
     let length = length.map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    let end = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    stream.write_all(end).unwrap();
+    stream.write_all(answered).unwrap();
     Asked {
         line,
         headers,
@@ -573,6 +576,46 @@ fn a_collector_that_stalls_keeps_nobody() {
     running.says(&format!(
         "2 spans, 3 log records, 1 readings of metrics have not reached {url}"
     ));
+    running.ends_with(0);
+}
+
+/// As OTLP has it, with 200 and the number of those that were refused.
+#[test]
+fn what_a_collector_takes_only_in_part_is_told_and_counted() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let collector = Server::answering(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 16\r\n\
+          Connection: close\r\n\r\n\x0a\x0e\x08\x05\x12\x0atoo\x1b large",
+    );
+    let url = collector.url();
+    let mut up = command(["up", &folder.path(""), "--otlp", &url]);
+    up.env("OTEL_LOGS_EXPORTER", "none")
+        .env("OTEL_METRICS_EXPORTER", "none")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let mut running = Running::new(up);
+    running.asks("demo/echo/main one", "demo/echo/main: one");
+    running.says(&format!(
+        "{url} takes traces but for some (5): too\\u{{1b}} large"
+    ));
+    running.type_line("quit");
+    running.says(&format!(" spans have not reached {url}"));
+    running.ends_with(0);
+}
+
+/// Such as a page that somebody is to sign in at.
+#[test]
+fn who_answers_with_pages_is_no_collector() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let pages = Server::answering(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\
+          Connection: close\r\n\r\n<p>",
+    );
+    let mut running = folder.start(&["--otlp", &pages.url()]);
+    running.asks("demo/echo/main one", "demo/echo/main: one");
+    running.type_line("quit");
+    running.says("takes no metrics: it answered with a page for people (text/html)");
     running.ends_with(0);
 }
 
