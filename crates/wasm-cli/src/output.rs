@@ -5,6 +5,7 @@
 //! are the same terminal, pipe or file, whose reader is to see what comes first first.
 
 pub(crate) mod arguments;
+pub(crate) mod deserted;
 pub(crate) mod guest_log;
 pub(crate) mod log_filter;
 pub(crate) mod otlp;

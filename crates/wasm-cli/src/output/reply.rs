@@ -1,5 +1,7 @@
 //! What a component answers, as it is printed.
 
+use serde_json::{Value, json};
+
 use wasm_core::text::steering_chars;
 
 /// Text as it is, anything else in hexadecimal: what is printed must not steer the
@@ -8,6 +10,15 @@ pub(crate) fn shown(reply: &[u8]) -> String {
     match std::str::from_utf8(reply) {
         Ok(text) if steering_chars(text).all(|c| matches!(c, '\t' | '\n')) => text.to_owned(),
         _ => format!("0x{}", hex(reply)),
+    }
+}
+
+/// For programs: text as it is, which JSON spells out by itself, and anything else as no text
+/// could be.
+pub(crate) fn as_json(reply: &[u8]) -> Value {
+    match std::str::from_utf8(reply) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "hex": hex(reply) }),
     }
 }
 
@@ -44,6 +55,17 @@ mod tests {
             ("\u{9b}".as_bytes(), "0xc29b"),
         ] {
             assert_eq!(shown(reply), text);
+        }
+    }
+
+    #[test]
+    fn programs_tell_text_from_bytes() {
+        for (reply, json) in [
+            (&b"0x00ff"[..], json!("0x00ff")),
+            (b"a\r\n\x1b", json!("a\r\n\u{1b}")),
+            (b"\x00\xff", json!({"hex": "00ff"})),
+        ] {
+            assert_eq!(as_json(reply), json);
         }
     }
 }

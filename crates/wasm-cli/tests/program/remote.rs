@@ -139,6 +139,46 @@ fn events_that_end_are_no_success() {
         .complains(&["no more events come"]);
 }
 
+/// Whoever reads JSON is given nothing else.
+#[test]
+fn what_is_no_event_is_not_handed_on() {
+    let other = server(|mut stream| {
+        let answer = format!("{EVENTS}\r\ndata: \u{1b}[2J\n\n");
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    for flags in [&["events"][..], &["events", "--json"]] {
+        ask(other, flags)
+            .expect(2, "")
+            .complains(&["the answer is not understood"]);
+    }
+}
+
+/// As `| head -1` leaves it, while nothing happens.
+#[cfg(unix)]
+#[test]
+fn events_that_nobody_reads_are_not_waited_for() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    let once = server(|mut stream| {
+        let answer = format!("{EVENTS}\r\ndata: {{\"text\":\"it began\"}}\n\n");
+        stream.write_all(answer.as_bytes()).unwrap();
+        thread::sleep(LONG * 2);
+    });
+    let started = Instant::now();
+    let mut events = command(["events", "--host", &once.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut reader = BufReader::new(events.stdout.take().unwrap());
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "it began\n");
+    drop(reader);
+    assert!(events.wait().unwrap().success());
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+}
+
 #[test]
 fn http_and_tls_are_told_apart() {
     // An alert, as a server of TLS answers who does not speak it.

@@ -47,13 +47,13 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 /// Which host is asked.
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
-    /// Where it listens, such as 127.0.0.1:7070, unix:PATH or https://NAME:PORT [default: the
-    /// variable AIRSSYS_WASM_HOST]
+    /// Where it listens, such as 127.0.0.1:7070, unix:PATH or https://NAME:PORT [default: what
+    /// the variable AIRSSYS_WASM_HOST says]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<HostAddress>,
 
-    /// File with the token, alone or as the last word of its first line [default: the variable
-    /// AIRSSYS_WASM_TOKEN]
+    /// File with the token, alone or as the last word of its first line; without it, the
+    /// variable AIRSSYS_WASM_TOKEN may hold the token itself
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
 

@@ -15,7 +15,7 @@ use crate::command::remote::client::{Answer, HostArgs, LIST_BYTES, Question, hea
 use crate::command::remote::components::REQUEST_TIMEOUT;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
-use crate::output::reply::shown;
+use crate::output::reply::{as_json, shown};
 use crate::output::report::{Report, aside};
 
 /// What is sent, and to whom.
@@ -75,10 +75,13 @@ impl Request {
             let question = Question::post(&path, headers, payload, Answer::Reply);
             let answer = client.answer(question, self.max_reply, Some("--max-reply"));
             let (status, body) = answer.await?;
-            let reply = (status != StatusCode::NO_CONTENT).then(|| shown(&body));
+            let reply = (status != StatusCode::NO_CONTENT).then_some(body);
             match (self.host.json, reply) {
-                (true, reply) => output::print(format!("{}\n", json!({ "reply": reply }))).await?,
-                (false, Some(reply)) => output::print(format!("{reply}\n")).await?,
+                (true, reply) => {
+                    let reply = reply.map(|reply| as_json(&reply));
+                    output::print(format!("{}\n", json!({ "reply": reply }))).await?;
+                }
+                (false, Some(reply)) => output::print(format!("{}\n", shown(&reply))).await?,
                 (false, None) => aside(format!("{} has no reply", self.message.id)),
             }
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use wasm_core::units::format_bytes;
 use crate::command::remote::client::{Answer, HostArgs, Question};
 use crate::command::remote::components::{get, not_understood, order};
 use crate::output;
+use crate::output::deserted::deserted;
 use crate::output::outcome::{Stop, block_on};
 use crate::output::report::{Report, aside};
 use crate::session::nodes::event_line;
@@ -51,38 +52,42 @@ struct Told {
 impl Events {
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(async {
-            let client = self.host.client().await?;
-            let component = self.component.as_ref();
-            let component = component.map_or_else(String::new, |id| format!("&component={id}"));
-            let path = match self.nodes {
-                true => "/nodes/events".to_owned(),
-                false => format!("/events?messages={}{component}", self.messages),
-            };
-            let response = client.ask(Question::get(&path, Answer::Events)).await?;
-            let mut body = response.into_body();
-            let mut lines = Lines::default();
-            while let Some(bytes) = client.next(&mut body).await? {
-                for line in lines.add(&bytes)? {
-                    self.show(&line).await?;
-                }
+            tokio::select! {
+                ended = self.follow() => ended,
+                // For hours nothing may happen that would be printed and find nobody there.
+                () = deserted() => Err(Stop::OutputClosed),
             }
-            Err(client.ended())
         })
+    }
+
+    async fn follow(&self) -> Result<ExitCode, Stop> {
+        let client = self.host.client().await?;
+        let component = self.component.as_ref();
+        let component = component.map_or_else(String::new, |id| format!("&component={id}"));
+        let path = match self.nodes {
+            true => "/nodes/events".to_owned(),
+            false => format!("/events?messages={}{component}", self.messages),
+        };
+        let response = client.ask(Question::get(&path, Answer::Events)).await?;
+        let mut body = response.into_body();
+        let mut lines = Lines::default();
+        while let Some(bytes) = client.next(&mut body).await? {
+            for line in lines.add(&bytes)? {
+                self.show(&line).await?;
+            }
+        }
+        Err(client.ended())
     }
 
     async fn show(&self, line: &str) -> Result<(), Stop> {
         let Some(data) = line.strip_prefix("data: ") else {
             return Ok(());
         };
-        let line = match self.host.json {
-            true => format!("{data}\n"),
-            false => {
-                let told: Told = serde_json::from_str(data).map_err(|it| not_understood(&it))?;
-                match &told.node {
-                    Some(node) => event_line(node, &told.text),
-                    None => format!("{}\n", Escaped::new(&told.text)),
-                }
-            }
+        let told: Told = serde_json::from_str(data).map_err(|it| not_understood(&it))?;
+        let line = match (self.host.json, &told.node) {
+            (true, _) => format!("{data}\n"),
+            (false, Some(node)) => event_line(node, &told.text),
+            (false, None) => format!("{}\n", Escaped::new(&told.text)),
         };
         Ok(output::print(line).await?)
     }
