@@ -91,6 +91,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         });
         let now = Instant::now();
         (self.active, self.examined) = (now, now);
+        self.restarts.serves(now);
         self.unhealthy_answers = 0;
         self.state = State::Serving;
         if self.recipe.supervision.idle.is_some()
@@ -528,8 +529,11 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
         self.resident
             .update(|record| record.phase = Phase::Restarting);
+        let rest = self.restarts.rest(&self.recipe.supervision, Instant::now());
         // What comes of it is told.
         let _ = self.restart().await;
+        // One that stays unhealthy is not restarted all the time.
+        self.examined = Instant::now() + rest;
     }
 
     /// Why the instance is gone, if it is.

@@ -7,14 +7,16 @@ use wasm_core::{RestartPolicy, Supervision};
 
 /// The restarts of a component that still count.
 ///
-/// Time spent waiting for a restart is left out, or long waits would make a component
-/// that fails whenever it runs look like one that fails now and then.
+/// Only time that it serves counts, or long waits for a restart, and starts that take long to
+/// fail, would make a component that fails whenever it runs look like one that fails now and
+/// then.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Restarts {
-    /// How long the component had been there, waits left out.
+    /// How long the component had served.
     times: VecDeque<Duration>,
-    began: Option<Instant>,
-    waited: Duration,
+    served: Duration,
+    /// Since when it serves, or `None` after a failure.
+    since: Option<Instant>,
 }
 
 impl Restarts {
@@ -23,28 +25,50 @@ impl Restarts {
         if supervision.restart == RestartPolicy::Never {
             return None;
         }
-        let began = *self.began.get_or_insert(now);
-        let there = now.duration_since(began).saturating_sub(self.waited);
+        let restarts = self.count(supervision, now);
+        (restarts < supervision.max_restarts).then(|| self.add(supervision, restarts))
+    }
+
+    /// How long to leave one alone that is restarted without a failure: it counts, and is never
+    /// given up.
+    pub(crate) fn rest(&mut self, supervision: &Supervision, now: Instant) -> Duration {
+        let restarts = self.count(supervision, now);
+        self.add(supervision, restarts)
+    }
+
+    /// How many restarts there were in the time that counts.
+    fn count(&mut self, supervision: &Supervision, now: Instant) -> u32 {
+        self.count_served(now);
         while let Some(first) = self.times.front()
-            && there.saturating_sub(*first) >= supervision.within
+            && self.served.saturating_sub(*first) >= supervision.within
         {
             self.times.pop_front();
         }
-        let restarts = u32::try_from(self.times.len()).unwrap_or(u32::MAX);
-        if restarts >= supervision.max_restarts {
-            return None;
-        }
-        self.times.push_back(there);
+        u32::try_from(self.times.len()).unwrap_or(u32::MAX)
+    }
+
+    fn add(&mut self, supervision: &Supervision, restarts: u32) -> Duration {
+        self.times.push_back(self.served);
         let doubled = 2u32.saturating_pow(restarts);
         let backoff = supervision.backoff.saturating_mul(doubled);
-        let backoff = backoff.min(Supervision::MAX_BACKOFF);
-        self.waited += backoff;
-        Some(backoff)
+        backoff.min(Supervision::MAX_BACKOFF)
+    }
+
+    /// It serves from now on, or still does: asleep it does not fail.
+    pub(crate) fn serves(&mut self, now: Instant) {
+        self.count_served(now);
+        self.since = Some(now);
+    }
+
+    fn count_served(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.served += now.saturating_duration_since(since);
+        }
     }
 
     /// Whether there was one that may still count.
     pub(crate) fn count_some(&self) -> bool {
-        self.began.is_some()
+        !self.times.is_empty()
     }
 
     pub(crate) fn forget(&mut self) {
@@ -94,24 +118,32 @@ mod tests {
     #[test]
     fn restarts_count_within_a_sliding_window_of_the_time_it_was_there() {
         let (mut restarts, start) = (Restarts::default(), Instant::now());
-        let mut next = |millis| restarts.next(&supervision(2), start + millis * MILLI);
-        assert_eq!(next(0), Some(50 * MILLI));
-        // 50 ms of them it waited.
-        assert_eq!(next(4_050), Some(100 * MILLI));
-        assert_eq!(next(5_149), None);
-        assert_eq!(next(5_150), Some(100 * MILLI));
-        assert_eq!(next(9_249), None);
-        assert_eq!(next(9_250), Some(100 * MILLI));
-        assert_eq!(next(20_000), Some(50 * MILLI));
+        // Until when it serves, and when it does again.
+        let mut next = |until, again| {
+            let next = restarts.next(&supervision(2), start + until * MILLI);
+            restarts.serves(start + again * MILLI);
+            next
+        };
+        assert_eq!(next(0, 50), Some(50 * MILLI));
+        // 50 ms of them it did not serve.
+        assert_eq!(next(4_050, 4_150), Some(100 * MILLI));
+        assert_eq!(next(5_149, 5_149), None);
+        assert_eq!(next(5_150, 5_250), Some(100 * MILLI));
+        assert_eq!(next(9_249, 9_249), None);
+        assert_eq!(next(9_250, 9_350), Some(100 * MILLI));
+        assert_eq!(next(20_000, 20_050), Some(50 * MILLI));
     }
 
+    /// However long it waits, and however long each start takes before it fails.
     #[test]
-    fn long_waits_do_not_make_failures_rare() {
-        let (mut restarts, mut now) = (Restarts::default(), Instant::now());
-        let mut count = 0;
-        while let Some(wait) = restarts.next(&supervision(20), now) {
-            (now, count) = (now + wait, count + 1);
+    fn what_never_serves_is_given_up() {
+        for start in [0, 1, 3_000, 86_400_000] {
+            let (mut restarts, mut now) = (Restarts::default(), Instant::now());
+            let mut count = 0;
+            while let Some(wait) = restarts.next(&supervision(20), now) {
+                (now, count) = (now + wait + start * MILLI, count + 1);
+            }
+            assert_eq!(count, 20, "{start}");
         }
-        assert_eq!(count, 20);
     }
 }

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use wasm_core::{ComponentState, HealthStatus, MessagingError, RestartPolicy, Supervision};
 use wasm_host::{Event, HostError, LetterKind, Phase, RequestError};
 use wasm_testkit::wasm_fixtures::{
-    CALLBACK, COUNTER, ECHO, HEALTH, INIT_ONCE, SHUTDOWN_REQUESTS, SLEEPER, SPIN, SPIN_IN_HEALTH,
-    STORED_COUNTER, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
+    CALLBACK, COUNTER, ECHO, HEALTH, INIT_ONCE, OBEDIENT, SHUTDOWN_REQUESTS, SLEEPER, SPIN,
+    SPIN_IN_HEALTH, STORED_COUNTER, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
 };
 
 use crate::support::{SECOND, ask, causes, component, demo, is, load, restarted, told, until};
@@ -284,6 +284,30 @@ async fn one_that_is_unhealthy_for_so_long_is_restarted() {
     let status = host.component(&demo("health")).await.unwrap();
     assert_eq!((status.phase, status.failures), (Phase::Ready, 0));
     assert_eq!(status.usage.unwrap().restarts, 1);
+}
+
+/// As after a failure, the wait doubles.
+#[tokio::test(start_paused = true)]
+async fn one_that_stays_unhealthy_is_not_restarted_all_the_time() {
+    let mut sick = component("sick", OBEDIENT);
+    sick.supervision.health = Some(Duration::from_millis(1));
+    let host = load(&[]).await;
+    let (storage, id) = (&host.services().storage, demo("sick"));
+    let says_unhealthy = storage.set(&id, "health", "fail 2".into(), u64::MAX);
+    says_unhealthy.await.unwrap();
+    host.load(sick).await.unwrap();
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        sleep(5 * SECOND).await;
+        let usage = host.component(&demo("sick")).await.unwrap().usage;
+        counts.push(usage.unwrap().restarts);
+    }
+    let more = counts.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(
+        more.clone().all(|more| (1..12).contains(&more)),
+        "{counts:?}"
+    );
+    assert!(is(&host, "sick", Phase::Ready).await);
 }
 
 #[tokio::test(start_paused = true)]
