@@ -772,7 +772,7 @@ fn closing_tells_how_it_went_and_releases_the_file() {
             let Err(StorageError::Io(text)) = again.close().await else {
                 panic!("a store without its file was closed well");
             };
-            assert!(text.contains("removed or replaced"), "{text}");
+            assert!(text.contains("removed, replaced or cut short"), "{text}");
         }
     });
 }
@@ -977,7 +977,8 @@ async fn a_file_that_is_removed_takes_no_writes_until_it_is_back() {
             drop(open(&path));
         }
         let error = storage.set(&owner, "k", "lost".into(), NO_QUOTA).await;
-        let expected = "the file was removed or replaced while it is open: put it back, or restart";
+        let expected = "the file was removed, replaced or cut short while it is open: put it back, \
+                        or restart";
         assert_eq!(error, Err(StorageError::Io(expected.to_owned())));
         assert_eq!(storage.get(&owner, "k").await, Ok(Some("v".into())));
     }
@@ -986,11 +987,60 @@ async fn a_file_that_is_removed_takes_no_writes_until_it_is_back() {
     let told = told(&path);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].starts_with("the file was removed or replaced"),
+        told[0].starts_with("the file was removed, replaced or cut short"),
         "{told:?}"
     );
     drop(storage);
     assert_eq!(open(&path).get(&owner, "k").await, Ok(Some("new".into())));
+}
+
+/// Where nothing has to be read, only the length of the file tells.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_cut_short_takes_no_writes() {
+    for length in [0, 4_096] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("store");
+        let storage = open(&path);
+        set(&storage, "a", "k", "v").await;
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(length).unwrap();
+        for _ in 0..2 {
+            let error = storage.set(&id("a"), "k", "lost".into(), NO_QUOTA).await;
+            let Err(StorageError::Io(text)) = error else {
+                panic!("a write to a file of {length}B succeeded");
+            };
+            assert!(text.contains("cut short"), "{text}");
+        }
+        assert!(storage.close().await.is_err(), "nothing was lost");
+    }
+}
+
+/// A store that is emptied becomes shorter, and is written on.
+#[tokio::test]
+async fn a_file_that_its_store_makes_shorter_is_written_on() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let storage = open(&path);
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        for n in 0..40 {
+            set(&storage, "a", &n.to_string(), vec![7; 100_000]).await;
+        }
+        lengths.push(fs::metadata(&path).unwrap().len());
+        for n in 0..40 {
+            assert_eq!(storage.delete(&id("a"), &n.to_string()).await, Ok(()));
+        }
+        for _ in 0..10 {
+            set(&storage, "a", "k", "v").await;
+        }
+        // Time for it to be written down in a quiet moment.
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        lengths.push(fs::metadata(&path).unwrap().len());
+    }
+    let becomes_shorter = lengths.windows(2).any(|pair| pair[1] < pair[0]);
+    assert!(becomes_shorter, "{lengths:?}");
+    assert_eq!(storage.close().await, Ok(()));
 }
 
 #[tokio::test]

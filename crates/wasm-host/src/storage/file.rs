@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::fs;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -35,6 +35,9 @@ pub(super) struct StoreFile {
     config: StorageConfig,
     /// Of the file when it was opened first.
     identity: Option<Identity>,
+    /// Its bytes when something was written last: redb goes on in a file that somebody has cut
+    /// short, as if what it wrote were there.
+    length: AtomicU64,
     state: RwLock<State>,
     /// redb refuses everything once the disk has failed it, and is to be opened again.
     /// Set only with `state` locked.
@@ -54,14 +57,14 @@ struct Told {
 /// What tells a file from another that has its name.
 type Identity = (u64, u64);
 
-/// `None` where that is not known.
-fn identity(path: &Path) -> Option<Identity> {
+/// With how long it is; `None` where that is not known.
+fn identity(path: &Path) -> Option<(Identity, u64)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
 
         let metadata = fs::metadata(path).ok()?;
-        Some((metadata.dev(), metadata.ino()))
+        Some(((metadata.dev(), metadata.ino()), metadata.len()))
     }
     #[cfg(not(unix))]
     {
@@ -84,10 +87,12 @@ impl StoreFile {
             create(path, &config)?;
         }
         let database = open(path, &config)?;
+        let found = identity(path);
         Ok(Self {
             path: path.to_owned(),
             config,
-            identity: identity(path),
+            identity: found.map(|(identity, _)| identity),
+            length: AtomicU64::new(found.map_or(0, |(_, length)| length)),
             state: RwLock::new(State::Open(database)),
             failed: AtomicBool::new(false),
             retry: Mutex::default(),
@@ -137,6 +142,16 @@ impl StoreFile {
         })
     }
 
+    /// The same of what writes, whatever comes of it: the file is as long as that leaves it.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StorageError> {
+        let outcome = self.with(Work::Writing, work);
+        self.take_length();
+        outcome
+    }
+
     /// From now on the file is to be opened again before anything else is done with it.
     fn fail(&self, what: Work, error: StorageError) -> StorageError {
         lock(&self.retry).failed(what, error.clone());
@@ -181,9 +196,21 @@ impl StoreFile {
         }
     }
 
-    /// Whether what is written is found under the path of the file.
+    /// Whether what was written is found under the path of the file.
     pub(super) fn is_in_place(&self) -> bool {
-        self.identity.is_none() || identity(&self.path) == self.identity
+        let Some(ours) = self.identity else {
+            return true;
+        };
+        identity(&self.path).is_some_and(|(identity, length)| {
+            identity == ours && length >= self.length.load(Ordering::Acquire)
+        })
+    }
+
+    /// The file is as long as it is because of what was done here.
+    fn take_length(&self) {
+        if let Some((_, length)) = identity(&self.path) {
+            self.length.store(length, Ordering::Release);
+        }
     }
 
     fn open_again(&self, what: Work) -> Result<(), StorageError> {
@@ -205,12 +232,14 @@ impl StoreFile {
     }
 
     fn open_instead(&self, state: &mut State, what: Work) -> Result<(), StorageError> {
+        // What closes it may make it shorter.
+        let is_in_place = self.is_in_place();
         // First of all the lock of the file is to be released.
         if let Err(text) = close(mem::replace(state, State::Failed)) {
             self.damage(what, &text);
         }
         // A file without what was written to the one before is no store to go on with.
-        if !self.is_in_place() {
+        if !is_in_place {
             self.tell(what, REPLACED);
             return Err(failure(REPLACED));
         }
@@ -221,6 +250,7 @@ impl StoreFile {
                 failure("the store cannot be opened again")
             })?;
         *state = State::Open(database);
+        self.take_length();
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
@@ -268,7 +298,7 @@ pub(super) fn failure(cause: impl Display) -> StorageError {
 
 /// What a write is answered with that would be lost with the process.
 pub(super) const REPLACED: &str =
-    "the file was removed or replaced while it is open: put it back, or restart";
+    "the file was removed, replaced or cut short while it is open: put it back, or restart";
 
 fn wants_reopening(error: &redb::Error) -> bool {
     matches!(

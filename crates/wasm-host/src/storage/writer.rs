@@ -159,7 +159,7 @@ fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 /// Writes a batch and answers it; whether the disk has anything new.
 fn write(file: &StoreFile, abandoned: &Abandoned, batch: Vec<Job>) -> bool {
     let committed = if file.is_in_place() {
-        file.with(Work::Writing, |database| commit(database, &batch))
+        file.write(|database| commit(database, &batch))
     } else {
         file.tell(Work::Writing, REPLACED);
         Err(failure(REPLACED))
@@ -207,7 +207,7 @@ pub(super) fn write_all(
             // What fails was told, and is tried again after the next write.
             is_saved = true;
             if file.is_in_place() {
-                let _ = file.with(Work::Writing, save_free_pages);
+                let _ = file.write(save_free_pages);
             }
             continue;
         };
