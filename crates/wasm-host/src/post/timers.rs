@@ -320,12 +320,14 @@ async fn stored<T>(work: impl Future<Output = Result<T, StorageError>>) -> Resul
 impl State {
     /// A place for a timer that is being set.
     fn reserve(&mut self, of: &ComponentId, now_millis: u64, timer: Timer) -> Option<u64> {
+        // There is none after the largest, which the store has only if somebody put it there.
+        let next = self.latest.checked_add(1)?;
         let timers = self.of.entry(of.clone()).or_default();
         if timers.len() >= MAX_TIMERS {
             return None;
         }
         // Larger than any of an earlier process, too.
-        self.latest = now_millis.max(self.latest + 1);
+        self.latest = now_millis.max(next);
         timers.insert(self.latest, timer);
         Some(self.latest)
     }

@@ -12,7 +12,7 @@ use wasm_core::{
     ComponentId, ComponentMessage, ComponentStorage, GuestError, HostServices, MemoryStorage,
     StartPolicy, StorageError, StorageUsage, TIMER_TYPE, TimerError,
 };
-use wasm_host::{Component, Host, HostBuilder, HostError, LetterKind, Phase};
+use wasm_host::{Component, Host, HostBuilder, HostError, LetterKind, Phase, timers_owner};
 use wasm_testkit::wasm_fixtures::ECHO;
 use wasm_testkit::{Fault, Faulty, Method, ModelEngine, OwnAnswer};
 
@@ -210,6 +210,37 @@ async fn a_timer_over_which_the_process_ended_is_a_dead_letter() {
     host.redeliver(dead[0].number).unwrap();
     host.drain(SECOND).await.unwrap();
     assert_eq!(texts(&rung), ["half done"]);
+}
+
+/// Whatever numbers and times the store has, as after an import.
+#[tokio::test(start_paused = true)]
+async fn odd_timers_in_the_store_harm_nobody() {
+    let storage = Arc::new(MemoryStorage::new());
+    for (key, kept) in [
+        (
+            "demo/alarm/main/ffffffffffffffff",
+            &b"w\xff\xff\xff\xff\xff\xff\xff\xffx"[..],
+        ),
+        ("demo/alarm/main/0000000000000001", b"w"),
+        ("demo/alarm/main/0000000000000002", b"x12345678"),
+        ("demo/alarm/main/0000000000000003x", b"w\0\0\0\0\0\0\0\0x"),
+        ("demo/alarm", b"w\0\0\0\0\0\0\0\0x"),
+    ] {
+        let kept = Bytes::from_static(kept);
+        let set = storage.set(&timers_owner(), key, kept, u64::MAX).await;
+        assert_eq!(set, Ok(()));
+    }
+    let rung = Rung::default();
+    let host = host_over(storage, &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    sleep(SECOND).await;
+    let error = ask(&host, "alarm", "set 10 a").await.unwrap_err();
+    assert!(error.to_string().contains("timers"), "{error}");
+    assert_eq!(
+        told(&host, "alarm", &format!("cancel {}", u64::MAX)).await,
+        "true"
+    );
+    assert!(is(&host, "alarm", Phase::Ready).await);
 }
 
 #[tokio::test(start_paused = true)]
