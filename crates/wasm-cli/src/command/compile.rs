@@ -102,6 +102,14 @@ impl Compile {
             };
             // The file that a link leads to: whoever runs this has named it.
             let file = output.canonicalize().unwrap_or_else(|_| output.clone());
+            if is_read(&file, &Place::of(path)?, &source) {
+                return Err(Report::error(format!(
+                    "{} is what is compiled, and stays as it is",
+                    EscapedPath(output)
+                ))
+                .with_help("--output names another file")
+                .into());
+            }
             let draft = Draft::of(&file).map_err(unwritable)?;
             let written = engine.write_compiled(source.bytes.clone(), draft.path());
             let code_bytes = written.await.map_err(unwritable)?;
@@ -111,6 +119,13 @@ impl Compile {
         }
         Ok(told)
     }
+}
+
+/// Whether a file, found without links, is the component or its manifest.
+fn is_read(file: &Path, place: &Place, source: &Source) -> bool {
+    let (Place::Manifest(named) | Place::Bare(named)) = place;
+    let mut read = [named, &source.file].into_iter();
+    read.any(|read| read.canonicalize().is_ok_and(|read| read == file))
 }
 
 fn not_kept(file: &Path, error: &io::Error) -> Report {

@@ -32,7 +32,6 @@ pub(crate) struct CompileCache<T: 'static> {
 /// What compiling needs besides the component.
 struct Compiling {
     config: EngineConfig,
-    disk: Option<DiskCache>,
     /// MiB of memory that compilations may take together.
     memory: Arc<Semaphore>,
 }
@@ -104,6 +103,8 @@ impl<T: 'static> Drop for CacheEntry<T> {
 
 impl<T: Send + 'static> CompileCache<T> {
     pub(crate) fn new(config: EngineConfig) -> Self {
+        // That nothing can be kept is known from the start.
+        drop(config.cache().and_then(DiskCache::open));
         Self {
             entries: Arc::new(CacheEntries {
                 known: Mutex::new(Known {
@@ -112,7 +113,6 @@ impl<T: Send + 'static> CompileCache<T> {
                 }),
             }),
             compiling: Arc::new(Compiling {
-                disk: config.cache().and_then(DiskCache::open),
                 memory: Arc::new(Semaphore::new(all_memory(&config) as usize)),
                 config,
             }),
@@ -203,11 +203,10 @@ impl<T: Send + 'static> CompileCache<T> {
         let compiling = Arc::clone(&self.compiling);
         let ship = move || {
             let disk = compiling
-                .disk
-                .as_ref()
+                .disk()
                 .ok_or_else(|| io::Error::other("there is no cache of compiled code"))?;
             let source = Source::new(&blake3::hash(&bytes), &engine);
-            shipped::write(disk, source, &to)
+            shipped::write(&disk, source, &to)
         };
         spawn_blocking(ship).await.map_err(io::Error::other)?
     }
@@ -216,6 +215,13 @@ impl<T: Send + 'static> CompileCache<T> {
         let mut known = self.entries.lock();
         known.by_digest.clear();
         known.by_place.clear();
+    }
+}
+
+impl Compiling {
+    /// Each time as it is by now: its folder may have been removed, and be another's.
+    fn disk(&self) -> Option<DiskCache> {
+        self.config.cache().and_then(DiskCache::open)
     }
 }
 
@@ -234,7 +240,7 @@ impl<T: Send + 'static> Filling<T> {
             return Ok(());
         }
         let id = self.id.clone();
-        if self.compiling.disk.is_some() {
+        if self.compiling.config.cache().is_some() {
             let (filling, turn) = on_thread(&id, move || self.read_from_disk(turn)).await?;
             if filling.entry.get().is_some() {
                 return Ok(());
@@ -246,8 +252,9 @@ impl<T: Send + 'static> Filling<T> {
 
     /// What is on disk waits for no other compilation.
     fn read_from_disk(self, turn: OwnedMutexGuard<()>) -> (Self, OwnedMutexGuard<()>) {
-        if let Some(disk) = &self.compiling.disk {
-            self.read(disk, self.source());
+        if let Some(disk) = self.compiling.disk() {
+            // What is wrong with it is told before it is compiled.
+            self.take(disk.try_read(self.source()).ok());
         }
         (self, turn)
     }
@@ -275,14 +282,12 @@ impl<T: Send + 'static> Filling<T> {
 
     fn compile(&self) -> Result<(), WasmError> {
         let (id, bytes, engine) = (&self.id, &self.entry.bytes, self.linker.engine());
-        let disk = self
-            .compiling
-            .disk
-            .as_ref()
-            .map(|disk| (disk, self.source()));
+        let disk = self.compiling.disk().map(|disk| (disk, self.source()));
         // Another process may be compiling it.
-        let _lock = disk.map(|(disk, source)| disk.lock(source));
-        if disk.is_some_and(|(disk, source)| self.read(disk, source)) {
+        let _lock = disk.as_ref().map(|(disk, source)| disk.lock(*source));
+        if let Some((disk, source)) = &disk
+            && self.take(disk.read(*source))
+        {
             return Ok(());
         }
         let compilation = compile(id, bytes, engine, &self.compiling.config)
@@ -300,8 +305,7 @@ impl<T: Send + 'static> Filling<T> {
 
     /// Whether it was on disk. What is there but cannot be loaded or linked is compiled anew,
     /// which says why.
-    fn read(&self, disk: &DiskCache, source: Source) -> bool {
-        let known = disk.read(source);
+    fn take(&self, known: Option<Compilation>) -> bool {
         let Some(compiled) = known.and_then(|known| self.link(&known).ok()) else {
             return false;
         };

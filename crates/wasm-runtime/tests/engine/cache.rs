@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use wasm_core::{DirAccess, HostServices, Permissions, WasiGrant, WasmError};
-use wasm_fixtures::{ECHO, HELLO};
+use wasm_fixtures::{COUNTER, ECHO, HELLO};
 use wasm_runtime::{
     CacheUsage, Compiler, CompilerProcess, EngineConfig, Profile, WasmtimeEngine, add_compiled,
 };
@@ -107,7 +107,8 @@ async fn a_damaged_file_adds_nothing() {
     let foreign = "it is no file that `compile --output` wrote";
     assert_eq!(refused(ECHO.wasm), foreign);
     assert_eq!(refused(&whole[..90]), foreign);
-    for at in [90, whole.len() / 2, whole.len() - 1] {
+    let middle = whole.len() / 2;
+    for at in (24..200).chain([middle, whole.len() - 1]) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         assert_eq!(refused(&flipped), "it is damaged", "byte {at}");
@@ -149,6 +150,25 @@ async fn what_is_damaged_is_compiled_anew_and_replaced() {
     assert_eq!(count(&house), 2);
     answers(&engine(config)).await;
     assert_eq!(count(&house), 2);
+}
+
+/// As by what tidies up folders of caches, while a service runs for months.
+#[tokio::test]
+async fn a_folder_that_is_removed_meanwhile_is_made_again() {
+    let house = tempfile::tempdir().unwrap();
+    let code = house.path().join("code");
+    let config = cached(&code).with_compiler(counted_compiler(&house));
+    let long_running = engine(config.clone());
+    answers(&long_running).await;
+    fs::remove_dir_all(&code).unwrap();
+    // With a key of its own.
+    load(&engine(config.clone()), HELLO, crate::support::config()).await;
+    load(&long_running, COUNTER, crate::support::config()).await;
+    assert_eq!(count(&house), 3);
+    for fixture in [HELLO, COUNTER] {
+        load(&engine(config.clone()), fixture, crate::support::config()).await;
+    }
+    assert_eq!(count(&house), 3);
 }
 
 #[tokio::test]
