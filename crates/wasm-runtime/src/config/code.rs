@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use wasmtime::Config;
+use wasmtime::{Config, WasmBacktraceDetails};
 
 /// Deep enough for the interpreters that come as components.
 const GUEST_STACK_BYTES: usize = 512 << 10;
@@ -45,6 +45,9 @@ impl CodeSettings {
             .max_wasm_stack(GUEST_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(self.reservation_bytes)
+            // The environment has no say in it: a compiler in a process of its own has none, and
+            // looking up lines of source is work that a stranger's component decides on.
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable)
             .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES));
         if self.reservation_bytes < WHOLE_MEMORY_BYTES {
             // No memory grows beyond what is reserved for it, and accesses are checked: a
