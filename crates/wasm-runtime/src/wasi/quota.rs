@@ -293,7 +293,8 @@ impl Quota {
         }
     }
 
-    fn tell(&self, usage: &Usage) {
+    /// That there is no room for so many bytes.
+    fn tell(&self, usage: &Usage, more: u64) {
         if self.told.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -307,8 +308,9 @@ impl Quota {
         } else {
             tracing::warn!(
                 target: COMPONENT_TARGET, component = %self.component,
-                "its folder {guest_path} is full: {} of {} are used, with {} for each file, folder \
-                 and link (`quota` of the grant, by `wasi` in [permissions])",
+                "its folder {guest_path} has no room for {} more: {} of {} are used, with {} for \
+                 each file, folder and link (`quota` of the grant, by `wasi` in [permissions])",
+                format_bytes(more),
                 format_bytes(usage.bytes.unwrap_or_default()),
                 format_bytes(self.limit), format_bytes(ENTRY_BYTES)
             );
@@ -358,7 +360,7 @@ impl Count<'_> {
         match self.usage.bytes {
             Some(used) if used.saturating_add(more) <= self.quota.limit => Ok(()),
             _ => {
-                self.quota.tell(&self.usage);
+                self.quota.tell(&self.usage, more);
                 Err(ErrorCode::Quota)
             }
         }

@@ -543,7 +543,8 @@ async fn what_is_in_a_folder_when_it_is_granted_counts_and_so_do_its_neighbours(
     let lines = transcript.take_messages();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].contains("\"data\" is full: 64KiB of 64KiB") && lines[0].contains("`quota`"),
+        lines[0].contains("\"data\" has no room for 1B more: 64KiB of 64KiB")
+            && lines[0].contains("`quota`"),
         "{lines:?}"
     );
     // After a restart the folder is measured again.
