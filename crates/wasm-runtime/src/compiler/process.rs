@@ -116,7 +116,11 @@ impl CompilerProcess {
         let said = ended.said.trim();
         let status = ended.status;
         Err(Failure::Compiler(if said.is_empty() {
-            format!("the compiler ended without a result ({status})")
+            let hint = match signal_of(status) {
+                Some(SIGKILL) => ", as where the system has no memory left",
+                _ => "",
+            };
+            format!("the compiler ended without a result ({status}){hint}")
         } else {
             let said = Escaped::up_to(SHOWN_BYTES, said);
             format!("the compiler ended without a result ({status}): {said}")
@@ -265,6 +269,9 @@ fn signal_of(_: ExitStatus) -> Option<i32> {
 
 /// What `abort` ends a process with.
 const SIGABRT: i32 = 6;
+
+/// Sent by whoever ends a process without asking it.
+const SIGKILL: i32 = 9;
 
 /// Sent to a process that has used up its processor time; the same number on all Unix
 /// systems.

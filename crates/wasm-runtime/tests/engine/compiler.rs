@@ -189,6 +189,12 @@ async fn a_compiler_is_listened_to_for_so_long() {
     let much = "head -c 70000 /dev/zero | tr '\\0' x >&2; sleep 10; exit 3";
     let said = failure(&talks(much)).await;
     assert!(said.contains("SIGKILL"), "{said}");
+    // As by a system whose memory is used up.
+    assert_eq!(
+        failure(&talks("kill -KILL $$")).await,
+        "the compiler ended without a result (signal: 9 (SIGKILL)), as where the system has no \
+         memory left"
+    );
 }
 
 /// As a user who types its name finds out.
