@@ -207,8 +207,16 @@ impl<'a> Survey<'a> {
             element_segments: Tally::of(&ELEMENT_SEGMENTS),
             elements: Tally::of(&ELEMENTS),
             data_segments: Tally::of(&DATA_SEGMENTS),
-            image_bytes: Tally::of(&IMAGE_BYTES),
-            instructions: Tally::of(&INSTRUCTIONS),
+            image_bytes: Tally::of(&IMAGE_BYTES).within(Density::of(
+                &IMAGE_BYTES_PER_KIB,
+                SPARE_IMAGE_BYTES,
+                bytes.len(),
+            )),
+            instructions: Tally::of(&INSTRUCTIONS).within(Density::of(
+                &INSTRUCTIONS_PER_KIB,
+                SPARE_INSTRUCTIONS,
+                bytes.len(),
+            )),
             handed: 0,
         }
     }
@@ -296,6 +304,7 @@ impl<'a> Survey<'a> {
             Payload::FunctionSection(functions) => {
                 let count = functions.count().into();
                 self.functions.add(count)?;
+                self.instructions.add(count.saturating_mul(FUNCTION))?;
                 needs.add_host_bytes(count, REFERENCE_BYTES);
             }
             Payload::TableSection(tables) => {

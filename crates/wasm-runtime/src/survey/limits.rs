@@ -90,16 +90,36 @@ pub(super) const DATA_SEGMENTS: Limit = Limit::of("data segments", 1 << 17);
 /// has 12 MB.
 pub(super) const IMAGE_BYTES: Limit = Limit::of("bytes of memory images", 64 << 20);
 
-/// SpiderMonkey has 5 million. Each takes microseconds to compile.
-pub(super) const INSTRUCTIONS: Limit = Limit::of("instructions", 12 << 20);
+/// SpiderMonkey has 6 million, PHP 12. Each takes microseconds to compile.
+pub(super) const INSTRUCTIONS: Limit = Limit::of("instructions", 14 << 20);
 
 /// SpiderMonkey has 11 million; a million takes half a second.
 pub(super) const KEPT_VALUES: Limit = Limit::of("values kept across branches", 1 << 25);
+
+// For each KiB of the file, so that what is small costs little: beyond what any may have.
+
+/// SpiderMonkey has 600, QuickJS 700, SQLite 800.
+pub(super) const INSTRUCTIONS_PER_KIB: Limit = Limit::of("instructions for each KiB", 1 << 10);
+
+/// A second or two of compiling.
+pub(super) const SPARE_INSTRUCTIONS: u64 = 1 << 19;
+
+/// Python has 650: there is hardly a gap in what toolchains make.
+pub(super) const IMAGE_BYTES_PER_KIB: Limit =
+    Limit::of("bytes of memory images for each KiB", 4 << 10);
+
+pub(super) const SPARE_IMAGE_BYTES: u64 = 16 << 20;
 
 // Of one function: all of it is in the compiler's memory at once.
 
 /// Python has one of 167,000. Each takes up to 2.5 KiB to compile.
 pub(super) const FUNCTION_INSTRUCTIONS: Limit = Limit::of("instructions in one function", 1 << 18);
+
+/// SpiderMonkey, SQLite, Ruby and what Rust makes have some of 600 to 700.
+pub(super) const FUNCTION_INSTRUCTIONS_PER_KIB: Limit =
+    Limit::of("instructions for each KiB of one function", 1 << 10);
+
+pub(super) const SPARE_FUNCTION_INSTRUCTIONS: u64 = 1 << 15;
 
 /// Python has one of 780; a switch of 3,457 cases, which a compiler written in Go has, is as
 /// many blocks. Stacks of the compiler grow with it, and time with the square.
@@ -123,8 +143,15 @@ pub(super) const EXPORTED_ITEMS: Limit = Limit::of("items of exports", 1 << 14);
 pub(super) const HANDED: Limit = Limit::of("instances of what a component is handed", 0);
 
 /// What counts as so many instructions: a call of the host, with registers to save,
-/// or a check with code of its own.
+/// or a check with code of its own, such as that of a loop for fuel and time.
 pub(super) const HEAVY: u64 = 10;
+
+/// What a function counts as, however short it is.
+pub(super) const FUNCTION: u64 = 64;
+
+/// The square of how deep a function's blocks are within each other, in so many parts, counts as
+/// instructions: a compiler's time grows with it.
+pub(super) const DEPTHS_PER_INSTRUCTION: u64 = 128;
 
 /// More than any operator takes and gives that always has as many operands; each beyond
 /// counts as an instruction.
@@ -154,7 +181,7 @@ pub(super) const VALUE_BYTES: u64 = 16;
 /// A function that can be referred to, or an import: up to four pointers.
 pub(super) const REFERENCE_BYTES: u64 = 32;
 
-static LIMITS: [&Limit; 25] = [
+static LIMITS: [&Limit; 28] = [
     &CORE_INSTANCES,
     &TABLES,
     &MEMORIES,
@@ -173,8 +200,11 @@ static LIMITS: [&Limit; 25] = [
     &DATA_SEGMENTS,
     &IMAGE_BYTES,
     &INSTRUCTIONS,
+    &INSTRUCTIONS_PER_KIB,
+    &IMAGE_BYTES_PER_KIB,
     &KEPT_VALUES,
     &FUNCTION_INSTRUCTIONS,
+    &FUNCTION_INSTRUCTIONS_PER_KIB,
     &FUNCTION_BLOCKS,
     &FUNCTION_KEPT_VALUES,
     &INSTANCE_ITEMS,
@@ -207,15 +237,53 @@ impl From<Defect> for Rejection {
     }
 }
 
+/// What there may be for each KiB of so many bytes, and what any may have besides.
+pub(super) struct Density {
+    per_kib: &'static Limit,
+    spare: u64,
+    bytes: u64,
+}
+
+impl Density {
+    pub(super) fn of(per_kib: &'static Limit, spare: u64, bytes: usize) -> Self {
+        Self {
+            per_kib,
+            spare,
+            bytes: bytes as u64,
+        }
+    }
+
+    pub(super) fn check(&self, found: u64) -> Result<(), Defect> {
+        let beyond = found.saturating_sub(self.spare);
+        let per_kib = beyond.saturating_mul(1 << 10);
+        self.per_kib.check(per_kib.div_ceil(self.bytes.max(1)))
+    }
+}
+
 /// How much of something was found so far.
 pub(super) struct Tally {
     limit: &'static Limit,
+    density: Option<Density>,
     found: u64,
+    /// What costs too little for its density to matter.
+    light: u64,
 }
 
 impl Tally {
     pub(super) fn of(limit: &'static Limit) -> Self {
-        Self { limit, found: 0 }
+        Self {
+            limit,
+            density: None,
+            found: 0,
+            light: 0,
+        }
+    }
+
+    pub(super) fn within(self, density: Density) -> Self {
+        Self {
+            density: Some(density),
+            ..self
+        }
     }
 
     pub(super) fn sum(&self) -> u64 {
@@ -224,6 +292,14 @@ impl Tally {
 
     pub(super) fn add(&mut self, more: u64) -> Result<(), Defect> {
         self.found = self.found.saturating_add(more);
-        self.limit.check(self.found)
+        self.limit.check(self.found.saturating_add(self.light))?;
+        self.density
+            .iter()
+            .try_for_each(|density| density.check(self.found))
+    }
+
+    pub(super) fn add_light(&mut self, more: u64) -> Result<(), Defect> {
+        self.light = self.light.saturating_add(more);
+        self.limit.check(self.found.saturating_add(self.light))
     }
 }

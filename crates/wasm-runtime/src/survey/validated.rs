@@ -111,7 +111,7 @@ impl Inspection {
         function: ComponentFuncTypeId,
     ) -> Result<(), Defect> {
         let values = self.sizes.function(types, function);
-        self.instructions.add(values.saturating_mul(HEAVY))
+        self.instructions.add_light(values.saturating_mul(HEAVY))
     }
 
     pub(super) fn function(
@@ -128,6 +128,11 @@ impl Inspection {
             instructions: validator.len_locals().into(),
             ..FunctionCost::default()
         };
+        let density = Density::of(
+            &FUNCTION_INSTRUCTIONS_PER_KIB,
+            SPARE_FUNCTION_INSTRUCTIONS,
+            body.range().len(),
+        );
         while !reader.eof() {
             let position = reader.original_position();
             let operator = reader.peek_operator(&validator.visitor(position))?;
@@ -138,6 +143,7 @@ impl Inspection {
             cost.add(&weight, locals + operands.max(weight.taken));
             // A validator takes as long as this says, so it is asked afterwards.
             FUNCTION_INSTRUCTIONS.check(cost.instructions)?;
+            density.check(cost.instructions)?;
             FUNCTION_KEPT_VALUES.check(cost.kept_values)?;
             reader.visit_operator(&mut validator.visitor(position))??;
             cost.blocks = cost.blocks.max(validator.control_stack_height().into());
@@ -145,7 +151,8 @@ impl Inspection {
         reader.finish_expression(&validator.visitor(reader.original_position()))?;
         self.allocations = validator.into_allocations();
         FUNCTION_BLOCKS.check(cost.blocks)?;
-        self.instructions.add(cost.instructions)?;
+        let depths = cost.blocks * cost.blocks / DEPTHS_PER_INSTRUCTION;
+        self.instructions.add(cost.instructions + depths)?;
         self.kept_values.add(cost.kept_values)?;
         Ok(())
     }
@@ -188,7 +195,8 @@ fn weigh(operator: &Operator<'_>, module: &impl ModuleArity) -> Weight {
     let (taken, given) = arity(operator, module);
     let values = taken.saturating_add(given);
     let (instructions, branches) = match operator {
-        Operator::Block { .. } | Operator::Loop { .. } => (1 + values, 1),
+        Operator::Block { .. } => (1 + values, 1),
+        Operator::Loop { .. } => (HEAVY + values, 1),
         Operator::If { .. } => (1 + values, 2),
         Operator::Else | Operator::End => (1 + values, 0),
         Operator::Br { .. }

@@ -2,8 +2,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use wasm_encoder::{
-    CodeSection, Component, Function, FunctionSection, InstanceSection, Module, ModuleArg,
-    ModuleSection, TypeSection, ValType,
+    CodeSection, Component, ComponentSection, CustomSection, Function, FunctionSection,
+    InstanceSection, Module, ModuleArg, ModuleSection, TypeSection, ValType,
 };
 
 use wasm_core::{Defect, WasmError};
@@ -78,6 +78,17 @@ fn with_locals(functions: usize, locals: u32) -> Vec<u8> {
         .section(&ModuleSection(&module))
         .section(&instances);
     component.finish()
+}
+
+/// The same component with so many bytes more, which mean nothing.
+fn padded(mut wasm: Vec<u8>, bytes: usize) -> Vec<u8> {
+    let padding = vec![0; bytes];
+    let custom = CustomSection {
+        name: "".into(),
+        data: padding.as_slice().into(),
+    };
+    custom.append_to_component(&mut wasm);
+    wasm
 }
 
 /// Components of which each instantiates the one before it twice.
@@ -253,7 +264,7 @@ async fn functions_that_are_hard_to_compile_are_refused() {
                 "i32 ".repeat(1_000),
                 "call $many ".repeat(300)
             ),
-            "instructions in one function",
+            "instructions for each KiB of one function",
         ),
         (
             format!(
@@ -261,7 +272,7 @@ async fn functions_that_are_hard_to_compile_are_refused() {
                 format!("block (result {}) ", "i32 ".repeat(500)).repeat(600),
                 "end ".repeat(600)
             ),
-            "instructions in one function",
+            "instructions for each KiB of one function",
         ),
         (
             format!(
@@ -284,7 +295,7 @@ async fn functions_that_are_hard_to_compile_are_refused() {
     let hard = function(1_000, &" loop local.get 0 br_if 0 end".repeat(1_000));
     let found = excess_of(&component(&hard.repeat(20), 1)).await;
     assert_eq!(found.0, "values kept across branches");
-    let found = excess(with_locals(300, 50_000)).await;
+    let found = excess(padded(with_locals(500, 30_000), 16 << 20)).await;
     assert_eq!(found.0, "instructions");
     let parameters = format!(
         "(type (func (param {}))) {}",
@@ -292,7 +303,39 @@ async fn functions_that_are_hard_to_compile_are_refused() {
         "(func (type 0))".repeat(15_000)
     );
     let found = excess_of(&component(&parameters, 1)).await;
-    assert_eq!(found.0, "instructions");
+    assert_eq!(found.0, "instructions for each KiB");
+}
+
+/// What is cheap to send is cheap to compile.
+#[tokio::test]
+async fn a_small_component_has_little_to_compile() {
+    let i64s = "i64 ".repeat(1_000);
+    let parameters: String = (0..1_000).map(|n| format!("local.get {n} ")).collect();
+    let wide =
+        |calls: String| format!("(func (param {i64s}) (result {i64s}) {parameters} {calls})");
+    let blocks = |opening: &str, count: usize| {
+        format!("(func {} {})", opening.repeat(count), "end ".repeat(count))
+    };
+    let once = component(&blocks("block ", 7_900), 1);
+    validate(&engine(), wat::parse_str(&once).unwrap())
+        .await
+        .unwrap();
+    let of_function = "instructions for each KiB of one function";
+    let of_all = "instructions for each KiB";
+    for (module, what) in [
+        (wide("call 0 ".repeat(50)), of_function),
+        (wide("call 0 ".repeat(10)).repeat(40), of_all),
+        (blocks("loop ", 7_900), of_function),
+        (blocks("block ", 7_900).repeat(2), of_all),
+        ("(func)".repeat(40_000), of_all),
+    ] {
+        let found = excess_of(&component(&module, 1)).await;
+        assert_eq!(found.0, what, "{}", &module[..40.min(module.len())]);
+    }
+    let gap = "(core module (memory 256)
+        (data (i32.const 0) \"a\") (data (i32.const 16777215) \"a\"))";
+    let found = excess_of(&format!("(component {})", gap.repeat(2))).await;
+    assert_eq!(found.0, "bytes of memory images for each KiB");
 }
 
 /// Where code is not reached there are no operands, but a validator checks each that there
@@ -305,7 +348,8 @@ async fn what_is_never_reached_is_weighed_before_it_is_validated() {
     let structs = format!("(type $struct (struct {fields}))");
     let unreached = |body: &str| format!("(func (result {i32s}) unreachable {body} unreachable)");
     let kept = "values kept across branches in one function";
-    let instructions = "instructions in one function";
+    let instructions = "instructions for each KiB of one function";
+    let at_once = "instructions in one function";
     for (module, what) in [
         (unreached(&format!("br_table {}", "0 ".repeat(5_000))), kept),
         (unreached(&"br_if 0 ".repeat(5_000)), kept),
@@ -329,7 +373,7 @@ async fn what_is_never_reached_is_weighed_before_it_is_validated() {
                 "(tag $t (param {i32s})) {}",
                 unreached(&format!("try_table {} end", "(catch $t 0)".repeat(500)))
             ),
-            instructions,
+            at_once,
         ),
         (
             format!(
@@ -344,12 +388,12 @@ async fn what_is_never_reached_is_weighed_before_it_is_validated() {
                 "(type $a (array i32)) {}",
                 unreached("array.new_fixed $a 4294967295")
             ),
-            instructions,
+            at_once,
         ),
         // It is weighed first, or it would be invalid.
         (
             "(type $a (array i32)) (func array.new_fixed $a 4294967295 drop)".to_owned(),
-            instructions,
+            at_once,
         ),
         (
             format!(
@@ -410,7 +454,6 @@ async fn what_is_never_instantiated_is_compiled_nevertheless() {
         .map(|number| format!("(export \"f{number}\" (func $f))"))
         .collect();
     for (items, what) in [
-        (sparse.repeat(5), "bytes of memory images"),
         ("(core module)".repeat(129), "core modules"),
         (
             "(core module (table 1000000 funcref))".repeat(5),
@@ -436,6 +479,9 @@ async fn what_is_never_instantiated_is_compiled_nevertheless() {
     ] {
         assert_eq!(excess_of(&format!("(component {items})")).await.0, what);
     }
+    let images = wat::parse_str(format!("(component {})", sparse.repeat(5))).unwrap();
+    let found = excess(padded(images, 24 << 20)).await;
+    assert_eq!(found.0, "bytes of memory images");
 }
 
 #[tokio::test]
