@@ -85,12 +85,26 @@ where
         .enable_all()
         .build()
         .map_err(|error| Report::error(format!("no threads to work with: {error}")))?;
-    // Whatever a command waits for besides what it wraps itself.
-    let outcome = runtime.block_on(unless_interrupted(command));
+    let outcome = runtime.block_on(async {
+        let _ends = heed_ends_of_children();
+        // Whatever a command waits for besides what it wraps itself.
+        unless_interrupted(command).await
+    });
     // Work that blocks a thread cannot be woken up.
     runtime.shutdown_background();
     outcome
 }
+
+/// Whoever starts this may have it ignore the ends of processes that it starts: then nobody could
+/// wait for a compiler or a tool.
+#[cfg(unix)]
+fn heed_ends_of_children() -> io::Result<impl Sized> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::child())
+}
+
+#[cfg(not(unix))]
+fn heed_ends_of_children() {}
 
 /// Says how many threads run components, other than there are processors.
 const THREADS: &str = "TOKIO_WORKER_THREADS";

@@ -45,6 +45,97 @@ fn what_is_no_compiled_code_is_not_added() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_compiled_is_not_overwritten() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    std::fs::create_dir(folder.path("app")).unwrap();
+    let manifest = "[component]\nid = \"demo/echo/main\"\nwasm = \"echo.wasm\"\n\n[resources]\n\
+                    memory = \"1MiB\"\nfuel = 1\ntimeout = \"1s\"\n";
+    std::fs::write(folder.path("app/Component.toml"), manifest).unwrap();
+    std::os::unix::fs::symlink("echo.wasm", folder.path("link.wasm")).unwrap();
+    std::fs::write(folder.path("app/echo.wasm"), wasm_fixtures::ECHO.wasm).unwrap();
+    let content = || {
+        let files = ["echo.wasm", "app/echo.wasm", "app/Component.toml"];
+        files.map(|file| std::fs::read(folder.path(file)).unwrap())
+    };
+    let before = content();
+    for (path, output) in [
+        ("echo.wasm", "echo.wasm"),
+        ("link.wasm", "echo.wasm"),
+        ("echo.wasm", "link.wasm"),
+        ("app", "app/echo.wasm"),
+        ("app", "app/Component.toml"),
+    ] {
+        let arguments = ["compile", path, "-o", output];
+        let compiled = match path {
+            "app" => with_cache(&folder, "here", &arguments),
+            _ => with_cache(&folder, "here", &limited(&arguments)),
+        };
+        assert_eq!(compiled.code, Some(2), "{compiled:?}");
+        let told = format!("error: {output} is what is compiled, and stays as it is\n");
+        assert!(compiled.stderr.starts_with(&told), "{compiled:?}");
+        assert!(content() == before, "{output}");
+    }
+}
+
+/// wasmtime says itself that this variable is of use.
+#[test]
+fn what_is_compiled_does_not_depend_on_the_environment() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    let run = || {
+        let mut run = command(limited(&["run", "echo.wasm", "-m", "hi"]));
+        run.current_dir(folder.0.path())
+            .env(CACHE.0, folder.path("here"));
+        run
+    };
+    for _ in 0..2 {
+        let answered = run().env("WASMTIME_BACKTRACE_DETAILS", "1").output();
+        let answered = ended(&answered.unwrap());
+        assert_eq!((answered.code, &*answered.stdout), (Some(0), "hi\n"));
+    }
+}
+
+/// As some that start programs have it.
+#[cfg(unix)]
+#[test]
+fn who_ignores_the_ends_of_processes_can_wait_for_a_compiler() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    let run = limited(&["run", "echo.wasm", "-m", "hi", "--no-cache"]);
+    let output = std::process::Command::new("env")
+        .arg("--ignore-signal=CHLD")
+        .arg(env!("CARGO_BIN_EXE_airssys-wasm"))
+        .args(run)
+        .current_dir(folder.0.path())
+        .output();
+    let answered = ended(&output.unwrap());
+    assert_eq!((answered.code, &*answered.stdout), (Some(0), "hi\n"));
+}
+
+/// A folder lies where it is to be.
+#[test]
+fn what_cannot_be_read_is_told_once() {
+    let folder = Folder::new();
+    folder.fixture(wasm_fixtures::ECHO);
+    let run = limited(&["run", "echo.wasm", "-m", "hi"]);
+    let first = with_cache(&folder, "here", &run);
+    assert_eq!((first.code, &*first.stderr), (Some(0), ""));
+    for entry in std::fs::read_dir(folder.path("here")).unwrap() {
+        let entry = entry.unwrap().path();
+        if entry.file_name().unwrap().len() == 64 {
+            std::fs::remove_file(&entry).unwrap();
+            std::fs::create_dir(&entry).unwrap();
+        }
+    }
+    let second = with_cache(&folder, "here", &run);
+    assert_eq!((second.code, &*second.stdout), (Some(0), "hi\n"));
+    let told = second.stderr.matches("is compiled anew").count();
+    assert_eq!(told, 1, "{second:?}");
+}
+
 #[test]
 fn what_is_compiled_and_not_kept_is_told() {
     let folder = Folder::new();
