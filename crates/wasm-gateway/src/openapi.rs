@@ -41,12 +41,16 @@ fn described(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
     let segments = operation.path.split('/');
     let named = segments.filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
     let in_path = named.map(|name| {
-        json!({ "in": "path", "name": name, "required": true, "schema": { "type": "string" } })
+        let schema = match name {
+            "number" => json!({ "type": "integer", "minimum": 0 }),
+            // A part of an id.
+            _ => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }),
+        };
+        json!({ "in": "path", "name": name, "required": true, "schema": schema })
     });
     let others = operation.parameters.iter().map(|it| {
         json!({
-            "in": it.place, "name": it.name, "description": it.text,
-            "schema": { "type": "string" },
+            "in": it.place, "name": it.name, "description": it.text, "schema": it.schema,
         })
     });
     let parameters: Vec<Value> = in_path.chain(others).collect();

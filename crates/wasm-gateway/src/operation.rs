@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Value, json};
 
 use crate::access::role::Role;
 
@@ -23,6 +24,8 @@ pub(crate) struct Parameter {
     pub(crate) place: &'static str,
     pub(crate) name: &'static str,
     pub(crate) text: &'static str,
+    /// What it may be, as JSON Schema has it.
+    pub(crate) schema: Value,
 }
 
 /// What a body is.
@@ -63,15 +66,26 @@ impl Operation {
     }
 
     pub(crate) fn header(self, name: &'static str, text: &'static str) -> Self {
-        self.parameter("header", name, text)
+        self.parameter("header", name, text, json!({ "type": "string" }))
     }
 
-    pub(crate) fn query(self, name: &'static str, text: &'static str) -> Self {
-        self.parameter("query", name, text)
+    pub(crate) fn query(self, name: &'static str, text: &'static str, schema: Value) -> Self {
+        self.parameter("query", name, text, schema)
     }
 
-    fn parameter(mut self, place: &'static str, name: &'static str, text: &'static str) -> Self {
-        self.parameters.push(Parameter { place, name, text });
+    fn parameter(
+        mut self,
+        place: &'static str,
+        name: &'static str,
+        text: &'static str,
+        schema: Value,
+    ) -> Self {
+        self.parameters.push(Parameter {
+            place,
+            name,
+            text,
+            schema,
+        });
         self
     }
 

@@ -2,10 +2,12 @@
 
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use serde_json::{Value, json};
 
 use wasm_core::RuntimeEngine;
 
 use crate::access::role::Role::{Administer, Message, Read};
+use crate::api::components::{LISTED, MOST_LISTED};
 use crate::api::{components, dead_letters, event_stream, messages, nodes, scrape, uploads};
 use crate::cluster::ClusterEvent;
 use crate::operation::{Content, Operation};
@@ -84,8 +86,12 @@ fn to_components<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
 
 fn of_operators<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
     let list = Operation::new(Method::GET, COMPONENTS, Read, "List components")
-        .query("after", "The id after which the list begins.")
-        .query("limit", "How many at the most, up to 1000.")
+        .query("after", "The id after which the list begins.", id())
+        .query(
+            "limit",
+            "How many at the most.",
+            json!({ "type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED }),
+        )
         .answers(
             200,
             "Components, in the order of their ids.",
@@ -172,10 +178,15 @@ fn of_watchers<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Route<E>> {
             (429, "The mailbox is full."),
         ]);
     let events = Operation::new(Method::GET, "/events", Read, "Follow what happens")
-        .query("component", "Only what is about the component of this id.")
+        .query(
+            "component",
+            "Only what is about the component of this id.",
+            id(),
+        )
         .query(
             "messages",
-            "Whether messages that were handled are among it: true or false.",
+            "Whether messages that were handled are among it.",
+            json!({ "type": "boolean", "default": false }),
         )
         .header("last-event-id", "After which event to go on.")
         .answers(
@@ -273,4 +284,10 @@ fn route<E: RuntimeEngine + ?Sized + 'static>(
 
 fn json<T: schemars::JsonSchema>() -> Content {
     Content::json::<T>()
+}
+
+/// That of a component, in a query.
+fn id() -> Value {
+    let part = "[A-Za-z0-9._-]{1,64}";
+    json!({ "type": "string", "pattern": format!("^{part}/{part}/{part}$") })
 }

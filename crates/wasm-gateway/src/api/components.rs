@@ -20,8 +20,8 @@ use crate::shared::App;
 use crate::views::{ComponentList, ComponentView, Done, PermissionsView};
 
 /// Components in one answer, if nothing else is asked for, and at the most.
-const LISTED: usize = 100;
-const MOST_LISTED: usize = 1_000;
+pub(crate) const LISTED: usize = 100;
+pub(crate) const MOST_LISTED: usize = 1_000;
 
 pub(crate) async fn list<E: RuntimeEngine + ?Sized + 'static>(
     State(app): State<App<E>>,

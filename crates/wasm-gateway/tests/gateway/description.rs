@@ -49,6 +49,39 @@ async fn refusals_and_events_are_described_as_they_are() {
     }
 }
 
+/// What is asked for as it is described is not refused for how it is written.
+#[tokio::test]
+async fn parameters_are_described_as_they_are_read() {
+    let router = gateway(&[]).await.router();
+    let described = ask(&router, "GET", "/openapi.json", "").await.json();
+    let schema = |path: &str, name: &str| {
+        let parameters = described["paths"][path]["get"]["parameters"].as_array();
+        let mut parameters = parameters.unwrap().iter();
+        parameters.find(|it| it["name"] == name).unwrap()["schema"].clone()
+    };
+    let limit = schema("/components", "limit");
+    for (limit, status) in [
+        (limit["minimum"].clone(), 200),
+        (limit["maximum"].clone(), 200),
+        (limit["maximum"].as_u64().map(|it| it + 1).into(), 400),
+    ] {
+        let path = format!("/components?limit={limit}");
+        assert_eq!(
+            ask(&router, "GET", &path, "").await.status,
+            status,
+            "{path}"
+        );
+    }
+    assert_eq!(schema("/events", "messages")["type"], "boolean");
+    let number = schema("/dead-letters/{number}/payload", "number");
+    assert_eq!(number["type"], "integer");
+    for path in ["/components", "/events"] {
+        let name = ["after", "component"][usize::from(path == "/events")];
+        let pattern = schema(path, name)["pattern"].clone();
+        assert_eq!(pattern.as_str().unwrap().matches('/').count(), 2, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn every_reference_leads_somewhere() {
     let router = gateway(&[]).await.router();
