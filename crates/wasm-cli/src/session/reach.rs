@@ -106,6 +106,11 @@ impl Reach {
             otlp.record(false)?;
             return Ok(None);
         }
+        let is_of_network = |it: &ListenAddress| matches!(it, ListenAddress::Tcp(_));
+        if self.tls_cert.is_some() && !self.listen.iter().chain(&self.http).any(is_of_network) {
+            let told = "--tls-cert has no effect: nothing listens at an address of the network";
+            Report::warning(told).tell().await;
+        }
         let tokens = self.tokens()?;
         let mut listeners = Vec::new();
         for address in &self.listen {

@@ -372,6 +372,20 @@ fn a_name_is_that_of_a_host_and_nothing_else() {
     }
 }
 
+/// Who names a certificate believes that TLS is spoken.
+#[test]
+fn a_certificate_that_nobody_sees_is_told_of() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    let socket = format!("unix:{}", folder.path("up.sock"));
+    let tls = ["--tls-cert", "a.pem", "--tls-key", "b.pem"];
+    let mut running = folder.start(&[&["--listen", socket.as_str()], &tls[..]].concat());
+    running.says("--tls-cert has no effect: nothing listens at an address of the network");
+    running.says("listening at unix:");
+    running.signal("-TERM");
+    running.ends_with(0);
+}
+
 /// Nobody would know why nobody gets in.
 #[test]
 fn that_there_are_no_more_files_to_open_is_told() {
