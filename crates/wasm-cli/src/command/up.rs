@@ -9,7 +9,6 @@ use clap::{Args, ValueHint, value_parser};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use wasm_core::ComponentId;
 use wasm_core::units::{parse_bytes, parse_duration};
 use wasm_host::{
     ApplicationFolder, Found, Host, HostBuilder, HostLimits, RedbStorage, StorageConfig,
@@ -22,6 +21,7 @@ use crate::input::cluster::Cluster;
 use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
 use crate::input::message::typed_lines;
+use crate::input::source::program_id;
 use crate::output::guest_log::LogFormat;
 use crate::output::otlp::OtlpFlags;
 use crate::output::outcome::{FAILED, Stop, block_on, unless_interrupted};
@@ -539,7 +539,7 @@ impl Up {
             .with_hops(self.limits.max_hops);
         let mut builder = HostBuilder::new()
             .with_limits(limits)
-            .with_program_id(sender());
+            .with_program_id(program_id());
         if let Some(storage) = storage {
             builder = builder.with_storage(storage);
         }
@@ -627,11 +627,6 @@ const GIVEN_BY_DATA: &str = "the file was given by --data";
 
 /// For those that are loaded when others cannot be.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Who the messages come from, as the components see it.
-fn sender() -> ComponentId {
-    ComponentId::new("local", "airssys-wasm", "up").expect("these are segments")
-}
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use wasm_core::{
     ComponentConfig, ComponentId, Defect, HostServices, HttpRoute, InstancePolicy, LimitsError,
     MessagePayload, Resource, ResourceLimits, Secret, Supervision, WasiGrant, WasmError,
 };
-use wasm_host::{Component, ComponentFiles, Separation, read_secrets};
+use wasm_host::{Component, ComponentFiles, HostError, Separation, read_secrets, timers_owner};
 use wasm_nats::Part;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
@@ -33,6 +33,11 @@ use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report};
 
 pub(crate) const MANIFEST_NAME: &str = "Component.toml";
+
+/// Who the messages come from that `up` sends, as the components see it.
+pub(crate) fn program_id() -> ComponentId {
+    ComponentId::new("local", "airssys-wasm", "up").expect("these are segments")
+}
 
 /// One component has one instance, and another when it is restarted.
 const INSTANCES: u32 = 4;
@@ -170,6 +175,10 @@ impl Source {
         flags: &Flags,
     ) -> Result<Self, Problems> {
         let parsed = manifest.says.clone();
+        if flags.id.is_none() && [program_id(), timers_owner()].contains(&parsed.id) {
+            let report = Report::error(HostError::Reserved(parsed.id).to_string());
+            return Err(manifest.at_key(report, "component.id").into());
+        }
         let limits = ResourceLimits::new(
             flags.memory.unwrap_or(parsed.limits.memory_bytes()),
             flags.timeout.unwrap_or(parsed.limits.timeout()),
@@ -340,7 +349,7 @@ impl Source {
     pub(crate) fn is_same_component(&self, other: &Self) -> bool {
         self.id == other.id
             && self.bytes == other.bytes
-            && self.config == other.config
+            && is_same_config(&self.config, &other.config)
             && self.supervision == other.supervision
             && self.version == other.version
     }
@@ -441,6 +450,15 @@ impl Source {
             _ => report.at(self.file.escaped()),
         }
     }
+}
+
+/// In whatever order permissions are written.
+fn is_same_config(one: &ComponentConfig, other: &ComponentConfig) -> bool {
+    let (mine, theirs) = (&one.permissions, &other.permissions);
+    let is_no_other = mine.excess(theirs).is_none() && theirs.excess(mine).is_none();
+    let mut rest = one.clone();
+    rest.permissions.clone_from(theirs);
+    is_no_other && rest == *other
 }
 
 pub(crate) fn invalid(id: &ComponentId, file: &Path, defect: Defect) -> Report {

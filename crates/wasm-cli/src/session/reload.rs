@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use wasm_core::LIFECYCLE_INTERFACE;
 use wasm_core::text::PathText as _;
-use wasm_host::Host;
+use wasm_core::{ComponentHandle, LIFECYCLE_INTERFACE};
+use wasm_host::{ComponentStatus, Host};
 use wasm_runtime::WasmtimeEngine;
 
 use crate::input::application::{Application, Hold, InTheWay};
@@ -286,15 +286,24 @@ impl Work {
                 return Ended::NotRead;
             }
         };
+        let old = self.status(before.as_deref()).await;
         match self.load(read, before.as_deref()).await {
             Ok(()) => Ended::Moved,
             Err(Failure::NotAdmitted(in_the_way)) => Ended::NotAdmitted(in_the_way),
             Err(Failure::Told(problems)) => {
                 problems.print();
-                self.goes_on(&manifest);
+                let new = self.status(before.as_deref()).await;
+                match (old, new) {
+                    (Some(old), Some(new)) => goes_on_after(&old, &new),
+                    _ => self.goes_on(&manifest),
+                }
                 Ended::Failed
             }
         }
+    }
+
+    async fn status(&self, source: Option<&Source>) -> Option<ComponentStatus> {
+        self.host.component(&source?.id).await
     }
 
     /// Says so of what was loaded from the manifest, and is still there.
@@ -408,6 +417,23 @@ impl Work {
         // A shutdown that failed is told as an event, and it is gone all the same.
         let _ = self.host.unload(&source.id).await;
     }
+}
+
+/// Says what became of a component that another version could not replace: it may have ended
+/// first, to make room, and then it was started anew.
+fn goes_on_after(old: &ComponentStatus, new: &ComponentStatus) {
+    let id = &new.id;
+    let number = |status: &ComponentStatus| status.handle.as_ref().map(ComponentHandle::handle_id);
+    if new.failures > old.failures {
+        // That is told already.
+        return;
+    }
+    let (old_number, new_number) = (number(old), number(new));
+    let note = match old_number.is_some() && new_number.is_some() && old_number != new_number {
+        true => format!("{id} goes on in its old version, without what it had in memory"),
+        false => format!("{id} goes on as it was"),
+    };
+    Report::note(note).print();
 }
 
 /// Says so when compiling takes its time.

@@ -263,6 +263,26 @@ fn messages_and_configuration_that_cannot_be_read() {
     folder.shows("unreadable-messages", &lines);
 }
 
+/// It is told before anything is loaded, and where.
+#[test]
+fn an_id_of_the_host_itself_is_no_components() {
+    for id in ["local/airssys-wasm/up", "host/timers/main"] {
+        let folder = Folder::new();
+        folder.component("a", wasm_fixtures::ECHO, "");
+        folder.component("b", wasm_fixtures::ECHO, "");
+        folder.manifest("b", id, "");
+        let (whole, one) = (folder.path(""), folder.path("b"));
+        for arguments in [["check", &whole], ["check", &one], ["up", &whole]] {
+            program(arguments).complains(&[
+                &format!("{id} is the host itself, and no component can be loaded under that id"),
+                "b/Component.toml:2:1\n",
+                "2 | id = ",
+            ]);
+            assert_eq!(program(arguments).code, Some(2), "{arguments:?}");
+        }
+    }
+}
+
 #[test]
 fn a_name_cannot_steer_the_terminal() {
     let folder = Folder::new();

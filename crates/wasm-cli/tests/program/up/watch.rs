@@ -152,6 +152,60 @@ fn what_becomes_odd_does_not_end_a_watcher() {
     running.ends_with(0);
 }
 
+#[cfg(unix)]
+#[test]
+fn permissions_in_another_order_replace_nothing() {
+    let sends = |to: &str| format!("[permissions]\nsend = [{to}]\n");
+    let (folder, mut running) = watched();
+    folder.manifest("a", "demo/a/main", &sends("\"demo/b/*\", \"demo/c/*\""));
+    running.says("demo/a/main was replaced");
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    folder.manifest(
+        "a",
+        "demo/a/main",
+        &sends("\"demo/c/*\", \"demo/b/*\", \"demo/c/x\""),
+    );
+    goes_on(&folder, &mut running, "c");
+    goes_on(&folder, &mut running, "d");
+    running.asks("demo/a/main x", "demo/a/main: 2");
+    folder.manifest("a", "demo/a/main", &sends("\"demo/c/*\""));
+    running.says("demo/a/main was replaced");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+/// Where there is no room for both versions, the old one ends before the new one is tried.
+#[test]
+fn what_becomes_of_a_version_that_ended_for_another_is_told() {
+    let full = ["--watch", "--max-components", "1"];
+    let pause = "[permissions]\nstorage = \"64KiB\"\n[supervision]\nswap = \"pause\"\n";
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, pause);
+    let mut running = folder.start(&full);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    folder.write("a/component.wasm", wasm_fixtures::TRAP_IN_INITIALIZE.wasm);
+    running.says("error: demo/a/main trapped in `initialize`");
+    running.says("demo/a/main goes on in its old version, without what it had in memory");
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    // One that cannot be compiled ends nothing.
+    folder.write("a/component.wasm", wasm_fixtures::TRUNCATED.wasm);
+    running.says("demo/a/main goes on as it was");
+    running.asks("demo/a/main x", "demo/a/main: 2");
+    running.type_line("quit");
+    running.ends_with(0);
+
+    folder.component("a", wasm_fixtures::INIT_ONCE, pause);
+    let mut running = folder.start(&full);
+    running.says("demo/a/main is loaded");
+    folder.write("a/component.wasm", wasm_fixtures::TRAP_IN_INITIALIZE.wasm);
+    running.says("demo/a/main is quarantined");
+    folder.write("a/component.wasm", wasm_fixtures::ECHO.wasm);
+    let said = running.says_before("demo/a/main was replaced");
+    assert!(!said.concat().contains("goes on"), "{said:?}");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
 /// A folder becomes a file; a name is no text; a link leads in a circle.
 #[cfg(unix)]
 #[test]
