@@ -31,6 +31,27 @@ fn says_whether_there_is_anything_to_call() {
 }
 
 #[test]
+fn a_grant_of_what_is_not_imported_is_told() {
+    let folder = Folder::new();
+    let imports = "(import \"acme:shop/types@1.0.0\" (instance))";
+    folder.write(
+        "a.wasm",
+        wat::parse_str(format!("(component {imports})")).unwrap(),
+    );
+    let manifest = "[component]\nid = \"demo/a/main\"\nwasm = \"a.wasm\"\n\
+                    [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n\
+                    [permissions]\nimports = [\"acme:shop/*\", \"acme:shop/catalogue\"]\n";
+    let file = folder.write("a.toml", manifest);
+    let checked = program(["check", &file]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    checked.complains(&[
+        "warning: `acme:shop/catalogue` in `permissions.imports` of demo/a/main matches \
+         nothing that it imports",
+    ]);
+    assert!(!checked.stderr.contains("shop/*"), "{checked:?}");
+}
+
+#[test]
 fn goes_on_after_a_problem() {
     let folder = Folder::new();
     folder.fixture(wasm_fixtures::TRUNCATED);

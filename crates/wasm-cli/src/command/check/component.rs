@@ -1,5 +1,7 @@
 //! One component, which is compiled and not run.
 
+use std::fmt::Display;
+
 use wasm_core::text::{EscapedPath, PathText as _};
 use wasm_core::units::format_bytes;
 use wasm_core::{Defect, WasiGrant};
@@ -18,6 +20,9 @@ pub(super) struct Checked {
 }
 
 pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Checked, Problems> {
+    for warning in unimported(source) {
+        warning.tell().await;
+    }
     let _prepared = engine
         .prepare_component(&source.id, source.bytes.clone(), &source.config)
         .await
@@ -48,6 +53,23 @@ pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Ch
         text: describe(source, needs, &names, engine),
         takes_messages: names.takes_messages(engine),
     })
+}
+
+/// Permissions to import what the component does not. Whether it can be read is found out
+/// elsewhere.
+fn unimported(source: &Source) -> Vec<Report> {
+    let names = Names::of(&source.bytes).unwrap_or_default();
+    let granted = source.config.permissions.imports.iter();
+    let unused = granted.filter(|grant| !names.imports.iter().any(|name| grant.matches(name)));
+    let reports =
+        unused.map(|grant| in_vain(source, "imports", grant, "matches nothing that it imports"));
+    reports.collect()
+}
+
+/// A permission that permits nothing.
+pub(super) fn in_vain(source: &Source, key: &str, pattern: impl Display, what: &str) -> Report {
+    let message = format!("`{pattern}` in `permissions.{key}` of {} {what}", source.id);
+    Report::warning(message).at(source.named_by().escaped())
 }
 
 fn describe(source: &Source, needs: u64, names: &Names<'_>, engine: &WasmtimeEngine) -> String {

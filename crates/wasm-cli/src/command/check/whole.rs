@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasm_core::text::{EscapedPath, PathText as _};
 use wasm_core::units::{format_bytes, format_count};
-use wasm_core::{ComponentId, ComponentPattern, StartPolicy};
+use wasm_core::{ComponentId, StartPolicy};
 use wasm_host::{ApplicationFolder, HostLimits};
 
 use super::component::{self, Checked};
@@ -115,15 +115,10 @@ fn routes(source: &Source, receivers: &[(&ComponentId, bool)]) -> Vec<Report> {
                 }
                 false => continue,
             };
-            reports.push(in_vain(source, key, pattern, what));
+            reports.push(component::in_vain(source, key, pattern, what));
         }
     }
     reports
-}
-
-fn in_vain(source: &Source, key: &str, pattern: &ComponentPattern, what: &str) -> Report {
-    let message = format!("`{pattern}` in `permissions.{key}` of {} {what}", source.id);
-    Report::warning(message).at(source.named_by().escaped())
 }
 
 /// The memory of those that have an instance from the beginning on.
