@@ -33,11 +33,12 @@ out.
 A function of an interface can be called by its short name if no other function
 has it. An answer such as err(\"no\") is a result like any other.
 
-Several calls are made of one instance, one after the other. A resource that one
-of them returns can be given a name, by which later ones call its methods and
-take it as an argument: 'mine = cart(\"me\")', 'mine.total()', 'checkout(mine)'. A
-constructor or static function goes by the name of its resource: cart(\"me\"),
-cart.merge(mine, yours).
+Several calls are made of one instance, one after the other, unless the manifest
+says that there are several (`instance`, `concurrency`). A resource that one of
+them returns can be given a name, by which later ones of the same instance call
+its methods and take it as an argument: 'mine = cart(\"me\")', 'mine.total()',
+'checkout(mine)'. A constructor or static function goes by the name of its
+resource: cart(\"me\"), cart.merge(mine, yours).
 
 Exit codes:
   0  the calls returned
@@ -96,13 +97,7 @@ async fn make(
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
     for call in planned {
         let outcome = call.make(engine, handle, &mut names).await;
-        let result = outcome.map_err(|error| {
-            let report = source.explain(&error);
-            match error.fails_instance() {
-                true => Stop::Failed(report),
-                false => report.into(),
-            }
-        })?;
+        let result = outcome.map_err(|error| Stop::Failed(source.explain(&error)))?;
         if let Some(mut result) = result.map_err(Stop::Failed)? {
             result.push('\n');
             output::print(result).await?;

@@ -57,6 +57,39 @@ fn arguments_and_results_are_wave() {
     calc_shows("calls", &lines);
 }
 
+/// Returns the list that it is given, whatever is in it.
+const SAME: &str = r#"
+(component
+  (core module $m
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64))
+    (func (export "same") (param i32 i32) (result i32)
+      (i32.store (i32.const 0) (local.get 0))
+      (i32.store (i32.const 4) (local.get 1))
+      (i32.const 0)))
+  (core instance $i (instantiate $m))
+  (type $tea' (record (field "leaves" u8) (field "milk" (option u8))))
+  (export $tea "tea" (type $tea'))
+  (func (export "teas") (param "all" (list $tea)) (result (list $tea))
+    (canon lift (core func $i "same") (memory $i "memory") (realloc (func $i "realloc"))))
+  (func (export "warmths") (param "all" (list f32)) (result (list f32))
+    (canon lift (core func $i "same") (memory $i "memory") (realloc (func $i "realloc")))))
+"#;
+
+/// A field that is misspelled would be left out, and a number that is too large is no number.
+#[test]
+fn what_is_written_is_what_is_passed() {
+    let folder = Folder::new();
+    folder.write("same.wasm", wat::parse_str(SAME).unwrap());
+    let lines = [
+        "call same.wasm 'teas([{leaves: 1}, {milk: 2, leaves: 3}])' $LIMITS",
+        "call same.wasm 'teas([{leaves: 1, mlik: 2}])' $LIMITS",
+        "call same.wasm 'warmths([1e38, inf, -inf, nan])' $LIMITS",
+        "call same.wasm 'warmths([1e39])' $LIMITS",
+    ];
+    folder.shows("arguments-as-written", &lines);
+}
+
 #[test]
 fn functions_of_the_contract_can_be_called_too() {
     let lines = [
@@ -72,6 +105,7 @@ fn an_unknown_export_lists_what_there_is() {
     let lines = [
         "call calc.wasm 'ad(1, 2)' $LIMITS",
         "call calc.wasm 'sub(1, 2)' $LIMITS",
+        "call calc.wasm 'acme:calc/ops#add(1, 2)' $LIMITS",
         "call minimal.wasm f() $LIMITS",
     ];
     calc_shows("unknown-exports", &lines);
@@ -91,8 +125,16 @@ fn wrong_arguments_say_what_is_expected() {
         "call calc.wasm 'add(1, 2) + 1' $LIMITS",
         "call calc.wasm add(((( $LIMITS",
         "call calc.wasm '' $LIMITS",
+        "call calc.wasm 'add(1, 0x10)' $LIMITS",
+        "call calc.wasm 'add(1, 2.0)' $LIMITS",
+        "call calc.wasm 'add({a: 1, a: 2}, 2)' $LIMITS",
     ];
     calc_shows("wrong-arguments", &lines);
+    // Of a line that is too long to be shown, the place and what is wrong with it.
+    let deep = format!("add({}", "[".repeat(100_000));
+    program(limited(&["call", &example("hello"), &deep]))
+        .expect(2, "")
+        .complains(&["[[[[", "^ value nesting too deep"]);
     program(limited(&["call", &example("hello"), "\u{1b}[31m()"]))
         .expect(2, "")
         .complains(&["there is no export `\\u{1b}[31m`"]);
@@ -142,6 +184,7 @@ fn wrong_names_of_resources_are_said_before_anything_is_called() {
         "call carts.wasm 'checkout(a)' $LIMITS",
         "call carts.wasm 'a = cart(2)' 'checkout(b)' $LIMITS",
         "call carts.wasm 'a = cart(2)' 'checkout(a)' 'checkout(a)' $LIMITS",
+        "call carts.wasm 'a = cart(2)' 'checkout(a)' 'a.add(1)' $LIMITS",
         "call carts.wasm 'a = cart(2)' 'b = checkout(a)' $LIMITS",
         "call carts.wasm 'a = all()' $LIMITS",
         "call carts.wasm 'A = cart(2)' $LIMITS",
@@ -154,6 +197,20 @@ fn wrong_names_of_resources_are_said_before_anything_is_called() {
         "call carts.wasm $LIMITS",
     ];
     carts_show("wrong-names-of-resources", &lines);
+}
+
+/// What was called has been called, so that the input is not what is bad.
+#[test]
+fn a_resource_is_of_one_of_several_instances() {
+    let folder = Folder::new();
+    folder.write("carts.wasm", wat::parse_str(CARTS).unwrap());
+    let manifest = "[component]\nid = \"demo/a/main\"\nwasm = \"carts.wasm\"\n\
+                    [resources]\nmemory = \"1MiB\"\nfuel = 1_000_000\ntimeout = \"5s\"\n\
+                    instance = \"per-message\"\n";
+    let file = folder.write("carts.toml", manifest);
+    program(["call", &file, "a = cart(2)", "a.add(1)"])
+        .expect(1, "")
+        .complains(&["is given a resource of another instance"]);
 }
 
 /// What was called before it has been called.

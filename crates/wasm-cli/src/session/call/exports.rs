@@ -8,7 +8,7 @@ use wasm_core::text::shortened;
 use wasm_core::{ComponentHandle, WasmError};
 use wasm_runtime::WasmtimeEngine;
 
-use super::names::Types;
+use super::names::{Types, given_away};
 use super::types::has_no_notation;
 use crate::output::report::Report;
 
@@ -50,7 +50,7 @@ impl Exports {
         }
         let of_name = wanted.split_once('.');
         let of_name = of_name.and_then(|(name, method)| Some((name, *types.get(name)?, method)));
-        if let Some((name, ty, method)) = of_name
+        if let Some((name, Some(ty), method)) = of_name
             && let Some(function) = self.methods(ty).find(|f| f.method_of(ty) == Some(method))
         {
             return Ok((function, Some(name)));
@@ -64,7 +64,8 @@ impl Exports {
             ))
             .with_help("write the full name")),
             (None, _) => Err(match of_name {
-                Some((name, ty, method)) => self.no_method(name, ty, method),
+                Some((name, Some(ty), method)) => self.no_method(name, ty, method),
+                Some((name, None, _)) => Report::error(given_away(name)),
                 None => self.not_found(wanted),
             }),
         }
@@ -89,6 +90,9 @@ impl Exports {
         let report = Report::error(format!("there is no export `{wanted}`"));
         if self.0.is_empty() {
             return report.with_note("it exports no functions at all");
+        }
+        if wanted.contains('#') {
+            return list(report, wanted, self.0.iter(), |function| &function.name);
         }
         let report = list(report, wanted, self.0.iter(), Function::plain_name);
         match wanted.split_once('.') {

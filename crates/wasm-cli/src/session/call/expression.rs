@@ -1,6 +1,7 @@
 //! Calls as they are written, and what they stand for in a component.
 
 use std::error::Error;
+use std::ops::Range;
 
 use wasmtime::component::types::Type;
 use wasmtime::component::wasm_wave::ast::Node;
@@ -9,7 +10,7 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::{ResourceType, Val};
 
 use super::exports::{Exports, Function};
-use super::names::Types;
+use super::names::{Types, given_away};
 use super::types::{Resources, has_no_notation, is_resource, resources};
 use crate::output::report::{Excerpt, Report};
 
@@ -51,6 +52,11 @@ const STAND_IN: &str = "f";
 impl Expression {
     pub(crate) fn parse(text: &str) -> Result<Self, Report> {
         let text = text.trim();
+        // As one writes it in a shell, where there is none to take the quotes off.
+        let quoted = text
+            .strip_prefix('\'')
+            .and_then(|text| text.strip_suffix('\''));
+        let text = quoted.unwrap_or(text).trim();
         if text.is_empty() {
             return Err(Report::error(
                 "what is to be called is missing, as 'add(1, 2)'",
@@ -94,7 +100,8 @@ impl Expression {
             }),
             Err(error) => {
                 let report = Report::error("this is not a call in WAVE");
-                Err(point_at(report, text, parenthesis, &error))
+                let fault = Fault::of(&error, &arguments);
+                Err(point_at(report, text, parenthesis, fault))
             }
         }
     }
@@ -111,13 +118,13 @@ impl Expression {
                 is_given_away: true,
             } = argument
             {
-                types.remove(name);
+                types.insert(name.clone(), None);
             }
         }
         let keeps = match &self.name {
             Some(name) => {
                 let ty = self.kept_type(function)?;
-                types.insert(name.clone(), ty);
+                types.insert(name.clone(), Some(ty));
                 Some((name.clone(), ty))
             }
             None => None,
@@ -152,15 +159,16 @@ impl Expression {
         names: &Types,
     ) -> Result<Vec<Argument>, Report> {
         let types: Vec<Type> = function.ty.params().map(|(_, ty)| ty).collect();
-        if !types.iter().any(is_resource) {
-            let values = self.arguments.to_wasm_params(&types);
-            let values = values.map_err(|error| self.unfit(function, &error))?;
-            return Ok(values.into_iter().map(Argument::Value).collect());
-        }
         let nodes: Vec<&Node> = match self.arguments.params_node().map(Node::as_tuple) {
             Some(Ok(nodes)) => nodes.collect(),
             _ => Vec::new(),
         };
+        if !types.iter().any(is_resource) {
+            let values = self.arguments.to_wasm_params(&types);
+            let values = values.map_err(|error| self.unfit(function, self.fault(&error)))?;
+            self.check_overlooked(function, &types, &nodes)?;
+            return Ok(values.into_iter().map(Argument::Value).collect());
+        }
         let own = types.iter().skip(usize::from(receiver.is_some()));
         let is_optional = |ty: &Type| matches!(ty, Type::Option(_));
         let needed = own.len() - own.clone().rev().take_while(|ty| is_optional(ty)).count();
@@ -172,7 +180,7 @@ impl Expression {
             arguments.push(match ty {
                 Type::Own(of) | Type::Borrow(of) => {
                     let name = &self.arguments.source()[node.span()];
-                    if names.get(name) != Some(of) {
+                    if names.get(name) != Some(&Some(*of)) {
                         return Err(not_named(function, name, *of, names));
                     }
                     let is_given_away = matches!(ty, Type::Own(_));
@@ -192,18 +200,40 @@ impl Expression {
                 }
                 ty => {
                     let value = node.to_wasm_value(ty, self.arguments.source());
-                    Argument::Value(value.map_err(|error| self.unfit(function, &error))?)
+                    Argument::Value(
+                        value.map_err(|error| self.unfit(function, self.fault(&error)))?,
+                    )
                 }
             });
         }
-        let left = own.skip(nodes.len());
+        let own: Vec<Type> = own.cloned().collect();
+        self.check_overlooked(function, &own, &nodes)?;
+        let left = own.iter().skip(nodes.len());
         arguments.extend(left.map(|_| Argument::Value(Val::Option(None))));
         Ok(arguments)
     }
 
-    fn unfit(&self, function: &Function, error: &ParserError) -> Report {
+    fn check_overlooked(
+        &self,
+        function: &Function,
+        types: &[Type],
+        nodes: &[&Node],
+    ) -> Result<(), Report> {
+        let source = self.arguments.source();
+        let mut values = types.iter().zip(nodes);
+        match values.find_map(|(ty, node)| overlooked(node, ty, source)) {
+            Some(fault) => Err(self.unfit(function, fault)),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&self, error: &ParserError) -> Fault {
+        Fault::of(error, self.arguments.source())
+    }
+
+    fn unfit(&self, function: &Function, fault: Fault) -> Report {
         let report = Report::error(format!("the arguments do not fit `{}`", function.name));
-        point_at(report, &self.text, self.name_bytes, error)
+        point_at(report, &self.text, self.name_bytes, fault)
             .with_note(format!("its type is {}", function.signature()))
     }
 }
@@ -261,17 +291,18 @@ fn miscounted(function: &Function, taken: usize, found: usize) -> Report {
 }
 
 fn not_named(function: &Function, name: &str, of: ResourceType, names: &Types) -> Report {
-    let report = Report::error(match names.contains_key(name) {
-        true => format!(
+    let report = Report::error(match names.get(name) {
+        Some(Some(_)) => format!(
             "`{name}` is a resource of another type than `{}` takes",
             function.name
         ),
-        false => format!(
+        Some(None) => given_away(name),
+        None => format!(
             "`{}` takes a resource that was kept under a name, and not {name}",
             function.name
         ),
     });
-    let fits = names.iter().filter(|(_, ty)| **ty == of);
+    let fits = names.iter().filter(|(_, ty)| **ty == Some(of));
     let fits: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
     match fits.as_slice() {
         [] => report.with_help("'NAME = EXPORT(ARGUMENTS)' keeps the one that is returned"),
@@ -279,50 +310,122 @@ fn not_named(function: &Function, name: &str, of: ResourceType, names: &Types) -
     }
 }
 
-/// What a parser calls by the names of its tokens, as people write it.
-fn in_signs(text: &str) -> String {
-    const SIGNS: [(&str, &str); 8] = [
-        ("ParenOpen", "`(`"),
-        ("ParenClose", "`)`"),
-        ("BracketOpen", "`[`"),
-        ("BracketClose", "`]`"),
-        ("BraceOpen", "`{`"),
-        ("BraceClose", "`}`"),
-        ("Colon", "`:`"),
-        ("Comma", "`,`"),
-    ];
-    let mut text = text.to_owned();
-    for (name, sign) in SIGNS {
-        text = text.replace(name, sign);
-    }
-    text
+/// What is wrong with a part of a text.
+struct Fault {
+    span: Range<usize>,
+    label: String,
 }
 
-/// Marks what is wrong with arguments that begin after `name_bytes` of `text`.
-fn point_at(report: Report, text: &str, name_bytes: usize, error: &ParserError) -> Report {
+impl Fault {
+    /// As a parser of `text` says it.
+    fn of(error: &ParserError, text: &str) -> Self {
+        let span = error.span();
+        let label = match error.kind() {
+            ParserErrorKind::InvalidType => "a value of another type".to_owned(),
+            ParserErrorKind::InvalidValue => {
+                let number = text.get(span.clone()).unwrap_or_default();
+                let digits = number.strip_prefix('-').unwrap_or(number);
+                match digits.bytes().all(|b| b.is_ascii_digit()) {
+                    true => OUT_OF_RANGE.to_owned(),
+                    false => "no whole number".to_owned(),
+                }
+            }
+            ParserErrorKind::WasmValueError | ParserErrorKind::InvalidParams => {
+                let source = error.source().map(ToString::to_string);
+                let detail = error.detail().map(str::to_owned);
+                source
+                    .or(detail)
+                    .unwrap_or_else(|| error.kind().to_string())
+            }
+            kind => kind.to_string(),
+        };
+        Self { span, label }
+    }
+}
+
+const OUT_OF_RANGE: &str = "out of range";
+
+/// What nobody else finds in a value that fits its type: fields that the type does not have,
+/// and numbers that would be infinite.
+fn overlooked(node: &Node, ty: &Type, text: &str) -> Option<Fault> {
+    let inner = |node: &Node, ty: Option<Type>| overlooked(node, &ty?, text);
+    match ty {
+        Type::Float32 | Type::Float64 => {
+            let number = &text[node.span()];
+            let is_infinite = match ty {
+                Type::Float32 => number.parse().is_ok_and(f32::is_infinite),
+                _ => number.parse().is_ok_and(f64::is_infinite),
+            };
+            (is_infinite && !number.ends_with("inf")).then(|| Fault {
+                span: node.span(),
+                label: OUT_OF_RANGE.to_owned(),
+            })
+        }
+        Type::List(list) => {
+            let ty = list.ty();
+            let mut nodes = node.as_list().ok()?;
+            nodes.find_map(|node| overlooked(node, &ty, text))
+        }
+        Type::Tuple(tuple) => {
+            let mut nodes = node.as_tuple().ok()?.zip(tuple.types());
+            nodes.find_map(|(node, ty)| overlooked(node, &ty, text))
+        }
+        Type::Record(record) => node.as_record(text).ok()?.find_map(|(name, node)| {
+            match record.fields().find(|field| field.name == name) {
+                Some(field) => overlooked(node, &field.ty, text),
+                None => Some(Fault {
+                    span: node.span(),
+                    label: format!("there is no field `{name}`"),
+                }),
+            }
+        }),
+        Type::Variant(variant) => {
+            let (name, payload) = node.as_variant(text).ok()?;
+            let case = variant.cases().find(|case| case.name == name)?;
+            inner(payload?, case.ty)
+        }
+        // `some` and `ok` may be left out.
+        Type::Option(option) => match node.as_option() {
+            Ok(payload) => inner(payload?, Some(option.ty())),
+            Err(_) => inner(node, Some(option.ty())),
+        },
+        Type::Result(result) => match node.as_result() {
+            Ok(Ok(payload)) => inner(payload?, result.ok()),
+            Ok(Err(payload)) => inner(payload?, result.err()),
+            Err(_) => inner(node, result.ok()),
+        },
+        _ => None,
+    }
+}
+
+/// Marks what is wrong with arguments that begin after `name_bytes` of `text`; of a long text,
+/// what is around it is shown.
+fn point_at(report: Report, text: &str, name_bytes: usize, fault: Fault) -> Report {
     let place = |offset: usize| {
         let bytes = (offset + name_bytes).saturating_sub(STAND_IN.len());
         text[..text.floor_char_boundary(bytes)].chars().count()
     };
-    let span = error.span();
-    let start = place(span.start);
-    let label = match error.kind() {
-        ParserErrorKind::InvalidType => "a value of another type".to_owned(),
-        ParserErrorKind::InvalidValue => "out of range".to_owned(),
-        kind => match (error.detail(), error.source()) {
-            (Some(detail), _) => in_signs(detail),
-            (None, Some(source)) => source.to_string(),
-            (None, None) => kind.to_string(),
-        },
-    };
-    report.with_excerpt(Excerpt {
+    let start = place(fault.span.start);
+    let length = place(fault.span.end).saturating_sub(start);
+    let mut excerpt = Excerpt {
         line: text.to_owned(),
         number: None,
         start,
-        length: place(span.end).saturating_sub(start),
-        label,
-    })
+        length,
+        label: fault.label,
+    };
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        let skipped = start.saturating_sub(SHOWN_CHARS / 2);
+        let shown = text.chars().skip(skipped).take(SHOWN_CHARS);
+        excerpt.line = ['…'].into_iter().chain(shown).chain(['…']).collect();
+        excerpt.start = start - skipped + 1;
+        excerpt.length = length.min(SHOWN_CHARS - (start - skipped));
+    }
+    report.with_excerpt(excerpt)
 }
+
+/// Of a long text.
+const SHOWN_CHARS: usize = 100;
 
 /// Resources can be given by their names, and be anywhere in what is returned.
 fn check_notation(function: &Function) -> Result<(), Report> {
@@ -354,7 +457,7 @@ mod tests {
         let expression = Expression::parse(" acme:calc/ops@1.0.0-rc.1#add (1, 2) ").unwrap();
         assert_eq!(expression.export, "acme:calc/ops@1.0.0-rc.1#add");
         assert_eq!(expression.arguments.params_node().map(|_| ()), Some(()));
-        let expression = Expression::parse("hello()").unwrap();
+        let expression = Expression::parse("'hello()'").unwrap();
         assert_eq!(expression.export, "hello");
         assert!(expression.arguments.params_node().is_none());
     }

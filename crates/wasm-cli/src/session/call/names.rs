@@ -7,8 +7,13 @@ use wasmtime::component::{ResourceAny, ResourceType};
 
 use wasm_core::ComponentHandle;
 
-/// Whose methods can be called by which name.
-pub(crate) type Types = BTreeMap<String, ResourceType>;
+/// Whose methods can be called by which name; `None` for what was given away.
+pub(crate) type Types = BTreeMap<String, Option<ResourceType>>;
+
+/// What is said of a name that was used once more.
+pub(super) fn given_away(name: &str) -> String {
+    format!("what was kept as `{name}` was given away by an earlier call")
+}
 
 /// What is kept for later calls of one instance.
 #[derive(Debug, Default)]
@@ -16,7 +21,10 @@ pub(crate) struct Names(BTreeMap<String, (ResourceType, ResourceAny)>);
 
 impl Names {
     pub(crate) fn types(&self) -> Types {
-        let types = self.0.iter().map(|(name, (ty, _))| (name.clone(), *ty));
+        let types = self
+            .0
+            .iter()
+            .map(|(name, (ty, _))| (name.clone(), Some(*ty)));
         types.collect()
     }
 
