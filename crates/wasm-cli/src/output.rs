@@ -82,7 +82,16 @@ pub(crate) async fn complain(text: String) {
 pub(crate) fn complain_last(text: String) {
     let text = shaped(text);
     let lane = &Output::get().lane(Target::Stderr).queue;
-    lane.keep(Target::Stderr, text, None);
+    let is_gone = lane.lock().is_gone;
+    match is_gone {
+        true => write_at_once(&text),
+        false => lane.keep(Target::Stderr, text, None),
+    }
+}
+
+/// Where there can be no thread for it. The program ends then, and is to tell why.
+fn write_at_once(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// Prints to standard error and waits for nothing: what does not fit into the queue is
@@ -260,12 +269,16 @@ impl Queue {
 
     fn offer(&self, text: String) {
         let mut pending = self.lock();
+        if pending.is_gone {
+            drop(pending);
+            return write_at_once(&text);
+        }
         let lines = lines(&text);
         let is_full = pending.bytes + text.len() > MAX_QUEUED_BYTES
             || pending.lines + lines > MAX_QUEUED_LINES;
         // Once some are dropped, the others are too until that is told: it is told where
         // they would be, and not again for every line.
-        if pending.dropped > 0 || is_full || pending.is_gone {
+        if pending.dropped > 0 || is_full {
             pending.dropped += lines as u64;
             return;
         }

@@ -2,6 +2,7 @@ use std::env;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use wasm_core::ComponentHandle;
 use wasm_runtime::WasmtimeEngine;
 
 use crate::output::report::{Problems, Report};
-use crate::output::signals::{INTERRUPTED, Interruption};
+use crate::output::signals::{INTERRUPTED, Interruption, find_descriptors};
 
 /// A message or call did not end well.
 pub(crate) const FAILED: u8 = 1;
@@ -80,11 +81,20 @@ pub(crate) fn block_on<F>(command: F) -> Result<ExitCode, Stop>
 where
     F: Future<Output = Result<ExitCode, Stop>>,
 {
+    let threads = threads()?;
+    let cannot = |error| Report::error(format!("no threads to work with: {error}"));
+    try_to_start(threads + OTHERS).map_err(|error| {
+        cannot(error).with_help(format!(
+            "it takes {threads} and {OTHERS} more at the least: as many as `ulimit -u`, \
+             `ulimit -v` and the container let it start, or fewer, as {THREADS} says"
+        ))
+    })?;
+    find_descriptors().map_err(cannot)?;
     let runtime = Builder::new_multi_thread()
-        .worker_threads(threads()?)
+        .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|error| Report::error(format!("no threads to work with: {error}")))?;
+        .map_err(cannot)?;
     let outcome = runtime.block_on(async {
         let _ends = heed_ends_of_children();
         // Whatever a command waits for besides what it wraps itself.
@@ -105,6 +115,29 @@ fn heed_ends_of_children() -> io::Result<impl Sized> {
 
 #[cfg(not(unix))]
 fn heed_ends_of_children() {}
+
+/// Threads besides, without which nothing can be done: for files, for standard output and error,
+/// and for what stops guests.
+const OTHERS: usize = 4;
+
+/// Whether there can be so many threads. tokio waits for ever, and says nothing, if it can start
+/// only some of its own.
+fn try_to_start(threads: usize) -> io::Result<()> {
+    // Until all are there, none of them ends.
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let started = (0..threads).map(|_| {
+        let gate = Arc::clone(&gate);
+        thread::Builder::new().spawn(move || drop(gate.lock()))
+    });
+    let started: io::Result<Vec<_>> = started.collect();
+    drop(closed);
+    for thread in started? {
+        // It does nothing that could fail.
+        let _ = thread.join();
+    }
+    Ok(())
+}
 
 /// Says how many threads run components, other than there are processors.
 const THREADS: &str = "TOKIO_WORKER_THREADS";

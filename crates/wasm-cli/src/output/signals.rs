@@ -2,6 +2,9 @@
 //! SIGXFSZ, which is taken so that it ends nothing.
 
 use std::future::pending;
+use std::io;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::{OnceLock, mpsc};
 use std::thread;
@@ -46,6 +49,9 @@ pub(crate) fn listen(finish: fn(Duration)) {
     let (ready, is_ready) = mpsc::channel();
     // Without this thread, the system ends the program.
     let _ = thread.spawn(move || {
+        if find_descriptors().is_err() {
+            return;
+        }
         if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
             runtime.block_on(obey(ready, finish));
         }
@@ -118,6 +124,18 @@ pub(crate) fn take() -> bool {
         state().send_modify(|state| state.is_taken = true);
     }
     has_come
+}
+
+/// Whether a runtime of tokio can open what it hears signals with: it panics where it cannot.
+#[cfg(unix)]
+pub(crate) fn find_descriptors() -> io::Result<()> {
+    let as_many: io::Result<Vec<_>> = (0..4).map(|_| UnixStream::pair()).collect();
+    as_many.map(drop)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn find_descriptors() -> io::Result<()> {
+    Ok(())
 }
 
 /// Takes the signal that would end the program, or else its components could: by writing

@@ -93,6 +93,30 @@ fn a_file_that_may_not_grow_is_an_error() {
         .complains(&[&data, "File too large", "given by --data"]);
 }
 
+/// Here for want of memory for their stacks; `ulimit -u` does not hold for root.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_cannot_be_started_are_an_error() {
+    let line = "ulimit -v 600000; export TOKIO_WORKER_THREADS=1024";
+    after(line, &["check", &example("echo")])
+        .expect(2, "")
+        .complains(&[
+            "error: no threads to work with: Resource temporarily unavailable",
+            "TOKIO_WORKER_THREADS",
+        ]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn descriptors_that_there_are_none_of_are_an_error() {
+    for descriptors in 6..=14 {
+        let run = ["run", &example("echo"), "-m", "hi"];
+        after(&format!("ulimit -n {descriptors}"), &run)
+            .expect(2, "")
+            .complains(&["error: ", "Too many open files"]);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_may_not_be_written_is_compiled_neither() {
