@@ -218,7 +218,11 @@ async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
     });
     put.map_err(|error| stop(&error))?;
     let count = format_count(entries.len() as u64);
-    aside(format!("{count} entries are in {shown}"));
+    let entries = match count.as_str() {
+        "1" => "entry is",
+        _ => "entries are",
+    };
+    aside(format!("{count} {entries} in {shown}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,7 +39,8 @@ component that has no reply to a message prints nothing. What a component logs
 goes to standard error, and only if [permissions] grants it.
 
 A component that failed is restarted for the next message, whatever its
-[supervision] says. Storage is in memory and other components do not exist.
+[supervision] says. Storage is in memory; timers cannot be set, and other
+components do not exist.
 
 With --json, each message is answered with one object on one line:
   {\"index\":0,\"ok\":true,\"restarted\":false,\"reply\":{\"text\":\"hello\"},

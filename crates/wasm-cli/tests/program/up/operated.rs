@@ -69,7 +69,7 @@ fn data_is_exported_imported_and_checked() {
     );
     let imported = with_input(["data", "import", &new], exported.stdout.as_bytes());
     assert_eq!(imported.code, Some(0), "{}", imported.stderr);
-    imported.complains(&["1 entries are in"]);
+    imported.complains(&["1 entry is in"]);
     up(&new, "3");
     let again = program(["data", "check", &new]);
     assert_eq!(again.code, Some(0));
