@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wasm_core::text::{EscapedPath, PathText as _};
+use wasm_core::text::EscapedPath;
 use wasm_core::units::{format_bytes, format_count};
 use wasm_core::{ComponentId, StartPolicy};
 use wasm_host::{ApplicationFolder, HostLimits};
