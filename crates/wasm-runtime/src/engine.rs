@@ -14,9 +14,9 @@ use wasmtime::component::{Linker, ResourceAny, Val};
 use wasm_core::units::format_count;
 use wasm_core::{
     Capability, Cause, ComponentConfig, ComponentHandle, ComponentId, ComponentMessage,
-    ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, KeptMemory,
-    LIFECYCLE_INTERFACE, MessagePayload, Permissions, Preparation, RuntimeEngine, Unmet,
-    UnmetImport, WasmError,
+    ComponentMetadata, ComponentUsage, Defect, HealthStatus, HostServices, ImportPattern,
+    KeptMemory, LIFECYCLE_INTERFACE, MessagePayload, Permissions, Preparation, RuntimeEngine,
+    Unmet, UnmetImport, WasmError,
 };
 
 use crate::compile::cache::{CacheEntry, CompileCache};
@@ -82,7 +82,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// An engine that has `make_data` make the embedder's data of each instance, from the
     /// component's id and configuration: when it is loaded, and anew at each restart. If that
     /// fails or panics, loading or restarting fails with
-    /// [`WasmError::InstantiationFailed`], which says so.
+    /// [`WasmError::InstantiationFailed`], which says so. Data that panics when it is dropped
+    /// has ended with its instance all the same.
     ///
     /// # Errors
     /// [`WasmError::EngineInitialization`] when wasmtime refuses this machine or no
@@ -123,20 +124,34 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     ///
     /// # Errors
     /// [`WasmError::EngineInitialization`] for an interface that was added before, or that the
-    /// engine itself provides.
+    /// engine itself provides; for a name that cannot be granted, or that nothing was linked
+    /// under.
     pub fn add_interface<I: HostInterface<T>>(&mut self) -> Result<(), WasmError> {
         let name = I::NAME;
-        if self.interfaces.contains(&name) {
-            return Err(WasmError::EngineInitialization {
-                reason: format!("the interface {name} is added twice"),
+        let refused = |why: &str| {
+            Err(WasmError::EngineInitialization {
+                reason: format!("the interface {name} {why}"),
                 source: None,
-            });
+            })
+        };
+        if self.interfaces.contains(&name) {
+            return refused("is added twice");
+        }
+        let unversioned = name.split('@').next().unwrap_or_default();
+        if unversioned.parse::<ImportPattern>().is_err() {
+            return refused("has no name that can be granted, as `acme:shop/catalog@1.0.0`");
+        }
+        if has(&self.linker, name) {
+            return refused("is provided by the engine itself");
         }
         let mut linker = Linker::clone(&self.linker);
         I::add_to_linker(&mut linker, granted::<T, I>).map_err(|error| {
             let what = format!("the interface {name} cannot be added to what the engine provides");
             initialization(&what, error)
         })?;
+        if !has(&linker, name) {
+            return refused("is not what its `add_to_linker` links: nothing has this name");
+        }
         self.compiled.clear();
         self.linker = Arc::new(linker);
         self.interfaces.push(name);
@@ -485,7 +500,8 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     /// [`call_handle_message`](RuntimeEngine::call_handle_message). An error that `call` itself
     /// returns ends the instance too, because nobody can tell what the guest was at: errors
     /// that are results belong into `R`. An error of a generated function is to be passed on: one
-    /// that `call` keeps to itself leaves an instance behind that may have trapped.
+    /// that `call` keeps to itself leaves an instance behind that may have trapped, and a `call`
+    /// that then tries again without end holds up its thread, because nothing in it waits.
     pub async fn call<B, R, F>(
         &self,
         handle: &ComponentHandle,
@@ -604,6 +620,13 @@ impl<T: Send + 'static> WasmtimeEngine<T> {
     ) -> Result<Lasting<'a, W::Output>, WasmError> {
         turn::call(handle, self.slots.find(handle)?, work)
     }
+}
+
+/// Whether there is something of exactly this name, beside which nothing else can be.
+fn has<T: 'static>(linker: &Linker<T>, name: &str) -> bool {
+    let mut linker = Linker::clone(linker);
+    let other = linker.root().func_wrap(name, |_, (): ()| Ok(()));
+    other.is_err()
 }
 
 /// What a component that was not loaded was limited to.

@@ -215,7 +215,7 @@ impl<T: Send + 'static> Work<T> for HttpCall {
             leave(call.store.data_mut());
             Ok(HttpOutcome::Ended)
         };
-        let outcome = bounds.run(pin!(answering)).await;
+        let outcome = bounds.run(pin!(Some(answering))).await;
         let outcome = instance.finish(HTTP_EXPORT, outcome);
         if !matches!(outcome, Ok(HttpOutcome::Ended)) {
             let _ = failed.set(());

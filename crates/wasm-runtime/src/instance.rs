@@ -125,7 +125,7 @@ where
         let (call, bounds) = instance.begin::<B>(&self.name)?;
         // Whatever panics in it panics where that is caught.
         let outcome = bounds
-            .run(pin!(async move { (self.call)(call).await }))
+            .run(pin!(Some(async move { (self.call)(call).await })))
             .await;
         instance.finish(&self.name, outcome)
     }
@@ -253,7 +253,7 @@ impl<T: Send + 'static> Instance<T> {
         let budget = begin_call(&mut store);
         let mut pauses = 0;
         let instantiating = pre.instantiate_async(&mut store);
-        let outcome = bounded(&guest.deadline, &mut pauses, pin!(instantiating)).await;
+        let outcome = bounded(&guest.deadline, &mut pauses, pin!(Some(instantiating))).await;
         let fuel_consumed = end_call(&mut store, budget);
         let cause = match outcome {
             Ok(Ok(exports)) => {
@@ -300,17 +300,24 @@ impl<T: Send + 'static> Instance<T> {
         &mut self,
         export: &str,
     ) -> Result<(GuestCall<'_, T, B>, Bounds<'_>), Failure> {
+        let budget = begin_call(&mut self.store);
         let place = match self.bindings.iter().position(|known| known.is::<B>()) {
             Some(place) => place,
             None => {
-                let bound = B::bind(&mut self.store, &self.exports);
+                let bind = || B::bind(&mut self.store, &self.exports);
+                let bound = match catch_unwind(AssertUnwindSafe(bind)) {
+                    Ok(bound) => bound,
+                    Err(panic) => {
+                        let panic = Interrupted::Panic(panic_message(&*panic));
+                        return Err(self.failed_at_once(export, budget, panic));
+                    }
+                };
                 let bound =
                     bound.map_err(|error| self.export_not_found(&B::missing(export, &error)))?;
                 self.bindings.push(Box::new(bound));
                 self.bindings.len() - 1
             }
         };
-        let budget = begin_call(&mut self.store);
         let bindings = self.bindings[place].downcast_ref::<B>();
         let call = GuestCall {
             store: (&mut self.store).into(),
@@ -340,7 +347,7 @@ impl<T: Send + 'static> Instance<T> {
         let budget = begin_call(&mut self.store);
         let deadline = &self.guest.deadline;
         let call = function.call_async(&mut self.store, args, &mut values);
-        let outcome = Bounds { deadline, budget }.run(pin!(call)).await;
+        let outcome = Bounds { deadline, budget }.run(pin!(Some(call))).await;
         self.finish(export, outcome)?;
         for given in passed.iter().filter(|passed| !passed.is_lent) {
             take(&mut self.resources, given.resource);
@@ -389,7 +396,7 @@ impl<T: Send + 'static> Instance<T> {
         let budget = begin_call(&mut self.store);
         let deadline = &self.guest.deadline;
         let drop = resource.resource_drop_async(&mut self.store);
-        let outcome = Bounds { deadline, budget }.run(pin!(drop)).await;
+        let outcome = Bounds { deadline, budget }.run(pin!(Some(drop))).await;
         self.finish("[resource-drop]", outcome)
     }
 
@@ -411,6 +418,14 @@ impl<T: Send + 'static> Instance<T> {
             outcome.pauses,
         );
         Err(self.failed(export, ended, cause))
+    }
+
+    /// Before the guest was called.
+    #[cold]
+    fn failed_at_once(&mut self, export: &str, budget: Budget, why: Interrupted) -> Failure {
+        let fuel_consumed = end_call(&mut self.store, budget);
+        let ended = ended(&mut self.store, budget, fuel_consumed, 0);
+        self.failed(export, ended, Err(why))
     }
 
     #[cold]
@@ -472,7 +487,7 @@ pub(crate) struct Bounds<'a> {
 impl Bounds<'_> {
     pub(crate) async fn run<R>(
         self,
-        call: Pin<&mut impl Future<Output = wasmtime::Result<R>>>,
+        call: Pin<&mut Option<impl Future<Output = wasmtime::Result<R>>>>,
     ) -> Outcome<R> {
         let mut pauses = 0;
         let result = bounded(self.deadline, &mut pauses, call).await;

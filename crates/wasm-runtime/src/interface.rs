@@ -32,7 +32,7 @@ use crate::instance::state::{HostState, HostView};
 /// }
 /// ```
 pub trait HostInterface<T: 'static>: 'static {
-    /// Its full name, as in WIT: `namespace:package/name@version`.
+    /// Its full name, as in WIT: `namespace:package/name@version`, under which it is linked.
     const NAME: &'static str;
 
     /// Links the functions, each of which is given `view`.

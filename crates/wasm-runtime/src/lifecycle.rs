@@ -133,7 +133,7 @@ where
             guest.calls.begin_message(self.hops);
         }
         let call = function.call_async(call.store, self.params);
-        let outcome = bounds.run(pin!(call)).await;
+        let outcome = bounds.run(pin!(Some(call))).await;
         let (result,) = instance.finish(self.export, outcome)?;
         Ok(result)
     }

@@ -19,7 +19,7 @@ pub(crate) fn name_version(unmet: &mut UnmetImport, interfaces: &[&'static str])
     let Some((path, wanted)) = interface.split_once('@') else {
         return;
     };
-    let provided = provided(path, interfaces);
+    let provided = provided(path, wanted, interfaces);
     if let Some(provided) = provided.filter(|provided| !stands_in(provided, wanted)) {
         unmet.reason = Unmet::OtherVersion {
             provided: provided.to_owned(),
@@ -29,23 +29,27 @@ pub(crate) fn name_version(unmet: &mut UnmetImport, interfaces: &[&'static str])
 
 /// Whether a version has all that the other has: then nothing is missing for its sake.
 fn stands_in(provided: &str, wanted: &str) -> bool {
-    // A pre-release stands in for itself, and a build for its release.
-    let numbers = |version: &str| -> Option<[u64; 3]> {
-        let numbers: Result<Vec<u64>, _> = version.split('.').map(str::parse).collect();
-        numbers.ok()?.try_into().ok()
-    };
-    let build = |version: &str| version.split('+').next().and_then(numbers);
-    match (build(provided), build(wanted)) {
-        (Some(provided), Some(wanted)) => {
-            let major = |[major, minor, _]: [u64; 3]| (major, if major == 0 { minor } else { 0 });
-            major(provided) == major(wanted) && provided >= wanted
-        }
+    match (numbers(provided), numbers(wanted)) {
+        (Some(provided), Some(wanted)) => major(provided) == major(wanted) && provided >= wanted,
         _ => provided == wanted,
     }
 }
 
-/// The version of a package that the engine provides, or of an interface of the embedder.
-fn provided<'a>(path: &str, interfaces: &[&'a str]) -> Option<&'a str> {
+/// Of a release, with its build left out. A pre-release stands in for itself alone.
+fn numbers(version: &str) -> Option<[u64; 3]> {
+    let release = version.split('+').next()?;
+    let numbers: Result<Vec<u64>, _> = release.split('.').map(str::parse).collect();
+    numbers.ok()?.try_into().ok()
+}
+
+/// What is the same of releases that may stand in for each other.
+fn major([major, minor, _]: [u64; 3]) -> (u64, u64) {
+    (major, if major == 0 { minor } else { 0 })
+}
+
+/// The version of a package that the engine provides, or of an interface of the embedder; if
+/// there are several, of the one that would be taken.
+fn provided<'a>(path: &str, wanted: &str, interfaces: &[&'a str]) -> Option<&'a str> {
     let package = path.split('/').next()?;
     let contract = LIFECYCLE_INTERFACE.split_once('@');
     let contract = contract.filter(|(path, _)| path.split('/').next() == Some(package));
@@ -62,7 +66,10 @@ fn provided<'a>(path: &str, interfaces: &[&'a str]) -> Option<&'a str> {
         "wasi:config" => return Some(CONFIG_VERSION),
         _ => {}
     }
-    let mut interfaces = interfaces.iter().filter_map(|name| name.split_once('@'));
-    let own = interfaces.find(|(own, _)| *own == path);
-    own.map(|(_, version)| version)
+    let own = interfaces.iter().filter_map(|name| name.split_once('@'));
+    let own = own
+        .filter(|(own, _)| *own == path)
+        .map(|(_, version)| version);
+    let line = |version: &str| numbers(version).map(major);
+    own.max_by_key(|version| (line(version) == line(wanted), numbers(version)))
 }

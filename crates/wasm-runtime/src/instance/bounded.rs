@@ -28,19 +28,19 @@ pub(crate) enum Interrupted {
 /// was; the timer could only tell that it was not done.
 const GRACE: Duration = Duration::from_millis(5);
 
-/// Polls `call` until it ends, its deadline passes or it panics.
+/// Polls `call` until it ends, its deadline passes or it panics; then it is gone.
 ///
 /// Epochs stop a guest that computes; this stops one that waits, in whichever
 /// host function. `pauses` counts how often the call gave way or had to wait.
 pub(crate) async fn bounded<T>(
     deadline: &Deadline,
     pauses: &mut u64,
-    mut call: Pin<&mut impl Future<Output = T>>,
+    mut call: Pin<&mut Option<impl Future<Output = T>>>,
 ) -> Result<T, Interrupted> {
     // Made only when the call first has to wait, so that one that ends at once does not pay
     // for it, and in a place of its own, so that every call is small.
     let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if let Some(ended) = poll_caught(call.as_mut(), cx) {
             return Poll::Ready(ended);
         }
@@ -53,14 +53,26 @@ pub(crate) async fn bounded<T>(
         let last = poll_caught(call.as_mut(), cx);
         Poll::Ready(last.unwrap_or(Err(Interrupted::Deadline)))
     })
-    .await
+    .await;
+    if ended.is_err() {
+        // Host functions that did not end are dropped with it, and what they have.
+        contained(|| call.set(None));
+    }
+    ended
+}
+
+/// Ends something of the embedder's: why the call ended has been decided, and a panic here,
+/// which the panic hook was told of, harms nobody else.
+pub(super) fn contained(end: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(end));
 }
 
 /// `None` if it does not end yet.
 fn poll_caught<T>(
-    call: Pin<&mut impl Future<Output = T>>,
+    call: Pin<&mut Option<impl Future<Output = T>>>,
     cx: &mut Context<'_>,
 ) -> Option<Result<T, Interrupted>> {
+    let call = call.as_pin_mut()?;
     match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
         Ok(Poll::Ready(output)) => Some(Ok(output)),
         Ok(Poll::Pending) => None,
@@ -102,17 +114,17 @@ mod tests {
     async fn a_call_that_ends_gives_its_result() {
         let mut pauses = 0;
         assert_eq!(
-            bounded(&Deadline::new(Duration::ZERO), &mut 0, pin!(ready(1))).await,
+            bounded(&Deadline::new(Duration::ZERO), &mut 0, pin!(Some(ready(1)))).await,
             Ok(1)
         );
         assert_eq!(
             bounded(
                 &soon(),
                 &mut pauses,
-                pin!(async {
+                pin!(Some(async {
                     yield_now().await;
                     2
-                })
+                }))
             )
             .await,
             Ok(2)
@@ -123,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_waits_is_stopped() {
         assert_eq!(
-            bounded(&soon(), &mut 0, pin!(pending::<()>())).await,
+            bounded(&soon(), &mut 0, pin!(Some(pending::<()>()))).await,
             Err(Interrupted::Deadline)
         );
         let busy = async {
@@ -132,18 +144,44 @@ mod tests {
             }
         };
         assert_eq!(
-            bounded::<()>(&soon(), &mut 0, pin!(busy)).await,
+            bounded::<()>(&soon(), &mut 0, pin!(Some(busy))).await,
+            Err(Interrupted::Deadline)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_panics_when_it_is_dropped_changes_nothing() {
+        struct Bomb;
+
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+
+        let waits = async {
+            let _bomb = Bomb;
+            pending::<()>().await;
+        };
+        assert_eq!(
+            bounded(&soon(), &mut 0, pin!(Some(waits))).await,
             Err(Interrupted::Deadline)
         );
     }
 
     #[tokio::test]
     async fn a_panic_is_caught_with_its_message() {
-        let text = bounded::<()>(&soon(), &mut 0, pin!(async { panic!("plain") })).await;
+        let text = bounded::<()>(&soon(), &mut 0, pin!(Some(async { panic!("plain") }))).await;
         assert_eq!(text, Err(Interrupted::Panic("plain".into())));
-        let formatted = bounded::<()>(&soon(), &mut 0, pin!(async { panic!("with {}", 1) })).await;
+        let formatted =
+            bounded::<()>(&soon(), &mut 0, pin!(Some(async { panic!("with {}", 1) }))).await;
         assert_eq!(formatted, Err(Interrupted::Panic("with 1".into())));
-        let other = bounded::<()>(&soon(), &mut 0, pin!(async { std::panic::panic_any(7) })).await;
+        let other = bounded::<()>(
+            &soon(),
+            &mut 0,
+            pin!(Some(async { std::panic::panic_any(7) })),
+        )
+        .await;
         assert_eq!(other, Err(Interrupted::Panic("(no message)".into())));
     }
 }

@@ -1,6 +1,7 @@
 //! What the host knows of a running instance: the data of its store.
 
 use std::fmt::{self, Debug};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use wasm_core::{
     Capability, CapabilityDenied, ComponentConfig, ComponentHandle, ComponentId, HostServices,
 };
 
+use super::bounded::contained;
 use super::deadline::Deadline;
 use super::limiter::WasmResourceLimiter;
 use crate::lines::{LineBucket, Lines};
@@ -130,9 +132,40 @@ pub struct HostState<T: 'static = ()> {
     pub(super) files: Files,
     /// Made when the guest first needs it, which most never do.
     pub(super) wasi: Option<Box<WasiState>>,
-    pub(super) table: ResourceTable,
+    pub(super) table: Contained<ResourceTable>,
     pub(super) counts_fuel: bool,
-    pub(super) data: T,
+    pub(super) data: Contained<T>,
+}
+
+/// What is the embedder's or has things of the embedder's: if it panics when it is dropped,
+/// the instance has ended all the same, and whoever ended it goes on.
+pub(super) struct Contained<T>(Option<T>);
+
+impl<T> Contained<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Contained<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is taken when it is dropped")
+    }
+}
+
+impl<T> DerefMut for Contained<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is taken when it is dropped")
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        contained(|| drop(value));
+    }
 }
 
 /// What was seen of a call while it was running, each time its epoch ended.

@@ -12,7 +12,7 @@ use wasm_core::{ResourceLimits, WasmError};
 use super::bulk::most_in_bounds;
 use super::failure::EndedCall;
 use super::limiter::{MAX_HANDLES, MAX_HOST_RESOURCES, MemoryMeter, WasmResourceLimiter};
-use super::state::{Guest, HostState, Pace};
+use super::state::{Contained, Guest, HostState, Pace};
 use crate::wasi::{UnreadableDir, granted_files};
 
 /// Fuel after which the count in the store is brought up to date: what a guest
@@ -49,9 +49,9 @@ pub(super) fn new_store<T: Send + 'static>(
         pace: Pace::default(),
         files,
         wasi: None,
-        table,
+        table: Contained::new(table),
         counts_fuel: true,
-        data,
+        data: Contained::new(data),
     };
     let mut store = Store::new(engine, state);
     apply_limits(&mut store, limits);

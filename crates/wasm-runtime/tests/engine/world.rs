@@ -1,5 +1,6 @@
 //! A world of the embedder, under the same limits as the contract's.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use wasm_fixtures::PLUGIN;
 use wasm_runtime::wasmtime::component::{Instance, Linker, Resource as Handle, ResourceAny, Val};
 use wasm_runtime::wasmtime::{Error, Result as HostResult, Store};
 use wasm_runtime::{
-    Bindings, EngineConfig, GuestCall, HasView, HostInterface, HostState, HostView, View,
-    WasmtimeEngine, resources_in,
+    Allocation, Bindings, EngineConfig, GuestCall, HasView, HostInterface, HostState, HostView,
+    View, WasmtimeEngine, resources_in,
 };
 
 use crate::support::{config, fuelled, id, timed, with_memory, within};
@@ -589,6 +590,163 @@ async fn an_interface_is_added_once() {
     load(&engine, "shop/plugin/0", granted(config()))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_interface_has_the_name_that_it_links() {
+    struct Named<const N: usize>;
+
+    const NAMES: [&str; 3] = ["acme:shop/catalogue@1.0.0", "acme:shop/catalog", "catalog"];
+
+    impl<const N: usize> HostInterface<Shop> for Named<N> {
+        const NAME: &'static str = NAMES[N];
+
+        fn add_to_linker(linker: &mut Linker<HostState<Shop>>, view: View<Shop>) -> HostResult<()> {
+            Catalog::add_to_linker(linker, view)
+        }
+    }
+
+    /// Something that the engine does not have, in an interface that it has.
+    struct More;
+
+    impl HostInterface<Shop> for More {
+        const NAME: &'static str = "airssys:core/storage@1.0.0";
+
+        fn add_to_linker(linker: &mut Linker<HostState<Shop>>, _: View<Shop>) -> HostResult<()> {
+            let mut storage = linker.instance(Self::NAME)?;
+            storage.func_wrap("forget-all", |_, (): ()| Ok(()))
+        }
+    }
+
+    let services = HostServices::default();
+    let mut engine = WasmtimeEngine::with_data(EngineConfig::default(), services, |_, _| {
+        Ok(Shop {
+            percent: 0,
+            asked: 0,
+        })
+    })
+    .unwrap();
+    for (refused, why) in [
+        (engine.add_interface::<Named<0>>(), "nothing has this name"),
+        (engine.add_interface::<Named<1>>(), "nothing has this name"),
+        (
+            engine.add_interface::<Named<2>>(),
+            "no name that can be granted",
+        ),
+        (
+            engine.add_interface::<More>(),
+            "provided by the engine itself",
+        ),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    engine.add_interface::<Catalog>().unwrap();
+    plugin(&engine, config()).await;
+}
+
+#[tokio::test]
+async fn of_several_releases_the_nearest_is_told() {
+    struct Release<const N: usize>;
+
+    const NAMES: [&str; 2] = ["acme:db/query@1.0.0", "acme:db/query@2.1.0"];
+
+    impl<const N: usize> HostInterface<()> for Release<N> {
+        const NAME: &'static str = NAMES[N];
+
+        fn add_to_linker(linker: &mut Linker<HostState>, _: View<()>) -> HostResult<()> {
+            let mut query = linker.instance(Self::NAME)?;
+            query.func_wrap("run", |_, (): ()| Ok(()))
+        }
+    }
+
+    let mut engine = crate::support::engine();
+    engine.add_interface::<Release<1>>().unwrap();
+    engine.add_interface::<Release<0>>().unwrap();
+    let mut permissions = Permissions::default();
+    permissions.imports = vec!["acme:db/*".parse().unwrap()];
+    let walker = id("demo/walker/main");
+    for (wanted, provided) in [
+        ("1.2.0", Some("1.0.0")),
+        ("1.0.0", None),
+        ("2.3.0", Some("2.1.0")),
+        ("2.0.0", None),
+        ("3.0.0", Some("2.1.0")),
+        ("0.9.0", Some("2.1.0")),
+    ] {
+        let walk = r#"(instance (export "walk" (func)))"#;
+        let text = format!(r#"(component (import "acme:db/query@{wanted}" {walk}))"#);
+        let bytes = wat::parse_str(text).unwrap().into();
+        let audit = engine.audit_imports(&walker, bytes, &permissions);
+        let unmet = within(audit).await.unwrap().unmet;
+        let expected = match provided.map(str::to_owned) {
+            Some(provided) => Unmet::OtherVersion { provided },
+            None => Unmet::Missing,
+        };
+        assert_eq!(unmet[0].reason, expected, "{wanted}");
+    }
+}
+
+/// Panics when it is dropped.
+struct Brittle;
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        panic!("it fell");
+    }
+}
+
+struct Unbound;
+
+impl<T: 'static> Bindings<T> for Unbound {
+    fn bind(_: &mut Store<HostState<T>>, _: &Instance) -> HostResult<Self> {
+        panic!("nothing fits")
+    }
+}
+
+/// More often than there is room for instances, and each time it is told what the guest did.
+#[tokio::test]
+async fn what_panics_when_it_is_dropped_is_gone_all_the_same() {
+    let pool = EngineConfig::default().with_allocation(Allocation::Pooled { instances: 2 });
+    let make = |_: &ComponentId, _: &ComponentConfig| Ok(Brittle);
+    let mut engine = WasmtimeEngine::with_data(pool, HostServices::default(), make).unwrap();
+    let mut root = engine.linker_mut().root();
+    root.func_wrap_async("wait", |_, (): ()| {
+        Box::new(async {
+            let _brittle = Brittle;
+            pending::<HostResult<()>>().await
+        })
+    })
+    .unwrap();
+    let wat = r#"(component
+        (import "wait" (func $wait))
+        (core func $wait' (canon lower (func $wait)))
+        (core module $m (import "" "wait" (func $wait)) (func (export "wait") (call $wait)))
+        (core instance $i (instantiate $m
+          (with "" (instance (export "wait" (func $wait'))))))
+        (func (export "wait") (canon lift (core func $i "wait"))))"#;
+    let wasm = wat::parse_str(wat).unwrap();
+    let config = timed(Duration::from_millis(20));
+    let id = id("demo/brittle/main");
+    let brittle = within(engine.load_component(&id, wasm.into(), config));
+    let brittle = brittle.await.unwrap();
+    for _ in 0..4 {
+        let error = within(engine.call_export(&brittle, "wait", &[])).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, WasmError::Timeout { .. }), "{error}");
+        within(engine.restart_component(&brittle)).await.unwrap();
+        let call = engine.call(&brittle, "bind", |_: GuestCall<'_, Brittle, Unbound>| {
+            Box::pin(async { Ok(()) })
+        });
+        let error = within(call).await.unwrap_err();
+        assert!(
+            matches!(&error, WasmError::Trapped { trap: Trap::HostPanic(why), .. }
+                if why == "nothing fits"),
+            "{error}"
+        );
+        within(engine.restart_component(&brittle)).await.unwrap();
+    }
+    within(engine.unload_component(&brittle)).await.unwrap();
 }
 
 #[tokio::test]
