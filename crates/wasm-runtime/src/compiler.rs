@@ -17,10 +17,11 @@ use std::time::Duration;
 use wasmtime::{Engine, Error, OutOfMemory};
 
 use wasm_core::Defect;
+use wasm_core::text::shortened;
 
 use crate::compiler::artifact::Artifact;
 use crate::config::CodeSettings;
-use crate::error::chain;
+use crate::error::{MAX_SAID_BYTES, chain};
 use crate::survey::{self, Rejection};
 
 /// Where components are compiled.
@@ -265,7 +266,10 @@ fn defect(rejection: Rejection) -> Defect {
 /// What the engine refuses although it is valid.
 fn unsupported(bytes: &[u8], error: &Error) -> Defect {
     match survey::proposals::used(bytes) {
-        (proposals, _) if proposals.is_empty() => malformed(error),
+        // Around its cause, it says that parsing failed, which it did not.
+        (proposals, _) if proposals.is_empty() => Defect::Malformed {
+            reason: shortened(MAX_SAID_BYTES, error.root_cause()),
+        },
         (proposals, advice) => Defect::Unsupported { proposals, advice },
     }
 }

@@ -60,10 +60,13 @@ const INSTANCE_BYTES: usize = 1 << 30;
 
 pub(super) fn pool(instances: u32, memory_bytes: u64) -> PoolingAllocationConfig {
     let most = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+    // However few they are: there is room for the largest that is accepted.
+    let memories = instances.max(most(MEMORIES.most()));
+    let tables = instances.saturating_mul(TABLES_EACH);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(TABLES_EACH))
+        .total_memories(memories)
+        .total_tables(tables.max(most(TABLES.most())))
         .total_stacks(instances)
         // These take no room of their own, and the survey has bounded them for each component.
         .total_core_instances(instances.saturating_mul(most(CORE_INSTANCES.most())))

@@ -311,6 +311,7 @@ impl<'a> Survey<'a> {
                 needs.tables = needs.tables.saturating_add(tables.count().into());
                 for table in tables {
                     let elements = table?.ty.initial;
+                    TABLE_ELEMENTS.check(elements)?;
                     self.table_elements
                         .add(elements.min(LARGEST_TABLE_LAID_OUT))?;
                     let bytes = elements.saturating_mul(TABLE_ELEMENT_BYTES);

@@ -132,8 +132,12 @@ pub(crate) fn used(bytes: &[u8]) -> (Vec<&'static str>, Option<&'static str>) {
         let mut validator = Validator::new_with_features(features);
         validator.validate_all(bytes).is_ok()
     });
-    // Whose objects are collected has such references, too.
-    if used.iter().any(|used| used.feature == WasmFeatures::GC) {
+    // What needs references to objects of other kinds has these, too.
+    let with_references = WasmFeatures::GC | WasmFeatures::STACK_SWITCHING;
+    if used
+        .iter()
+        .any(|used| with_references.contains(used.feature))
+    {
         used.retain(|used| used.feature != WasmFeatures::GC_TYPES);
     }
     let advice = used.iter().find_map(|proposal| proposal.advice);

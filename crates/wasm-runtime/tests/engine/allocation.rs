@@ -97,3 +97,42 @@ async fn what_begins_too_large_is_over_the_memory_limit_everywhere() {
         }
     }
 }
+
+/// However few instances a pool is for.
+#[tokio::test]
+async fn a_pool_has_room_for_the_largest_that_is_accepted() {
+    let engine =
+        engine(EngineConfig::default().with_allocation(Allocation::Pooled { instances: 1 }));
+    let (tables, memories) = ("(table 1 funcref)".repeat(64), "(memory 0)".repeat(8));
+    let wat = format!(
+        "(component (core module $m {tables} {memories}) (core instance (instantiate $m)))"
+    );
+    let wasm = wat::parse_str(wat).unwrap();
+    engine
+        .load_component(&id("demo/many/main"), wasm.into(), config())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_no_pool_has_room_for_is_accepted_nowhere() {
+    let wat = "(component (core module (table 4194305 funcref)))";
+    let wasm = wat::parse_str(wat).unwrap();
+    for config_of_engine in all() {
+        let engine = engine(config_of_engine.clone());
+        let loaded = engine
+            .load_component(&id("demo/large/main"), wasm.clone().into(), config())
+            .await;
+        match loaded {
+            Err(WasmError::InvalidComponent {
+                defect:
+                    Defect::TooComplex {
+                        what: "elements in tables",
+                        ..
+                    },
+                ..
+            }) => {}
+            other => panic!("{config_of_engine:?}: {other:?}"),
+        }
+    }
+}

@@ -559,3 +559,14 @@ async fn a_handle_of_another_engine_is_not_found() {
     assert_eq!(ask(&here, &mine, "hi").await, "hi");
     assert_eq!(ask(&there, &foreign, "").await, "1");
 }
+
+/// It is valid, and nothing of it failed to be parsed.
+#[tokio::test]
+async fn what_cannot_be_compiled_is_told_by_its_cause() {
+    let text = r#"(component (component $c) (export "c" (component $c)))"#;
+    let loaded = load_bytes(&engine(), wat::parse_str(text).unwrap()).await;
+    let Defect::Malformed { reason } = defect(loaded) else {
+        panic!("it is a valid component");
+    };
+    assert!(reason.starts_with("exporting a component"), "{reason}");
+}
