@@ -26,7 +26,7 @@ use self::validated::Inspection;
 /// What wasmtime does not support, it has to say itself.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
     let counted = count(bytes)?;
-    let mut inspection = Inspection::new(counted.instructions);
+    let mut inspection = Inspection::new(bytes.len(), counted.instructions);
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;

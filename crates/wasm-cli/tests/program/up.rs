@@ -838,12 +838,16 @@ fn components_come_and_go_with_their_manifests() {
     running.ends_with(1);
 }
 
-/// Sixty functions, each with as many loops within each other as are accepted: a minute of a
-/// processor.
+/// Sixty functions, each with almost as many loops within each other as are accepted: half a
+/// minute of a processor, in a file that is large enough for that.
 fn slow_to_compile() -> Vec<u8> {
-    let function = format!("(func {}{})", "loop ".repeat(7_900), "end ".repeat(7_900));
+    let function = format!("(func {}{})", "loop ".repeat(3_500), "end ".repeat(3_500));
     let module = function.repeat(60);
-    wat::parse_str(format!("(component (core module {module}))")).unwrap()
+    let mut wasm = wat::parse_str(format!("(component (core module {module}))")).unwrap();
+    // A section of 8 MiB without a name, which means nothing.
+    wasm.extend([0, 0x80, 0x80, 0x80, 0x04]);
+    wasm.extend(vec![0; 8 << 20]);
+    wasm
 }
 
 #[test]

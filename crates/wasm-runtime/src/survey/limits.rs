@@ -104,6 +104,13 @@ pub(super) const INSTRUCTIONS_PER_KIB: Limit = Limit::of("instructions for each 
 /// A second or two of compiling.
 pub(super) const SPARE_INSTRUCTIONS: u64 = 1 << 19;
 
+/// SpiderMonkey and Ruby have 1,100, SQLite 1,300.
+pub(super) const KEPT_VALUES_PER_KIB: Limit =
+    Limit::of("values kept across branches for each KiB", 2 << 10);
+
+/// As many as one function may have.
+pub(super) const SPARE_KEPT_VALUES: u64 = 1 << 21;
+
 /// Python has 650: there is hardly a gap in what toolchains make.
 pub(super) const IMAGE_BYTES_PER_KIB: Limit =
     Limit::of("bytes of memory images for each KiB", 4 << 10);
@@ -181,7 +188,7 @@ pub(super) const VALUE_BYTES: u64 = 16;
 /// A function that can be referred to, or an import: up to four pointers.
 pub(super) const REFERENCE_BYTES: u64 = 32;
 
-static LIMITS: [&Limit; 28] = [
+static LIMITS: [&Limit; 29] = [
     &CORE_INSTANCES,
     &TABLES,
     &MEMORIES,
@@ -203,6 +210,7 @@ static LIMITS: [&Limit; 28] = [
     &INSTRUCTIONS_PER_KIB,
     &IMAGE_BYTES_PER_KIB,
     &KEPT_VALUES,
+    &KEPT_VALUES_PER_KIB,
     &FUNCTION_INSTRUCTIONS,
     &FUNCTION_INSTRUCTIONS_PER_KIB,
     &FUNCTION_BLOCKS,

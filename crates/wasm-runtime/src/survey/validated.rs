@@ -26,10 +26,15 @@ pub(super) struct Inspection {
 }
 
 impl Inspection {
-    pub(super) fn new(instructions: Tally) -> Self {
+    /// Of a file of so many bytes.
+    pub(super) fn new(bytes: usize, instructions: Tally) -> Self {
         Self {
             instructions,
-            kept_values: Tally::of(&KEPT_VALUES),
+            kept_values: Tally::of(&KEPT_VALUES).within(Density::of(
+                &KEPT_VALUES_PER_KIB,
+                SPARE_KEPT_VALUES,
+                bytes,
+            )),
             instance_items: Tally::of(&INSTANCE_ITEMS),
             exported_items: Tally::of(&EXPORTED_ITEMS),
             sizes: TypeSizes::default(),

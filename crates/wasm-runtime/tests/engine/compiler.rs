@@ -7,7 +7,7 @@ use wasm_core::{Defect, HostServices, WasmError};
 use wasm_fixtures::{ALL, ECHO};
 use wasm_runtime::{Compiler, CompilerLimits, CompilerProcess, EngineConfig, WasmtimeEngine};
 
-use crate::complexity::function;
+use crate::complexity::{function, padded};
 use crate::support::{config, engine, id, message, within};
 
 fn process() -> CompilerProcess {
@@ -44,7 +44,8 @@ async fn failure(engine: &WasmtimeEngine) -> String {
 fn slow() -> Vec<u8> {
     let body = function(900, &" loop local.get 0 br_if 0 end".repeat(900));
     let module = body.repeat(6);
-    wat::parse_str(format!("(component (core module {module}))")).unwrap()
+    let wasm = wat::parse_str(format!("(component (core module {module}))")).unwrap();
+    padded(wasm, 8 << 20)
 }
 
 #[tokio::test]
