@@ -2,13 +2,15 @@
 """Asks a real Prometheus what the dashboard of docs/operations/grafana.json asks, and the rules
 that docs/operations/prometheus.yml has in comments, while a café works under load: every panel
 has something to show, and every rule is one. With a file as argument it draws there what each
-panel was answered, by matplotlib in place of Grafana.
+panel was answered, by the components of Grafana's UI library; see scripts/dashboard.
 
-Needs Prometheus: apt-get install prometheus; for the picture, pip install matplotlib."""
+Needs Prometheus: apt-get install prometheus; for the picture, Node.js 20 or later with npm,
+which installs the library in target/dashboard, and Chromium: apt-get install npm chromium."""
 
 import http.client
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -112,41 +114,28 @@ class Prometheus:
         return answer["data"]["result"]
 
 
-def named(legend, labels):
-    return re.sub(r"\{\{(\w+)\}\}", lambda label: labels.get(label[1], ""), legend)
-
-
-def draw(panels, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plot
-
-    bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel, _ in panels)
-    figure = plot.figure(figsize=(16, bottom / 3))
-    for panel, series in panels:
-        at = panel["gridPos"]
-        room = (
-            at["x"] / 24 + 0.035,
-            1 - (at["y"] + at["h"]) / bottom + 0.03,
-            at["w"] / 24 - 0.05,
-            at["h"] / bottom - 0.055,
-        )
-        axes = figure.add_axes(room)
-        unit = panel["fieldConfig"]["defaults"]["unit"]
-        axes.set_title(f"{panel['title']} ({unit})", fontsize=9, loc="left")
-        axes.tick_params(labelsize=7)
-        if panel["type"] == "stat":
-            axes.axis("off")
-            said = "    ".join(f"{name}: {points[-1][1]:g}" for name, points in series)
-            axes.text(0, 0.4, said, fontsize=14)
-            continue
-        first = min(points[0][0] for _, points in series)
-        for name, points in series:
-            axes.plot([at - first for at, _ in points], [it for _, it in points], label=name)
-        axes.legend(fontsize=6, loc="upper left")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=90)
+def draw(asked, path):
+    """Draws by the components of Grafana's UI library, in a browser without a screen."""
+    page = Path("target/dashboard").absolute()
+    picture = Path(path).absolute()
+    shutil.copytree("scripts/dashboard", page, dirs_exist_ok=True)
+    (page / "answers.json").write_text(json.dumps(asked))
+    install = ["npm", "install", "--no-package-lock", "--loglevel=error"]
+    subprocess.run(install, cwd=page, check=True)
+    subprocess.run(["npm", "run", "build"], cwd=page, check=True)
+    places = [panel["gridPos"] for panel in asked["dashboard"]["panels"]]
+    # Rows of 30 pixels with 8 around each.
+    height = 38 * max(place["y"] + place["h"] for place in places) + 8
+    command = [shutil.which("chromium") or sys.exit("there is no chromium")]
+    command += ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={page}/browser", "--enable-logging=stderr"]
+    command += [f"--window-size=1600,{height}", "--virtual-time-budget=10000"]
+    # Otherwise a legend is now and then not painted yet.
+    command += ["--run-all-compositor-stages-before-draw"]
+    command += [f"--screenshot={picture}", (page / "index.html").as_uri()]
+    said = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
+    if "written to file" not in said or "Uncaught" in said:
+        sys.exit(f"the browser draws nothing:\n{said}")
 
 
 def main():
@@ -166,32 +155,30 @@ def main():
             for one in crowd:
                 one.join()
             time.sleep(2 * SCRAPE_SECONDS)
-            answered = []
+            answers = []
             empty = []
             for panel in dashboard["panels"]:
-                series = []
+                answers.append([])
                 for target in panel["targets"]:
                     expression = target["expr"].replace("$component", ".*")
                     expression = expression.replace("$__rate_interval", f"{RATE_SECONDS}s")
-                    found = [
-                        (
-                            named(target["legendFormat"], one["metric"]),
-                            [(at, float(value)) for at, value in one["values"] if value != "NaN"],
-                        )
-                        for one in prometheus.range(expression, begin, end)
+                    found = prometheus.range(expression, begin, end)
+                    answers[-1].append(found)
+                    points = [
+                        [float(value) for _, value in one["values"] if value != "NaN"]
+                        for one in found
                     ]
-                    found = [one for one in found if one[1]]
-                    most = max((value for _, points in found for _, value in points), default=0)
-                    print(f"{panel['title']}: {len(found)} series, at most {most:g}: {expression}")
+                    points = [one for one in points if one]
+                    most = max(map(max, points), default=0)
+                    print(f"{panel['title']}: {len(points)} series, at most {most:g}: {expression}")
                     if most <= 0:
                         empty.append(f"{panel['title']}: {expression}")
-                    series += found
-                answered.append((panel, series))
             if len(sys.argv) > 1:
-                draw(answered, sys.argv[1])
+                asked = {"dashboard": dashboard, "answers": answers}
+                draw({**asked, "from": begin, "to": end, "step": SCRAPE_SECONDS}, sys.argv[1])
             if empty:
                 sys.exit("nothing to be seen:\n" + "\n".join(empty))
-            print(f"all {len(answered)} panels show something, and the rules are rules")
+            print(f"all {len(answers)} panels show something, and the rules are rules")
         finally:
             prometheus.process.terminate()
             café.process.terminate()
