@@ -530,6 +530,8 @@ const SHELF: &str = r#"(component
     (func (export "give") (param "all" (list (own $box)))
       (canon lift (core func $i "take") (memory $i "memory") (realloc (func $i "realloc"))))
     (func (export "pair") (param "one" (own $box)) (param "other" (own $box))
+      (canon lift (core func $i "pair")))
+    (func (export "lend-and-give") (param "one" (borrow $box)) (param "other" (own $box))
       (canon lift (core func $i "pair"))))"#;
 
 #[tokio::test]
@@ -552,8 +554,11 @@ async fn resources_are_given_away_and_lent_within_values_too() {
         call("lend", &list(thing)).await.unwrap();
     }
     let twice = [Val::Resource(thing), Val::Resource(thing)];
-    let refused = call("pair", &twice).await.unwrap_err();
-    assert!(refused.to_string().contains("twice"), "{refused}");
+    call("lend", &[Val::List(twice.to_vec())]).await.unwrap();
+    for export in ["pair", "lend-and-give"] {
+        let refused = call(export, &twice).await.unwrap_err();
+        assert!(refused.to_string().contains("twice"), "{refused}");
+    }
     let usage = engine.usage(&shelf).unwrap();
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
     // What was given is gone.
