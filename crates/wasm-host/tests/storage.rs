@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -992,6 +992,48 @@ async fn a_file_that_is_removed_takes_no_writes_until_it_is_back() {
     );
     drop(storage);
     assert_eq!(open(&path).get(&owner, "k").await, Ok(Some("new".into())));
+}
+
+/// As by a process that was killed while it made a store.
+#[tokio::test]
+async fn what_is_left_of_a_store_that_was_being_made_is_removed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store");
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let made = |name: &str, age: Duration| {
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .append(true)
+            .open(folder.path().join(name));
+        let set = file.unwrap().set_modified(SystemTime::now() - age);
+        set.unwrap();
+    };
+    let hour = Duration::from_secs(3_600);
+    let draft = StoreDraft::new(&path).unwrap();
+    let in_use = names()[0].to_str().unwrap().to_owned();
+    made(&in_use, hour);
+    made(".store.0123456789abcdef.new", hour);
+    made(".store.0123456789abcdee.new", Duration::ZERO);
+    made(".store.x.new", hour);
+    made(".another.0123456789abcdef.new", hour);
+    drop(open(&path));
+    let mut expected = [
+        ".another.0123456789abcdef.new",
+        ".store.0123456789abcdee.new",
+        ".store.x.new",
+        &in_use,
+        "store",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names(), expected);
+    drop(draft);
+    assert_eq!(names().len(), 4);
 }
 
 /// Where nothing has to be read, only the length of the file tells.

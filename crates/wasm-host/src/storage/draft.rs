@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use redb::{Database, WriteTransaction};
 
@@ -54,8 +55,9 @@ impl StoreDraft {
             });
         }
         let number = getrandom::u64().map_err(|error| unusable(path, io::Error::other(error)))?;
-        let name = path.file_name().unwrap_or_default();
-        let draft = folder.join(format!(".{}.{number:016x}.new", name.display()));
+        let begin = format!(".{}.", path.file_name().unwrap_or_default().display());
+        remove_abandoned(folder, &begin);
+        let draft = folder.join(format!("{begin}{number:016x}{END}"));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -188,6 +190,36 @@ impl Drop for StoreDraft {
         let _ = close(self.database.take());
         let _ = fs::remove_file(&self.draft);
     }
+}
+
+/// What the names of drafts end with.
+const END: &str = ".new";
+
+/// One that is younger may belong to a process that is about to lock it.
+const ABANDONED: Duration = Duration::from_secs(10);
+
+/// Removes drafts that processes left behind which were killed.
+fn remove_abandoned(folder: &Path, begin: &str) {
+    let is_number = |text: &str| text.len() == 16 && u64::from_str_radix(text, 16).is_ok();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(begin)?.strip_suffix(END));
+        if number.is_some_and(is_number) {
+            // What cannot be removed harms nobody.
+            let _ = remove_if_abandoned(&entry.path());
+        }
+    }
+}
+
+fn remove_if_abandoned(draft: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(draft)?;
+    let age = metadata.modified()?.elapsed().unwrap_or_default();
+    if metadata.is_file() && age >= ABANDONED && fs::File::open(draft)?.try_lock().is_ok() {
+        fs::remove_file(draft)?;
+    }
+    Ok(())
 }
 
 fn folder(path: &Path) -> &Path {

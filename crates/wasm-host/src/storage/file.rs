@@ -148,7 +148,9 @@ impl StoreFile {
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
         let outcome = self.with(Work::Writing, work);
-        self.take_length();
+        if !matches!(*self.read_state(), State::Closed) {
+            self.take_length();
+        }
         outcome
     }
 
@@ -257,6 +259,8 @@ impl StoreFile {
 
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let closed = close(mem::replace(&mut *self.write_state(), State::Closed));
+        // What closes it makes it shorter, and so may whoever opens it next.
+        self.length.store(0, Ordering::Release);
         closed.map_err(|text| self.damage(Work::Writing, &text))
     }
 
