@@ -814,7 +814,9 @@ mod tests {
         fs::write(&just_begun, "x").unwrap();
         let remove: [fn(&Setting, &DiskCache); 2] = [
             |setting, cache| cache.write(setting.source, &setting.compilation),
-            |setting, _| drop(CacheUsage::clear(&setting.path()).unwrap()),
+            |setting, _| {
+                CacheUsage::clear(&setting.path()).unwrap();
+            },
         ];
         for remove in remove {
             let names = [
