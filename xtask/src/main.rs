@@ -14,7 +14,8 @@ usage: cargo xtask fixtures            compile the fixtures of crates/wasm-fixtu
        cargo xtask bounds              make the table of bounds in SECURITY.md from the source
        cargo xtask bounds --check      tell whether it is of the source as it is
        cargo xtask bounds --raise TREE make a copy one whose bounds can be raised, for scripts/bounds.sh
-       cargo xtask performance         run the benchmarks and write their tables into docs/performance.md";
+       cargo xtask performance         run the benchmarks and write their tables into docs/performance.md
+       cargo xtask performance --peers do the same for bench/peers alone, which compiles a second wasmtime";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["bounds", "--check"] => bounds::check(root),
         ["bounds", "--raise", tree] => bounds::raise(root, tree),
         ["performance"] => performance::run(root),
+        ["performance", "--peers"] => performance::peers(root),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

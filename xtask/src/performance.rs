@@ -15,24 +15,47 @@ use self::table::rows;
 /// Where a benchmark's table stands in the document: between two lines that name it.
 struct Section {
     name: &'static str,
+    chore: &'static str,
     cargo: &'static [&'static str],
 }
 
 const RATIOS: Section = Section {
     name: "ratios",
+    chore: "performance",
     cargo: &["bench", "--workspace", "--bench", "ratios"],
 };
 
 const HOST: Section = Section {
     name: "host",
+    chore: "performance",
     cargo: &["bench", "--workspace", "--bench", "host"],
+};
+
+const PEERS: Section = Section {
+    name: "peers",
+    chore: "performance --peers",
+    cargo: &[
+        "run",
+        "--release",
+        "--manifest-path",
+        "bench/peers/Cargo.toml",
+    ],
 };
 
 /// Runs the benchmarks and writes what they print into the document, with pictures beside it.
 pub(crate) fn run(root: &Path) -> Result<String> {
+    record(root, &[RATIOS, HOST])
+}
+
+/// The same for the comparison with peers, which nothing else of the repository compiles.
+pub(crate) fn peers(root: &Path) -> Result<String> {
+    record(root, &[PEERS])
+}
+
+fn record(root: &Path, sections: &[Section]) -> Result<String> {
     let file = root.join("docs/performance.md");
     let mut printed = String::new();
-    for section in [RATIOS, HOST] {
+    for section in sections {
         let table = section.measure(root)?;
         let document =
             fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -66,9 +89,9 @@ fn draw(root: &Path, table: &str) -> Result<()> {
 
 impl Section {
     fn lines(&self) -> [String; 2] {
-        let name = self.name;
+        let Self { name, chore, .. } = self;
         [
-            format!("<!-- {name}: measured by `cargo xtask performance` -->"),
+            format!("<!-- {name}: measured by `cargo xtask {chore}` -->"),
             format!("<!-- {name}: end of what was measured -->"),
         ]
     }
@@ -112,6 +135,11 @@ mod tests {
         assert_eq!(written, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
         let error = RATIOS.write(&document, "new\n").unwrap_err();
         assert!(error.to_string().contains("<!-- ratios: "), "{error}");
+        let [begin, _] = PEERS.lines();
+        assert!(
+            begin.contains("`cargo xtask performance --peers`"),
+            "{begin}"
+        );
     }
 
     #[test]
