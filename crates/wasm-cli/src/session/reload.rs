@@ -200,7 +200,15 @@ impl Reload {
     /// Tells what is in the way, once, unless that may be about to go.
     fn wait(&mut self, manifest: &Path, in_the_way: InTheWay) {
         let InTheWay { report, other } = in_the_way;
-        let on = other.filter(|other| self.busy.contains_key(other));
+        let on = match self.outlook(manifest, other.as_deref()) {
+            Outlook::Stays => None,
+            Outlook::MayGo(on) => Some(on),
+            Outlook::Circle => {
+                // Of those that exchange their ids one begins, by giving up its own.
+                self.begin(manifest.to_owned(), What::Unload);
+                return self.begin(manifest.to_owned(), What::Load);
+            }
+        };
         let told = self.waiting.remove(manifest).and_then(|told| told.told);
         let told = match told {
             told if on.is_some() => told,
@@ -212,8 +220,28 @@ impl Reload {
             }
         };
         let since = self.moves;
-        let waiting = Waiting { since, on, told };
+        let waiting = Waiting {
+            since,
+            other,
+            on,
+            told,
+        };
         self.waiting.insert(manifest.to_owned(), waiting);
+    }
+
+    /// What may become of the one that has the id, which may wait for another's itself.
+    fn outlook<'a>(&'a self, manifest: &Path, mut other: Option<&'a Path>) -> Outlook {
+        for _ in 0..=self.waiting.len() {
+            match other {
+                None => break,
+                Some(other) if other == manifest => return Outlook::Circle,
+                Some(other) if self.busy.contains_key(other) => {
+                    return Outlook::MayGo(other.to_owned());
+                }
+                Some(next) => other = self.waiting.get(next).and_then(|it| it.other.as_deref()),
+            }
+        }
+        Outlook::Stays
     }
 
     /// What was in the way may be gone, or is known to stay.
@@ -236,9 +264,21 @@ impl Reload {
 struct Waiting {
     /// What had moved by then.
     since: u64,
-    /// The manifest of what is in its way, if a task is about that.
+    /// The manifest of what has its id.
+    other: Option<PathBuf>,
+    /// What a task is about that may end this.
     on: Option<PathBuf>,
     told: Option<Report>,
+}
+
+/// Whether a component that is in the way of another will stay there.
+enum Outlook {
+    Stays,
+    /// Once the task about this manifest has ended.
+    MayGo(PathBuf),
+    /// It waits for the id of the other, or for that of one that does: none would ever have what
+    /// its manifest says.
+    Circle,
 }
 
 /// What a task needs.

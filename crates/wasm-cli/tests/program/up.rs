@@ -908,6 +908,30 @@ fn a_clash_is_told_once() {
 }
 
 #[test]
+fn components_exchange_their_ids() {
+    let folder = Folder::new();
+    folder.component("a", wasm_fixtures::COUNTER, "");
+    folder.component("b", wasm_fixtures::ECHO, "");
+    folder.component("c", wasm_fixtures::SELF_ID, "");
+    let mut running = folder.start(&["--watch"]);
+    running.asks("demo/a/main x", "demo/a/main: 1");
+    // Told at first, because it could stay so.
+    folder.manifest("a", "demo/b/main", "");
+    running.says("two components have the id demo/b/main");
+    folder.manifest("b", "demo/c/main", "");
+    running.says("two components have the id demo/c/main");
+    folder.manifest("c", "demo/a/main", "");
+    for _ in 0..3 {
+        running.says("is loaded");
+    }
+    running.asks("demo/a/main x", "demo/a/main: demo/a/main");
+    running.asks("demo/b/main x", "demo/b/main: 1");
+    running.asks("demo/c/main x", "demo/c/main: x");
+    running.type_line("quit");
+    running.ends_with(0);
+}
+
+#[test]
 fn what_takes_no_messages_replaces_nothing_that_does() {
     let folder = Folder::new();
     folder.component("a", wasm_fixtures::ECHO, "");
