@@ -104,7 +104,7 @@ impl Pass {
                 return;
             }
         }
-        pending().await
+        pending::<()>().await;
     }
 }
 
