@@ -74,7 +74,7 @@ impl WasiHttpHooks for Http {
     ) -> Box<dyn Future<Output = HttpExchange> + Send> {
         match Outgoing::new(request, options.as_ref(), Arc::clone(&self.0)) {
             Ok(outgoing) => Box::new(outgoing.send()),
-            Err(error) => Box::new(ready(Err(error))),
+            Err(refused) => Box::new(ready(Err(refused.into_error()))),
         }
     }
 

@@ -88,6 +88,31 @@ struct Way {
     caller: Arc<dyn HttpCaller>,
 }
 
+/// A request that may not be sent.
+pub(super) struct Refused {
+    error: HttpError,
+    body: WasiBody,
+    deadline: Instant,
+}
+
+impl Refused {
+    /// Why. The component can write its body to the end all the same, which goes nowhere: many
+    /// do so before they ask what came of the request, and would hear of a connection that was
+    /// lost instead.
+    pub(super) fn into_error(self) -> HttpError {
+        let Self {
+            error,
+            mut body,
+            deadline,
+        } = self;
+        // Ends with the body, which ends with the instance at the latest.
+        tokio::spawn(timeout_at(deadline.into(), async move {
+            while let Some(Ok(_)) = body.frame().await {}
+        }));
+        error
+    }
+}
+
 impl Outgoing {
     /// # Errors
     /// It may not be sent, as far as that is known at once.
@@ -95,13 +120,17 @@ impl Outgoing {
         mut request: Request<WasiBody>,
         options: Option<&RequestOptions>,
         caller: Arc<dyn HttpCaller>,
-    ) -> Result<Self, HttpError> {
-        let origin = origin_of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
-        let checked = caller.check(Capability::Http(origin.clone()));
-        checked.map_err(|_| HttpError::HttpRequestDenied)?;
-        if !caller.budget().take_request() {
-            return Err(HttpError::ConnectionLimitReached);
-        }
+    ) -> Result<Self, Refused> {
+        let origin = match admitted(&request, &*caller) {
+            Ok(origin) => origin,
+            Err(error) => {
+                return Err(Refused {
+                    error,
+                    body: request.into_body(),
+                    deadline: caller.deadline(),
+                });
+            }
+        };
         let span = span(&request, &origin);
         span.in_scope(|| caller.trace_context().write(request.headers_mut()));
         let connect_time = options.and_then(|options| options.connect_timeout);
@@ -255,6 +284,17 @@ impl Way {
     }
 }
 
+/// Where to, if it may be sent there and there may be one more in the call.
+fn admitted(request: &Request<WasiBody>, caller: &dyn HttpCaller) -> Result<HttpOrigin, HttpError> {
+    let origin = origin_of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+    let checked = caller.check(Capability::Http(origin.clone()));
+    checked.map_err(|_| HttpError::HttpRequestDenied)?;
+    match caller.budget().take_request() {
+        true => Ok(origin),
+        false => Err(HttpError::ConnectionLimitReached),
+    }
+}
+
 /// Of the exchange, up to the head of the response.
 fn span(request: &Request<WasiBody>, origin: &HttpOrigin) -> Span {
     let method = request.method().as_str();
@@ -291,5 +331,61 @@ fn unresolved(error: &io::Error) -> HttpError {
     HttpError::DnsError {
         rcode: Some(error.kind().to_string()),
         info_code: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// What somebody else writes.
+    struct Written(mpsc::Receiver<Bytes>);
+
+    impl Body for Written {
+        type Data = Bytes;
+        type Error = HttpError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+            let written = self.0.poll_recv(cx);
+            written.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_of_what_is_refused_can_be_written_to_its_end() {
+        let (writer, body) = mpsc::channel(1);
+        let refused = Refused {
+            error: HttpError::HttpRequestDenied,
+            body: Written(body).boxed_unsync(),
+            deadline: Instant::now() + Duration::from_secs(60),
+        };
+        assert!(matches!(refused.into_error(), HttpError::HttpRequestDenied));
+        for _ in 0..3 {
+            writer.send(Bytes::from_static(b"more")).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_ended_is_let_go_of_with_its_call() {
+        let (writer, body) = mpsc::channel(1);
+        let refused = Refused {
+            error: HttpError::HttpRequestDenied,
+            body: Written(body).boxed_unsync(),
+            deadline: Instant::now() + Duration::from_millis(10),
+        };
+        refused.into_error();
+        timeout(Duration::from_secs(60), writer.closed())
+            .await
+            .unwrap();
     }
 }
