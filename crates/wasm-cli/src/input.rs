@@ -12,4 +12,6 @@ pub(crate) mod message;
 pub(crate) mod sites;
 pub(crate) mod source;
 pub(crate) mod sources;
+#[cfg(unix)]
+pub(crate) mod terminal;
 pub(crate) mod wit;

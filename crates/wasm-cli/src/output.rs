@@ -12,18 +12,26 @@ pub(crate) mod otlp;
 pub(crate) mod outcome;
 pub(crate) mod reply;
 pub(crate) mod report;
+#[cfg(unix)]
+pub(crate) mod screen;
 pub(crate) mod signals;
 pub(crate) mod table;
 
+#[cfg(unix)]
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use anstream::adapter::strip_bytes;
 use anstream::adapter::strip_str;
+#[cfg(unix)]
+use anstream::{AutoStream, ColorChoice};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -179,6 +187,8 @@ impl Output {
 
     fn finish(&self, within: Option<Duration>) {
         let began = Instant::now();
+        #[cfg(unix)]
+        screen::give_back();
         for lane in &self.lanes {
             lane.queue.finish(began, within);
         }
@@ -289,7 +299,8 @@ impl Queue {
     fn write_to(&self, mut streams: Streams) {
         loop {
             let batch = self.next_batch();
-            let outcome = self.write(&mut streams[batch.target as usize], &batch.bytes);
+            let stream = &mut streams[batch.target as usize];
+            let outcome = batch.print(|| self.write(stream, &batch.bytes));
             let mut pending = self.lock();
             pending.is_writing = false;
             pending.bytes -= batch.droppable_bytes;
@@ -449,6 +460,28 @@ impl Batch {
     }
 }
 
+#[cfg(unix)]
+impl Batch {
+    /// As the terminal wants it, above a line that is being typed, or else by `print`.
+    fn print(&self, print: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let has_colors = || AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        let shown = || match self.target {
+            Target::StyledStdout | Target::Stderr if !has_colors() => {
+                Cow::Owned(strip_bytes(&self.bytes).into_vec())
+            }
+            _ => Cow::Borrowed(&self.bytes[..]),
+        };
+        screen::print(shown, print)
+    }
+}
+
+#[cfg(not(unix))]
+impl Batch {
+    fn print(&self, print: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        print()
+    }
+}
+
 fn lines(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'\n').count().max(1)
 }
@@ -458,6 +491,12 @@ fn copy(error: &io::Error) -> io::Error {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
     }
+}
+
+/// Whether standard output and standard error are the same terminal.
+#[cfg(unix)]
+pub(crate) fn is_one_terminal() -> bool {
+    io::stdout().is_terminal() && is_one_file()
 }
 
 /// Whether standard output and standard error are the same terminal, pipe or file.
@@ -480,8 +519,6 @@ fn is_one_file() -> bool {
     }
     #[cfg(not(unix))]
     {
-        use std::io::IsTerminal;
-
         io::stdout().is_terminal() && io::stderr().is_terminal()
     }
 }

@@ -22,6 +22,8 @@ use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
 use crate::input::message::typed_lines;
 use crate::input::source::program_id;
+#[cfg(unix)]
+use crate::input::terminal::edited_lines;
 use crate::output::guest_log::LogFormat;
 use crate::output::otlp::OtlpFlags;
 use crate::output::outcome::{FAILED, Stop, block_on, unless_interrupted};
@@ -77,6 +79,9 @@ terminal, up to a second for the reply too. What happens besides, and what
 components log, goes to standard error; while nobody reads that, up to 1 MiB of
 it is kept, and what is more is dropped and counted. Components go on whoever
 reads what they say.
+
+At a terminal a line can be edited: Tab completes words and ids, and the arrows
+up and down bring lines back, which are kept until the end and nowhere else.
 
 Components may send to each other what [permissions] grants them, and are
 restarted as [supervision] says. What they store is lost at the end, or kept
@@ -359,10 +364,10 @@ impl Up {
         let reload = watch.map(|watch| {
             let changes = self.changes(watch, asked, &application);
             let sites = reached.as_ref().map(|reached| reached.sites().clone());
-            let reload = Reload::new(host, application, flags, sites);
+            let reload = Reload::new(host, Arc::clone(&application), flags, sites);
             tokio::spawn(reload.follow(changes))
         });
-        let outcome = unless_interrupted(self.talk(&mut conversation)).await;
+        let outcome = unless_interrupted(self.talk(&mut conversation, application)).await;
         if let Some(reload) = reload {
             reload.abort();
         }
@@ -575,9 +580,25 @@ impl Up {
         }
     }
 
-    async fn talk(&self, conversation: &mut Conversation) -> Result<(), Stop> {
-        let mut lines = typed_lines(self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES));
+    async fn talk(
+        &self,
+        conversation: &mut Conversation,
+        application: Arc<Application>,
+    ) -> Result<(), Stop> {
+        let max_bytes = self.limits.memory_ceiling.saturating_add(ADDRESS_BYTES);
+        #[cfg(unix)]
+        let edited = edited_lines(max_bytes, move || application.ids());
+        #[cfg(not(unix))]
+        let edited = {
+            drop(application);
+            None::<(_, ())>
+        };
+        let (mut lines, given_back) = match edited {
+            Some((lines, given_back)) => (lines, Some(given_back)),
+            None => (typed_lines(max_bytes), None),
+        };
         let end = conversation.talk(&mut lines).await?;
+        drop(given_back);
         if end == End::OfInput {
             if self.stay || self.reach.is_wanted() {
                 conversation.watch().await?;

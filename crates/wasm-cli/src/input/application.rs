@@ -370,6 +370,12 @@ impl Application {
         sources.values().cloned().collect()
     }
 
+    /// Of its components.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources.keys().map(ComponentId::to_string).collect()
+    }
+
     pub(crate) fn source(&self, id: &ComponentId) -> Option<Arc<Source>> {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         sources.get(id).cloned()

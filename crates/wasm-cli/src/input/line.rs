@@ -19,7 +19,7 @@ help                          this
 quit                          end, as Ctrl-D and Ctrl-C do
 ";
 
-const WORDS: [&str; 8] = [
+pub(super) const WORDS: [&str; 8] = [
     "send",
     "call",
     "ps",

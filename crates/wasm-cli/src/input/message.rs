@@ -143,18 +143,28 @@ pub(crate) type Typed = io::Result<Result<Message, TooLong>>;
 /// Reads the lines of standard input on a thread of its own, up to two ahead: whoever
 /// types may take hours, and nothing else is to wait for that thread.
 pub(crate) fn typed_lines(max_bytes: u64) -> mpsc::Receiver<Typed> {
+    on_a_thread(move |lines| forward_lines(max_bytes, lines))
+}
+
+/// Hands on the lines of standard input until they end.
+pub(super) fn forward_lines(max_bytes: u64, lines: &mpsc::Sender<Typed>) {
+    let mut input = Lines::new(io::stdin().lock(), max_bytes);
+    while let Some(line) = input.next().transpose() {
+        let is_last = line.is_err();
+        if lines.blocking_send(line).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// What `read` hands on, from a thread for which nothing waits.
+pub(super) fn on_a_thread(
+    read: impl FnOnce(&mpsc::Sender<Typed>) + Send + 'static,
+) -> mpsc::Receiver<Typed> {
     let (sender, lines) = mpsc::channel(1);
     let failed = sender.clone();
     let reader = thread::Builder::new().name("standard input".to_owned());
-    let started = reader.spawn(move || {
-        let mut input = Lines::new(io::stdin().lock(), max_bytes);
-        while let Some(line) = input.next().transpose() {
-            let is_last = line.is_err();
-            if sender.blocking_send(line).is_err() || is_last {
-                return;
-            }
-        }
-    });
+    let started = reader.spawn(move || read(&sender));
     if let Err(error) = started {
         // The channel is empty.
         let _ = failed.try_send(Err(error));

@@ -497,13 +497,7 @@ impl Conversation {
     }
 
     fn not_loaded(&self, id: &ComponentId) -> Report {
-        let loaded: Vec<String> = self
-            .application
-            .sources()
-            .iter()
-            .map(|source| source.id.to_string())
-            .collect();
-        no_such_component(id.as_str(), &loaded)
+        no_such_component(id.as_str(), &self.application.ids())
     }
 
     /// Waits for what the lines set going, no longer than for a reply. Who types has

@@ -56,7 +56,7 @@ impl Folder {
         Running::new(command([&["up", &path], flags].concat()))
     }
 
-    /// At a terminal, to which standard error goes too.
+    /// At a terminal that can edit nothing, to which standard error goes too.
     #[cfg(target_os = "linux")]
     fn start_at_terminal(&self, flags: &[&str]) -> Running {
         let program = env!("CARGO_BIN_EXE_airssys-wasm");
@@ -65,10 +65,29 @@ impl Folder {
             self.0.path().display(),
             flags.join(" ")
         );
+        Self::at_terminal("dumb", &line)
+    }
+
+    /// At a terminal whose mode is shown afterwards. The id of the process is in `process`.
+    #[cfg(target_os = "linux")]
+    fn start_with_editor(&self) -> Running {
+        let (program, folder) = (env!("CARGO_BIN_EXE_airssys-wasm"), self.0.path().display());
+        Self::at_terminal(
+            "xterm",
+            &format!(
+                "trap : INT; sh -c 'echo $$ > {folder}/process; exec {program} up {folder}'; \
+                 code=$?; stty -a; exit $code"
+            ),
+        )
+    }
+
+    #[cfg(target_os = "linux")]
+    fn at_terminal(term: &str, line: &str) -> Running {
         let mut command = Command::new("script");
         command
-            .args(["-qefc", &line, "/dev/null"])
+            .args(["-qefc", line, "/dev/null"])
             .env("NO_COLOR", "1")
+            .env("TERM", term)
             .env(CACHE.0, CACHE.1);
         Running::new(command)
     }
@@ -186,8 +205,12 @@ impl Running {
     }
 
     pub(crate) fn type_line(&mut self, line: &str) {
+        self.type_keys(&format!("{line}\n"));
+    }
+
+    fn type_keys(&mut self, keys: &str) {
         let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Types a line and looks at the reply.
@@ -1064,6 +1087,41 @@ fn what_is_late_at_a_terminal_names_its_line() {
     running.type_line("quit");
     running.shows("demo/sleeper/main has not answered");
     running.ends_with(1);
+}
+
+/// However it ends, the terminal is as it was.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_is_edited_at_a_terminal_that_is_given_back() {
+    let folder = Folder::new();
+    folder.component("echo", wasm_fixtures::ECHO, "");
+    for end in [
+        "quit\r",
+        "\u{4}",
+        "\u{3}",
+        "not sent yet, TERM",
+        "nor this, INT",
+    ] {
+        let mut running = folder.start_with_editor();
+        running.shows("`help` shows more");
+        // Completed, and a letter between two others; then the line before.
+        running.type_keys("demo/e\tab\u{1b}[Dc\r");
+        running.shows("demo/echo/main: acb");
+        running.type_keys("\u{1b}[A\r");
+        running.shows("demo/echo/main: acb");
+        running.type_keys(end);
+        if let Some((_, signal)) = end.split_once(", ") {
+            // It is being edited by then.
+            thread::sleep(Duration::from_millis(200));
+            let id = fs::read_to_string(folder.path("process")).unwrap();
+            let kill = Command::new("kill")
+                .args(["-s", signal, id.trim()])
+                .status();
+            assert!(kill.unwrap().success());
+        }
+        running.shows("isig icanon iexten echo echoe");
+        running.ends_with(0);
+    }
 }
 
 #[test]
