@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(screen.draw(), "");
         let printed = printing(&screen, "b");
         screen.until_stale();
-        assert!(printed.try_recv().is_err());
+        assert_eq!(printed.try_recv(), Err(mpsc::TryRecvError::Empty));
         assert_eq!(screen.draw(), "b\n");
         assert!(!printed.recv().unwrap());
         // The editor was told, and ended before it listened.

@@ -779,7 +779,8 @@ mod tests {
         cache.write(setting.source, &setting.compilation);
         let entry = cache.entry(setting.source);
         fs::set_permissions(&entry, fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(cache.read(setting.source).is_some());
+        let read = cache.read(setting.source);
+        assert_eq!(read.map(|read| read.metadata_bytes), Some(7));
     }
 
     #[cfg(unix)]
@@ -945,7 +946,8 @@ mod tests {
             .unwrap();
         small.write(setting.source, &setting.compilation);
         assert!(small.read(setting.source).is_none());
-        assert!(small.read(setting.other_source(1)).is_some());
+        let read = small.read(setting.other_source(1));
+        assert_eq!(read.map(|read| read.metadata_bytes), Some(7));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Body for Charged {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::pending;
 
     use http_body_util::BodyExt as _;
@@ -109,7 +109,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    struct Parts(mpsc::Receiver<Bytes>);
+    /// A body that somebody else writes.
+    pub(in super::super) struct Parts(pub(in super::super) mpsc::Receiver<Bytes>);
 
     impl Body for Parts {
         type Data = Bytes;

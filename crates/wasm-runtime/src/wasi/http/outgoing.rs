@@ -336,37 +336,18 @@ fn unresolved(error: &io::Error) -> HttpError {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
     use bytes::Bytes;
-    use http_body::{Body, Frame};
     use tokio::sync::mpsc;
 
+    use super::super::body::tests::Parts;
     use super::*;
-
-    /// What somebody else writes.
-    struct Written(mpsc::Receiver<Bytes>);
-
-    impl Body for Written {
-        type Data = Bytes;
-        type Error = HttpError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-            let written = self.0.poll_recv(cx);
-            written.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
-        }
-    }
 
     #[tokio::test]
     async fn the_body_of_what_is_refused_can_be_written_to_its_end() {
         let (writer, body) = mpsc::channel(1);
         let refused = Refused {
             error: HttpError::HttpRequestDenied,
-            body: Written(body).boxed_unsync(),
+            body: Parts(body).boxed_unsync(),
             deadline: Instant::now() + Duration::from_secs(60),
         };
         assert!(matches!(refused.into_error(), HttpError::HttpRequestDenied));
@@ -380,7 +361,7 @@ mod tests {
         let (writer, body) = mpsc::channel(1);
         let refused = Refused {
             error: HttpError::HttpRequestDenied,
-            body: Written(body).boxed_unsync(),
+            body: Parts(body).boxed_unsync(),
             deadline: Instant::now() + Duration::from_millis(10),
         };
         refused.into_error();
