@@ -18,13 +18,16 @@ import sys
 ROOMS = {"wasm-cli": ["command", "session", "build", "input", "output", "connect"]}
 
 USE = re.compile(r"\buse\s+([^;]+);")
+TESTS = re.compile(
+    r"#\[cfg\((?:test|all\(test[^\]]*)\)\]\s*(?:pub(?:\([^)]*\))? )?mod tests \{"
+)
 
 
 def code(text):
     """Without comments and tests."""
     text = re.sub(r"//[^\n]*", "", text)
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    tests = re.search(r"#\[cfg\((?:test|all\(test[^\]]*)\)\]\s*mod tests \{", text)
+    tests = TESTS.search(text)
     return text[: tests.start()] if tests else text
 
 

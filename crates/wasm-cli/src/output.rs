@@ -113,6 +113,18 @@ pub(crate) fn note_shaped(text: String) {
     Output::get().lane(Target::Stderr).queue.offer(text);
 }
 
+/// Gives the terminal on which lines are edited back when it is dropped.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct GivenBack;
+
+#[cfg(unix)]
+impl Drop for GivenBack {
+    fn drop(&mut self) {
+        Output::get().give_terminal_back();
+    }
+}
+
 /// From now on, everything on standard error is JSON, an object on each line.
 pub(crate) fn speak_json() {
     IS_JSON.store(true, Ordering::Relaxed);
@@ -185,10 +197,18 @@ impl Output {
         written.await.map_err(gone)?
     }
 
+    #[cfg(unix)]
+    fn give_terminal_back(&self) {
+        if screen::give_back() {
+            // Whatever comes first on the way there begins a line.
+            self.lane(Target::Stderr).queue.offer(String::new());
+        }
+    }
+
     fn finish(&self, within: Option<Duration>) {
         let began = Instant::now();
         #[cfg(unix)]
-        screen::give_back();
+        self.give_terminal_back();
         for lane in &self.lanes {
             lane.queue.finish(began, within);
         }

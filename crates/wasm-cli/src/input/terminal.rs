@@ -23,9 +23,10 @@ use tokio::sync::mpsc;
 
 use crate::input::line::{HELP, Line, WORDS};
 use crate::input::message::{Message, TooLong, Typed, forward_lines, on_a_thread};
+use crate::output::GivenBack;
 use crate::output::is_one_terminal;
 use crate::output::report::Report;
-use crate::output::screen::{GivenBack, Screen};
+use crate::output::screen::Screen;
 
 const PROMPT: &str = "> ";
 /// Makes an editor draw its line again. It ends what it is told to print with a line's end,

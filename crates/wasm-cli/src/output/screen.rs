@@ -189,23 +189,10 @@ pub(super) fn print<'a>(
     }
 }
 
-/// No more lines are edited: the terminal is as it was, if one had been.
-pub(crate) fn give_back() {
-    let is_given = SCREEN.get().is_some_and(Screen::give_back);
-    if is_given {
-        // Whatever comes first on the way there begins a line.
-        super::note_shaped(String::new());
-    }
-}
-
-/// Gives the terminal back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct GivenBack;
-
-impl Drop for GivenBack {
-    fn drop(&mut self) {
-        give_back();
-    }
+/// No more lines are edited: the terminal is as it was. Whether a line was being edited, which
+/// has no end now.
+pub(super) fn give_back() -> bool {
+    SCREEN.get().is_some_and(Screen::give_back)
 }
 
 #[cfg(test)]
