@@ -81,9 +81,12 @@ fn draw(root: &Path, table: &str) -> Result<()> {
             ("one call each of ", " residents, dense", ", dense"),
         ],
     );
+    let first = |before| Plot::of_rows("From bytes to first answer", &rows, &[(before, "", "")]);
     let folder = root.join("docs/performance");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     payloads.draw(&folder.join("payloads.svg"))?;
+    first("bytes to first answer, compiled, ").draw(&folder.join("compiled.svg"))?;
+    first("bytes to first answer, compiled before, ").draw(&folder.join("kept.svg"))?;
     residents.draw(&folder.join("residents.svg"))
 }
 

@@ -2,9 +2,10 @@
 //! around a call.
 //!
 //! `cargo bench --workspace --bench ratios` prints a table; with `-- calls`, `kernels`,
-//! `instances`, `residents` or `threads` only those parts of it. Each figure is of one operation.
+//! `cold`, `instances`, `residents` or `threads` only those parts of it. Each figure is of one operation.
 
 mod bare;
+mod cold;
 mod turns;
 
 use std::env;
@@ -56,7 +57,7 @@ fn calls(runtime: &Runtime) {
     let bytes = Bytes::from_static(ECHO.wasm);
     let handle = runtime.block_on(load(&engine, &bytes, config()));
     let bare = Bare::new(&EngineConfig::default());
-    let (mut store, function) = runtime.block_on(bare.instantiate(&bare.compile()));
+    let (mut store, function) = runtime.block_on(bare.instantiate(&bare.compile(ECHO.wasm)));
     for (size, name) in [
         (0, "0 B"),
         (64, "64 B"),
@@ -205,44 +206,13 @@ fn kernels(runtime: &Runtime) {
     }
 }
 
-/// From bytes that the engine has not seen yet to the first answer.
-fn cold(runtime: &Runtime) {
-    let engine = engine(EngineConfig::default());
-    let bare = Bare::new(&EngineConfig::default());
-    let ours = ComponentMessage::new(id("sender"), id("echo"), "hello");
-    let message = bare_message(Bytes::from_static(b"hello"));
-    let mut number = 0_u64;
-    compare(
-        runtime,
-        "bytes to first answer (compile, instantiate, call)",
-        async || {
-            number += 1;
-            let handle = load(&engine, &unseen(number), config()).await;
-            let reply = engine.call_handle_message(&handle, ours.clone()).await;
-            black_box(reply.expect("echo answers"));
-            engine.unload_component(&handle).await.expect("shuts down");
-        },
-        async || {
-            let (mut store, function) = bare.instantiate(&bare.compile()).await;
-            black_box(bare_call(&mut store, &function, &message).await);
-        },
-    );
-}
-
-/// The echo with a custom section of its own.
-fn unseen(number: u64) -> Bytes {
-    let (id, bytes, name) = (0, 10, [1, b'n']);
-    let section = [&[id, bytes][..], &name, &number.to_le_bytes()].concat();
-    [ECHO.wasm, &section].concat().into()
-}
-
 fn instances(runtime: &Runtime, profile: Profile, name: &str) {
     let config_of_engine = EngineConfig::default().with_profile(profile);
     let engine = engine(config_of_engine.clone());
     let bytes = Bytes::from_static(ECHO.wasm);
     let kept = runtime.block_on(load(&engine, &bytes, config()));
     let bare = Bare::new(&config_of_engine);
-    let pre = bare.compile();
+    let pre = bare.compile(ECHO.wasm);
     let payload = Bytes::from(vec![7; 64]);
     let ours = ComponentMessage::new(id("sender"), id("echo"), payload.clone());
     let message = bare_message(payload);
@@ -296,7 +266,7 @@ fn residents(runtime: &Runtime, count: u32, profile: Profile, name: &str) {
     eprintln!("{count} residents{name}: {:.1} KiB each", each / 1024.0);
 
     let bare = Bare::new(&config_of_engine);
-    let pre = bare.compile();
+    let pre = bare.compile(ECHO.wasm);
     let mut stores = Vec::new();
     runtime.block_on(async {
         for _ in 0..count {
@@ -406,8 +376,11 @@ fn main() {
     if is_asked("kernels") {
         kernels(&runtime);
     }
+    if is_asked("cold") {
+        cold::compiled(&runtime);
+        cold::kept(&runtime);
+    }
     if is_asked("instances") {
-        cold(&runtime);
         instances(&runtime, Profile::Speed, "");
         instances(&runtime, Profile::Density, ", dense");
     }

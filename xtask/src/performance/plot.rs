@@ -55,7 +55,12 @@ impl Plot {
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(|error| failed(&error))?;
         let times = self.lines.iter().flat_map(|(_, times)| times);
-        let most = times.fold(0.0_f64, |most, time| most.max(*time)) / 1e3;
+        let most = times.fold(0.0_f64, |most, time| most.max(*time));
+        let (unit, of_unit) = if most < 1e7 {
+            ("µs", 1e3)
+        } else {
+            ("ms", 1e6)
+        };
         let last = self.points.len().saturating_sub(1);
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 18))
@@ -63,7 +68,7 @@ impl Plot {
             .margin_right(36)
             .x_label_area_size(32)
             .y_label_area_size(56)
-            .build_cartesian_2d(0.0..last as f64, 0.0..most * 1.1)
+            .build_cartesian_2d(0.0..last as f64, 0.0..most / of_unit * 1.1)
             .map_err(|error| failed(&error))?;
         let point = |place: &f64| {
             let is_point = (place - place.round()).abs() < 1e-6;
@@ -74,14 +79,14 @@ impl Plot {
             .configure_mesh()
             .x_labels(self.points.len())
             .x_label_formatter(&point)
-            .y_desc("µs")
+            .y_desc(unit)
             .light_line_style(TRANSPARENT)
             .draw()
             .map_err(|error| failed(&error))?;
         for (number, (name, times)) in self.lines.iter().enumerate() {
             let colour = COLOURS[number % COLOURS.len()].stroke_width(2);
             let points = times.iter().enumerate();
-            let points = points.map(|(place, nanos)| (place as f64, nanos / 1e3));
+            let points = points.map(|(place, nanos)| (place as f64, nanos / of_unit));
             chart
                 .draw_series(LineSeries::new(points, colour))
                 .map_err(|error| failed(&error))?

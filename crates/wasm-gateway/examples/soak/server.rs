@@ -1,12 +1,15 @@
 //! The process that serves.
 
+use std::alloc::System;
 use std::env;
-use std::io::{BufRead as _, BufReader, Read as _, stdin};
+use std::fmt::{self, Display};
+use std::io::{BufRead as _, BufReader, Write as _, stdin};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::task::spawn_blocking;
 
 use wasm_core::{ComponentConfig, ComponentId, HostServices, ResourceLimits};
@@ -29,10 +32,24 @@ pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
 /// Connections that are not of the crowd.
 const OTHERS: usize = 400;
 
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
 /// It ends with this value.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// What a process has of memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// What it was given and has not given back.
+    pub(crate) in_use_kib: u64,
+    /// What of that it has written to, and what its allocator keeps for later.
+    pub(crate) resident_kib: u64,
 }
 
 impl Server {
@@ -42,18 +59,38 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        let input = process.stdin.take().ok_or("it has an input")?;
         let output = process.stdout.take().ok_or("it has an output")?;
+        let mut output = BufReader::new(output);
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let address = line.trim().parse()?;
-        Ok(Self { address, process })
+        output.read_line(&mut line)?;
+        Ok(Self {
+            address: line.trim().parse()?,
+            process,
+            input,
+            output,
+        })
     }
 
-    pub(crate) fn resident_kib(&self) -> Outcome<u64> {
+    pub(crate) fn memory(&mut self) -> Outcome<Memory> {
+        self.input.write_all(b"\n")?;
+        let mut in_use = String::new();
+        self.output.read_line(&mut in_use)?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().next());
-        Ok(number.ok_or("the server has ended")?.parse()?)
+        Ok(Memory {
+            in_use_kib: in_use.trim().parse::<u64>()? >> 10,
+            resident_kib: number.ok_or("the server has ended")?.parse()?,
+        })
+    }
+}
+
+impl Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        let (resident, in_use) = (mib(self.resident_kib), mib(self.in_use_kib));
+        write!(f, "{resident:.1} MiB | {in_use:.1} MiB")
     }
 }
 
@@ -65,7 +102,7 @@ impl Drop for Server {
     }
 }
 
-/// Until the end of standard input.
+/// Until the end of standard input, each line of which asks how many bytes are in use.
 pub(crate) async fn serve(crowd: usize) -> Outcome<()> {
     let model = |services: HostServices| Ok::<_, String>(Arc::new(ModelEngine::new(services)));
     let host = HostBuilder::new().start(model)?;
@@ -93,8 +130,16 @@ pub(crate) async fn serve(crowd: usize) -> Outcome<()> {
     };
     println!("{address}");
     let ended = async {
-        let wait = || stdin().lock().read_to_end(&mut Vec::new());
-        let _ = spawn_blocking(wait).await;
+        let answer = || {
+            for _ in stdin().lines() {
+                let counted = ALLOCATOR.stats();
+                let in_use = counted
+                    .bytes_allocated
+                    .saturating_sub(counted.bytes_deallocated);
+                println!("{in_use}");
+            }
+        };
+        let _ = spawn_blocking(answer).await;
     };
     gateway.serve(listener, ended).await;
     Ok(())

@@ -11,7 +11,6 @@ use wasmtime::component::{
 use wasmtime::{Engine, Store};
 
 use wasm_core::LIFECYCLE_INTERFACE;
-use wasm_fixtures::ECHO;
 use wasm_runtime::EngineConfig;
 
 #[derive(Clone, ComponentType, Lower)]
@@ -126,9 +125,12 @@ impl Bare {
         Self { engine, linker }
     }
 
-    pub(crate) fn compile(&self) -> InstancePre<()> {
-        let component = Component::from_binary(&self.engine, ECHO.wasm).expect("valid fixture");
-        self.linker.instantiate_pre(&component).expect("no imports")
+    pub(crate) fn compile(&self, bytes: &[u8]) -> InstancePre<()> {
+        self.link(&Component::from_binary(&self.engine, bytes).expect("valid"))
+    }
+
+    pub(crate) fn link(&self, component: &Component) -> InstancePre<()> {
+        self.linker.instantiate_pre(component).expect("no imports")
     }
 
     /// A fresh instance, and its function that answers.

@@ -8,6 +8,9 @@ use tokio::runtime::Runtime;
 /// Rounds of each way; odd, so that there is a median.
 pub(crate) const ROUNDS: usize = 41;
 
+/// Rounds of what takes longer than a round each.
+const LONG_ROUNDS: usize = 9;
+
 /// About how long a round takes.
 pub(crate) const ROUND: Duration = Duration::from_millis(20);
 
@@ -27,7 +30,8 @@ pub(crate) fn compare(
     runtime.block_on(async {
         let count = iterations(&mut ours).await;
         let count = count.min(iterations(&mut other).await);
-        for _ in 0..ROUNDS {
+        let rounds = if count == 1 { LONG_ROUNDS } else { ROUNDS };
+        for _ in 0..rounds {
             our_times.push(time(count, &mut ours).await);
             other_times.push(time(count, &mut other).await);
         }
