@@ -41,6 +41,7 @@
 //! }
 //! ```
 
+mod bounds;
 mod budgets;
 mod cancellation;
 mod crowds;
@@ -195,6 +196,7 @@ pub fn cases<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Case<Lab<E>, Feature>
         exports::cases(),
         crowds::cases(),
         services::cases(),
+        bounds::cases(),
         timers::cases(),
     ]
     .concat()

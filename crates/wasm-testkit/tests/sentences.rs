@@ -101,9 +101,10 @@ fn sentences(paragraph: &str) -> Vec<String> {
 }
 
 fn core() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wasm-core/src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wasm-core/src");
+    let folders = [source.clone(), source.join("guest")];
     let mut sources = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in folders.iter().flat_map(|it| fs::read_dir(it).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -16,8 +16,7 @@ pub type Subject = Arc<dyn SecurityValidator>;
 /// Every case.
 pub fn cases() -> Vec<Case<Subject, Infallible>> {
     cases!["validator":
-        "It is asked at every host call of the contract's interfaces that needs a capability, \
-         inside the guest's call: it answers from memory, at once." => [
+        "It is asked at every host call of the contract's interfaces that needs a capability" => [
             the_same_question_has_the_same_answer,
             many_may_ask_at_once,
             nobody_is_too_unknown_to_ask,

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bounds;
 mod budgets;
 mod ends;
 mod hosts;
@@ -88,6 +89,7 @@ fn rows() -> Vec<Row> {
         ends::rows,
         usage::rows,
         services::rows,
+        bounds::rows,
     ] {
         add(&mut list);
     }
