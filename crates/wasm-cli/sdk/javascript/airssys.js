@@ -23,6 +23,13 @@ export class HostError extends Error {
   }
 }
 
+/** A string that can be written in UTF-8, as the host takes no others. */
+function wellFormed(text) {
+  const string = String(text);
+  if (!string.isWellFormed()) throw new Error('half of a surrogate pair is no Unicode');
+  return string;
+}
+
 /** The bytes of a string, number or boolean in UTF-8; bytes stay as they are. */
 export function bytes(payload) {
   if (payload instanceof Uint8Array) return payload;
@@ -30,7 +37,7 @@ export function bytes(payload) {
     const found = payload?.constructor?.name ?? String(payload);
     throw new TypeError(`a payload is a string or a Uint8Array, and this is ${found}`);
   }
-  const coded = unescape(encodeURIComponent(String(payload)));
+  const coded = unescape(encodeURIComponent(wellFormed(payload)));
   return Uint8Array.from(coded, (byte) => byte.charCodeAt(0));
 }
 
@@ -48,12 +55,23 @@ export function text(payload) {
   }
 }
 
+/** For people: what cannot be written in UTF-8 is replaced. */
+function forPeople(line) {
+  return String(line).toWellFormed();
+}
+
+/** Milliseconds for the host. */
+function millis(time) {
+  if (!(time >= 0)) throw new RangeError(`a time is a number of milliseconds, and this is ${time}`);
+  return Math.min(Math.trunc(time), Number.MAX_SAFE_INTEGER);
+}
+
 function idText(id) {
   return `${id.namespace}/${id.name}/${id.instance}`;
 }
 
 function idOf(target) {
-  const [namespace, name, instance, ...more] = target.split('/');
+  const [namespace, name, instance, ...more] = wellFormed(target).split('/');
   if (instance === undefined || more.length > 0) {
     throw new Error(`${target} is no id: it is namespace/name/instance`);
   }
@@ -152,14 +170,14 @@ const open = new Map();
  */
 export function request(to, payload, timeoutMs, answered) {
   const target = idOf(to);
-  const id = ask(() => messaging.request(target, bytes(payload), timeoutMs));
+  const id = ask(() => messaging.request(target, bytes(payload), millis(timeoutMs)));
   open.set(id, answered);
   return id;
 }
 
 /** The request is not answered any more. */
 export function cancel(id) {
-  ask(() => messaging.cancelRequest(id));
+  ask(() => messaging.cancelRequest(wellFormed(id)));
   open.delete(id);
 }
 
@@ -167,7 +185,7 @@ export function cancel(id) {
 export const storage = {
   /** The bytes of a key, or undefined. */
   get(key) {
-    const value = ask(() => store.get(key));
+    const value = ask(() => store.get(wellFormed(key)));
     return value === null || value === undefined ? undefined : new Uint8Array(value);
   },
 
@@ -178,20 +196,20 @@ export const storage = {
   },
 
   set(key, value) {
-    ask(() => store.set(key, bytes(value)));
+    ask(() => store.set(wellFormed(key), bytes(value)));
   },
 
   delete(key) {
-    ask(() => store.delete(key));
+    ask(() => store.delete(wellFormed(key)));
   },
 
   has(key) {
-    return ask(() => store.exists(key));
+    return ask(() => store.exists(wellFormed(key)));
   },
 
   /** The keys that begin with a prefix. */
   keys(prefix = '') {
-    return ask(() => store.listKeys(prefix));
+    return ask(() => store.listKeys(wellFormed(prefix)));
   },
 
   /** How much it holds: `usedBytes`, `quotaBytes` and `keyCount`. */
@@ -204,7 +222,7 @@ export const storage = {
 export const log = Object.fromEntries(
   ['trace', 'debug', 'info', 'warn', 'error'].map((level) => [
     level,
-    (line) => services.log(level, String(line), null),
+    (line) => services.log(level, forPeople(line), null),
   ]),
 );
 
@@ -214,7 +232,7 @@ export function now() {
 }
 
 export function sleep(milliseconds) {
-  services.sleepMillis(milliseconds);
+  services.sleepMillis(millis(milliseconds));
 }
 
 /** Who this component is: namespace/name/instance. */
@@ -228,7 +246,7 @@ export function components() {
 }
 
 function reason(thrown) {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  return forPeople(thrown instanceof Error ? thrown.message : thrown);
 }
 
 /** Why a request has no answer, of the case and its text. */
@@ -256,7 +274,9 @@ export function component(Class, about = {}) {
   return {
     initialize(config) {
       result('initialization-failed', () => {
-        running = new Class(new Config(config));
+        const made = new Class(new Config(config));
+        if (typeof made.handle !== 'function') throw new TypeError(`${Class.name} has no handle()`);
+        running = made;
       });
     },
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use wit_parser::WorldKey;
 
 use wasm_core::text::PathText as _;
 
@@ -34,6 +35,8 @@ pub(crate) fn build(folder: &Path, sources: &Sources) -> Result<PathBuf, Report>
         );
     };
     let world = World::of(sources)?;
+    let module = folder.join(main);
+    check_exports(&world, &module)?;
     let made = sources.work("javascript")?.join("component.wasm");
     let mut command = COMPONENTIZE.command(&sources.folder);
     command
@@ -43,13 +46,48 @@ pub(crate) fn build(folder: &Path, sources: &Sources) -> Result<PathBuf, Report>
         .arg(&world.folder)
         .args(["--world", world.name()])
         .arg("--js")
-        .arg(whole(&folder.join(main))?)
+        .arg(whole(&module)?)
         .arg("--module-root")
         .arg(root(sources)?)
         .arg("--output")
         .arg(&made);
     COMPONENTIZE.run(&mut command, &sources.folder)?;
     Ok(made)
+}
+
+/// The tool makes a component of a module that lacks what its world exports, and that one traps
+/// in its first call. A module exports what it names, or all of another.
+fn check_exports(world: &World, module: &Path) -> Result<(), Report> {
+    let text = read_text(module).map_err(|error| unusable(module, &error))?;
+    let exports = &world.resolve.worlds[world.id].exports;
+    let missing = exports.keys().find_map(|key| {
+        let name = match key {
+            WorldKey::Name(name) => name,
+            WorldKey::Interface(id) => world.resolve.interfaces[*id].name.as_ref()?,
+        };
+        let named = names_of(name).iter().any(|name| text.contains(name));
+        (!named && !text.contains("export *")).then_some((key, name))
+    });
+    let Some((key, name)) = missing else {
+        return Ok(());
+    };
+    let [_, in_script] = names_of(name);
+    let (world_name, key) = (world.name(), world.resolve.name_world_key(key));
+    Err(
+        Report::error(format!("{} exports no `{in_script}`", module.escaped()))
+            .with_note(format!("the world `{world_name}` exports `{key}`")),
+    )
+}
+
+/// What an export is called in WIT, and in a script.
+fn names_of(name: &str) -> [String; 2] {
+    let mut words = name.split('-');
+    let mut joined = words.next().unwrap_or_default().to_lowercase();
+    for word in words {
+        let (first, rest) = word.split_at(word.len().min(1));
+        joined += &(first.to_uppercase() + &rest.to_lowercase());
+    }
+    [name.to_owned(), joined]
 }
 
 /// The folder that has all sources: modules import each other from within.

@@ -17,6 +17,10 @@ use crate::output::report::{Report, size};
 const PACKAGE: &str = "package airssys:core@1.0.0;";
 const TIMERS_PACKAGE: &str = "package airssys:core@1.1.0;";
 
+/// What their files are called, so that none of the component's own is in the way.
+const FILE: &str = "airssys-core-1.0.0.wit";
+const TIMERS_FILE: &str = "airssys-core-1.1.0.wit";
+
 /// How deep folders of WIT may lie in each other.
 const MAX_DEPTH: usize = 8;
 
@@ -46,15 +50,14 @@ impl World {
             copy(&own, &folder, MAX_DEPTH, &mut said)?;
             let deps = folder.join("deps");
             if !said.contains(PACKAGE) {
-                write(&deps, "airssys-core.wit", WIT)?;
+                write(&deps, FILE, WIT)?;
             }
             if said.contains(TIMERS_INTERFACE) && !said.contains(TIMERS_PACKAGE) {
-                write(&deps, "airssys-core-timers.wit", TIMERS_WIT)?;
+                write(&deps, TIMERS_FILE, TIMERS_WIT)?;
             }
         } else {
             write(&folder, "core.wit", WIT)?;
         }
-        // A copy is no place to mend anything in.
         let shown = match has_world {
             true => own,
             false => folder.clone(),
@@ -65,7 +68,10 @@ impl World {
             Ok(id)
         });
         let id = read.map_err(|error| {
-            let why = format!("{error:#}");
+            let why = resolve.render_error(&error);
+            // A copy is no place to mend anything in.
+            let (copied, own) = (folder.display().to_string(), shown.display().to_string());
+            let why = why.replace(&copied, &own);
             let is_of_contract = why.contains("'airssys:core@");
             let report = Report::error(format!("the WIT in {} cannot be used", shown.escaped()))
                 .with_note(why);

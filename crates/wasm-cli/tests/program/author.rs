@@ -332,6 +332,45 @@ fn a_world_beside_the_contract_has_more_than_that() {
     built.complains(&["componentize-qjs is not installed"]);
     let copied = fs::read_to_string(folder.path("js/target/airssys-wasm/wit/world.wit"));
     assert_eq!(copied.unwrap(), world);
+    // A release of the contract that the author has, in the file that `new` made.
+    let own = "js/wit/deps/airssys-core.wit";
+    let patched = fs::read_to_string(folder.path(own)).unwrap();
+    folder.write(own, patched.replace("core@1.0.0", "core@1.0.1"));
+    folder.write(
+        "js/wit/world.wit",
+        world.replace("host@1.0.0", "host@1.0.1"),
+    );
+    let output = command(["build", &made]).env("PATH", "/nowhere").output();
+    ended(&output.unwrap()).complains(&["componentize-qjs is not installed"]);
+}
+
+/// The tool would make a component of it that traps in its first call.
+#[test]
+fn a_script_exports_what_its_world_does() {
+    let folder = Folder::new();
+    let made = folder.path("js");
+    assert_eq!(program(["new", &made, "--lang", "js"]).code, Some(0));
+    let build = || command(["build", &made]).env("PATH", "/nowhere").output();
+    let told = [
+        "js/greeter.js exports no `componentLifecycle`",
+        "the world `runtime-host` exports `airssys:core/component-lifecycle@1.0.0`",
+    ];
+    for script in [
+        "",
+        "export const lifecycle = {};",
+        "export default class {}",
+    ] {
+        folder.write("js/greeter.js", script);
+        ended(&build().unwrap()).complains(&told);
+    }
+    for script in [
+        "import { it } from './a.js';\nexport { it as componentLifecycle };",
+        "export { it as 'airssys:core/component-lifecycle@1.0.0' } from './a.js';",
+        "export * from './a.js';",
+    ] {
+        folder.write("js/greeter.js", script);
+        ended(&build().unwrap()).complains(&["componentize-qjs is not installed"]);
+    }
 }
 
 /// Whoever made the folder may have put links there.
@@ -361,7 +400,7 @@ fn nothing_is_written_or_deleted_through_links() {
     }
     folder.component("c", wasm_fixtures::ECHO, "");
     folder.write("c/package.json", script);
-    folder.write("c/a.js", "");
+    folder.write("c/a.js", "export * from './b.js';");
     fs::create_dir_all(folder.path("c/target/airssys-wasm")).unwrap();
     symlink(&other, folder.path("c/target/airssys-wasm/wit")).unwrap();
     let output = command(["build", &folder.path("c")])
