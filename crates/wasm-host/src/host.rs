@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use wasm_core::{
@@ -23,7 +24,7 @@ use crate::component::recipe::{Recipe, Recipes};
 use crate::component::registry::{Registry, Roused, There};
 use crate::component::resident::{Assignment, Resident};
 use crate::component::sleepers::Sleepers;
-use crate::component::status::{ComponentStatus, Phase};
+use crate::component::status::{ComponentStatus, Phase, summed};
 use crate::component::task::{Shared, Task};
 use crate::error::HostError;
 use crate::post::answer::RequestError;
@@ -173,10 +174,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         &self,
         components: impl IntoIterator<Item = Component>,
     ) -> Vec<Result<Option<ComponentHandle>, HostError>> {
-        let begun: Vec<_> = components
-            .into_iter()
-            .map(|component| (component.id.clone(), self.begin_load(component)))
-            .collect();
+        let mut begun = Vec::new();
+        for component in components {
+            begun.push((component.id.clone(), self.begin_load(component)));
+            // Whoever follows the events in the same task has to keep up.
+            consume_budget().await;
+        }
         let mut loaded = Vec::with_capacity(begun.len());
         for (id, load) in begun {
             loaded.push(match load {
@@ -216,14 +219,17 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             return Err(HostError::AlreadyLoaded(component.id));
         }
         let (id, recipe) = inner.recipes.share(component);
-        if recipe.supervision.start == StartPolicy::OnMessage {
-            return self.begin_asleep(id, &recipe);
-        }
-        let reserved = inner.budget.reserve(recipe.memory_bytes());
-        let reservation = reserved.map_err(|source| HostError::Budget {
+        let memory_bytes = recipe.memory_bytes();
+        let of_budget = |source| HostError::Budget {
             component: id.clone(),
             source,
-        })?;
+        };
+        if recipe.supervision.start == StartPolicy::OnMessage {
+            // Whoever waited for what never comes would keep others from being awake.
+            inner.budget.has_so_much(memory_bytes).map_err(of_budget)?;
+            return self.begin_asleep(id, &recipe);
+        }
+        let reservation = inner.budget.reserve(memory_bytes).map_err(of_budget)?;
         let assignment = inner.registry.admit(Dormant::new(id, recipe))?;
         let (loaded, outcome) = oneshot::channel();
         let task = inner.task(assignment);
@@ -267,8 +273,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
                     let component = id.clone();
                     inner.office.tell(|| Event::NotLoaded { component, error });
                 }
-                // A message may have woken it meanwhile; it may be gone, too.
-                let _ = self.unload(&id).await;
+                if let Some(Err(_)) = inner.registry.remove_asleep(&id) {
+                    // A message has woken it meanwhile; it may be gone, too.
+                    let _ = self.unload(&id).await;
+                }
                 Err(error)
             }
         }
@@ -676,7 +684,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
             There::Asleep(dormant) => status_of_dormant(dormant),
         })?;
         if let Some(handle) = &status.handle {
-            status.usage = self.inner.engine.usage(handle).await.ok();
+            let usage = self.inner.engine.usage(handle).await.ok();
+            status.usage = usage.map(|usage| summed(usage, status.usage.as_ref()));
         }
         Some(status)
     }
@@ -704,7 +713,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
 
     /// Delivers a dead letter once more, as a message in the name of its sender: who waited
     /// for an answer waits no longer. If it fails again, it is a dead letter of another number
-    /// that was redelivered once, and is not delivered a third time.
+    /// that was redelivered once, and is not delivered a third time. Both are in memory, whatever
+    /// the message was: if the process ends before it was handled, it is gone.
     ///
     /// # Errors
     /// [`HostError::NoDeadLetter`]; [`HostError::NotRedeliverable`] for a callback, a call, one
@@ -761,6 +771,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
         let _ = self.drain(GRACE).await;
         for id in inner.registry.close() {
             inner.tell_unloaded(id);
+            consume_budget().await;
         }
         let mut leaving = Vec::new();
         for resident in inner.registry.residents() {
@@ -829,7 +840,7 @@ fn status_of_resident(resident: &Resident) -> ComponentStatus {
         failures: record.counts.failures,
         swaps: record.counts.swaps,
         cause: record.cause,
-        usage: None,
+        usage: record.used.map(|used| *used),
     }
 }
 
@@ -845,6 +856,6 @@ fn status_of_dormant(dormant: &Dormant) -> ComponentStatus {
         failures: dormant.counts.failures,
         swaps: dormant.counts.swaps,
         cause: dormant.cause.clone(),
-        usage: None,
+        usage: dormant.used.as_deref().copied(),
     }
 }

@@ -48,6 +48,8 @@ const SLOW_END: Duration = Duration::from_millis(1500);
 /// As many as a host keeps: messages, those that were answered with an error, what was refused,
 /// and others.
 const KEPT_EVENTS: usize = 4 * 1024;
+/// More than work brings before it lets others go on.
+const EVENTS_AT_A_TIME: usize = 256;
 /// An event comes soon after the answer that told of it, or never.
 const KEPT_REPORTED: usize = 16;
 /// More would hide the error above them.
@@ -151,7 +153,10 @@ impl Conversation {
             tokio::select! {
                 biased;
                 loaded = &mut loading => break loaded,
-                Some(event) = self.events.next() => self.show(&event),
+                Some(event) = self.events.next() => {
+                    self.show(&event);
+                    self.show_pending().await;
+                }
                 () = &mut slow, if !is_slow => {
                     is_slow = true;
                     self.announce(&sources, began).await;
@@ -181,7 +186,10 @@ impl Conversation {
             self.failed = true;
         }
         if many {
-            aside(format!("{} components are loaded", sources.len() - missing));
+            aside(match sources.len() - missing {
+                1 => "1 component is loaded".to_owned(),
+                loaded => format!("{loaded} components are loaded"),
+            });
         }
         Ok(())
     }
@@ -590,15 +598,28 @@ impl Conversation {
                 let note = "it was silent for longer than its lease, and owns nothing any more";
                 return Err(Stop::Failed(report.with_note(note)));
             }
-            Some(event) = self.events.next() => {
-                if let Event::Failed { component, error } = &event {
-                    self.answer_of(component, error).await?;
-                }
-                self.show(&event);
-                consume_budget().await;
-            }
+            Some(event) = self.events.next() => self.tell_events(event).await?,
         }
         Ok(None)
+    }
+
+    /// Tells of this one and, as work may bring many at a time, of some that have happened since.
+    async fn tell_events(&mut self, first: Event) -> Result<(), Stop> {
+        let mut next = Some(first);
+        let mut more = EVENTS_AT_A_TIME;
+        while let Some(event) = next {
+            if let Event::Failed { component, error } = &event {
+                self.answer_of(component, error).await?;
+            }
+            self.show(&event);
+            consume_budget().await;
+            more -= 1;
+            next = match more {
+                0 => None,
+                _ => self.events.try_next(),
+            };
+        }
+        Ok(())
     }
 
     /// A failure may be the answer that a line waits for, whose report says more than the
@@ -761,6 +782,9 @@ fn of_quarantine(report: Report, id: &ComponentId, cause: Option<&WasmError>) ->
 
 fn no_such_component(wanted: &str, loaded: &[String]) -> Report {
     let report = Report::error(format!("no component {wanted} is loaded"));
+    if loaded.is_empty() {
+        return report.with_note("no other is, either");
+    }
     let mut list = vec!["these are".to_owned()];
     list.extend(loaded.iter().take(SHOWN_IDS).map(|id| format!("  {id}")));
     if loaded.len() > SHOWN_IDS {

@@ -293,3 +293,22 @@ fn a_manifest_that_is_no_file_is_named_by_every_command() {
     std::os::unix::fs::symlink("nowhere", &manifest).unwrap();
     told("it is a link to nowhere, where nothing is");
 }
+
+/// That of one with instances enough for more than a host has.
+#[test]
+fn one_that_could_never_be_woken_is_told_of() {
+    let folder = Folder::new();
+    let lazy = "concurrency = 1024\n[supervision]\nstart = \"on-message\"\n";
+    folder.component("large", wasm_fixtures::ECHO, lazy);
+    let manifest = folder.path("large/Component.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("1MiB", "4MiB")).unwrap();
+    let app = folder.path("");
+    let checked = program(["check", &app]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    checked.complains(&["the memory limits of demo/large/main add up to 4GiB, and `up` has 1GiB"]);
+    program(["up", &app]).expect(2, "").complains(&[
+        "demo/large/main cannot be loaded: a memory limit of 4GiB does not fit",
+        "--max-memory",
+    ]);
+}

@@ -107,7 +107,12 @@ impl Budget {
         })
     }
 
-    /// The same once there is room, which `make_room` asks others for. May be cancelled by
+    /// Whether there could be room for it, if nobody else was there.
+    pub(crate) fn has_so_much(&self, memory_bytes: u64) -> Result<(), BudgetExceeded> {
+        self.with_memory(0, memory_bytes).map(drop)
+    }
+
+    /// [`reserve`](Self::reserve) once there is room, which `make_room` asks others for. May be cancelled by
     /// dropping the future.
     pub(crate) async fn room(
         self: &Arc<Self>,

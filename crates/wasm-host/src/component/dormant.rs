@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasm_core::{ComponentId, HealthStatus, Permissions, WasmError};
+use wasm_core::{ComponentId, ComponentUsage, HealthStatus, Permissions, WasmError};
 
 use crate::component::recipe::Recipe;
 use crate::component::restarts::Restarts;
@@ -15,6 +15,8 @@ pub(crate) struct Dormant {
     /// If others than those of the recipe are in force.
     pub(crate) permissions: Option<Arc<Permissions>>,
     pub(crate) counts: Counts,
+    /// By all its instances, if there were any.
+    pub(crate) used: Option<Box<ComponentUsage>>,
     pub(crate) health: HealthStatus,
     /// Of its latest failure.
     pub(crate) cause: Option<Arc<WasmError>>,
@@ -37,6 +39,7 @@ impl Dormant {
             recipe,
             permissions: None,
             counts: Counts::default(),
+            used: None,
             health: HealthStatus::Unknown,
             cause: None,
             restarts: None,

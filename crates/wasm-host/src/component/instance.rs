@@ -111,6 +111,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
     }
 
+    /// Has the engine end an instance, and keeps what it has counted of it.
+    async fn unload_instance(&mut self, handle: &ComponentHandle) -> Result<(), WasmError> {
+        let engine = &Arc::clone(&self.shared.engine);
+        if let Ok(usage) = engine.usage(handle).await {
+            self.resident.update(|record| record.end_instance(usage));
+        }
+        self.attend(engine.unload_component(handle)).await
+    }
+
     /// The instance that was being made did not come to be.
     fn end_starting(&self) {
         if let Some(port) = self.resident.drop_starting() {
@@ -149,6 +158,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
                     }
                     false => {
                         self.resident.meters().restart();
+                        // For the engine it is the first instance.
+                        self.resident.update(Record::count_restart);
                         Event::Restarted { component }
                     }
                 };
@@ -198,7 +209,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         let budget = Arc::clone(&self.shared.budget);
         // Without it, the next instance takes longer to make.
         let _ = self.attend(recipe.prepare(&**engine, &id, &budget)).await;
-        let shutdown = self.attend(engine.unload_component(&handle)).await;
+        let shutdown = self.unload_instance(&handle).await;
         self.end_instance();
         self.reservation = None;
         self.lie_down();
@@ -365,9 +376,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         })?;
         let old = self.handle.replace(handle);
         // Its last words are said as the old one, with the old one's permissions.
-        let engine = &Arc::clone(&self.shared.engine);
         let shutdown = match &old {
-            Some(old) => self.attend(engine.unload_component(old)).await,
+            Some(old) => self.unload_instance(old).await,
             None => Ok(()),
         };
         self.end_instance();
@@ -400,11 +410,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             return Err(no_room(&resident.id)(source));
         }
         resident.update(|record| record.phase = Phase::Swapping);
-        if let Some(old) = self.handle.take() {
-            let engine = &Arc::clone(&self.shared.engine);
-            if let Err(error) = self.attend(engine.unload_component(&old)).await {
-                tracing::warn!(component = %resident.id, "ended to be replaced: {error}");
-            }
+        if let Some(old) = self.handle.take()
+            && let Err(error) = self.unload_instance(&old).await
+        {
+            tracing::warn!(component = %resident.id, "ended to be replaced: {error}");
         }
         self.end_instance();
         reservation.keep_nothing();

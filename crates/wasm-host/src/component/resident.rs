@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use wasm_core::{
-    Capability, CapabilityDenied, ComponentHandle, ComponentId, HealthStatus, Permissions,
-    WasmError,
+    Capability, CapabilityDenied, ComponentHandle, ComponentId, ComponentState, ComponentUsage,
+    HealthStatus, Permissions, WasmError,
 };
 
 use crate::component::denials::Denials;
@@ -14,7 +14,7 @@ use crate::component::orders::{Command, Leaving, Orders};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
 use crate::component::restarts::Restarts;
-use crate::component::status::Phase;
+use crate::component::status::{Phase, summed};
 use crate::component::swap::Swaps;
 use crate::error::HostError;
 use crate::lock::lock;
@@ -71,6 +71,8 @@ pub(crate) struct Record {
     pub(crate) version: Option<String>,
     pub(crate) health: HealthStatus,
     pub(crate) counts: Counts,
+    /// By the instances that were there before the one of `handle`.
+    pub(crate) used: Option<Box<ComponentUsage>>,
     /// Of the latest failure.
     pub(crate) cause: Option<Arc<WasmError>>,
 }
@@ -104,6 +106,7 @@ impl Resident {
                 version: recipe.version.clone(),
                 health: dormant.health,
                 counts: dormant.counts,
+                used: dormant.used,
                 cause: dormant.cause,
             }),
         };
@@ -119,6 +122,7 @@ impl Resident {
         let Record {
             health,
             counts,
+            used,
             cause,
             ..
         } = self.record();
@@ -128,6 +132,7 @@ impl Resident {
             permissions: (!Arc::ptr_eq(&in_force, &recipe.permissions)).then_some(in_force),
             recipe: Arc::clone(recipe),
             counts,
+            used,
             health,
             cause,
             restarts: restarts.count_some().then(|| Box::new(restarts)),
@@ -283,6 +288,21 @@ impl Resident {
 }
 
 impl Record {
+    /// The instance is about to end, which has used so much.
+    pub(crate) fn end_instance(&mut self, mut usage: ComponentUsage) {
+        usage.state = ComponentState::Ready;
+        usage.memory_bytes = 0;
+        let sum = summed(usage, self.used.as_deref());
+        self.used = Some(Box::new(sum));
+        self.handle = None;
+    }
+
+    /// Another instance took the place of one that the engine does not know any more.
+    pub(crate) fn count_restart(&mut self) {
+        let none = || Box::new(ComponentUsage::new(ComponentState::Ready));
+        self.used.get_or_insert_with(none).restarts += 1;
+    }
+
     /// What it handled has ended, and maybe it handles nothing else; where it has failed over
     /// it, that is known already.
     pub(crate) fn end_handling(&mut self, is_last: bool) {

@@ -78,6 +78,26 @@ pub struct ComponentStatus {
     pub swaps: u64,
     /// Of its latest failure.
     pub cause: Option<Arc<WasmError>>,
-    /// What the engine has counted; `None` before there is an instance.
+    /// What the engine has counted, over all instances since the component was loaded, but for
+    /// what `shutdown` of one took that has slept or was replaced; `None` before the first.
     pub usage: Option<ComponentUsage>,
+}
+
+/// What an instance has used together with those before it.
+pub(crate) fn summed(usage: ComponentUsage, earlier: Option<&ComponentUsage>) -> ComponentUsage {
+    let Some(earlier) = earlier else {
+        return usage;
+    };
+    let mut sum = usage;
+    sum.peak_memory_bytes = sum.peak_memory_bytes.max(earlier.peak_memory_bytes);
+    for (counter, before) in [
+        (&mut sum.total_fuel, earlier.total_fuel),
+        (&mut sum.calls, earlier.calls),
+        (&mut sum.traps, earlier.traps),
+        (&mut sum.timeouts, earlier.timeouts),
+        (&mut sum.restarts, earlier.restarts),
+    ] {
+        *counter = counter.saturating_add(before);
+    }
+    sum
 }

@@ -64,6 +64,38 @@ async fn a_component_without_a_message_has_no_instance() {
     assert_eq!(seen, [woke, sleeps, woke, sleeps]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_instances_have_used_adds_up() {
+    let it = sleepy("it", COUNTER);
+    let host = load(&[it.clone()]).await;
+    let used = async || {
+        let status = host.component(&demo("it")).await.unwrap();
+        status.usage.unwrap_or_else(|| panic!("{status:?}"))
+    };
+    let mut before = None;
+    for round in 1..=3 {
+        assert_eq!(told(&host, "it", "").await, "1");
+        host.restart(&demo("it")).await.unwrap();
+        let awake = used().await;
+        assert_eq!((awake.calls, awake.restarts), (round, round));
+        assert!(awake.memory_bytes > 0);
+        sleep(2 * SECOND).await;
+        assert!(is(&host, "it", Phase::Asleep).await);
+        let asleep = used().await;
+        assert_eq!((asleep.calls, asleep.restarts), (round, round));
+        assert_eq!(asleep.memory_bytes, 0);
+        assert_eq!(asleep.peak_memory_bytes, awake.peak_memory_bytes);
+        assert!(before.replace(asleep.total_fuel) < Some(asleep.total_fuel));
+    }
+    // So it does where another version follows.
+    for round in 4..=5 {
+        assert_eq!(told(&host, "it", "").await, "1");
+        host.swap(it.clone()).await.unwrap();
+        let swapped = used().await;
+        assert_eq!((swapped.calls, swapped.restarts), (round, 3));
+    }
+}
+
 /// With an engine that takes so long for its first instance.
 fn slow_to_load(delay: Duration) -> Host<Faulty<ModelEngine, WasmError>> {
     let slow = Fault::Delay(delay);
@@ -145,6 +177,8 @@ async fn a_start_that_fails_is_a_failure_like_any_other() {
     storage.delete(&demo("once"), "begun").await.unwrap();
     host.restart(&demo("once")).await.unwrap();
     assert_eq!(told(&host, "once", "ok").await, "ok");
+    let used = host.component(&demo("once")).await.unwrap().usage.unwrap();
+    assert_eq!((used.calls, used.restarts), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +247,65 @@ async fn a_message_waits_for_room_for_so_long() {
     sleep(SECOND).await;
     host.unload(&demo("busy")).await.unwrap();
     assert_eq!(asked.await.unwrap(), "hello");
+}
+
+/// It would wait for what never comes, and keep others from being awake meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_never_has_room_is_refused_before_there_is_a_message() {
+    let limits = HostLimits::default().with_memory_bytes(2 << 20);
+    let host = host_with(limits);
+    let large = |concurrency| {
+        let mut large = lazy("large", ECHO);
+        large.config = large.config.with_concurrency(concurrency);
+        large
+    };
+    let refused = host.load(large(3)).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("cannot be loaded: a memory limit of 3MiB does not fit"),
+        "{refused}"
+    );
+    host.load(large(2)).await.unwrap();
+    assert_eq!(told(&host, "large", "hello").await, "hello");
+}
+
+/// An event of each, of which a reader in the same thread hears in time.
+#[tokio::test(start_paused = true)]
+async fn no_event_is_missed_of_many_that_come_and_go_at_a_time() {
+    let host = host();
+    let mut events = host.events();
+    let reading = tokio::spawn(async move {
+        let mut counts = (0, 0);
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Loaded { .. } => counts.0 += 1,
+                Event::Unloaded { .. } => counts.1 += 1,
+                Event::Missed { .. } => panic!("{event}"),
+                _ => {}
+            }
+        }
+        counts
+    });
+    let many = (0..5_000).map(|n| lazy(&n.to_string(), ECHO));
+    let loaded = host.load_all(many).await;
+    assert!(loaded.iter().all(Result::is_ok));
+    host.stop().await;
+    assert_eq!(reading.await.unwrap(), (5_000, 5_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_prepared_was_never_there() {
+    let host = host();
+    let mut events = host.events();
+    host.load(lazy("it", TRUNCATED)).await.unwrap_err();
+    host.stop().await;
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        seen.push(event);
+    }
+    assert!(
+        matches!(seen[..], [Event::NotLoaded { .. }, Event::Stopped]),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

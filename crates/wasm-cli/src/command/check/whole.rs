@@ -146,6 +146,20 @@ fn too_much(sources: &[Arc<Source>], memory_bytes: u64) -> Problems {
             .with_help("`up --max-memory` has more"),
         );
     }
+    // Of the others, one at a time has to fit.
+    let too_large = sources.iter().filter(|source| {
+        source.component().supervision.start == StartPolicy::OnMessage
+            && source.config.most_memory_bytes() > limits.memory_bytes
+    });
+    reports.extend(too_large.map(|source| {
+        let found = format_bytes(source.config.most_memory_bytes());
+        let limit = format_bytes(limits.memory_bytes);
+        Report::warning(format!(
+            "the memory limits of {} add up to {found}, and `up` has {limit}",
+            source.id
+        ))
+        .with_help("`up --max-memory` has more")
+    }));
     let components = sources.len() as u64;
     if components > limits.components {
         let (found, limit) = (format_count(components), format_count(limits.components));
