@@ -784,9 +784,36 @@ const LITTLE_ROOM: &str = "WASM_HOST_LITTLE_ROOM";
 #[cfg(unix)]
 #[test]
 fn a_full_disk_is_survived() {
+    run_with_little_room(&[
+        "sh",
+        "-c",
+        "trap '' XFSZ; ulimit -f 8192; exec \"$@\"",
+        "sh",
+    ]);
+}
+
+/// By a small one, where whoever runs this may mount it for themselves. What is in the middle
+/// of a file may have no place on it, which a limit on its length does not show.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_disk_that_is_full_is_survived() {
+    let for_themselves = ["unshare", "--map-root-user", "--mount"];
+    let may = std::process::Command::new(for_themselves[0])
+        .args(&for_themselves[1..])
+        .args(["sh", "-c", "mount -t tmpfs tmpfs /mnt"])
+        .output();
+    if may.is_ok_and(|may| may.status.success()) {
+        let mounted = format!("mount -t tmpfs -o size=3m tmpfs \"${LITTLE_ROOM}\"; exec \"$@\"");
+        let shell = ["sh", "-c", &mounted, "sh"];
+        run_with_little_room(&[&for_themselves[..], &shell].concat());
+    }
+}
+
+#[cfg(unix)]
+fn run_with_little_room(runs_it: &[&str]) {
     let folder = TempDir::new().unwrap();
-    let child = std::process::Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "sh"])
+    let child = std::process::Command::new(runs_it[0])
+        .args(&runs_it[1..])
         .arg(env::current_exe().unwrap())
         .args(["--exact", "with_little_room", "--ignored", "--nocapture"])
         .env(LITTLE_ROOM, folder.path())

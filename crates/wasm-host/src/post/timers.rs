@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::{self, Debug};
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(crate) struct Timers {
     /// Read by who removes what is over from the store, written by who reads what is there:
     /// nobody takes what is being removed for what another process has left behind.
     tidying: RwLock<()>,
+    /// It was told that timers wait for the store, and none has begun to be handled since.
+    is_stalled: AtomicBool,
 }
 
 #[derive(Default)]
@@ -102,6 +105,7 @@ impl Timers {
             changed: Notify::new(),
             ended: Notify::new(),
             tidying: RwLock::default(),
+            is_stalled: AtomicBool::new(false),
         })
     }
 
@@ -111,8 +115,12 @@ impl Timers {
         self: Arc<Self>,
         deliver: impl Fn(ComponentMessage, Ticket) -> Result<(), MessagingError>,
     ) {
+        let mut was_told = false;
         while let Err(error) = self.recover(&|_| true).await {
-            tracing::warn!("timers cannot be read: {error}");
+            if !was_told {
+                tracing::warn!("timers cannot be read: {error}");
+                was_told = true;
+            }
             tokio::time::sleep(RETRY).await;
         }
         // What is due does not wait for what is removed.
@@ -473,8 +481,15 @@ impl Receipt for DueTimer {
         };
         let key = key(of, timer);
         let kept = self.timers.keep(&key, BEGUN, due_millis, &payload).await;
-        if let Err(error) = &kept {
-            tracing::warn!(component = %of, "timer {timer} waits for the store: {error}");
+        // Each that is due is tried again every second.
+        let was_stalled = self
+            .timers
+            .is_stalled
+            .swap(kept.is_err(), Ordering::Relaxed);
+        if let Err(error) = &kept
+            && !was_stalled
+        {
+            tracing::warn!(component = %of, "timers that are due wait for the store: {error}");
         }
         kept.is_ok()
     }

@@ -194,7 +194,8 @@ impl StoreFile {
         told.causes.retain(|_, what| *what == Work::Reading);
         if told.causes.len() < before {
             told.left_out = false;
-            tracing::info!("component storage works again: {}", self.path.escaped());
+            // Whoever was warned wants to know.
+            tracing::warn!("component storage works again: {}", self.path.escaped());
         }
     }
 
@@ -245,12 +246,18 @@ impl StoreFile {
             self.tell(what, REPLACED);
             return Err(failure(REPLACED));
         }
-        let database = guarded(&self.path, || Ok(self.config.builder().open(&self.path)?))
-            .map_err(|error| {
-                self.tell(what, format_args!("it cannot be opened again: {error}"));
-                // The whole error names the file.
-                failure("the store cannot be opened again")
-            })?;
+        let open = || guarded(&self.path, || Ok(self.config.builder().open(&self.path)?));
+        let opened = open().and_then(|database| {
+            // What the failed write took of the disk is given back when the file is closed:
+            // on one that is full, that is room for what frees more.
+            let _ = close(database);
+            open()
+        });
+        let database = opened.map_err(|error| {
+            self.tell(what, format_args!("it cannot be opened again: {error}"));
+            // The whole error names the file.
+            failure("the store cannot be opened again")
+        })?;
         *state = State::Open(database);
         self.take_length();
         self.failed.store(false, Ordering::Release);

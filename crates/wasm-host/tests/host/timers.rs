@@ -1,12 +1,14 @@
 //! Messages that a component sends itself later.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use wasm_core::{
     ComponentId, ComponentMessage, ComponentStorage, GuestError, HostServices, MemoryStorage,
@@ -340,6 +342,56 @@ async fn timers_outlive_a_store_that_panics() {
     sleep(10 * SECOND).await;
     assert_eq!(texts(&rung), ["b"]);
     assert_eq!(kept(&storage.memory).await, [""; 0]);
+}
+
+/// Counts warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Each of those that are due is tried again every second.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_told_once_however_many_timers_wait_for_it() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let failed = || Fault::Fail(StorageError::Io("the disk is full".to_owned()));
+    // From when the first are set on for a while, and so for the second.
+    let failing = (21..=300).chain(341..=600);
+    let storage = failing.fold(Faulty::new(Arc::new(MemoryStorage::new())), |it, call| {
+        it.on_call(Method::Set, call, failed())
+    });
+    let rung = Rung::default();
+    let host = host_over(Arc::new(storage), &rung);
+    host.load(component("alarm", ECHO)).await.unwrap();
+    for round in 1..=2 {
+        for _ in 0..20 {
+            told(&host, "alarm", "set 1000 a").await;
+        }
+        sleep(60 * SECOND).await;
+        assert_eq!(texts(&rung).len(), 20 * round);
+        assert_eq!(warnings.0.load(Ordering::SeqCst), round);
+    }
 }
 
 /// Where the host stops while it removes them.
