@@ -33,7 +33,7 @@ use crate::session::reach::{Prepared, Reach, Reached};
 use crate::session::rebuild::Rebuild;
 use crate::session::reload::Reload;
 use crate::session::tenancy::join;
-use crate::session::watch::{Change, Watch};
+use crate::session::watch::{Asked, Change, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -493,7 +493,7 @@ impl Up {
     fn changes(
         &self,
         watch: Watch,
-        asked: Option<Receiver<()>>,
+        asked: Option<Receiver<Asked>>,
         application: &Arc<Application>,
     ) -> mpsc::Receiver<Change> {
         let application = Arc::clone(application);

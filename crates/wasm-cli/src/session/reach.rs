@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use clap::{ArgGroup, Args, ValueHint};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use wasm_core::text::Quoted;
@@ -24,6 +24,7 @@ use crate::output::report::{Report, aside};
 use crate::session::connections::ConnectionFlags;
 use crate::session::everywhere::Everywhere;
 use crate::session::service;
+use crate::session::watch::Asked;
 
 /// Where others reach it, and who they are.
 #[derive(Debug, Args)]
@@ -319,7 +320,7 @@ pub(crate) struct Reached {
     stopping: watch::Sender<bool>,
     serving: Vec<JoinHandle<()>>,
     hangups: JoinHandle<()>,
-    asked: Option<Receiver<()>>,
+    asked: Option<Receiver<Asked>>,
     sites: Sites,
 }
 
@@ -330,7 +331,7 @@ impl Reached {
     }
 
     /// Says when the folder is to be read again.
-    pub(crate) fn take_asked(&mut self) -> Option<Receiver<()>> {
+    pub(crate) fn take_asked(&mut self) -> Option<Receiver<Asked>> {
         self.asked.take()
     }
 
@@ -387,7 +388,7 @@ async fn follow(
     mut hangups: Hangups,
     gateway: Gateway<WasmtimeEngine>,
     token_file: Option<PathBuf>,
-    asking: Sender<()>,
+    asking: Sender<Asked>,
 ) {
     loop {
         hangups.next().await;
@@ -401,7 +402,10 @@ async fn follow(
                 Err(_) => {}
             }
         }
+        // Those that come until it has ended are one more.
+        let (reading, ended) = oneshot::channel();
         // Nobody looks at the files of a node.
-        let _ = asking.send(());
+        let _ = asking.send(reading);
+        let _ = ended.await;
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::{Id, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
@@ -22,6 +22,9 @@ use crate::input::source::manifest::ReadManifest;
 use crate::output::report::{Problems, Report, aside};
 use crate::session::conversation::{SLOW, compiling, explain};
 use crate::session::watch::Change;
+
+/// Components of which files are read at a time.
+const READ_AT_A_TIME: usize = 16;
 
 /// Makes the components of a host what their files say, each in a task of its own: one
 /// that takes long to compile holds up no other.
@@ -81,6 +84,8 @@ impl Reload {
                 application,
                 flags,
                 sites,
+                reading: Arc::new(Semaphore::new(READ_AT_A_TIME)),
+                admission: Arc::default(),
             },
             tasks: JoinSet::new(),
             manifests: HashMap::new(),
@@ -288,6 +293,10 @@ struct Work {
     application: Arc<Application>,
     flags: Flags,
     sites: Option<Sites>,
+    /// Who reads files takes a thread, of which others want some, too.
+    reading: Arc<Semaphore>,
+    /// And so does who is admitted, one after the other.
+    admission: Arc<Mutex<()>>,
 }
 
 /// Why a component is not what its files say.
@@ -356,6 +365,7 @@ impl Work {
     }
 
     async fn read(&self, manifest: &Path) -> Result<ReadManifest, Problems> {
+        let _turn = self.reading.acquire().await;
         let folder = self.application.folder();
         ReadManifest::read(manifest.to_owned(), &self.flags, folder).await
     }
@@ -364,7 +374,9 @@ impl Work {
     async fn load(&self, read: ReadManifest, before: Option<&Source>) -> Result<(), Failure> {
         // Before any of its files is opened: they may be a component's.
         let (read, hold) = self.admit(read).await?;
+        let turn = self.reading.acquire().await;
         let source = Source::of_manifest(read, &self.flags).await?;
+        drop(turn);
         let source = Arc::new(source);
         match before {
             Some(before) if before.id == source.id => self.swap(&source).await?,
@@ -394,6 +406,7 @@ impl Work {
 
     /// Files are looked for, which blocks.
     async fn admit(&self, read: ReadManifest) -> Result<(ReadManifest, Hold), Failure> {
+        let _turn = self.admission.lock().await;
         let application = Arc::clone(&self.application);
         let admitted = spawn_blocking(move || {
             let admitted = application.admit(&read);

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use wasm_host::{ApplicationProblem, Found, LeftOut};
 
@@ -23,6 +23,9 @@ pub(crate) const POLL: Duration = Duration::from_millis(300);
 const POLLS_PER_SEARCH: u32 = 4;
 /// With a search at the first of them, and whatever that finds settled at the last.
 const LOOKS_WHEN_ASKED: u32 = 2 * POLLS_PER_SEARCH;
+
+/// Somebody wants everything to be read again, and knows that this has ended once it is dropped.
+pub(crate) type Asked = oneshot::Sender<()>;
 
 /// What became of a manifest, or of a file that it names.
 #[derive(Debug, PartialEq, Eq)]
@@ -176,12 +179,15 @@ impl Watch {
     pub(crate) fn start(
         self,
         application: Arc<Application>,
-        asked: Option<Receiver<()>>,
+        asked: Option<Receiver<Asked>>,
     ) -> mpsc::Receiver<Change> {
         let mut looks = 0;
+        let mut under_way = None;
         self.look(application, move || {
-            if looks == 0 && asked.as_ref().is_some_and(|asked| take_all(asked) > 0) {
-                looks = LOOKS_WHEN_ASKED;
+            if looks == 0 {
+                drop(under_way.take());
+                under_way = asked.as_ref().and_then(|asked| asked.try_recv().ok());
+                looks = under_way.as_ref().map_or(0, |_| LOOKS_WHEN_ASKED);
             }
             thread::sleep(POLL);
             let is_last = looks == 1;
@@ -194,13 +200,14 @@ impl Watch {
     pub(crate) fn start_when_asked(
         self,
         application: Arc<Application>,
-        asked: Receiver<()>,
+        asked: Receiver<Asked>,
     ) -> mpsc::Receiver<Change> {
         let mut looks = 0;
+        let mut under_way = None;
         self.look(application, move || {
             if looks == 0 {
-                asked.recv().ok()?;
-                take_all(&asked);
+                drop(under_way.take());
+                under_way = Some(asked.recv().ok()?);
                 looks = LOOKS_WHEN_ASKED;
             }
             thread::sleep(POLL);
@@ -324,11 +331,6 @@ impl Watch {
         self.told.extend(left_out);
         changes
     }
-}
-
-/// Whoever asks more than once is answered once; how often they did.
-fn take_all(asked: &Receiver<()>) -> usize {
-    asked.try_iter().count()
 }
 
 /// What something that is left out is about.

@@ -13,7 +13,8 @@ use super::read::ReadManifest;
 /// The folder of an application, in which everything lies that it is read from and that
 /// is granted to its components.
 ///
-/// Paths are looked at as they turn out: links and `..` are followed first. What lies
+/// Paths are looked at as they turn out: links and `..` are followed first, and so is the name
+/// of the folder, which may lead to another one later. What lies
 /// elsewhere is refused unless [`allow_outside`](Self::allow_outside) names it.
 #[derive(Debug, Clone)]
 pub struct ApplicationFolder {
@@ -122,7 +123,14 @@ impl ApplicationFolder {
 
     pub(super) fn contains(&self, trace: &Trace) -> bool {
         let mut allowed = self.outside.iter().chain([&self.real]);
-        allowed.any(|folder| trace.ends_in(folder))
+        allowed.any(|folder| trace.ends_in(folder)) || self.is_where_it_leads_now(trace)
+    }
+
+    /// Whether something lies where the name of the folder leads by now: it may be a link that
+    /// leads to one release of an application after the other.
+    fn is_where_it_leads_now(&self, trace: &Trace) -> bool {
+        let now = || Trace::of(&self.folder).ok();
+        self.holds_manifests && now().is_some_and(|now| trace.ends_in(&now.path))
     }
 
     /// The folders below that of a manifest that it grants for writing.

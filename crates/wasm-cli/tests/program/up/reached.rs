@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -530,6 +530,53 @@ fn a_hangup_reads_the_folder_again() {
     assert_eq!(ask("broken"), (200, "x".into()));
     running.signal("-TERM");
     running.ends_with(0);
+}
+
+/// Of which a link names the one that is in force.
+#[test]
+fn a_hangup_takes_up_another_release() {
+    let folder = Folder::new();
+    for (release, fixture) in [("v1", wasm_fixtures::COUNTER), ("v2", wasm_fixtures::ECHO)] {
+        folder.component(&format!("{release}/a"), fixture, "");
+        let manifest = folder.path(&format!("{release}/a/Component.toml"));
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(manifest, text.replace(&format!("/{release}/a/"), "/a/")).unwrap();
+    }
+    let current = folder.path("current");
+    symlink("v1", &current).unwrap();
+    let mut running = Running::new(command(["up", &current, "--listen", "127.0.0.1:0"]));
+    let address = running.listens();
+    let ask = || curl(&address, "/components/demo/a/main", &["-d", "x"]).1;
+    assert_eq!(ask(), "1");
+    symlink("v2", folder.path("next")).unwrap();
+    fs::rename(folder.path("next"), &current).unwrap();
+    running.signal("-HUP");
+    running.says("demo/a/main was replaced");
+    assert_eq!(ask(), "x");
+    running.signal("-TERM");
+    running.ends_with(0);
+}
+
+/// Those that come while it is read are one more reading.
+#[test]
+fn hangups_in_a_row_do_not_add_up() {
+    for watches in [false, true] {
+        let folder = Folder::new();
+        folder.component("echo", wasm_fixtures::ECHO, "");
+        let flags: &[&str] = if watches { &["--watch"] } else { &[] };
+        let mut running = folder.start(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        running.listens();
+        for _ in 0..20 {
+            running.signal("-HUP");
+        }
+        let told = "reading the folder again";
+        running.says(told);
+        running.says(told);
+        running.signal("-TERM");
+        assert!(running.child.wait().unwrap().success());
+        let more: Vec<String> = running.stderr.iter().collect();
+        assert!(!more.iter().any(|line| line.contains(told)), "{more:?}");
+    }
 }
 
 /// Whatever was accepted was handled or is a dead letter.

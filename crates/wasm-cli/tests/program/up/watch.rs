@@ -8,6 +8,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+#[cfg(target_os = "linux")]
+use super::LONG;
 use crate::Folder;
 
 /// A look for new manifests comes within this time.
@@ -410,4 +412,34 @@ fn what_cannot_be_built_first_is_bad_input() {
     folder
         .up(&["--build"], &["demo/a/main x"])
         .expect(0, "demo/a/main: x\n");
+}
+
+/// Others want threads, too: files of components are read on some of those.
+#[cfg(target_os = "linux")]
+#[test]
+fn many_that_change_at_a_time_take_few_threads() {
+    const MANY: usize = 300;
+
+    let folder = Folder::new();
+    let lazy = "[supervision]\nstart = \"on-message\"\n";
+    let make = |more: &str| {
+        for number in 0..MANY {
+            folder.component(&format!("c{number}"), wasm_fixtures::ECHO, more);
+        }
+    };
+    make(lazy);
+    let mut running = folder.start(&["--watch", "--stay"]);
+    running.says("300 components are loaded");
+    make(&format!("{lazy}mailbox = 7\n"));
+    let threads = format!("/proc/{}/task", running.child.id());
+    let mut most = 0;
+    let mut replaced = 0;
+    while replaced < MANY {
+        most = most.max(fs::read_dir(&threads).unwrap().count());
+        let line = running.stderr.recv_timeout(LONG).unwrap();
+        replaced += usize::from(line.contains("was replaced"));
+    }
+    assert!(most < 100, "{most}");
+    running.type_line("quit");
+    running.ends_with(0);
 }
