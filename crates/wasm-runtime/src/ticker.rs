@@ -1,10 +1,12 @@
 //! The clock by which running guests are looked at.
 
-use std::sync::Arc;
-use std::thread;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
-use wasmtime::Engine;
+use wasmtime::{Engine, EngineWeak};
 
 use wasm_core::WasmError;
 
@@ -12,26 +14,116 @@ use wasm_core::WasmError;
 /// long a guest keeps its thread from other tasks.
 const TICK: Duration = Duration::from_millis(1);
 
+/// After so many ticks in which no guest has run the clock rests.
+const QUIET_TICKS: u32 = 100;
+
+/// How often it ticks while it rests. A guest that runs wakes it; this is for one that goes on
+/// after a host function has kept its thread for longer than the quiet ticks.
+const REST: Duration = Duration::from_millis(50);
+
+/// One for all engines of the process, so that who runs a guest need not know which it is.
+static CLOCK: Clock = Clock {
+    wanted: AtomicBool::new(false),
+    rests: AtomicBool::new(false),
+    state: Mutex::new(State {
+        thread: None,
+        engines: Vec::new(),
+    }),
+};
+
+struct Clock {
+    /// A guest has run since the last tick.
+    wanted: AtomicBool,
+    rests: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// There is one as long as there are engines.
+    thread: Option<Thread>,
+    engines: Vec<EngineWeak>,
+}
+
 /// Advances the epoch until the engine and all its stores are gone.
 ///
 /// A thread of its own, because a task could be starved by the very guest that it
 /// should stop.
 pub(crate) fn start_ticker(engine: &Engine) -> Result<(), WasmError> {
-    let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    };
-    let spawned = thread::Builder::new()
-        .name("wasm-epoch".to_owned())
-        .spawn(tick);
-    spawned
-        .map(drop)
+    CLOCK
+        .start(engine.weak())
         .map_err(|error| WasmError::EngineInitialization {
             reason: format!("the thread that stops guests could not be started: {error}"),
             source: Some(Arc::new(error)),
         })
+}
+
+/// A guest runs from now on. It costs two looks at memory that hardly ever changes.
+pub(crate) fn guest_runs() {
+    CLOCK.want();
+}
+
+impl Clock {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&'static self, engine: EngineWeak) -> io::Result<()> {
+        let mut state = self.state();
+        if state.thread.is_none() {
+            let ticker = thread::Builder::new().name("wasm-epoch".to_owned());
+            let ticking = ticker.spawn(|| self.run())?;
+            state.thread = Some(ticking.thread().clone());
+        }
+        state.engines.push(engine);
+        Ok(())
+    }
+
+    /// Who wants it to tick says so before looking whether it rests, and it rests before
+    /// looking whether somebody does: one of the two sees the other.
+    fn want(&self) {
+        if !self.wanted.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::SeqCst);
+        }
+        if self.rests.load(Ordering::SeqCst)
+            && self.rests.swap(false, Ordering::SeqCst)
+            && let Some(thread) = &self.state().thread
+        {
+            thread.unpark();
+        }
+    }
+
+    fn run(&self) {
+        let mut quiet_ticks = 0_u32;
+        while self.tick() {
+            quiet_ticks = match self.wanted.swap(false, Ordering::SeqCst) {
+                true => 0,
+                false => quiet_ticks.saturating_add(1),
+            };
+            if quiet_ticks < QUIET_TICKS {
+                thread::sleep(TICK);
+                continue;
+            }
+            self.rests.store(true, Ordering::SeqCst);
+            if !self.wanted.load(Ordering::SeqCst) {
+                thread::park_timeout(REST);
+            }
+            self.rests.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether there is an engine left.
+    fn tick(&self) -> bool {
+        let mut state = self.state();
+        state.engines.retain(|engine| {
+            let engine = engine.upgrade();
+            engine.is_some_and(|engine| {
+                engine.increment_epoch();
+                true
+            })
+        });
+        if state.engines.is_empty() {
+            state.thread = None;
+        }
+        state.thread.is_some()
+    }
 }

@@ -1,7 +1,7 @@
 //! What components have stored, as text: out of a file of data, into one, and looked through.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use wasm_core::text::{Escaped, PathText as _, Quoted, without_mark};
 use wasm_core::units::{format_bytes, format_count};
 use wasm_host::{StorageOpenError, StoreDraft, StoreReader};
 
+use crate::input::flags::parse_ceiling;
 use crate::output;
 use crate::output::outcome::{FAILED, Stop, block_on};
-use crate::output::report::{Report, aside};
+use crate::output::report::{Report, aside, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,6 +58,10 @@ const TAKEN_IN: usize = 256;
 const FORMAT: u64 = 1;
 /// Lines that are read ahead.
 const LINES: usize = 64;
+/// Of a line besides its value: what is in each, an id, and a key of 1 KiB.
+const ENTRY_BYTES: u64 = 16 << 10;
+/// A byte of a text that is written as `\u0000`.
+const ESCAPED_BYTES: u64 = 6;
 
 /// Move what components have stored, or look through it
 #[derive(Debug, Args)]
@@ -71,7 +76,7 @@ enum Action {
     /// Print everything that there is
     Export(File),
     /// Take in what was exported, from standard input
-    Import(File),
+    Import(Import),
     /// Read everything, and tell whether it is what was stored
     Check(File),
 }
@@ -81,6 +86,24 @@ struct File {
     /// That of `up --data`
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    #[command(flatten)]
+    into: File,
+
+    /// Largest memory limit of the components whose data it is, as that of `up`
+    ///
+    /// What a component stored at once fitted into its memory. A line that is longer than such
+    /// a value makes it is not read.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "4MiB",
+        value_parser = parse_ceiling
+    )]
+    memory_ceiling: u64,
 }
 
 /// A line of an export.
@@ -111,7 +134,10 @@ impl Data {
         block_on(async {
             match self.action {
                 Action::Export(File { file }) => export(file).await,
-                Action::Import(File { file }) => import(file).await,
+                Action::Import(Import {
+                    into: File { file },
+                    memory_ceiling,
+                }) => import(file, memory_ceiling).await,
                 Action::Check(File { file }) => check(file).await,
             }
         })
@@ -199,9 +225,9 @@ fn line(line: &Line) -> String {
     format!("{text}\n")
 }
 
-async fn import(file: PathBuf) -> Result<ExitCode, Stop> {
+async fn import(file: PathBuf, memory_ceiling: u64) -> Result<ExitCode, Stop> {
     let shown = file.escaped().to_string();
-    let entries = read_export().await?;
+    let entries = read_export(memory_ceiling).await?;
     let there = there(&file).await?;
     let mut draft = block_in_place(|| StoreDraft::new(&file)).map_err(|error| stop(&error))?;
     let mut rest = entries.iter().peekable();
@@ -266,11 +292,13 @@ async fn there(file: &Path) -> Result<There, Stop> {
 type Entries = BTreeMap<(ComponentId, String), Bytes>;
 
 /// All entries of an export that is whole.
-async fn read_export() -> Result<Entries, Stop> {
+async fn read_export(memory_ceiling: u64) -> Result<Entries, Stop> {
     let (sender, mut lines) = mpsc::channel(LINES);
+    let max_bytes = ESCAPED_BYTES * memory_ceiling + ENTRY_BYTES;
     // Nobody waits for it: it ends with its input, or with the program.
     std::thread::spawn(move || {
-        for line in BufReader::new(io::stdin()).lines() {
+        let mut input = io::stdin().lock();
+        while let Some(line) = next_line(&mut input, max_bytes).transpose() {
             if sender.blocking_send(line).is_err() {
                 return;
             }
@@ -281,6 +309,9 @@ async fn read_export() -> Result<Entries, Stop> {
     while let Some(text) = lines.recv().await {
         number += 1;
         let text = text.map_err(|error| no_export(number, &error.to_string()))?;
+        if text.len() as u64 > max_bytes {
+            return Err(too_long(number, max_bytes, memory_ceiling).into());
+        }
         reading
             .add(text)
             .map_err(|reason| no_export(number, &reason))?;
@@ -289,6 +320,22 @@ async fn read_export() -> Result<Entries, Stop> {
         true => Ok(reading.entries),
         false => Err(no_export(number + 1, "it ends before its last line").into()),
     }
+}
+
+/// The next line; of one that is longer than this, one byte more.
+fn next_line(input: &mut impl BufRead, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let read = input.take(max_bytes + 1).read_until(b'\n', &mut line)?;
+    Ok((read > 0).then_some(line))
+}
+
+fn too_long(line: u64, max_bytes: u64, memory_ceiling: u64) -> Report {
+    let (most, ceiling) = (size(max_bytes), size(memory_ceiling));
+    let reason = format!(
+        "a line has more than {most}, the most that a component with {ceiling} of memory can \
+         store under a key"
+    );
+    no_export(line, &reason).with_help("--memory-ceiling SIZE allows more, as that of `up`")
 }
 
 fn no_export(line: u64, reason: &str) -> Report {
@@ -305,8 +352,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn add(&mut self, text: String) -> Result<(), String> {
-        let mut text = text.into_bytes();
+    fn add(&mut self, mut text: Vec<u8>) -> Result<(), String> {
         if !self.has_begun {
             text = without_mark(text);
         }
@@ -394,8 +440,7 @@ mod tests {
 
     fn read(text: &str) -> Result<bool, String> {
         let mut reading = Reading::default();
-        text.lines()
-            .try_for_each(|line| reading.add(line.to_owned()))?;
+        text.lines().try_for_each(|line| reading.add(line.into()))?;
         Ok(reading.is_whole)
     }
 

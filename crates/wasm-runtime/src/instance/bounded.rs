@@ -12,6 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 use wasm_core::CapabilityDenied;
 
 use super::deadline::Deadline;
+use crate::ticker::guest_runs;
 
 /// Why a call has no result of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ fn poll_caught<T>(
     cx: &mut Context<'_>,
 ) -> Option<Result<T, Interrupted>> {
     let call = call.as_pin_mut()?;
+    guest_runs();
     match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
         Ok(Poll::Ready(output)) => Some(Ok(output)),
         Ok(Poll::Pending) => None,

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use super::Running;
 use crate::{Folder, command, ended, program, with_input};
@@ -99,6 +101,107 @@ fn data_is_exported_imported_and_checked() {
             .expect(2, "")
             .complains(&["is not a store of components"]);
     }
+}
+
+/// With the bound that a value has, which is within the memory of who stored it.
+#[test]
+fn a_line_that_is_longer_than_any_value_is_not_read() {
+    let folder = Folder::new();
+    let file = folder.path("store.redb");
+    let export = |bytes: usize| {
+        let value = "\\u0001".repeat(bytes);
+        format!(
+            "{{\"airssys-wasm-data\":1}}\n\
+             {{\"component\":\"a/b/c\",\"key\":\"k\",\"text\":\"{value}\"}}\n\
+             {{\"entries\":1}}\n"
+        )
+    };
+    let import = ["data", "import", &file, "--memory-ceiling", "512KiB"];
+    let refused = with_input(import, export(520 << 10).as_bytes());
+    refused.expect(2, "").complains(&[
+        "standard input is no export: a line has more than 3088KiB, the most that a component \
+         with 512KiB of memory can store under a key",
+        "this was line 2",
+        "--memory-ceiling SIZE allows more",
+    ]);
+    assert!(!fs::exists(&file).unwrap());
+    with_input(import, export(512 << 10).as_bytes()).expect(0, "");
+    // Whatever it is, no more of it is read.
+    let mut endless = command(["data", "import", &folder.path("other.redb")]);
+    endless.stdin(fs::File::open("/dev/zero").unwrap());
+    ended(&endless.output().unwrap())
+        .expect(2, "")
+        .complains(&["a line has more than 24592KiB", "this was line 1"]);
+}
+
+#[test]
+fn that_storage_works_again_is_told_as_its_failure_was() {
+    let folder = Folder::new();
+    folder.component("counter", wasm_fixtures::STORED_COUNTER, STORES);
+    let (data, away) = (folder.path("data.redb"), folder.path("away"));
+    let mut running = folder.start(&["--data", &data, "--stay"]);
+    running.asks("demo/counter/main x", "demo/counter/main: 1");
+    fs::rename(&data, &away).unwrap();
+    running.type_line("demo/counter/main x");
+    running.says("component storage failed: ");
+    fs::rename(&away, &data).unwrap();
+    // Writes are tried again after a second.
+    thread::sleep(Duration::from_millis(1_500));
+    running.asks("demo/counter/main x", "demo/counter/main: 2");
+    running.says("component storage works again: ");
+    running.type_line("quit");
+    running.ends_with(1);
+}
+
+/// More events than are kept for one who does not listen.
+#[test]
+fn many_come_and_go_without_a_word_that_is_missed() {
+    let folder = Folder::new();
+    let lazy = "[supervision]\nstart = \"on-message\"\n";
+    for i in 0..1_200 {
+        folder.component(&format!("c{i}"), wasm_fixtures::ECHO, lazy);
+    }
+    let ended = folder
+        .up(&[], &["demo/c7/main x"])
+        .expect(0, "demo/c7/main: x\n");
+    ended.complains(&["1200 components are loaded\n"]);
+    assert!(!ended.stderr.contains("missed"), "{}", ended.stderr);
+}
+
+/// The clock by which guests are looked at is a thread, which then sleeps for longer.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_ticks_while_no_guest_runs() {
+    let folder = Folder::new();
+    folder.component("spin", wasm_fixtures::SPIN, "");
+    folder.replace("spin", "1_000_000", "\"unmetered\"");
+    folder.replace("spin", "5s", "100ms");
+    let mut running = folder.start(&["--stay"]);
+    running.says("demo/spin/main is loaded");
+    let threads = format!("/proc/{}/task", running.child.id());
+    let ticker = fs::read_dir(threads).unwrap().find_map(|thread| {
+        let thread = thread.unwrap().path();
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        (name.trim() == "wasm-epoch").then_some(thread)
+    });
+    let ticker = ticker.unwrap().join("status");
+    let ticks = || {
+        let status = fs::read_to_string(&ticker).unwrap();
+        let ticks = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        ticks.unwrap().trim().parse::<u64>().unwrap()
+    };
+    thread::sleep(Duration::from_millis(500));
+    let before = ticks();
+    thread::sleep(Duration::from_secs(1));
+    let idle = ticks() - before;
+    assert!((1..100).contains(&idle), "{idle}");
+    // And it is awake when it is needed.
+    running.type_line("demo/spin/main x");
+    running.says("demo/spin/main was stopped in `handle-message`: not done within");
+    running.signal("-TERM");
+    running.ends_with(0);
 }
 
 #[test]
