@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -52,6 +53,12 @@ impl ManifestErrors {
         for problem in &mut problems.kept {
             problem.locate(source, file);
         }
+        // A parser says of each of many brackets that nothing closes it.
+        let mut told = BTreeSet::new();
+        problems.kept.retain(|problem| match &problem.found {
+            Found::NotToml(complaint) => told.insert((problem.line, complaint.clone())),
+            _ => true,
+        });
         Self {
             problems: problems.kept,
             omitted: problems.omitted,

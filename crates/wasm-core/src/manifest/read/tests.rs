@@ -456,6 +456,28 @@ fn a_file_full_of_problems_is_cut_short() {
 }
 
 #[test]
+fn what_a_parser_says_of_a_line_again_and_again_is_told_once() {
+    for (text, expected) in [
+        ("x = [[[[[[", &["unclosed array"][..]),
+        ("x = [{a=[{a=[", &["unclosed inline table", "unclosed array"]),
+        ("x = [,,,,,,\ny = 1, 2]", &["extra comma"]),
+        ("x = }\ny = }", &["missing inline table opening"]),
+    ] {
+        let errors = parse(text).unwrap_err();
+        for expected in expected {
+            let told = errors.problems().iter();
+            let lines: Vec<_> = told
+                .filter(|problem| problem.to_string().contains(expected))
+                .map(|problem| problem.line)
+                .collect();
+            let mut once = lines.clone();
+            once.dedup();
+            assert!(!lines.is_empty() && lines == once, "{text}: {errors}");
+        }
+    }
+}
+
+#[test]
 fn a_list_has_so_many_entries_and_so_has_env() {
     let text = |section: &str, key: &str, entry: &str, entries: usize| {
         let entries = (0..entries).map(|number| entry.replace('#', &number.to_string()));
