@@ -459,7 +459,10 @@ fn a_file_full_of_problems_is_cut_short() {
 fn what_a_parser_says_of_a_line_again_and_again_is_told_once() {
     for (text, expected) in [
         ("x = [[[[[[", &["unclosed array"][..]),
-        ("x = [{a=[{a=[", &["unclosed inline table", "unclosed array"]),
+        (
+            "x = [{a=[{a=[",
+            &["unclosed inline table", "unclosed array"],
+        ),
         ("x = [,,,,,,\ny = 1, 2]", &["extra comma"]),
         ("x = }\ny = }", &["missing inline table opening"]),
     ] {
