@@ -33,6 +33,16 @@ pub enum Capability {
     /// Use this interface of the embedder, `namespace:package/name`, with or without a
     /// version.
     Import(String),
+    /// Open a TCP socket through WASI, to connect to an address.
+    TcpSocket,
+    /// Connect to this address through WASI.
+    Connect(SocketAddr),
+    /// Take this address of the host through WASI, as to listen there. Nothing grants it.
+    Bind(SocketAddr),
+    /// Open a UDP socket through WASI. Nothing grants it.
+    UdpSocket,
+    /// Look up the addresses of this name through WASI. Nothing grants it.
+    LookUp(String),
 }
 
 impl Capability {
@@ -46,6 +56,11 @@ impl Capability {
             Self::Log(_) => "log",
             Self::Http(_) | Self::HttpAddress(..) => "http",
             Self::Import(_) => "imports",
+            Self::TcpSocket
+            | Self::Connect(_)
+            | Self::Bind(_)
+            | Self::UdpSocket
+            | Self::LookUp(_) => "wasi",
         }
     }
 }
@@ -62,6 +77,11 @@ impl Display for Capability {
             Self::Http(origin) => write!(f, "{key} to {origin}"),
             Self::HttpAddress(origin, address) => write!(f, "{key} to {origin} at {address}"),
             Self::Import(name) => write!(f, "{key} of {}", Escaped::new(name)),
+            Self::TcpSocket => write!(f, "{key} TCP socket"),
+            Self::Connect(address) => write!(f, "{key} connect to {address}"),
+            Self::Bind(address) => write!(f, "{key} bind to {address}"),
+            Self::UdpSocket => write!(f, "{key} UDP socket"),
+            Self::LookUp(name) => write!(f, "{key} look up {}", Escaped::new(name)),
         }
     }
 }
@@ -257,6 +277,12 @@ impl Permissions {
                 HttpPattern::any_reaches(&self.http, origin, *address)
             }
             Capability::Import(name) => self.imports.iter().any(|p| p.matches(name)),
+            Capability::TcpSocket => self
+                .wasi
+                .iter()
+                .any(|grant| matches!(grant, WasiGrant::Connect(_))),
+            Capability::Connect(address) => self.wasi.contains(&WasiGrant::Connect(*address)),
+            Capability::Bind(_) | Capability::UdpSocket | Capability::LookUp(_) => false,
         }
     }
 
@@ -593,6 +619,11 @@ mod tests {
             Capability::Http(a_org()),
             Capability::HttpAddress(a_org(), [1, 1, 1, 1].into()),
             Capability::Import("acme:shop/catalog".to_owned()),
+            Capability::TcpSocket,
+            Capability::Connect(([127, 0, 0, 1], 80).into()),
+            Capability::Bind(([0, 0, 0, 0], 80).into()),
+            Capability::UdpSocket,
+            Capability::LookUp("a.org".to_owned()),
         ] {
             assert!(!none.allows(&capability), "{capability}");
         }

@@ -12,8 +12,9 @@ use crate::{Capability, ComponentHandle};
 /// them.
 ///
 /// It is asked at every host call of the contract's interfaces that needs a
-/// capability, inside the guest's call: it answers from memory, at once. What is
-/// granted of WASI is fixed when an instance is made and not asked about.
+/// capability, and of the sockets of WASI, inside the guest's call: it answers from
+/// memory, at once. What else is granted of WASI is fixed when an instance is made and
+/// not asked about.
 pub trait SecurityValidator: Send + Sync {
     /// # Errors
     /// [`CapabilityDenied`] is told to the component as the error of its call; the
@@ -60,6 +61,23 @@ impl CapabilityDenied {
                  \"http://{}:*\" or \"http://localhost:*\"",
                 bracketed(*address)
             ),
+            Capability::TcpSocket | Capability::Connect(_) => {
+                let address = match &capability {
+                    Capability::Connect(address) => address.to_string(),
+                    _ => "ADDRESS:PORT".to_owned(),
+                };
+                format!("not granted by `wasi` in [permissions], as {{ connect = \"{address}\" }}")
+            }
+            Capability::Bind(_) | Capability::UdpSocket => {
+                "nothing grants it; `connect` in `wasi` of [permissions] grants addresses to \
+                 connect to over TCP"
+                    .to_owned()
+            }
+            Capability::LookUp(_) => {
+                "nothing grants it; `connect` in `wasi` of [permissions] grants addresses, and \
+                 `http` what is reached by name"
+                    .to_owned()
+            }
             _ => format!(
                 "not granted by `{}` in [permissions]",
                 capability.manifest_key()
@@ -99,6 +117,11 @@ mod tests {
                 [169, 254, 169, 254].into()
             ),
             Import("acme:shop/catalog@1.0.0".to_owned()),
+            TcpSocket,
+            Connect(([0, 0, 0, 0, 0, 0, 0, 1], 6379).into()),
+            Bind(([0, 0, 0, 0], 80).into()),
+            UdpSocket,
+            LookUp("a.example.com\n".to_owned()),
         );
         let denied = capabilities.map(|(name, what)| (name, CapabilityDenied::not_granted(what)));
         snapshot("capability-denied", denied);

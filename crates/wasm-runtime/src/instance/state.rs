@@ -259,6 +259,10 @@ impl<T: Send + 'static> HasAccount for HostState<T> {
 }
 
 impl<T: Send + 'static> HasSockets for HostState<T> {
+    fn may(&self, capability: Capability) -> bool {
+        self.guest.calls.check(capability).is_ok()
+    }
+
     fn places(&mut self) -> (&Descriptors, &mut SocketPlaces) {
         let guest = &self.guest;
         let wasi = self.wasi.get_or_insert_with(|| wasi_of(guest));

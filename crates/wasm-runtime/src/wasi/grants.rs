@@ -16,7 +16,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use wasm_core::guest::Guest;
 use wasm_core::text::PathText as _;
-use wasm_core::{ComponentId, WasiGrant};
+use wasm_core::{Capability, ComponentId, WasiGrant};
 
 use super::account::HostAccount;
 use super::clocks::{CoarseMonotonicClock, CoarseWallClock};
@@ -197,7 +197,7 @@ impl WasiState {
     pub(crate) fn new(guest: &Guest, lines: &Arc<Lines>, caller: Arc<dyn HttpCaller>) -> Self {
         let (config, services) = (guest.config(), guest.services());
         let mut outputs = Vec::new();
-        let mut addresses = Vec::new();
+        let mut connects = false;
         let mut builder = WasiCtxBuilder::new();
         builder
             .max_random_size(MAX_RANDOM_BYTES)
@@ -232,24 +232,28 @@ impl WasiState {
                         builder.env(name, value);
                     }
                 }
-                WasiGrant::Connect(address) => addresses.push(*address),
+                WasiGrant::Connect(_) => connects = true,
                 // Folders are among the files; a grant that this engine does not know grants
                 // nothing.
                 _ => {}
             }
         }
         builder.stderr(stderr);
-        if !addresses.is_empty() {
+        if connects {
+            let caller = Arc::clone(&caller);
             builder
                 .allow_tcp(true)
                 .socket_addr_check(move |address, usage| {
-                    // Binding to any port of one's own comes with connecting.
                     let granted = match usage {
-                        SocketAddrUse::TcpConnect => addresses.contains(&address),
-                        SocketAddrUse::TcpBind => {
-                            address.ip().is_unspecified() && address.port() == 0
+                        SocketAddrUse::TcpConnect => {
+                            caller.check(Capability::Connect(address)).is_ok()
                         }
-                        _ => false,
+                        // Binding to any port of one's own comes with connecting.
+                        SocketAddrUse::TcpBind => {
+                            (address.ip().is_unspecified() && address.port() == 0)
+                                || caller.check(Capability::Bind(address)).is_ok()
+                        }
+                        _ => caller.check(Capability::Bind(address)).is_ok(),
                     };
                     Box::pin(async move { granted })
                 });

@@ -1,6 +1,7 @@
 //! Sockets. Each function that opens or closes one, or hands out its streams, is
 //! defined a second time here, around wasmtime's: sockets are descriptors of the
-//! process, and their streams hold no more than others.
+//! process, and their streams hold no more than others; and so is what may be denied, since
+//! that is told.
 
 use std::collections::HashMap;
 use std::mem;
@@ -9,14 +10,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, Host as _, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
+use wasmtime_wasi::p2::bindings::sockets::network::{
+    ErrorCode, Host as _, IpAddressFamily, Network,
+};
 use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, OutputStream, Pollable, SocketResult, StreamError,
-    StreamResult, TcpSocket,
+    StreamResult, TcpSocket, UdpSocket,
 };
 use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView};
+
+use wasm_core::Capability;
 
 use super::account::{HasAccount, STREAM_BYTES};
 use super::descriptors::{DescriptorPlace, Descriptors};
@@ -29,6 +35,9 @@ pub(crate) type SocketPlaces = HashMap<u32, DescriptorPlace>;
 
 /// A store's data that has sockets, each with a place among the descriptors of its component.
 pub(crate) trait HasSockets: WasiSocketsView + HasAccount + 'static {
+    /// Whether its component may; a denial is told.
+    fn may(&self, capability: Capability) -> bool;
+
     fn places(&mut self) -> (&Descriptors, &mut SocketPlaces);
 }
 
@@ -42,7 +51,9 @@ fn socket_result<R>(
     }
 }
 
-/// UDP sockets and listening ones are refused by the context, before they are made.
+/// A name that is looked up has at most so many bytes; no more of one is told.
+const MAX_NAME_BYTES: usize = 253;
+
 pub(super) fn add_to_linker<S: HasSockets>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut create = linker.instance("wasi:sockets/tcp-create-socket@0.2.12")?;
@@ -50,6 +61,25 @@ pub(super) fn add_to_linker<S: HasSockets>(linker: &mut Linker<S>) -> wasmtime::
         "create-tcp-socket",
         |mut caller: Caller<'_, S>, (family,): (IpAddressFamily,)| {
             Ok((create_socket(caller.data_mut(), family)?,))
+        },
+    )?;
+    // Nothing grants the next two, and the context refuses them as well.
+    let mut create = linker.instance("wasi:sockets/udp-create-socket@0.2.12")?;
+    create.func_wrap(
+        "create-udp-socket",
+        |caller: Caller<'_, S>, (_,): (IpAddressFamily,)| {
+            caller.data().may(Capability::UdpSocket);
+            Ok((Err::<Resource<UdpSocket>, _>(ErrorCode::AccessDenied),))
+        },
+    )?;
+    let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
+    lookup.func_wrap(
+        "resolve-addresses",
+        |caller: Caller<'_, S>, (_, name): (Resource<Network>, String)| {
+            let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
+            caller.data().may(Capability::LookUp(name.to_owned()));
+            let refused = ErrorCode::PermanentResolverFailure;
+            Ok((Err::<Resource<ResolveAddressStream>, _>(refused),))
         },
     )?;
     let mut tcp = linker.instance("wasi:sockets/tcp@0.2.12")?;
@@ -77,6 +107,9 @@ fn create_socket<S: HasSockets>(
     state: &mut S,
     family: IpAddressFamily,
 ) -> wasmtime::Result<Result<Socket, ErrorCode>> {
+    if !state.may(Capability::TcpSocket) {
+        return Ok(Err(ErrorCode::AccessDenied));
+    }
     let Some(place) = state.places().0.take() else {
         return Ok(Err(ErrorCode::NewSocketLimit));
     };

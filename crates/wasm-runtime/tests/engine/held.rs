@@ -4,20 +4,21 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::{TempDir, tempdir};
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, DirAccess, HostServices, Permissions, Resource,
+    Capability, ComponentConfig, ComponentHandle, DirAccess, HostServices, Permissions, Resource,
     ResourceLimits, WasiGrant, WasmError,
 };
 use wasm_runtime::wasmtime::component::Val;
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
+use wasm_testkit::RecordingValidator;
 
-use crate::support::{Transcript, engine, id, within};
+use crate::support::{Transcript, engine, engine_with, id, within};
 
 /// The component of remote.wat, which does with WASI what it is told.
 static REMOTE: LazyLock<Bytes> = LazyLock::new(|| {
@@ -365,8 +366,8 @@ async fn a_fifo_swapped_in_by_renaming_is_not_waited_for() {
     let remote = Remote::load(&engine, "swaps", [writable(&house, 1 << 20)]).await;
     // Another program changes what stands under the name all the time.
     let path = house.path().to_owned();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = std::sync::Arc::clone(&stop);
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
     let swapper = std::thread::spawn(move || {
         let (fifo, file, name) = (path.join("fifo"), path.join("file"), path.join("name"));
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
@@ -868,7 +869,9 @@ async fn streams_of_sockets_take_no_larger_chunks_than_others_and_are_charged() 
 
 #[tokio::test]
 async fn sockets_are_not_made_without_a_grant_and_never_for_udp() {
-    let engine = engine();
+    let validator = Arc::new(RecordingValidator::new());
+    let services = HostServices::default().with_validator(Arc::clone(&validator) as _);
+    let engine = engine_with(services);
     let remote = Remote::load(&engine, "sockets", []).await;
     for _ in 0..100 {
         let made = remote.call("tcp-socket", &[Val::U32(0)]).await;
@@ -881,6 +884,10 @@ async fn sockets_are_not_made_without_a_grant_and_never_for_udp() {
         let made = remote.call("udp-socket", &[Val::U32(0)]).await;
         assert_eq!(made, ACCESS_DENIED);
     }
+    let denials = validator.take_denials().into_iter();
+    let denials: Vec<_> = denials.map(|(_, denied)| denied.capability).collect();
+    let told = [Capability::TcpSocket, Capability::UdpSocket].map(|it| vec![it; 100]);
+    assert_eq!(denials, told.concat());
 }
 
 /// What the process has in memory, in KiB.

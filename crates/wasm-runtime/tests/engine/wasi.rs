@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tempfile::{TempDir, tempdir};
 
 use wasm_core::{
-    ComponentConfig, ComponentHandle, ComponentState, DirAccess, GuestError, HealthStatus,
-    HostServices, Permissions, Timestamp, Trap, WasiGrant, WasmError,
+    Capability, ComponentConfig, ComponentHandle, ComponentState, DirAccess, GuestError,
+    HealthStatus, HostServices, Permissions, Timestamp, Trap, WasiGrant, WasmError,
 };
 use wasm_fixtures::{RANDOM_64M, WASI_SLEEP};
 use wasm_runtime::WasmtimeEngine;
 use wasm_runtime::wasmtime::component::Val;
-use wasm_testkit::ManualClock;
+use wasm_testkit::{ManualClock, RecordingValidator};
 
 use crate::support::{
     Line, Transcript, ask, config, engine, engine_with, id, load, permitted, poll_once, send,
@@ -140,6 +140,47 @@ async fn what_is_not_granted_fails_inside_the_guest() {
     assert!(reply.starts_with("lookup: "), "{reply}");
     let usage = engine.usage(&echo).unwrap();
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
+}
+
+/// As a request that it may not send is.
+#[tokio::test]
+async fn what_is_not_granted_of_the_network_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = address.port();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = other.local_addr().unwrap().port();
+    let validator = Arc::new(RecordingValidator::new());
+    let services = HostServices::default().with_validator(Arc::clone(&validator) as _);
+    let engine = engine_with(services);
+    let denials = || -> Vec<Capability> {
+        let denials = validator.take_denials();
+        denials.into_iter().map(|(_, it)| it.capability).collect()
+    };
+    let connects = granted([WasiGrant::Connect(address)]);
+    let none = load_c_echo(&engine, config()).await;
+    let connect = format!("connect 127.0.0.1 {port}");
+    assert_eq!(
+        ask(&engine, &none, connect.clone()).await,
+        "socket: access-denied"
+    );
+    assert_eq!(denials(), [Capability::TcpSocket]);
+    let looked_up = ask(&engine, &none, "connect a.example.com 80").await;
+    assert_eq!(looked_up, "lookup: permanent-resolver-failure");
+    assert_eq!(denials(), [Capability::LookUp("a.example.com".to_owned())]);
+    engine.unload_component(&none).await.unwrap();
+    let one = load_c_echo(&engine, connects).await;
+    assert_eq!(ask(&engine, &one, connect.clone()).await, "connected");
+    assert_eq!(denials(), []);
+    let elsewhere = ask(&engine, &one, format!("connect 127.0.0.1 {other}")).await;
+    assert!(elsewhere.ends_with("access-denied"), "{elsewhere}");
+    let elsewhere = Capability::Connect(([127, 0, 0, 1], other).into());
+    assert_eq!(denials(), [elsewhere]);
+    // What was granted can be taken back.
+    validator.revoke(Capability::Connect(address));
+    let revoked = ask(&engine, &one, connect.clone()).await;
+    assert!(revoked.ends_with("access-denied"), "{revoked}");
+    assert_eq!(denials(), [Capability::Connect(address)]);
 }
 
 #[tokio::test]
