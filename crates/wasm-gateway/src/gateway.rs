@@ -35,6 +35,7 @@ use crate::shared::{RECEIVED_UNIT, Shared};
 use crate::sites::answer;
 use crate::sites::handler::HttpHandler;
 use crate::sites::table::{PathTaken, Site, SiteKind, Sites};
+use crate::sites::unanswered::Unanswered;
 use crate::trace::TraceContext;
 
 /// How many may ask all hosts of a cluster at a time: an answer may be as long as all components of
@@ -163,6 +164,7 @@ impl GatewayBuilder {
             asking: Semaphore::new(ASKING),
             sites: Arc::default(),
             handler,
+            unanswered: Unanswered::default(),
             trace_context: self.trace_context,
             received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
             uploads: Arc::new(Semaphore::new(1)),

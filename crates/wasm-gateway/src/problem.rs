@@ -147,6 +147,15 @@ impl Problem {
         self
     }
 
+    /// What its component has done wrong, if that is what happened.
+    pub(crate) fn of_component(&self) -> Option<&str> {
+        let is_its_own = matches!(
+            self.status(),
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
+        );
+        (is_its_own || self.0.is_internal).then_some(&self.0.detail)
+    }
+
     /// For somebody of whom nothing is known.
     pub(crate) fn for_visitors(mut self) -> Self {
         if self.0.is_internal {

@@ -16,6 +16,7 @@ use crate::limits::GatewayLimits;
 use crate::metrics::Metrics;
 use crate::sites::handler::HttpHandler;
 use crate::sites::table::Sites;
+use crate::sites::unanswered::Unanswered;
 use crate::trace::TraceContext;
 
 /// The unit in which [`Shared::received`] counts, in bytes.
@@ -35,6 +36,7 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) sites: Arc<Sites>,
     /// Has those answer that do so themselves.
     pub(crate) handler: Option<Arc<dyn HttpHandler<E>>>,
+    pub(crate) unanswered: Unanswered,
     pub(crate) trace_context: Option<TraceContext>,
     /// Room for payloads that are being received.
     pub(crate) received: Semaphore,

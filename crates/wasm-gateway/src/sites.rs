@@ -7,3 +7,4 @@ mod call;
 pub(crate) mod handler;
 mod message;
 pub(crate) mod table;
+pub(crate) mod unanswered;

@@ -129,7 +129,8 @@ impl HttpPending {
     /// without one.
     ///
     /// # Errors
-    /// The error code that the component gave in place of a response.
+    /// The error code that the component gave in place of a response, or why the response that
+    /// it gave is known already not to come to its end.
     pub async fn response(self, method: &Method) -> Option<Result<Response<HttpBody>, String>> {
         let Self {
             mut response,
@@ -149,7 +150,10 @@ impl HttpPending {
                 let call = Call { failed, over };
                 let mut body = HttpBody::new(body, &head, method, presence, call);
                 body.read_ahead().await;
-                Some(Ok(Response::from_parts(head, body)))
+                Some(match body.known_incomplete() {
+                    Some(incomplete) => Err(incomplete.to_string()),
+                    None => Ok(Response::from_parts(head, body)),
+                })
             }
             Err(code) => {
                 // The call may go on.
@@ -270,6 +274,7 @@ mod tests {
     use std::task::Poll;
     use std::time::Duration;
 
+    use http_body_util::Empty;
     use tokio::time::timeout;
 
     use super::*;
@@ -308,6 +313,97 @@ mod tests {
             panic!("it is waited for: {whole:?}");
         };
         assert_eq!(whole.to_bytes(), "hello");
+    }
+
+    /// What comes of a response whose `content-length` is `declared` and that has so many bytes,
+    /// or no body at all.
+    async fn declared(
+        method: Method,
+        status: u16,
+        declared: u64,
+        written: Option<usize>,
+    ) -> Result<Bytes, String> {
+        let (responder, pending) = http_exchange();
+        let HttpResponder { give, lasting, .. } = responder;
+        let head = Response::builder()
+            .status(status)
+            .header("content-length", declared);
+        let Some(written) = written else {
+            let nothing = Empty::new().map_err(|never| match never {});
+            give.send(Ok(head.body(nothing.boxed_unsync()).unwrap()))
+                .unwrap();
+            drop(lasting);
+            return whole(pending.response(&method).await).await;
+        };
+        let length = Some(declared);
+        let (mut body, read) = HostOutgoingBody::new(StreamContext::Response, length, 1, 1 << 10);
+        give.send(Ok(head.body(read).unwrap())).unwrap();
+        let mut stream = body.take_output_stream().unwrap();
+        // A guest may do as if there was no error.
+        let _ = stream.write(vec![b'x'; written].into());
+        drop(stream);
+        let _ = body.finish(None);
+        drop(lasting);
+        whole(pending.response(&method).await).await
+    }
+
+    async fn whole(response: Option<Result<Response<HttpBody>, String>>) -> Result<Bytes, String> {
+        let body = response.unwrap()?.into_body();
+        Ok(body.collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_response_of_another_length_than_it_says_is_none() {
+        for (length, written) in [(10, Some(5)), (3, Some(5)), (0, Some(5)), (5, None)] {
+            let wrong = declared(Method::GET, 200, length, written).await;
+            let bytes = written.unwrap_or(0);
+            let expected = format!(
+                "the component has written {bytes} bytes of a response whose `content-length` is \
+                 {length}"
+            );
+            assert_eq!(wrong, Err(expected));
+        }
+        let right = declared(Method::GET, 200, 5, Some(5)).await;
+        assert_eq!(right.unwrap(), "xxxxx");
+        // Whether or not it is ended as well.
+        let (responder, pending) = http_exchange();
+        let (mut body, read) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1 << 10);
+        let head = Response::builder().header("content-length", 5);
+        let given = responder.give.send(Ok(head.body(read).unwrap()));
+        given.unwrap();
+        let mut stream = body.take_output_stream().unwrap();
+        stream.write(Bytes::from_static(b"hello")).unwrap();
+        drop(stream);
+        body.abort();
+        let right = whole(pending.response(&Method::GET).await).await;
+        assert_eq!(right.unwrap(), "hello");
+        let empty = declared(Method::GET, 200, 0, None).await;
+        assert_eq!(empty.unwrap(), "");
+        // How long it would be.
+        for (method, status) in [(Method::HEAD, 200), (Method::GET, 304), (Method::GET, 204)] {
+            let unread = declared(method, status, 5, None).await;
+            assert_eq!(unread.unwrap(), "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_longer_than_it_says_is_cut_off_where_that_is_seen() {
+        let (responder, pending) = http_exchange();
+        let HttpResponder { give, lasting, .. } = responder;
+        let (mut body, read) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1 << 10);
+        let head = Response::builder().header("content-length", 8);
+        give.send(Ok(head.body(read).unwrap())).unwrap();
+        let mut stream = body.take_output_stream().unwrap();
+        stream.write(Bytes::from_static(b"hello")).unwrap();
+        let response = pending.response(&Method::GET).await.unwrap().unwrap();
+        let mut read = response.into_body();
+        let first = read.frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "hello");
+        stream.write(Bytes::from_static(b"hello")).unwrap();
+        let error = read.frame().await.unwrap().unwrap_err();
+        let (declared, written) = (8, 10);
+        assert_eq!(error, Incomplete::Length { declared, written });
+        drop(lasting);
     }
 
     #[tokio::test]

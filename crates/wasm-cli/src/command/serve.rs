@@ -1,8 +1,6 @@
-use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use tokio::sync::watch;
@@ -225,12 +223,8 @@ async fn serve(gateway: Gateway<WasmtimeEngine>, listener: Listener, events: Eve
     telling.abort();
 }
 
-/// At most so often it is told that a request was not answered: anybody may send more.
-const TELLING: Duration = Duration::from_secs(1);
-
-/// What goes wrong with requests is told here, and not to those who sent them.
+/// What goes wrong beside single requests, of which the gateway tells.
 async fn tell_failures(mut events: Events) {
-    let (mut last, mut untold) = (None::<Instant>, 0_u64);
     while let Some(event) = events.next().await {
         match event {
             Event::Failed { .. } | Event::Quarantined { .. } | Event::Denied { .. } => {
@@ -240,15 +234,6 @@ async fn tell_failures(mut events: Events) {
                 let note = "more happened at a time than is kept until it is told here";
                 Report::warning(event.to_string()).with_note(note).print();
             }
-            Event::DeadLetter { .. } if last.is_none_or(|last| last.elapsed() >= TELLING) => {
-                let others = match mem::take(&mut untold) {
-                    0 => String::new(),
-                    more => format!(" (and {more} before it that were not told)"),
-                };
-                Report::warning(format!("{event}{others}")).print();
-                last = Some(Instant::now());
-            }
-            Event::DeadLetter { .. } => untold += 1,
             _ => {}
         }
     }

@@ -19,6 +19,7 @@ use crate::access::role::Role;
 use crate::problem::Problem;
 use crate::shared::App;
 use crate::sites::table::{Site, SiteKind};
+use crate::sites::unanswered::Asked;
 use crate::sites::{call, message};
 use crate::trace;
 
@@ -132,6 +133,7 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         http.request.method = method.get(..METHOD_BYTES).unwrap_or(method),
     );
     let span = app.in_trace(request.headers(), span);
+    let asked = Asked::new(&request);
     let answering = async {
         match (site.kind, app.handler.clone()) {
             (SiteKind::Handler, Some(handler)) => {
@@ -145,6 +147,10 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         .as_ref()
         .map_or_else(Problem::status, Response::status);
     trace::record(&span, status);
+    if let Some(why) = answered.as_ref().err().and_then(Problem::of_component) {
+        let what = format!("{} has not answered", site.component);
+        app.unanswered.tell(&asked, &what, why);
+    }
     answered.map(|response| match is_head {
         true => without_length_of_nothing(response),
         false => response,

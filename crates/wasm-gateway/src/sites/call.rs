@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use crate::problem::Problem;
 use crate::shared::App;
 use crate::sites::body::unless_it_pauses;
 use crate::sites::handler::HttpHandler;
+use crate::sites::unanswered::Asked;
 
 /// Has a component answer a request in its turn.
 pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
@@ -27,6 +29,7 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
 ) -> Result<Response<Body>, Problem> {
     let (responder, response) = oneshot::channel();
     let pause_time = app.limits.pause_time;
+    let asked = Asked::new(&request);
     let request = request.map(|body| unless_it_pauses(body, pause_time));
     // What events and dead letters call it. What follows the path may be a secret.
     let name = format!("{} {}", request.method(), request.uri().path());
@@ -47,7 +50,8 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     match begun.await {
         Ok(Ok(Ok(response))) => {
             call.release();
-            final_response(to, response)
+            let response = final_response(to, response)?;
+            Ok(told_if_cut_off(app, to, asked, response))
         }
         Ok(Ok(Err(code))) => {
             call.release();
@@ -81,6 +85,23 @@ fn final_response(
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     Ok(response)
+}
+
+/// A client sees that the connection ends, and nobody else would know.
+fn told_if_cut_off<E: RuntimeEngine + ?Sized + 'static>(
+    app: &App<E>,
+    to: &ComponentId,
+    asked: Asked,
+    response: Response<Body>,
+) -> Response<Body> {
+    let (app, to) = (Arc::clone(app), to.clone());
+    response.map(|body| {
+        Body::new(body.map_err(move |error| {
+            let what = format!("{to} has not come to the end of its answer to");
+            app.unanswered.tell(&asked, &what, &error.to_string());
+            error
+        }))
+    })
 }
 
 fn unanswered(to: &ComponentId) -> Problem {

@@ -16,6 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use wasm_core::units::format_count;
+
 use crate::wasi::READ_AHEAD;
 
 /// The body of a response. Dropping it before its end gives the request up.
@@ -26,8 +28,12 @@ pub struct HttpBody {
     ahead: VecDeque<Option<Result<Frame<Bytes>, Incomplete>>>,
     /// Until whoever reads it has all there is.
     presence: Option<oneshot::Sender<()>>,
-    /// What is left of it, in bytes, if that was said.
-    left: Option<u64>,
+    /// Nobody reads it, whatever is written.
+    is_never_read: bool,
+    /// How many bytes it has, if its head says so and somebody reads them.
+    declared: Option<u64>,
+    /// How many of them the component has written.
+    written: u64,
     call: Call,
 }
 
@@ -48,23 +54,24 @@ impl HttpBody {
         presence: oneshot::Sender<()>,
         call: Call,
     ) -> Self {
-        let length = head.headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let is_empty = *method == Method::HEAD
+        let is_never_read = *method == Method::HEAD
             || matches!(
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            )
-            || inner.is_end_stream()
-            || length == Some(0);
+            );
+        let declared = head.headers.get(CONTENT_LENGTH).filter(|_| !is_never_read);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_empty = inner.is_end_stream() || declared == Some(0);
         let mut body = Self {
             inner,
             ahead: VecDeque::new(),
             presence: Some(presence),
-            left: length,
+            is_never_read,
+            declared,
+            written: 0,
             call,
         };
-        if is_empty {
+        if is_never_read || is_empty {
             body.is_read();
         }
         body
@@ -74,7 +81,7 @@ impl HttpBody {
     /// with the head, and not in packets of its own. Where many components answer at a time,
     /// their responses go out one right after the other, too.
     pub(super) async fn read_ahead(&mut self) {
-        if self.presence.is_none() {
+        if self.is_never_read {
             return;
         }
         for _ in 0..READ_AHEAD {
@@ -87,6 +94,20 @@ impl HttpBody {
             }
             give_way().await;
         }
+    }
+
+    /// Why what was read ahead does not come to its end. The call that gave it may go on.
+    pub(super) fn known_incomplete(&mut self) -> Option<Incomplete> {
+        let incomplete = *self.ahead.back()?.as_ref()?.as_ref().err()?;
+        self.is_read();
+        Some(incomplete)
+    }
+
+    /// Of what was read ahead.
+    fn bytes_ahead(&self) -> u64 {
+        let ahead = self.ahead.iter().flatten().flatten();
+        let ahead = ahead.filter_map(Frame::data_ref);
+        ahead.map(|data| data.len() as u64).sum()
     }
 
     /// What the component has written next, until it has come to the end of the body or of its
@@ -103,9 +124,35 @@ impl HttpBody {
             // All that was written is there by now, and nobody writes any more.
             frame = Pin::new(&mut self.inner).poll_frame(cx);
         }
-        match frame {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| Incomplete))),
-            Poll::Pending => Poll::Ready(Some(Err(Incomplete))),
+        let written = match frame {
+            Poll::Ready(Some(Ok(frame))) => Some(frame),
+            Poll::Ready(None) if self.call.failed.get().is_none() => None,
+            // Whoever reads it has all that it says it has.
+            Poll::Ready(None | Some(Err(_))) | Poll::Pending if self.is_complete() => None,
+            // It has failed over it, or given up on it.
+            _ => return Poll::Ready(Some(Err(self.incomplete()))),
+        };
+        let data = written.as_ref().and_then(Frame::data_ref);
+        self.written += data.map_or(0, |data| data.len() as u64);
+        let is_wrong = |declared| match written {
+            Some(_) => self.written > declared,
+            None => self.written != declared,
+        };
+        Poll::Ready(match self.declared.is_some_and(is_wrong) {
+            true => Some(Err(self.incomplete())),
+            false => written.map(Ok),
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.declared == Some(self.written)
+    }
+
+    fn incomplete(&self) -> Incomplete {
+        let written = self.written;
+        match self.declared {
+            Some(declared) if declared != written => Incomplete::Length { declared, written },
+            _ => Incomplete::Unfinished,
         }
     }
 
@@ -132,23 +179,15 @@ impl Body for HttpBody {
         };
         Poll::Ready(match written {
             Some(Ok(frame)) => {
-                if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
-                    *left = left.saturating_sub(data.len() as u64);
-                    if *left == 0 {
-                        self.is_read();
-                    }
+                if self.declared == Some(self.written - self.bytes_ahead()) {
+                    self.is_read();
                 }
                 Some(Ok(frame))
             }
-            // The component gave up on it, and its call may go on.
-            Some(Err(_)) => {
+            // The component may have given up on it, and its call goes on.
+            end => {
                 self.is_read();
-                Some(Err(Incomplete))
-            }
-            None if self.call.failed.get().is_some() => Some(Err(Incomplete)),
-            None => {
-                self.is_read();
-                None
+                end
             }
         })
     }
@@ -159,9 +198,7 @@ impl Body for HttpBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.iter().flatten().flatten();
-        let ahead = ahead.filter_map(Frame::data_ref);
-        let ahead = ahead.map(|data| data.len() as u64).sum::<u64>();
+        let ahead = self.bytes_ahead();
         let left = self.inner.size_hint();
         let mut whole = SizeHint::new();
         whole.set_lower(left.lower().saturating_add(ahead));
@@ -187,13 +224,34 @@ async fn give_way() {
     .await;
 }
 
-/// A body has not come to its end: the component has failed over it, or given up on it.
+/// A body has not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Incomplete;
+#[non_exhaustive]
+pub enum Incomplete {
+    /// The component has failed over it, or given up on it.
+    Unfinished,
+    /// The component has written fewer or more bytes than its `content-length` says.
+    Length {
+        /// What it says.
+        declared: u64,
+        /// How many there are, as far as they were read.
+        written: u64,
+    },
+}
 
 impl Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the component has not come to the end of the response")
+        match self {
+            Self::Unfinished => {
+                f.write_str("the component has not come to the end of the response")
+            }
+            Self::Length { declared, written } => write!(
+                f,
+                "the component has written {} bytes of a response whose `content-length` is {}",
+                format_count(*written),
+                format_count(*declared)
+            ),
+        }
     }
 }
 

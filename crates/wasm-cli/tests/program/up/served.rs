@@ -246,6 +246,38 @@ fn components_answer_at_their_paths_and_nothing_else_is_reached() {
     }
 }
 
+/// Where they are told that whoever operates it is told why.
+#[test]
+fn what_goes_wrong_with_requests_of_visitors_is_told() {
+    let folder = Folder::new();
+    folder.component("web", wasm_fixtures::WEB, "");
+    let manifest = manifest("web", "path = \"/*\"").replace("it.wasm", "component.wasm");
+    folder.write("web/Component.toml", manifest.as_bytes());
+    let mut running = up(&folder.path(""), &["--http", "127.0.0.1:0"]);
+    let address = running.answers();
+    let ended = "the component has not come to the end of the response";
+    for (path, told) in [
+        ("/trap", "has not answered GET /trap: demo/web/main trapped"),
+        (
+            "/none",
+            "has not answered GET /none: demo/web/main has returned",
+        ),
+        (
+            "/error",
+            "has not answered GET /error: ErrorCode::HttpRequest",
+        ),
+        // Before anything was sent of it or after that, as it happens.
+        ("/part", ended),
+        ("/later", ended),
+    ] {
+        let (status, _) = curl(&address, &format!("{path}?secret"), &[]);
+        assert!(status == 502 || told == ended, "{path}: {status}");
+        running.says(told);
+        // One in a second is told.
+        thread::sleep(Duration::from_millis(1_100));
+    }
+}
+
 #[test]
 fn what_answers_no_requests_is_refused() {
     let folder = application();
