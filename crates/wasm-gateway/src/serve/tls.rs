@@ -1,12 +1,14 @@
 //! TLS from files, which are read again when they change.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use blake3::Hash;
+use metrics::gauge;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, RootCertStore, ServerConfig};
@@ -30,9 +32,19 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Tls {
     files: Files,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Served>,
     /// What the files had when they were read last, or why they were not.
     seen: Mutex<Result<[Hash; 2], String>>,
+    /// Why clients refuse what is served, as it was told last.
+    refused: Mutex<Option<CertificateError>>,
+}
+
+/// What a connection begins with.
+#[derive(Debug)]
+struct Served {
+    config: Arc<ServerConfig>,
+    /// The certificate of the server itself.
+    certificate: CertificateDer<'static>,
 }
 
 /// Why files cannot be used for TLS.
@@ -61,34 +73,70 @@ impl Tls {
     ///
     /// # Errors
     /// [`TlsError`], for a file that cannot be read or has nothing of that kind, and for a key
-    /// that is not that of the certificate.
+    /// that is not that of the certificate. One that clients will refuse, such as one that has
+    /// expired, is told of in the log.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = Files {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         };
         let contents = files.read()?;
-        Ok(Self {
-            current: RwLock::new(Arc::new(files.config(&contents)?)),
+        let tls = Self {
+            current: RwLock::new(files.served(&contents)?),
             seen: Mutex::new(Ok(contents.digests())),
+            refused: Mutex::new(None),
             files,
-        })
+        };
+        tls.examine(UnixTime::now());
+        Ok(tls)
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current))
+        TlsAcceptor::from(Arc::clone(&current.config))
     }
 
-    /// Reads the files again and again. Until both fit together, what was read before stays.
+    /// Reads the files again and again. Until both fit together, what was read before stays. It
+    /// is measured from when to when the certificate is valid, and told when it expires.
     pub(crate) async fn follow(self: Arc<Self>) {
         loop {
-            sleep(LOOK).await;
             let tls = Arc::clone(&self);
-            if let Ok(Err(error)) = spawn_blocking(move || tls.look()).await {
+            let looked = spawn_blocking(move || {
+                let looked = tls.look();
+                tls.examine(UnixTime::now());
+                looked
+            });
+            if let Ok(Err(error)) = looked.await {
                 tracing::warn!("{error}; what was read before stays");
             }
+            sleep(LOOK).await;
         }
+    }
+
+    /// Tells why clients refuse what is served, once for each reason, and measures for how long
+    /// they do not.
+    fn examine(&self, now: UnixTime) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let path = EscapedPath(&self.files.certificate);
+        if let Some(reason) = self.newly_refused(&current.certificate, now) {
+            tracing::warn!("{path}: clients will refuse the certificate: {reason}");
+        }
+        if let Some([not_before, not_after]) = validity(&current.certificate) {
+            let file = path.to_string();
+            gauge!("wasm_tls_not_before_seconds", "file" => file.clone()).set(not_before as f64);
+            gauge!("wasm_tls_not_after_seconds", "file" => file).set(not_after as f64);
+        }
+    }
+
+    fn newly_refused(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
+        let refused = refused_because(certificate, now);
+        let mut told = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = |error: &Option<CertificateError>| error.as_ref().map(mem::discriminant);
+        if kind(&told) == kind(&refused) {
+            return None;
+        }
+        told.clone_from(&refused);
+        refused.map(|error| reason_of(&error))
     }
 
     /// Takes what the files have now, if that is something else than when they were looked at
@@ -104,8 +152,10 @@ impl Tls {
             return Ok(());
         }
         *seen = now;
-        let config = Arc::new(self.files.config(&read?)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let served = self.files.served(&read?)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = served;
+        // Of another certificate everything is told anew.
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 }
@@ -125,13 +175,19 @@ impl Files {
         })
     }
 
-    fn config(&self, contents: &Contents) -> Result<ServerConfig, TlsError> {
+    fn served(&self, contents: &Contents) -> Result<Served, TlsError> {
         let in_certificate = |reason| unusable(&self.certificate, reason);
         let in_key = |reason| unusable(&self.key, reason);
         let chain = pem::certificates(&contents.certificate).map_err(in_certificate)?;
         let key = pem::key(&contents.key).map_err(in_key)?;
+        let Some(certificate) = chain.first().cloned() else {
+            return Err(in_certificate("there is no certificate in it".to_owned()));
+        };
+        ParsedCertificate::try_from(&certificate).map_err(|error| {
+            let reason = told(&error);
+            in_certificate(format!("the first certificate cannot be used: {reason}"))
+        })?;
         let provider = Arc::new(ring::default_provider());
-        let refused = refused_because(&chain, &provider).map_err(in_certificate)?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| in_certificate(error.to_string()))?;
@@ -146,11 +202,10 @@ impl Files {
             })
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if let Some(reason) = refused {
-            let path = EscapedPath(&self.certificate);
-            tracing::warn!("{path}: clients will refuse the certificate: {reason}");
-        }
-        Ok(config)
+        Ok(Served {
+            config: Arc::new(config),
+            certificate,
+        })
     }
 }
 
@@ -167,41 +222,64 @@ fn unusable(path: &Path, reason: String) -> TlsError {
     }
 }
 
-/// Why clients refuse the first certificate although they trust whoever signed it, as far as it
-/// says itself.
-///
-/// # Errors
-/// Why it is none.
-fn refused_because(
-    chain: &[CertificateDer<'_>],
-    provider: &CryptoProvider,
-) -> Result<Option<String>, String> {
-    let Some(first) = chain.first() else {
-        return Ok(None);
-    };
-    let first = ParsedCertificate::try_from(first)
-        .map_err(|error| format!("the first certificate cannot be used: {}", told(&error)))?;
-    // What it says is looked at before whoever signed it.
+/// Why clients refuse a certificate at a time although they trust whoever signed it, as far as
+/// it says itself.
+fn refused_because(certificate: &CertificateDer<'_>, at: UnixTime) -> Option<CertificateError> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    // What it says is looked at before whoever signed it, and when it is valid first of all.
     let nobody = RootCertStore::empty();
-    let algorithms = provider.signature_verification_algorithms.all;
-    let now = UnixTime::now();
-    match verify_server_cert_signed_by_trust_anchor(&first, &nobody, &[], now, algorithms) {
-        Ok(()) | Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            Ok(None)
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let verified =
+        verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], at, algorithms.all);
+    match verified {
+        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => None,
+        Err(rustls::Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// From when to when it is valid, in seconds since 1970.
+fn validity(certificate: &CertificateDer<'_>) -> Option<[u64; 2]> {
+    let at = |seconds| {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        refused_because(certificate, at)
+    };
+    let not_before = match at(0) {
+        Some(CertificateError::NotValidYetContext { not_before, .. }) => not_before.as_secs(),
+        _ => 0,
+    };
+    match at(u64::MAX) {
+        Some(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some([not_before, not_after.as_secs()])
         }
-        Err(error) => Ok(Some(told(&error))),
+        _ => None,
     }
 }
 
 /// What is wrong with a certificate or a key.
 fn told(error: &rustls::Error) -> String {
-    let error = match error {
-        rustls::Error::InvalidCertificate(error) => error,
-        rustls::Error::General(reason) => return reason.clone(),
+    match error {
+        rustls::Error::InvalidCertificate(error) => reason_of(error),
+        rustls::Error::General(reason) => reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn reason_of(error: &CertificateError) -> String {
+    let other = match error {
+        CertificateError::ExpiredContext { time, not_after } => {
+            let ago = time.as_secs().saturating_sub(not_after.as_secs());
+            return format!("it expired {} ago (`--tls-cert`)", in_words(ago));
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let ahead = not_before.as_secs().saturating_sub(time.as_secs());
+            return format!(
+                "it is not valid for another {} (`--tls-cert`)",
+                in_words(ahead)
+            );
+        }
+        CertificateError::Other(other) => other,
         other => return other.to_string(),
-    };
-    let CertificateError::Other(other) = error else {
-        return error.to_string();
     };
     match other.0.downcast_ref() {
         Some(webpki::Error::CaUsedAsEndEntity) => {
@@ -215,6 +293,14 @@ fn told(error: &rustls::Error) -> String {
         _ => return other.to_string(),
     }
     .to_owned()
+}
+
+/// In the largest unit of which there is a whole one.
+fn in_words(seconds: u64) -> String {
+    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60), ("s", 1)];
+    let unit = units.iter().find(|(_, length)| seconds >= *length);
+    let (name, length) = unit.unwrap_or(&("s", 1));
+    format!("{}{name}", seconds / length)
 }
 
 #[cfg(all(test, unix))]
@@ -268,7 +354,7 @@ mod tests {
         let folder = tempdir().unwrap();
         let [certificate, key] = make(&folder, "it", "CA:FALSE");
         let tls = Arc::new(Tls::read(&certificate, &key).unwrap());
-        let current = || Arc::as_ptr(&tls.current.read().unwrap()).addr();
+        let current = || Arc::as_ptr(&tls.current.read().unwrap().config).addr();
         let look = || {
             let tls = Arc::clone(&tls);
             within(move || tls.look().map_err(|error| error.to_string()))
@@ -354,10 +440,38 @@ mod tests {
         for (constraints, told) in [("CA:FALSE", None), ("CA:TRUE", Some("an authority"))] {
             let [certificate, _] = make(&folder, "it", constraints);
             let chain = pem::certificates(&fs::read(certificate).unwrap()).unwrap();
-            let refused = refused_because(&chain, &ring::default_provider()).unwrap();
+            let refused = refused_because(&chain[0], UnixTime::now());
             assert_eq!(refused.is_some(), told.is_some(), "{refused:?}");
-            let refused = refused.unwrap_or_default();
+            let refused = refused.as_ref().map(reason_of).unwrap_or_default();
             assert!(refused.contains(told.unwrap_or_default()), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_expires_while_it_is_served_is_told_of_once() {
+        let folder = tempdir().unwrap();
+        let [certificate, key] = make(&folder, "it", "CA:FALSE");
+        let tls = Tls::read(&certificate, &key).unwrap();
+        let current = tls.current.read().unwrap();
+        let [not_before, not_after] = validity(&current.certificate).unwrap();
+        assert_eq!(not_after - not_before, 24 * 60 * 60);
+        let told = |seconds| {
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            tls.newly_refused(&current.certificate, at)
+        };
+        let expired = "it expired 2h ago (`--tls-cert`)".to_owned();
+        let early = "it is not valid for another 3m (`--tls-cert`)".to_owned();
+        for (at, expected) in [
+            (not_before - 180, Some(early.clone())),
+            (not_before - 60, None),
+            (not_before, None),
+            (not_after, None),
+            (not_after + 7_200, Some(expired)),
+            (not_after + 7_205, None),
+            // The clock of the machine is set.
+            (not_before - 180, Some(early)),
+        ] {
+            assert_eq!(told(at), expected, "{at}");
         }
     }
 }

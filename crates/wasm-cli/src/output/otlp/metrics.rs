@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{CounterFn, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+use metrics::{CounterFn, GaugeFn, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter};
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
@@ -50,6 +50,7 @@ pub(super) fn meter() -> Meter {
 pub(super) struct Recorder {
     meter: Meter,
     counters: Mutex<HashMap<String, Counter<u64>>>,
+    gauges: Mutex<HashMap<String, Gauge<f64>>>,
     histograms: Mutex<HashMap<String, Histogram<f64>>>,
 }
 
@@ -58,6 +59,7 @@ impl Recorder {
         Self {
             meter: meter(),
             counters: Mutex::default(),
+            gauges: Mutex::default(),
             histograms: Mutex::default(),
         }
     }
@@ -76,10 +78,11 @@ impl metrics::Recorder for Recorder {
         metrics::Counter::from_arc(Arc::new(Labelled::new(instrument, key)))
     }
 
-    /// Nothing is measured so: what a host knows without measuring is
-    /// [observed](super::gauges).
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
+    /// What a host knows without measuring is [observed](super::gauges).
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        let build = |name: String| self.meter.f64_gauge(name).build();
+        let instrument = instrument(&self.gauges, key, build);
+        metrics::Gauge::from_arc(Arc::new(Labelled::new(instrument, key)))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
@@ -131,6 +134,18 @@ impl CounterFn for Labelled<Counter<u64>> {
 
     /// Nothing is counted so.
     fn absolute(&self, _: u64) {}
+}
+
+impl GaugeFn for Labelled<Gauge<f64>> {
+    /// Nothing is measured so.
+    fn increment(&self, _: f64) {}
+
+    /// Nothing is measured so.
+    fn decrement(&self, _: f64) {}
+
+    fn set(&self, value: f64) {
+        self.instrument.record(value, &self.labels);
+    }
 }
 
 impl HistogramFn for Labelled<Histogram<f64>> {
