@@ -120,6 +120,8 @@ function showDeadLetters(letters) {
     const again = element("button", { type: "button" }, "Deliver again");
     again.setAttribute("aria-label", `Deliver dead letter ${letter.number} again`);
     again.addEventListener("click", () => redeliver(letter.number));
+    // It would be refused.
+    again.hidden = ["call", "callback"].includes(letter.kind) || letter.redeliveries > 0;
     const text = `${letter.kind} of ${size(letter.bytes)} from ${letter.from} to ${letter.to}: ${letter.text}`;
     return element("li", {}, time(letter.at), element("span", {}, text), again);
   });
