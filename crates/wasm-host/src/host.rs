@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use wasm_core::{
     ComponentConfig, ComponentHandle, ComponentId, ComponentLoader, ComponentMessage, HealthStatus,
@@ -25,7 +25,7 @@ use crate::component::registry::{Registry, Roused, There};
 use crate::component::resident::{Assignment, Resident};
 use crate::component::sleepers::Sleepers;
 use crate::component::status::{ComponentStatus, Phase, summed};
-use crate::component::task::{Shared, Task};
+use crate::component::task::{ROOM_PATIENCE, Shared, Task};
 use crate::error::HostError;
 use crate::post::answer::RequestError;
 use crate::post::arrival::{Arrival, NotTaken};
@@ -322,12 +322,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [`HostError::NotLoaded`], [`HostError::Stopped`]; [`HostError::NoRoomForBoth`], because
     /// for a while there are both unless the new one's
     /// [`Supervision::swap`](wasm_core::Supervision::swap) lets the old one end first, and
-    /// [`HostError::Budget`] if even that is not enough; [`HostError::Engine`] with what preparing or loading
-    /// ended in; [`HostError::Superseded`] when another swap of this component is asked
+    /// [`HostError::Budget`] if even that is not enough, or if there is no old one, as of a
+    /// component that sleeps, and no room for the new one either after as long as a message waits
+    /// for it; [`HostError::Engine`] with what preparing or loading ended in; [`HostError::Superseded`] when another swap of this component is asked
     /// for while this one is prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
         let inner = &self.inner;
         let (id, recipe) = inner.recipes.share(component);
+        let patience = Instant::now() + ROOM_PATIENCE;
         loop {
             let roused = self.changeable(&id)?;
             let resident = &roused.resident;
@@ -343,6 +345,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
                     resident.mailbox.ring();
                     swapped.await.map_err(|_| self.gone(&resident))
                 }
+                // There is none that it would be beside: it waits as a message for it would.
+                Err(HostError::NoRoomForBoth { component, source }) if !resident.is_there() => {
+                    if self.waits_for_room(&recipe, patience).await {
+                        continue;
+                    }
+                    Err(HostError::Budget { component, source })
+                }
                 Err(error) => Err(error),
             };
             match swapped {
@@ -351,6 +360,16 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
                 Ok(swapped) => return swapped,
             }
         }
+    }
+
+    /// Has those that may sleep make room for an instance; whether there was some in time.
+    async fn waits_for_room(&self, recipe: &Recipe, until: Instant) -> bool {
+        let Inner {
+            budget, sleepers, ..
+        } = &*self.inner;
+        let memory_bytes = recipe.memory_bytes();
+        let room = budget.room(memory_bytes, || sleepers.make_room());
+        budget.has_so_much(memory_bytes).is_ok() && timeout_at(until, room).await.is_ok()
     }
 
     /// Gives a component a fresh instance, in quarantine, asleep or neither, and forgets how

@@ -278,6 +278,11 @@ impl Resident {
         is_retired
     }
 
+    /// Whether it has an instance.
+    pub(crate) fn is_there(&self) -> bool {
+        lock(&self.record).handle.is_some()
+    }
+
     pub(crate) fn record(&self) -> Record {
         lock(&self.record).clone()
     }

@@ -34,7 +34,7 @@ use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::Event;
 
 /// How long a message waits for room for its recipient's instance.
-const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the tasks of all components share.
 pub(crate) struct Shared<E: ?Sized> {

@@ -268,6 +268,33 @@ async fn what_never_has_room_is_refused_before_there_is_a_message() {
     assert_eq!(told(&host, "large", "hello").await, "hello");
 }
 
+/// Each is awake as another version, and makes room for the next.
+#[tokio::test(start_paused = true)]
+async fn more_than_there_is_room_for_are_replaced_while_they_sleep() {
+    let host = host_with(HostLimits::default().with_components(2));
+    host.load(component("awake", ECHO)).await.unwrap();
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        host.load(sleepy(name, ECHO)).await.unwrap();
+    }
+    let began = Instant::now();
+    for name in names {
+        host.swap(sleepy(name, COUNTER)).await.unwrap();
+    }
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    for name in names {
+        assert_eq!(told(&host, name, "").await, "1");
+    }
+    // Where nobody makes room, it waits as long as a message does.
+    let host = host_with(HostLimits::default().with_components(1));
+    host.load(component("awake", ECHO)).await.unwrap();
+    host.load(sleepy("a", ECHO)).await.unwrap();
+    let began = Instant::now();
+    let refused = host.swap(sleepy("a", COUNTER)).await.unwrap_err();
+    assert!(matches!(refused, HostError::Budget { .. }), "{refused}");
+    assert_eq!(began.elapsed(), 10 * SECOND);
+}
+
 /// An event of each, of which a reader in the same thread hears in time.
 #[tokio::test(start_paused = true)]
 async fn no_event_is_missed_of_many_that_come_and_go_at_a_time() {
