@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use rustix::io::Errno;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap as WasmtimeTrap};
 use wasmtime_wasi::I32Exit;
 
@@ -15,6 +16,7 @@ use wasm_core::{Cause, ComponentId, Resource, ResourceLimits, Trap, WasmError, W
 use super::bounded::Interrupted;
 use super::bulk::{charges_length, out_of_bounds};
 use super::frames::frames;
+use super::limiter::MAX_HOST_RESOURCES;
 use crate::error::{MAX_SAID_BYTES, cause, chain};
 use crate::wasi::{HeldTooMuch, LastWords};
 
@@ -50,6 +52,17 @@ fn exhausted(error: &Error) -> Option<String> {
             format_count(most as u64)
         )
     })
+}
+
+/// What a host function ended in, its own error or that of the table of resources, which does
+/// not say how many it has.
+fn refusal(error: &Error) -> String {
+    match error.downcast_ref::<ResourceTableError>() {
+        Some(ResourceTableError::Full) => {
+            format!("it has {MAX_HOST_RESOURCES} resources of the host, as many as it may")
+        }
+        _ => shortened(MAX_SAID_BYTES, error.root_cause()),
+    }
 }
 
 /// Memory, guard, table and stack, and as much again.
@@ -108,7 +121,7 @@ impl FailedCall<'_> {
             Some(trap) => describe(*trap),
             None => match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(status)) => Trap::Other(format!("it exited with status {status}")),
-                None => Trap::RefusedByHost(shortened(MAX_SAID_BYTES, error.root_cause())),
+                None => Trap::RefusedByHost(refusal(&error)),
             },
         };
         match (self.ended.denied, &trap) {

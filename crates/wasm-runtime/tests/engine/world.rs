@@ -62,6 +62,9 @@ impl catalog::Host for HostView<'_, Shop> {
             }
             "panic" => panic!("the shelf fell over"),
             "error" => Err(Error::msg("the till is broken")),
+            "hoard" => loop {
+                self.table.push(Coupon { percent: 0 })?;
+            },
             _ => Ok(None),
         }
     }
@@ -376,13 +379,21 @@ async fn a_host_function_that_panics_or_fails_ends_its_caller_alone() {
             if why == "the shelf fell over"),
         "{error}"
     );
-    engine.restart_component(&one).await.unwrap();
-    let error = quote(&engine, &one, "error", 1).await.unwrap_err();
-    assert!(
-        matches!(&error, WasmError::Trapped { trap: Trap::RefusedByHost(why), .. }
-            if why == "the till is broken"),
-        "{error}"
-    );
+    for (item, told) in [
+        ("error", "the till is broken"),
+        (
+            "hoard",
+            "it has 256 resources of the host, as many as it may",
+        ),
+    ] {
+        engine.restart_component(&one).await.unwrap();
+        let error = quote(&engine, &one, item, 1).await.unwrap_err();
+        assert!(
+            matches!(&error, WasmError::Trapped { trap: Trap::RefusedByHost(why), .. }
+                if why == told),
+            "{error}"
+        );
+    }
     assert_eq!(quote(&engine, &other, "tea", 1).await.unwrap(), Some(300));
 }
 
