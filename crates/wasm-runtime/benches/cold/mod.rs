@@ -145,7 +145,9 @@ fn function(number: u32) -> Function {
         body.i32_load(word(u64::from(4 * step)));
         body.local_get(2).i32_add();
         body.i32_const(number.cast_signed()).i32_xor();
-        body.i32_const(step.cast_signed() + 1).i32_rotl().local_set(2);
+        body.i32_const(step.cast_signed() + 1)
+            .i32_rotl()
+            .local_set(2);
     }
     body.local_get(1).i32_const(0xfffc).i32_and();
     body.local_get(2).i32_store(word(0));
