@@ -1,4 +1,5 @@
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,10 @@ enum Loading {
     Done,
     UnderWay(oneshot::Receiver<Result<Option<ComponentHandle>, HostError>>),
 }
+
+/// What came of each of several components, still to come: see [`Host::load_all`].
+pub type LoadingAll<'a> =
+    Pin<Box<dyn Future<Output = Vec<Result<Option<ComponentHandle>, HostError>>> + Send + 'a>>;
 
 impl<E: RuntimeEngine + ?Sized> Clone for Host<E> {
     fn clone(&self) -> Self {
@@ -170,24 +175,26 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
 
     /// Loads components side by side, each of which can be sent messages by the others
     /// from the start; what came of each, in this order.
-    pub async fn load_all(
-        &self,
-        components: impl IntoIterator<Item = Component>,
-    ) -> Vec<Result<Option<ComponentHandle>, HostError>> {
-        let mut begun = Vec::new();
-        for component in components {
-            begun.push((component.id.clone(), self.begin_load(component)));
-            // Whoever follows the events in the same task has to keep up.
-            consume_budget().await;
-        }
-        let mut loaded = Vec::with_capacity(begun.len());
-        for (id, load) in begun {
-            loaded.push(match load {
-                Ok(load) => load.end(id).await,
-                Err(error) => Err(error),
-            });
-        }
-        loaded
+    ///
+    /// What is returned keeps nothing of an iterator that borrows.
+    pub fn load_all(&self, components: impl IntoIterator<Item = Component>) -> LoadingAll<'_> {
+        let components: Vec<_> = components.into_iter().collect();
+        Box::pin(async move {
+            let mut begun = Vec::with_capacity(components.len());
+            for component in components {
+                begun.push((component.id.clone(), self.begin_load(component)));
+                // Whoever follows the events in the same task has to keep up.
+                consume_budget().await;
+            }
+            let mut loaded = Vec::with_capacity(begun.len());
+            for (id, load) in begun {
+                loaded.push(match load {
+                    Ok(load) => load.end(id).await,
+                    Err(error) => Err(error),
+                });
+            }
+            loaded
+        })
     }
 
     /// Loads the component that the host's loader has under this id.

@@ -85,7 +85,7 @@ pub use caught::is_panic_caught;
 pub use component::Component;
 pub use component::status::{ComponentStatus, Phase};
 pub use error::HostError;
-pub use host::Host;
+pub use host::{Host, LoadingAll};
 pub use limits::{BudgetExceeded, HostLimits};
 pub use post::answer::{ERROR_TYPE, Outcome, RequestError};
 pub use post::arrival::{Arrival, NotTaken};

@@ -67,7 +67,7 @@ async fn a_component_without_a_message_has_no_instance() {
 #[tokio::test(start_paused = true)]
 async fn what_instances_have_used_adds_up() {
     let it = sleepy("it", COUNTER);
-    let host = load(&[it.clone()]).await;
+    let host = load(std::slice::from_ref(&it)).await;
     let used = async || {
         let status = host.component(&demo("it")).await.unwrap();
         status.usage.unwrap_or_else(|| panic!("{status:?}"))
