@@ -19,6 +19,7 @@ use wasm_core::text::{Escaped, PathText as _};
 
 use crate::build::encode::{encode, imports};
 use crate::input::files::{read_up_to, replace};
+use crate::input::source::max_component_bytes;
 use crate::input::sources::{Language, Sources, unusable};
 use crate::output::report::{Report, size};
 
@@ -48,7 +49,11 @@ pub(crate) fn build(
     let bytes = read_up_to(&made, max_size).map_err(|error| {
         let report = unusable(&made, &error);
         match error.kind() {
-            ErrorKind::FileTooLarge => report.with_help("--max-size allows more"),
+            ErrorKind::FileTooLarge => report.with_help(format!(
+                "it is smaller without debug information; --max-size allows more, for a host that \
+                 loads more than the {} that this program does",
+                size(max_component_bytes())
+            )),
             _ => report,
         }
     })?;

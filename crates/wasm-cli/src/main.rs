@@ -136,11 +136,15 @@ fn main() -> ExitCode {
     }
     print_panics();
     let _finish = Finish;
-    let cli = match Cli::try_parse() {
+    // Before all that takes time: until then, a signal ends the program without a word.
+    output::signals::listen(output::finish_within);
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return output::arguments::tell(error, env::args_os()),
     };
-    output::signals::listen(output::finish_within);
+    if let Command::Up(up) = &mut cli.command {
+        up.hear_hangups();
+    }
     let telemetry = match cli.command.telemetry() {
         Ok(telemetry) => telemetry,
         Err(report) => return Stop::from(report).into_exit_code(),

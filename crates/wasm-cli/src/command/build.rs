@@ -1,16 +1,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, ValueHint};
 use tokio::task::block_in_place;
 
-use wasm_core::units::parse_bytes;
+use wasm_core::units::{format_bytes, parse_bytes};
 
 use crate::build::{build, no_way};
 use crate::command::check::Check;
 use crate::input::application::{Application, manifests_at};
 use crate::input::compiler::CompilerFlags;
 use crate::input::flags::{Flags, parse_ceiling};
+use crate::input::source::max_component_bytes;
 use crate::input::sources::Sources;
 use crate::output;
 use crate::output::outcome::{Stop, block_on};
@@ -50,6 +52,9 @@ Exit codes:
   0  all components were built
   2  one was not";
 
+/// As large as a component may be that is loaded.
+static MAX_SIZE: LazyLock<String> = LazyLock::new(|| format_bytes(max_component_bytes()));
+
 /// Build components from their sources
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DETAILS}"))]
@@ -75,7 +80,7 @@ pub(crate) struct Build {
     #[arg(
         long,
         value_name = "SIZE",
-        default_value = "64MiB",
+        default_value = MAX_SIZE.as_str(),
         value_parser = parse_bytes,
         hide_short_help = true
     )]

@@ -27,8 +27,8 @@ Examples:
 const DETAILS: &str = "\
 Arguments and the result are in WAVE, the notation of the component model for
 values: 42, \"text\", 'c', true, [1, 2], (1, \"a\"), {name: \"x\", age: 7}, some(1),
-none, ok(1), err(\"no\"), a-case(1). Optional arguments at the end may be left
-out.
+none, ok(1), err(\"no\"), a-case(1). A case that has the name of a word such as
+none is written %none. Optional arguments at the end may be left out.
 
 A function of an interface can be called by its short name if no other function
 has it. An answer such as err(\"no\") is a result like any other.

@@ -26,14 +26,16 @@ A manifest is checked for typos, types and ranges, and for the files and folders
 that it names; several manifests are also checked for what one component could
 write that decides over another. A component is checked for being valid,
 complete and of the contract, for imports that this host provides, and for an
-initial memory within its limit. It is compiled, and none of it is run.
+initial memory within its limit. It is compiled, and none of it is run. An
+import that [permissions] grants and this program does not have is noted: it is
+for the host that embeds the component.
 
 A folder with several manifests is an application, which is read as `up FOLDER`
 reads it: each id once, no component that could change another. It is told which
 permissions to send reach nobody, and what would be too much for `up`.
 
 Exit codes:
-  0  everything can be loaded
+  0  everything can be loaded, here or by the host that embeds it
   2  something cannot";
 
 /// Check manifests and components without running anything

@@ -324,11 +324,16 @@ impl Up {
         self.log_format
     }
 
+    /// From now on, SIGHUP ends nothing where it has something read again.
+    pub(crate) fn hear_hangups(&mut self) {
+        self.reach.hear_hangups();
+    }
+
     pub(crate) fn execute(self) -> Result<ExitCode, Stop> {
         block_on(self.run())
     }
 
-    async fn run(self) -> Result<ExitCode, Stop> {
+    async fn run(mut self) -> Result<ExitCode, Stop> {
         let compiler = self.limits.compiler.clone();
         let flags = Flags::of_many(self.limits.memory_ceiling, compiler);
         let (application, watch, rebuild, mut is_whole) = self.read(&flags).await?;

@@ -596,7 +596,8 @@ fn component_not_loaded(file: &Path, error: Unread) -> Report {
     }
 }
 
-fn max_component_bytes() -> u64 {
+/// Of what this program loads.
+pub(crate) fn max_component_bytes() -> u64 {
     EngineConfig::default().max_component_bytes()
 }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM. A thread of its own hears them, whatever the others wait for.
+//! Ctrl-C, SIGTERM and SIGHUP. A thread of its own hears them, whatever the others wait for.
 //! SIGXFSZ, which is taken so that it ends nothing.
 
 use std::future::pending;
@@ -10,7 +10,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -38,6 +38,9 @@ fn state() -> &'static watch::Sender<State> {
     STATE.get_or_init(watch::Sender::default)
 }
 
+/// Of the thread that hears signals.
+static HEARING: OnceLock<Handle> = OnceLock::new();
+
 /// From now on, the first signal is what an [`Interruption`] waits for, and the second ends
 /// the program; and a file that would be larger than the program may write one, as
 /// `ulimit -f` says, is an error of that write.
@@ -53,6 +56,7 @@ pub(crate) fn listen(finish: fn(Duration)) {
             return;
         }
         if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
+            let _ = HEARING.set(runtime.handle().clone());
             runtime.block_on(obey(ready, finish));
         }
     });
@@ -189,5 +193,49 @@ impl Listener {
         if tokio::signal::ctrl_c().await.is_err() {
             pending::<()>().await;
         }
+    }
+}
+
+/// SIGHUP, which ends nothing from when this is made.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Hangups(Option<Signal>);
+
+#[cfg(unix)]
+impl Hangups {
+    pub(crate) fn new() -> Self {
+        let _hearing = HEARING.get().map(Handle::enter);
+        // There is no runtime at all where no thread could be started.
+        let can_hear = Handle::try_current().is_ok();
+        Self(
+            can_hear
+                .then(|| signal(SignalKind::hangup()).ok())
+                .flatten(),
+        )
+    }
+
+    /// Those that came since the one before are one.
+    pub(crate) async fn next(&mut self) {
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        pending::<()>().await;
+    }
+}
+
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) async fn next(&mut self) {
+        pending::<()>().await;
     }
 }

@@ -1,6 +1,5 @@
 //! What is reached of the program from outside.
 
-use std::future::pending;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use crate::input::sites::{OnWasmtime, Sites};
 use crate::input::source::Source;
 use crate::output::otlp::OtlpFlags;
 use crate::output::report::{Report, aside};
+use crate::output::signals::Hangups;
 use crate::session::connections::ConnectionFlags;
 use crate::session::everywhere::Everywhere;
 use crate::session::service;
@@ -81,6 +81,9 @@ pub(crate) struct Reach {
 
     #[command(flatten)]
     connections: ConnectionFlags,
+
+    #[arg(skip)]
+    hangups: Option<Hangups>,
 }
 
 /// A name as `Host` has it, without a port: any other would be that of no request.
@@ -101,8 +104,13 @@ impl Reach {
         !self.listen.is_empty() || !self.http.is_empty()
     }
 
+    /// From now on, SIGHUP ends nothing: those that come before others are let in are one reading.
+    pub(crate) fn hear_hangups(&mut self) {
+        self.hangups = self.is_wanted().then(Hangups::new);
+    }
+
     /// What must be known before anything else is begun.
-    pub(crate) async fn prepare(&self, otlp: &OtlpFlags) -> Result<Option<Prepared>, Report> {
+    pub(crate) async fn prepare(&mut self, otlp: &OtlpFlags) -> Result<Option<Prepared>, Report> {
         if !self.is_wanted() {
             otlp.record(false)?;
             return Ok(None);
@@ -137,7 +145,7 @@ impl Reach {
             listeners,
             http_listeners,
             builder,
-            hangups: Hangups::new(),
+            hangups: self.hangups.take().unwrap_or_else(Hangups::new),
         }))
     }
 
@@ -344,42 +352,6 @@ impl Reached {
             // If it panicked, that has been printed.
             let _ = serving.await;
         }
-    }
-}
-
-/// SIGHUP, which ends nothing from when this is made.
-#[cfg(unix)]
-struct Hangups(Option<tokio::signal::unix::Signal>);
-
-#[cfg(unix)]
-impl Hangups {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        Self(signal(SignalKind::hangup()).ok())
-    }
-
-    async fn next(&mut self) {
-        if let Some(signal) = &mut self.0
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        pending::<()>().await;
-    }
-}
-
-#[cfg(not(unix))]
-struct Hangups;
-
-#[cfg(not(unix))]
-impl Hangups {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        pending::<()>().await;
     }
 }
 

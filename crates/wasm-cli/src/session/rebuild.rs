@@ -15,14 +15,11 @@ use wasm_host::Separation;
 use crate::build::build;
 use crate::input::application::Application;
 use crate::input::flags::Flags;
-use crate::input::source::MANIFEST_NAME;
 use crate::input::source::manifest::{ReadManifest, manifest_at};
+use crate::input::source::{MANIFEST_NAME, max_component_bytes};
 use crate::input::sources::Sources;
 use crate::output::report::{Problems, Report, aside};
 use crate::session::watch::{POLL, Stamp, stamps};
-
-/// Above it, what was built is something else than a component.
-const MAX_SIZE: u64 = 64 << 20;
 
 /// New manifests are looked for less often than sources.
 const POLLS_PER_SEARCH: u32 = 4;
@@ -68,7 +65,7 @@ impl Rebuild {
     ) -> Result<(), Report> {
         let (file, says) = (manifest.named_by(), manifest.says());
         let before = self.stamped(file, says, separation);
-        let built = block_in_place(|| build(file, says, MAX_SIZE));
+        let built = block_in_place(|| build(file, says, max_component_bytes()));
         let after = self.stamped(file, says, separation);
         // What was written meanwhile is built next, unless that happens each time: then it is
         // the build that writes it.

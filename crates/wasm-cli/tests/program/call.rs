@@ -90,6 +90,52 @@ fn what_is_written_is_what_is_passed() {
     folder.shows("arguments-as-written", &lines);
 }
 
+/// Whose cases have the names of words of WAVE.
+const WORDS: &str = r#"
+(component
+  (core module $m
+    (func (export "area") (param i32 i32))
+    (func (export "say") (param i32)))
+  (core instance $i (instantiate $m))
+  (type $shape' (variant (case "none") (case "some" u8) (case "inf") (case "circle" u8)))
+  (export $shape "shape" (type $shape'))
+  (type $word' (enum "ok" "true" "nan" "some"))
+  (export $word "word" (type $word'))
+  (func (export "area") (param "of" $shape) (canon lift (core func $i "area")))
+  (func (export "say") (param "word" $word) (canon lift (core func $i "say"))))
+"#;
+
+#[test]
+fn a_case_with_the_name_of_a_word_is_told_how_it_is_written() {
+    let folder = Folder::new();
+    let words = folder.write("words.wasm", wat::parse_str(WORDS).unwrap());
+    let call = |call: &str| program(limited(&["call", &words, call]));
+    for (written, word) in [
+        ("area(none)", "none"),
+        ("area(some(1))", "some"),
+        ("area(inf)", "inf"),
+        ("say(ok)", "ok"),
+        ("say(true)", "true"),
+        ("say(nan)", "nan"),
+        // What WAVE cannot read at all.
+        ("say(some)", "some"),
+        ("area(none(1))", "none"),
+    ] {
+        let told = format!("case of that name is written `%{word}`");
+        call(written).expect(2, "").complains(&[&told]);
+        let place = written.rfind(word).unwrap();
+        let (before, after) = written.split_at(place);
+        if written != "area(none(1))" {
+            call(&format!("{before}%{after}")).expect(0, "");
+        }
+    }
+    for written in ["area([none])", "area(err)", "say(false)"] {
+        let told = call(written).expect(2, "");
+        told.complains(&["a value of another type"]);
+    }
+    call("area(square)").complains(&["square"]);
+}
+
 #[test]
 fn functions_of_the_contract_can_be_called_too() {
     let lines = [
@@ -109,6 +155,37 @@ fn an_unknown_export_lists_what_there_is() {
         "call minimal.wasm f() $LIMITS",
     ];
     calc_shows("unknown-exports", &lines);
+}
+
+/// As other tools and languages write them.
+#[test]
+fn a_near_name_is_found_whatever_parts_it_and_of_whatever_version() {
+    let folder = Folder::new();
+    let calc = folder.write("calc.wasm", wat::parse_str(CALC).unwrap());
+    let call = |name: &str| program(limited(&["call", &calc, &format!("{name}(1, 2)")]));
+    for name in [
+        "acme:calc/ops.add",
+        "acme:calc/ops/add",
+        "acme:calc/ops@0.3.0#add",
+        "acme:calc/ops@2.0.0.add",
+        "acme.calc.ops.add",
+        "acme:calc/osp#add",
+        "calc/ops.add",
+        "ops#ad",
+    ] {
+        let ended = call(name).expect(2, "");
+        ended.complains(&["help: did you mean `acme:calc/ops@1.0.0#add`?"]);
+        assert!(!ended.stderr.contains("methods"), "{ended:?}");
+    }
+    for name in ["acme:calc/ops", "acme:calc/ops@0.3.0", "acme.calc.ops"] {
+        call(name).expect(2, "").complains(&[
+            "help: `acme:calc/ops@1.0.0` is an interface: `acme:calc/ops@1.0.0#add` is",
+        ]);
+    }
+    for name in ["acme:calc/ops.mul", "other:calc/ops.add", "1.0", "#"] {
+        let ended = call(name).expect(2, "");
+        assert!(!ended.stderr.contains("did you mean"), "{ended:?}");
+    }
 }
 
 #[test]

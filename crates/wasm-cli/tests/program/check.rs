@@ -51,6 +51,55 @@ fn a_grant_of_what_is_not_imported_is_told() {
     assert!(!checked.stderr.contains("shop/*"), "{checked:?}");
 }
 
+/// It is for a host that embeds it, which this program is not.
+#[test]
+fn what_another_host_must_provide_is_noted_if_it_is_granted() {
+    let folder = Folder::new();
+    let import = |name| {
+        format!("(import \"acme:shop/{name}@1.0.0\" (instance (export \"f\" (func (result u32)))))")
+    };
+    let component = format!("(component {} {})", import("catalog"), import("till"));
+    let component = wat::parse_str(component).unwrap();
+    let plugin = |grants: &str| {
+        let more = format!("[permissions]\nimports = [{grants}]\n[build]\ncommand = \"true\"\n");
+        folder.component("a", wasm_fixtures::ECHO, &more);
+        folder.write("a/component.wasm", &component);
+        folder.path("a")
+    };
+    let granted = plugin("\"acme:shop/*\"");
+    for command in ["check", "build"] {
+        let ended = program([command, &granted]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.complains(&[
+            "note: demo/a/main is for a host that embeds it: that must provide what this",
+            "Component.toml:",
+            "imports = [\"acme:shop/*\"]",
+            "acme:shop/catalog@1.0.0",
+            "acme:shop/till@1.0.0",
+        ]);
+        let told = "imports    2, 2 of which the embedding host must provide";
+        assert!(ended.stdout.contains(told), "{ended:?}");
+    }
+    for command in [
+        &["call", &granted, "f()"][..],
+        &["run", &granted],
+        &["up", &granted],
+    ] {
+        let ended = program(command);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        ended.complains(&["imports `acme:shop/catalog@1.0.0`, which this host does not provide"]);
+    }
+    let in_part = plugin("\"acme:shop/catalog\"");
+    for command in ["check", "build"] {
+        let ended = program([command, &in_part]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        ended.complains(&[
+            "imports `acme:shop/till@1.0.0`, which this host does not provide",
+            "help: `imports = [\"acme:shop/till\"]` in [permissions] grants it",
+        ]);
+    }
+}
+
 #[test]
 fn goes_on_after_a_problem() {
     let folder = Folder::new();

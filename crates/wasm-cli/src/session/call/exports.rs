@@ -81,9 +81,16 @@ impl Exports {
         if self.methods(ty).next().is_none() {
             return report.with_note("it has no methods at all");
         }
-        list(report, method, self.methods(ty), |function| {
-            function.method_of(ty).unwrap_or_default()
-        })
+        let report = list(report, self.methods(ty));
+        let named = self
+            .methods(ty)
+            .filter_map(|function| function.method_of(ty));
+        let similar = named.map(|name| (distance(&words(method), &words(name)), name));
+        let similar = similar.filter_map(|(distance, name)| Some((distance?, name)));
+        match similar.min() {
+            Some((_, name)) => report.with_help(format!("did you mean `{name}`?")),
+            None => report,
+        }
     }
 
     fn not_found(&self, wanted: &str) -> Report {
@@ -91,43 +98,87 @@ impl Exports {
         if self.0.is_empty() {
             return report.with_note("it exports no functions at all");
         }
-        if wanted.contains('#') {
-            return list(report, wanted, self.0.iter(), |function| &function.name);
+        let report = list(report, self.0.iter());
+        if let Some(name) = self.similar(wanted) {
+            return report.with_help(format!("did you mean `{name}`?"));
         }
-        let report = list(report, wanted, self.0.iter(), Function::plain_name);
+        if let Some((interface, function)) = self.of_interface(wanted) {
+            return report.with_help(format!(
+                "`{interface}` is an interface: `{function}` is a function of it"
+            ));
+        }
         match wanted.split_once('.') {
-            Some((name, _)) => report.with_help(format!(
+            // In the name of an interface are others besides.
+            Some((name, _)) if !name.contains(PARTS) => report.with_help(format!(
                 "methods are called by the name that was given to a resource: '{name} = …'"
             )),
-            None => report,
+            _ => report,
         }
+    }
+
+    /// The name that was meant: with its interface, unless a function alone was written.
+    fn similar(&self, wanted: &str) -> Option<&str> {
+        let parts = words(wanted);
+        let similar = self.0.iter().filter_map(|function| {
+            let distance = distance(&parts, &words(&function.name))?;
+            // Of several releases of an interface, the nearest.
+            let version = strsim::damerau_levenshtein(&function.name, wanted);
+            Some((distance, version, function))
+        });
+        let (_, _, function) =
+            similar.min_by_key(|(distance, version, _)| (*distance, *version))?;
+        let plain = function.plain_name();
+        Some(match words(plain).len() < parts.len() {
+            true => function.name.as_str(),
+            false => plain,
+        })
+    }
+
+    /// The interface that was written in place of a function, with one of its functions.
+    fn of_interface(&self, wanted: &str) -> Option<(&str, &str)> {
+        let wanted = words(wanted);
+        self.0.iter().find_map(|function| {
+            let (interface, _) = function.name.split_once('#')?;
+            distance(&wanted, &words(interface))?;
+            Some((interface, function.name.as_str()))
+        })
     }
 }
 
-/// Lists what there is, and what may have been meant.
-fn list<'f>(
-    report: Report,
-    wanted: &str,
-    functions: impl Iterator<Item = &'f Function> + Clone,
-    name: impl Fn(&'f Function) -> &'f str,
-) -> Report {
+/// What parts a name, also where another of them belongs.
+const PARTS: [char; 5] = [':', '/', '@', '#', '.'];
+
+/// What a name is made of, without versions and without what a function is.
+fn words(name: &str) -> Vec<&str> {
+    let is_of_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+    let words = name.split(PARTS).filter(|word| !is_of_version(word));
+    let plain = words.map(|word| word.rsplit_once(']').map_or(word, |(_, plain)| plain));
+    plain.filter(|word| !word.is_empty()).collect()
+}
+
+/// How far apart names are, as far as both go from their ends; `None` if one is not the other
+/// with a slip.
+fn distance(wanted: &[&str], name: &[&str]) -> Option<usize> {
+    if wanted.is_empty() || name.is_empty() {
+        return None;
+    }
+    let mut pairs = wanted.iter().rev().zip(name.iter().rev());
+    pairs.try_fold(0, |sum, (wanted, word)| {
+        let distance = strsim::damerau_levenshtein(word, wanted);
+        (distance <= word.len() / 3).then_some(sum + distance)
+    })
+}
+
+/// Lists what there is.
+fn list<'f>(report: Report, functions: impl Iterator<Item = &'f Function> + Clone) -> Report {
     let mut lines = vec!["it exports".to_owned()];
     let shown = functions.clone().take(SHOWN_EXPORTS);
     lines.extend(shown.map(|f| format!("  {}: {}", f.name, f.signature())));
-    let count = functions.clone().count();
+    let count = functions.count();
     if count > SHOWN_EXPORTS {
         lines.push(format!("  and {} more", count - SHOWN_EXPORTS));
     }
-    let report = report.with_note(lines.join("\n"));
-    let similar = functions
-        .map(name)
-        .map(|name| (strsim::damerau_levenshtein(name, wanted), name))
-        .filter(|(distance, name)| *distance <= name.len() / 3)
-        .min_by_key(|(distance, _)| *distance);
-    match similar {
-        Some((_, name)) => report.with_help(format!("did you mean `{name}`?")),
-        None => report,
-    }
+    report.with_note(lines.join("\n"))
 }
 
 impl Function {

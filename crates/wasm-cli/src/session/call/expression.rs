@@ -101,6 +101,12 @@ impl Expression {
             Err(error) => {
                 let report = Report::error("this is not a call in WAVE");
                 let fault = Fault::of(&error, &arguments);
+                let report = match word_before(&arguments, fault.span.start) {
+                    Some(word) => report.with_help(format!(
+                        "`{word}` is a word of WAVE: a case of that name is written `%{word}`"
+                    )),
+                    None => report,
+                };
                 Err(point_at(report, text, parenthesis, fault))
             }
         }
@@ -164,9 +170,9 @@ impl Expression {
             _ => Vec::new(),
         };
         if !types.iter().any(is_resource) {
+            self.check_overlooked(function, &types, &nodes)?;
             let values = self.arguments.to_wasm_params(&types);
             let values = values.map_err(|error| self.unfit(function, self.fault(&error)))?;
-            self.check_overlooked(function, &types, &nodes)?;
             return Ok(values.into_iter().map(Argument::Value).collect());
         }
         let own = types.iter().skip(usize::from(receiver.is_some()));
@@ -175,8 +181,10 @@ impl Expression {
         if !(needed..=own.len()).contains(&nodes.len()) {
             return Err(miscounted(function, own.len(), nodes.len()));
         }
+        let own: Vec<Type> = own.cloned().collect();
+        self.check_overlooked(function, &own, &nodes)?;
         let mut arguments: Vec<Argument> = receiver.into_iter().map(Argument::borrowed).collect();
-        for (ty, node) in own.clone().zip(&nodes) {
+        for (ty, node) in own.iter().zip(&nodes) {
             arguments.push(match ty {
                 Type::Own(of) | Type::Borrow(of) => {
                     let name = &self.arguments.source()[node.span()];
@@ -206,8 +214,6 @@ impl Expression {
                 }
             });
         }
-        let own: Vec<Type> = own.cloned().collect();
-        self.check_overlooked(function, &own, &nodes)?;
         let left = own.iter().skip(nodes.len());
         arguments.extend(left.map(|_| Argument::Value(Val::Option(None))));
         Ok(arguments)
@@ -345,8 +351,37 @@ impl Fault {
 
 const OUT_OF_RANGE: &str = "out of range";
 
-/// What nobody else finds in a value that fits its type: fields that the type does not have,
-/// and numbers that would be infinite.
+/// The word of WAVE before a place where another case might go on: only `some` needs a payload,
+/// and some cannot have one.
+fn word_before(text: &str, place: usize) -> Option<&'static str> {
+    let (before, after) = text.split_at_checked(place)?;
+    let before = before.trim_end();
+    let is_label = |c: char| c.is_alphanumeric() || c == '-' || c == '%';
+    let is_last = |word: &str| {
+        let rest = before.strip_suffix(word);
+        rest.is_some_and(|rest| !rest.ends_with(is_label))
+    };
+    let mut words = WORDS.into_iter();
+    words.find(|word| is_last(word) && (*word == "some" || after.starts_with('(')))
+}
+
+/// That a word of WAVE stands where a case of that name is meant.
+fn is_no_case<'c>(
+    node: &Node,
+    text: &str,
+    mut cases: impl Iterator<Item = &'c str>,
+) -> Option<Fault> {
+    let whole = &text[node.span()];
+    let word = whole.split('(').next().unwrap_or_default().trim_end();
+    let is_meant = WORDS.contains(&word) && cases.any(|case| case == word);
+    is_meant.then(|| Fault {
+        span: node.span().start..node.span().start + word.len(),
+        label: format!("the case of that name is written `%{word}`"),
+    })
+}
+
+/// What is wrong with a value and nobody else finds, or tells in other words: fields that the
+/// type does not have, numbers that would be infinite, and words of WAVE in place of cases.
 fn overlooked(node: &Node, ty: &Type, text: &str) -> Option<Fault> {
     let inner = |node: &Node, ty: Option<Type>| overlooked(node, &ty?, text);
     match ty {
@@ -379,8 +414,11 @@ fn overlooked(node: &Node, ty: &Type, text: &str) -> Option<Fault> {
                 }),
             }
         }),
+        Type::Enum(of) => is_no_case(node, text, of.names()),
         Type::Variant(variant) => {
-            let (name, payload) = node.as_variant(text).ok()?;
+            let Ok((name, payload)) = node.as_variant(text) else {
+                return is_no_case(node, text, variant.cases().map(|case| case.name));
+            };
             let case = variant.cases().find(|case| case.name == name)?;
             inner(payload?, case.ty)
         }

@@ -557,6 +557,30 @@ fn a_hangup_takes_up_another_release() {
     running.ends_with(0);
 }
 
+/// From the beginning, and not only once somebody is let in.
+#[test]
+fn hangups_while_it_starts_are_one_reading() {
+    let folder = Folder::new();
+    let waits = "[build]\ncommand = \"touch started; until [ -e go ]; do sleep 0.05; done\"\n";
+    folder.component("echo", wasm_fixtures::ECHO, waits);
+    let mut running = folder.start(&["--build", "--listen", "127.0.0.1:0"]);
+    let began = Instant::now();
+    while !fs::exists(folder.path("echo/started")).unwrap() {
+        assert!(began.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..3 {
+        running.signal("-HUP");
+    }
+    folder.write("echo/go", "");
+    running.listens();
+    let told = "reading the folder again";
+    running.says(told);
+    running.signal("-TERM");
+    let more = running.ends(0);
+    assert!(!more.iter().any(|line| line.contains(told)), "{more:?}");
+}
+
 /// Those that come while it is read are one more reading.
 #[test]
 fn hangups_in_a_row_do_not_add_up() {
