@@ -367,6 +367,7 @@ fn a_script_exports_what_its_world_does() {
         "import { it } from './a.js';\nexport { it as componentLifecycle };",
         "export { it as 'airssys:core/component-lifecycle@1.0.0' } from './a.js';",
         "export * from './a.js';",
+        "export*from'./a.js'",
     ] {
         folder.write("js/greeter.js", script);
         ended(&build().unwrap()).complains(&["componentize-qjs is not installed"]);
