@@ -1,6 +1,7 @@
 //! Requests to components that export `wasi:http/incoming-handler`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::CONTENT_LENGTH;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use wasm_core::units::format_duration;
 use wasm_core::{ComponentId, RuntimeEngine};
+use wasm_host::PendingCall;
 
 use crate::fault;
 use crate::problem::Problem;
@@ -18,6 +20,9 @@ use crate::shared::App;
 use crate::sites::body::unless_it_pauses;
 use crate::sites::handler::HttpHandler;
 use crate::sites::unanswered::Asked;
+
+/// A call that fails over its response has ended by then.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Has a component answer a request in its turn.
 pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
@@ -49,14 +54,18 @@ pub(crate) async fn answer<E: RuntimeEngine + ?Sized + 'static>(
     });
     match begun.await {
         Ok(Ok(Ok(response))) => {
-            call.release();
+            let call = Released(Some(call));
             let response = final_response(to, response)?;
-            Ok(told_if_cut_off(app, to, asked, response))
+            Ok(told_if_cut_off(app, to, asked, call, response))
         }
-        Ok(Ok(Err(code))) => {
-            call.release();
-            Err(refused(to, &code))
-        }
+        // One that failed over its response says more.
+        Ok(Ok(Err(code))) => match timeout(SOON, call.ended()).await {
+            Ok(Err(error)) => Err(fault::of_request(&app.host, to, error).await),
+            _ => {
+                call.release();
+                Err(refused(to, &code))
+            }
+        },
         Ok(Err(Ok(()))) => Err(unanswered(to)),
         Ok(Err(Err(error))) => Err(fault::of_request(&app.host, to, error).await),
         Err(_) => {
@@ -80,11 +89,9 @@ fn final_response(
         let detail = format!("{to} has answered with the status {status}, which ends no request");
         return Err(no_response(to, detail));
     }
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
-        // Neither has content (RFC 9110, 15.3.5 and 15.3.6). Who is told a length takes the next
-        // response for it.
+    if status == StatusCode::NO_CONTENT {
+        // The next response would be taken for its body.
         response.headers_mut().remove(CONTENT_LENGTH);
-        return Ok(response.map(|_| Body::empty()));
     }
     Ok(response)
 }
@@ -94,16 +101,43 @@ fn told_if_cut_off<E: RuntimeEngine + ?Sized + 'static>(
     app: &App<E>,
     to: &ComponentId,
     asked: Asked,
+    call: Released,
     response: Response<Body>,
 ) -> Response<Body> {
     let (app, to) = (Arc::clone(app), to.clone());
+    let mut untold = Some((asked, call));
     response.map(|body| {
         Body::new(body.map_err(move |error| {
-            let what = format!("{to} has not come to the end of its answer to");
-            app.unanswered.tell(&asked, &what, &error.to_string());
+            if let Some((asked, call)) = untold.take() {
+                let what = format!("{to} has not come to the end of its answer to");
+                let (app, why) = (Arc::clone(&app), error.to_string());
+                tokio::spawn(async move {
+                    let why = call.failure().await.unwrap_or(why);
+                    app.unanswered.tell(&asked, &what, &why);
+                });
+            }
             error
         }))
     })
+}
+
+/// A call that goes on when nobody waits for it any more.
+struct Released(Option<PendingCall<()>>);
+
+impl Released {
+    /// Why it failed, if it did, once it has ended.
+    async fn failure(mut self) -> Option<String> {
+        let ended = self.0.as_mut()?.ended().await;
+        ended.err().map(|error| error.to_string())
+    }
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call.release();
+        }
+    }
 }
 
 fn unanswered(to: &ComponentId) -> Problem {
