@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use clap::{ArgGroup, Args, ValueHint};
+use tokio::select;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -355,29 +356,49 @@ impl Reached {
     }
 }
 
-/// With each of them, the tokens are read again, and so is the folder.
+/// With each of them the tokens are read again, whatever becomes of the folder: one may have been
+/// taken from somebody. Those that come while the folder is read are one more reading of it.
 async fn follow(
     mut hangups: Hangups,
     gateway: Gateway<WasmtimeEngine>,
     token_file: Option<PathBuf>,
     asking: Sender<Asked>,
 ) {
+    let mut under_way = None;
+    let mut is_asked = false;
     loop {
-        hangups.next().await;
-        aside("reading the folder again");
-        if let Some(file) = token_file.clone() {
-            match spawn_blocking(move || Tokens::read(&file)).await {
-                Ok(Ok(tokens)) => gateway.set_tokens(tokens),
-                Ok(Err(error)) => Report::error(error.to_string())
-                    .with_note("the tokens that were read before stay")
-                    .print(),
-                Err(_) => {}
+        select! {
+            () = hangups.next() => {
+                is_asked = true;
+                if let Some(file) = token_file.clone() {
+                    read_tokens(&gateway, file).await;
+                }
             }
+            () = ended(&mut under_way), if under_way.is_some() => under_way = None,
         }
-        // Those that come until it has ended are one more.
-        let (reading, ended) = oneshot::channel();
-        // Nobody looks at the files of a node.
-        let _ = asking.send(reading);
-        let _ = ended.await;
+        if is_asked && under_way.is_none() {
+            is_asked = false;
+            aside("reading the folder again");
+            let (reading, ended) = oneshot::channel();
+            // Nobody looks at the files of a node.
+            let _ = asking.send(reading);
+            under_way = Some(ended);
+        }
+    }
+}
+
+async fn ended(reading: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(reading) = reading {
+        let _ = reading.await;
+    }
+}
+
+async fn read_tokens(gateway: &Gateway<WasmtimeEngine>, file: PathBuf) {
+    match spawn_blocking(move || Tokens::read(&file)).await {
+        Ok(Ok(tokens)) => gateway.set_tokens(tokens),
+        Ok(Err(error)) => Report::error(error.to_string())
+            .with_note("the tokens that were read before stay")
+            .print(),
+        Err(_) => {}
     }
 }

@@ -338,13 +338,20 @@ fn other_machines_need_tokens() {
     // Another token, while it runs; a file that is none changes nothing.
     folder.write("tokens", "administer aaaaaaaaaaaaaaaa\n");
     running.signal("-HUP");
+    let reading = "reading the folder again";
+    running.says(reading);
     let began = Instant::now();
     while ask(&["restart", "demo/echo/main", "--token-file", &file]).code != Some(0) {
         assert!(began.elapsed() < LONG);
     }
     folder.write("tokens", "nonsense\n");
     running.signal("-HUP");
-    running.says("the tokens that were read before stay");
+    // However long the folder is read.
+    let before = running.says_before("the tokens that were read before stay");
+    assert!(
+        !before.iter().any(|line| line.contains(reading)),
+        "{before:?}"
+    );
     let (status, _) = curl(
         &address,
         "/components",
