@@ -89,9 +89,11 @@ fn final_response(
         let detail = format!("{to} has answered with the status {status}, which ends no request");
         return Err(no_response(to, detail));
     }
-    if status == StatusCode::NO_CONTENT {
-        // The next response would be taken for its body.
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+        // Neither has content (RFC 9110, 15.3.5 and 15.3.6). Who is told a length takes the next
+        // response for it.
         response.headers_mut().remove(CONTENT_LENGTH);
+        return Ok(response.map(|_| Body::empty()));
     }
     Ok(response)
 }
