@@ -331,8 +331,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// [`Supervision::swap`](wasm_core::Supervision::swap) lets the old one end first, and
     /// [`HostError::Budget`] if even that is not enough, or if there is no old one, as of a
     /// component that sleeps, and no room for the new one either after as long as a message waits
-    /// for it; [`HostError::Engine`] with what preparing or loading ended in; [`HostError::Superseded`] when another swap of this component is asked
-    /// for while this one is prepared. The old one goes on as it was then.
+    /// for it; [`HostError::Engine`] with what preparing or loading ended in;
+    /// [`HostError::Superseded`] when another swap of this component is asked for while this one is
+    /// prepared. The old one goes on as it was then.
     pub async fn swap(&self, component: Component) -> Result<(), HostError> {
         let inner = &self.inner;
         let (id, recipe) = inner.recipes.share(component);

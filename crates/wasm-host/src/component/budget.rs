@@ -112,8 +112,8 @@ impl Budget {
         self.with_memory(0, memory_bytes).map(drop)
     }
 
-    /// [`reserve`](Self::reserve) once there is room, which `make_room` asks others for. May be cancelled by
-    /// dropping the future.
+    /// [`reserve`](Self::reserve) once there is room, which `make_room` asks others for. May be
+    /// cancelled by dropping the future.
     pub(crate) async fn room(
         self: &Arc<Self>,
         memory_bytes: u64,
