@@ -293,6 +293,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_compiler_has_the_limits_that_it_is_given() {
+        let limits = CompilerLimits::default()
+            .with_memory_bytes(1)
+            .with_cpu(Duration::from_secs(2))
+            .with_timeout(Duration::from_secs(3));
+        let process = CompilerProcess::new("compiler").with_limits(limits.clone());
+        assert_eq!(process.limits(), &limits);
+        assert_ne!(limits, CompilerLimits::default());
+        assert_eq!(process.clone().with_processes(9).processes, 9);
+        // One has to be compiled at least.
+        assert_eq!(process.with_processes(0).processes, 1);
+    }
+
+    #[test]
+    fn what_a_component_has_is_counted_without_an_engine() {
+        let text = "(component (core module $m (memory 1)) (core instance (instantiate $m)))";
+        let needs = count_component(&wat::parse_str(text).unwrap()).unwrap();
+        assert_eq!((needs.core_modules, needs.memory_bytes), (1, 64 << 10));
+        let error = count_component(b"no component").unwrap_err();
+        assert!(matches!(error, Defect::Malformed { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn no_memory_is_told_apart_from_other_errors() {
+        let of_kind = |kind| Error::from(io::Error::from(kind)).context("compiling");
+        assert!(is_out_of_memory(&of_kind(io::ErrorKind::OutOfMemory)));
+        assert!(!is_out_of_memory(&of_kind(io::ErrorKind::NotFound)));
+        assert!(!is_out_of_memory(&Error::msg("out of memory")));
+    }
+
+    #[test]
     fn so_many_compile_at_a_time() {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let process = CompilerProcess::new("compiler");

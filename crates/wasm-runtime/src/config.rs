@@ -353,3 +353,74 @@ impl Default for LogRate {
         Self::new(LINES_PER_SECOND, LINE_BYTES_PER_SECOND)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_set_up_as_it_is_told() {
+        let by_default = EngineConfig::default();
+        assert_eq!(by_default.max_component_bytes(), 32 << 20);
+        assert_eq!(by_default.max_host_bytes(), 256 << 20);
+        assert_eq!(by_default.max_held_bytes(), 2 << 20);
+        assert_eq!(
+            by_default.allocation(),
+            Allocation::Pooled { instances: 1000 }
+        );
+        assert_eq!(by_default.profile(), Profile::Speed);
+        assert_eq!(by_default.metering(), Metering::FuelAndTime);
+        assert_eq!(by_default.cache(), None);
+        let config = EngineConfig::default()
+            .with_allocation(Allocation::OnDemand)
+            .with_profile(Profile::Density)
+            .with_metering(Metering::Time)
+            .with_memory_ceiling_bytes(1)
+            .with_max_component_bytes(2)
+            .with_max_host_bytes(3)
+            .with_max_held_bytes(4)
+            .with_log_rate(LogRate::new(5, 6))
+            .with_cache("/code")
+            .with_cache_bytes(7)
+            .with_guarded("/others");
+        assert_eq!(config.allocation(), Allocation::OnDemand);
+        assert_eq!(config.profile(), Profile::Density);
+        assert_eq!(config.metering(), Metering::Time);
+        assert_eq!(config.memory_ceiling_bytes(), 1);
+        assert_eq!(config.max_component_bytes(), 2);
+        assert_eq!(config.max_host_bytes(), 3);
+        assert_eq!(config.max_held_bytes(), 4);
+        assert_eq!(
+            (config.log_rate().lines(), config.log_rate().bytes()),
+            (5, 6)
+        );
+        let cache = config.cache().unwrap();
+        assert_eq!(
+            (cache.folder.as_path(), cache.max_bytes),
+            ("/code".as_ref(), 7)
+        );
+        assert_eq!(config.guarded(), [PathBuf::from("/code"), "/others".into()]);
+        assert_eq!(config.clone(), config);
+        assert_ne!(config, by_default);
+    }
+
+    /// Where there is no cache, there is nothing to bound.
+    #[test]
+    fn a_bound_alone_makes_no_cache() {
+        assert_eq!(EngineConfig::default().with_cache_bytes(7).cache(), None);
+    }
+
+    #[test]
+    fn memories_have_the_address_space_of_the_profile() {
+        let reserved = |profile, ceiling| {
+            let config = EngineConfig::default()
+                .with_profile(profile)
+                .with_memory_ceiling_bytes(ceiling);
+            config.code().reservation_bytes
+        };
+        assert_eq!(reserved(Profile::Speed, 1), 4 << 30);
+        assert_eq!(reserved(Profile::Density, 1), 64 << 10);
+        assert_eq!(reserved(Profile::Density, (64 << 10) + 1), 128 << 10);
+        assert_eq!(reserved(Profile::Density, u64::MAX), 4 << 30);
+    }
+}

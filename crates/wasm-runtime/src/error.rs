@@ -52,11 +52,8 @@ pub(crate) fn chain(error: &Error) -> String {
             MAX_SAID_BYTES,
             format_args!("{separator}{layer}"),
         ));
-        if text.len() > MAX_SAID_BYTES {
-            text.truncate(text.floor_char_boundary(MAX_SAID_BYTES));
-            break;
-        }
     }
+    text.truncate(text.floor_char_boundary(MAX_SAID_BYTES));
     text
 }
 
@@ -70,5 +67,11 @@ mod tests {
         assert_eq!(chain(&long).len(), 4 << 10);
         let layers = (0..20).fold(Error::msg("x"), |error, _| error.context("x"));
         assert_eq!(chain(&layers), ["x"; 8].join(": "));
+        // As much as is kept, and what comes after it is not.
+        let inner = Error::msg("y").context("x".repeat(MAX_SAID_BYTES));
+        assert_eq!(chain(&inner), "x".repeat(MAX_SAID_BYTES));
+        let shorter = Error::msg("yz").context("x".repeat(MAX_SAID_BYTES - 3));
+        assert!(chain(&shorter).ends_with("x: y"), "{}", chain(&shorter));
+        assert_eq!(cause(shorter).to_string().len(), MAX_SAID_BYTES);
     }
 }

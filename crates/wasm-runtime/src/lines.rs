@@ -401,4 +401,27 @@ mod tests {
         let known = buckets.buckets.lock().unwrap().by_component.len();
         assert!(known < 50, "{known} of which none is used");
     }
+
+    #[test]
+    fn buckets_of_nobody_are_no_more_than_those_of_somebody_and_a_few() {
+        let buckets = LineBuckets::new(LogRate::default());
+        let of = |name: &str, n| buckets.of(&format!("demo/{name}/{n}").parse().unwrap());
+        let used: Vec<_> = (0..20).map(|n| of("used", n)).collect();
+        for n in 0..1000 {
+            of("unused", n);
+        }
+        let known = buckets.buckets.lock().unwrap().by_component.len();
+        assert!(known <= 2 * used.len() + 16, "{known}");
+    }
+
+    #[test]
+    fn what_was_dropped_is_left_to_be_told_until_it_is_due() {
+        let rate = LogRate::new(1, 100);
+        let bucket = LineBucket::new("demo/a/main".parse().unwrap(), rate);
+        assert!(bucket.take(1));
+        assert!(!bucket.tell());
+        // It is told that lines are dropped from now on, and for a second not how many.
+        assert!(!bucket.take(1));
+        assert!(bucket.tell());
+    }
 }

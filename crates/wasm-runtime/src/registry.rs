@@ -84,3 +84,39 @@ impl Hasher for NumberHasher {
         self.0.rotate_left(32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hashed(bytes: &[u8]) -> u64 {
+        let mut hasher = NumberHasher::default();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn bytes_are_told_apart_like_numbers() {
+        assert_eq!(hashed(b"ab"), hashed(b"ab"));
+        assert_ne!(hashed(b"ab"), hashed(b"ba"));
+        assert_ne!(hashed(b"a"), hashed(b""));
+    }
+
+    /// A map tells entries apart by the low bits and by the high ones.
+    #[test]
+    fn numbers_one_after_the_other_are_spread() {
+        let hashes = (0..1000_u64).map(|number| {
+            let mut hasher = NumberHasher::default();
+            hasher.write_u64(number);
+            hasher.finish()
+        });
+        let (mut low, mut high): (Vec<_>, Vec<_>) = hashes
+            .map(|hash| (hash as u16, (hash >> 48) as u16))
+            .unzip();
+        for bits in [&mut low, &mut high] {
+            bits.sort_unstable();
+            bits.dedup();
+            assert!(bits.len() > 950, "{}", bits.len());
+        }
+    }
+}

@@ -25,6 +25,10 @@ use self::validated::Inspection;
 
 /// What wasmtime does not support, it has to say itself.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
+    inspect(bytes).map(drop)
+}
+
+fn inspect(bytes: &[u8]) -> Result<Inspection, Rejection> {
     let counted = count(bytes)?;
     let mut inspection = Inspection::new(bytes.len(), counted.instructions);
     let mut validator = Validator::new_with_features(WasmFeatures::all());
@@ -39,5 +43,5 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Rejection> {
     }
     // An index that means nothing is known now to be no accident.
     HANDED.check(counted.handed)?;
-    Ok(())
+    Ok(inspection)
 }

@@ -457,7 +457,11 @@ fn open_path(path: &Path, file: &File) -> PathBuf {
 #[cfg(unix)]
 fn check_file_size(bytes: u64) -> io::Result<()> {
     use rustix::process::{Resource, getrlimit};
-    match getrlimit(Resource::Fsize).current {
+    check_size(bytes, getrlimit(Resource::Fsize).current)
+}
+
+fn check_size(bytes: u64, most: Option<u64>) -> io::Result<()> {
+    match most {
         Some(most) if bytes > most => Err(io::Error::other(format!(
             "an entry of {} is larger than this process may write (`ulimit -f`)",
             format_bytes(bytes)
@@ -668,6 +672,38 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_not_there_has_no_entries() {
+        let setting = Setting::new();
+        let none = CacheUsage::default();
+        assert_eq!(CacheUsage::of(&setting.path()).unwrap(), none);
+        assert_eq!(CacheUsage::clear(&setting.path()).unwrap(), none);
+        fs::write(setting.path(), "no folder").unwrap();
+        let error = CacheUsage::of(&setting.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_removed_is_an_error() {
+        let setting = Setting::new();
+        // It is named like an entry, and is a folder.
+        let folder = setting.cache().entry(setting.source);
+        fs::create_dir_all(folder.join("x")).unwrap();
+        assert!(CacheUsage::clear(&setting.path()).is_err());
+        assert!(folder.is_dir());
+    }
+
+    #[test]
+    fn an_entry_may_be_as_large_as_any_file_of_this_process() {
+        assert!(check_size(100, None).is_ok());
+        assert!(check_size(100, Some(100)).is_ok());
+        let error = check_size(101, Some(100)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "an entry of 101B is larger than this process may write (`ulimit -f`)"
+        );
+    }
+
+    #[test]
     fn nothing_is_read_of_which_a_bit_was_changed() {
         let setting = Setting::new();
         let cache = setting.cache();
@@ -790,6 +826,11 @@ mod tests {
         fs::write(setting.path(), "").unwrap();
         let error = setting.open(1 << 30).err().unwrap();
         assert_eq!(error.to_string(), "not a directory");
+        // A link that leads nowhere is something else.
+        fs::remove_file(setting.path()).unwrap();
+        std::os::unix::fs::symlink("nowhere", setting.path()).unwrap();
+        let error = setting.open(1 << 30).err().unwrap();
+        assert_ne!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     /// What processes left that were ended in the middle, and what looks much like it.

@@ -191,7 +191,7 @@ pub(crate) fn function_names(component: &Component, engine: &Engine) -> Vec<Stri
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -210,5 +210,116 @@ mod tests {
         let said = check_arguments(&function, &[Val::U8(1)]).unwrap_err();
         let (shown, _) = said.split_once('…').unwrap();
         assert_eq!(shown.chars().count(), "takes ".len() + 500);
+    }
+
+    /// A type that is written like this.
+    pub(crate) fn type_of(text: &str) -> Type {
+        let engine = Engine::default();
+        let text = format!(
+            "(component
+               (type $made {text})
+               (import \"t\" (type $t (eq $made)))
+               (import \"f\" (func (param \"p\" $t))))"
+        );
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let ty = component.component_type();
+        let function = ty.imports(&engine).find_map(|(_, import)| match import.ty {
+            ComponentItem::ComponentFunc(function) => Some(function),
+            _ => None,
+        });
+        function.unwrap().params().next().unwrap().1
+    }
+
+    fn some(value: Val) -> Option<Box<Val>> {
+        Some(Box::new(value))
+    }
+
+    #[test]
+    fn values_fit_a_type_if_all_that_is_in_them_does() {
+        let (one, text) = (|| Val::U8(1), || Val::String("one".to_owned()));
+        let field = |name: &str, value| (name.to_owned(), value);
+        for (ty, fitting, others) in [
+            (
+                "(list u8)",
+                vec![Val::List(vec![]), Val::List(vec![one(), one()])],
+                vec![Val::List(vec![one(), text()]), one()],
+            ),
+            (
+                "(tuple u8 string)",
+                vec![Val::Tuple(vec![one(), text()])],
+                vec![
+                    Val::Tuple(vec![one()]),
+                    Val::Tuple(vec![one(), text(), one()]),
+                    Val::Tuple(vec![text(), text()]),
+                    Val::Tuple(vec![one(), one()]),
+                ],
+            ),
+            (
+                "(record (field \"a\" u8) (field \"b\" string))",
+                vec![Val::Record(vec![field("a", one()), field("b", text())])],
+                vec![
+                    Val::Record(vec![field("a", one())]),
+                    Val::Record(vec![field("a", one()), field("c", text())]),
+                    Val::Record(vec![field("a", one()), field("b", one())]),
+                ],
+            ),
+            (
+                "(variant (case \"none\") (case \"one\" u8))",
+                vec![
+                    Val::Variant("none".to_owned(), None),
+                    Val::Variant("one".to_owned(), some(one())),
+                ],
+                vec![
+                    Val::Variant("none".to_owned(), some(one())),
+                    Val::Variant("one".to_owned(), None),
+                    Val::Variant("one".to_owned(), some(text())),
+                    Val::Variant("two".to_owned(), some(one())),
+                ],
+            ),
+            (
+                "(enum \"red\" \"green\")",
+                vec![Val::Enum("red".to_owned()), Val::Enum("green".to_owned())],
+                vec![
+                    Val::Enum("blue".to_owned()),
+                    Val::Variant("red".to_owned(), None),
+                ],
+            ),
+            (
+                "(option u8)",
+                vec![Val::Option(None), Val::Option(some(one()))],
+                vec![Val::Option(some(text())), one()],
+            ),
+            (
+                "(result u8 (error string))",
+                vec![Val::Result(Ok(some(one()))), Val::Result(Err(some(text())))],
+                vec![
+                    Val::Result(Ok(some(text()))),
+                    Val::Result(Err(some(one()))),
+                    Val::Result(Ok(None)),
+                    Val::Result(Err(None)),
+                ],
+            ),
+            (
+                "(result)",
+                vec![Val::Result(Ok(None)), Val::Result(Err(None))],
+                vec![Val::Result(Ok(some(one()))), Val::Result(Err(some(one())))],
+            ),
+            (
+                "(flags \"read\" \"write\")",
+                vec![
+                    Val::Flags(vec![]),
+                    Val::Flags(vec!["write".to_owned(), "read".to_owned()]),
+                ],
+                vec![Val::Flags(vec!["read".to_owned(), "execute".to_owned()])],
+            ),
+        ] {
+            let ty = type_of(ty);
+            for (values, expected) in [(fitting, true), (others, false)] {
+                for value in values {
+                    let found = fits(&value, &ty, &mut |_, _, _| {});
+                    assert_eq!(found, expected, "{value:?} as {}", DisplayType(&ty));
+                }
+            }
+        }
     }
 }

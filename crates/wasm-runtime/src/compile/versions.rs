@@ -73,3 +73,84 @@ fn provided<'a>(path: &str, wanted: &str, interfaces: &[&'a str]) -> Option<&'a 
     let line = |version: &str| numbers(version).map(major);
     own.max_by_key(|version| (line(version) == line(wanted), numbers(version)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of an import that is missing.
+    fn told(name: &str) -> Unmet {
+        let interfaces = [
+            "acme:shop/catalog@1.4.0",
+            "acme:shop/catalog@2.1.0",
+            "acme:shop/orders@0.3.0",
+            "acme:shop/prices",
+        ];
+        let mut unmet = UnmetImport {
+            name: name.to_owned(),
+            reason: Unmet::Missing,
+        };
+        name_version(&mut unmet, &interfaces);
+        unmet.reason
+    }
+
+    fn other(provided: &str) -> Unmet {
+        Unmet::OtherVersion {
+            provided: provided.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_component_for_another_version_is_told_which_there_is() {
+        for (name, reason) in [
+            ("airssys:core/host-log@2.0.0", other("1.0.0")),
+            ("airssys:core/host-log@1.1.0#write", other("1.0.0")),
+            ("wasi:http/types@0.3.0", other("0.2.12")),
+            ("wasi:cli/environment@0.2.13", other("0.2.12")),
+            ("wasi:keyvalue/store@0.2.0-draft", other("0.2.0-draft2")),
+            ("wasi:config/store@0.2.0-draft", other("0.2.0-rc.1")),
+            // Of several, the one of the same major version.
+            ("acme:shop/catalog@1.5.0", other("1.4.0")),
+            ("acme:shop/catalog@2.2.0", other("2.1.0")),
+            ("acme:shop/catalog@3.0.0", other("2.1.0")),
+            // Before 1.0.0, a minor version is another one.
+            ("acme:shop/orders@0.4.0", other("0.3.0")),
+            ("acme:shop/orders@0.2.0", other("0.3.0")),
+            ("acme:shop/orders@0.3.0-rc.1", other("0.3.0")),
+        ] {
+            assert_eq!(told(name), reason, "{name}");
+        }
+    }
+
+    /// The version is no reason for what is missing.
+    #[test]
+    fn a_version_that_would_do_is_not_named() {
+        for name in [
+            "airssys:core/host-dreams@1.0.0",
+            "airssys:core/host-log@1.0.0+build.7",
+            "wasi:cli/dreams@0.2.12",
+            "wasi:cli/dreams@0.2.3",
+            "wasi:keyvalue/dreams@0.2.0-draft2",
+            "wasi:config/dreams@0.2.0-rc.1",
+            "wasi:nn/graph@0.2.0",
+            "acme:shop/catalog@1.3.9",
+            "acme:shop/catalog@2.1.0",
+            "acme:shop/orders@0.3.0",
+            "acme:shop/prices@1.0.0",
+            "acme:shop/catalog",
+            "acme:shop/stock@1.0.0",
+        ] {
+            assert_eq!(told(name), Unmet::Missing, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_granted_is_there() {
+        let mut unmet = UnmetImport {
+            name: "acme:shop/orders@9.0.0".to_owned(),
+            reason: Unmet::NotGranted,
+        };
+        name_version(&mut unmet, &["acme:shop/orders@0.3.0"]);
+        assert_eq!(unmet.reason, Unmet::NotGranted);
+    }
+}

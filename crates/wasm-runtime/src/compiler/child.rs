@@ -144,3 +144,76 @@ fn confine(settings: &Settings) {
         say(&Report::Unconfined(missing.to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_compiler_reports_is_what_the_engine_reads() {
+        for (report, line) in [
+            (
+                Report::Unconfined("seccomp, which is missing".to_owned()),
+                "unconfined seccomp, which is missing",
+            ),
+            (
+                Report::Defect(Defect::Malformed {
+                    reason: "unexpected end".to_owned(),
+                }),
+                "malformed unexpected end",
+            ),
+            (
+                Report::Defect(Defect::TooComplex {
+                    what: "core instances",
+                    found: 300,
+                    limit: 256,
+                }),
+                "too-complex 300 core instances",
+            ),
+            (
+                Report::Defect(Defect::Unsupported {
+                    proposals: vec!["exceptions", "threads"],
+                    advice: Some("compile without `-fwasm-exceptions`"),
+                }),
+                "unsupported exceptions;threads",
+            ),
+            (Report::OutOfMemory, "out-of-memory"),
+            (Report::FileTooLarge, "file-too-large"),
+            (
+                Report::Compiled {
+                    metadata_bytes: 4096,
+                },
+                "compiled 4096",
+            ),
+        ] {
+            assert_eq!(report.to_string(), line);
+            assert_eq!(Report::parse(line), Some(report));
+        }
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_is_reported_on_one() {
+        let report = Report::Defect(Defect::Malformed {
+            reason: "unexpected end\r\nof the file".to_owned(),
+        });
+        assert_eq!(report.to_string(), "malformed unexpected end  of the file");
+    }
+
+    /// A panic, or a compiler of another release.
+    #[test]
+    fn what_is_no_report_is_not_taken_for_one() {
+        for line in [
+            "",
+            "thread 'main' panicked",
+            "compiled",
+            "compiled well",
+            "too-complex",
+            "too-complex many tables",
+            "too-complex 65 unknown things",
+            // So many there may be.
+            "too-complex 64 tables",
+        ] {
+            assert_eq!(Report::parse(line), None, "{line}");
+        }
+    }
+}

@@ -162,7 +162,11 @@ enum Limit {
 /// That a compiler was ended by a limit of this process, if that is lower than the one
 /// that it is given.
 fn lower_limit(which: Limit, given: u64) -> Option<Failure> {
-    let inherited = inherited(which).filter(|inherited| *inherited < given)?;
+    ended_by(which, inherited(which), given)
+}
+
+fn ended_by(which: Limit, inherited: Option<u64>, given: u64) -> Option<Failure> {
+    let inherited = inherited.filter(|inherited| *inherited < given)?;
     Some(Failure::Compiler(match which {
         Limit::Memory => format!(
             "compiling it takes more than {}, which is all that this process may use \
@@ -345,5 +349,83 @@ impl Output {
             .into());
         }
         Ok(Artifact::in_memory(code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_this_process_is_named_if_it_is_the_lower_one() {
+        let said = |which, inherited, given| match ended_by(which, inherited, given) {
+            None => None,
+            Some(Failure::Compiler(said)) => Some(said),
+            Some(other) => panic!("{other:?}"),
+        };
+        for (which, named) in [
+            (
+                Limit::Memory,
+                "compiling it takes more than 1KiB, which is all that this process may use \
+                 (RLIMIT_DATA, `ulimit -d`)",
+            ),
+            (
+                Limit::Cpu,
+                "compiling it takes more processor time than this process may use (RLIMIT_CPU, \
+                 `ulimit -t`)",
+            ),
+            (
+                Limit::FileSize,
+                "what it compiles to is larger than 1KiB, the largest file that this process may \
+                 write (RLIMIT_FSIZE, `ulimit -f`)",
+            ),
+        ] {
+            assert_eq!(said(which, Some(1024), 1025).as_deref(), Some(named));
+            assert_eq!(said(which, Some(1024), 1024), None);
+            assert_eq!(said(which, None, 1024), None);
+        }
+    }
+
+    #[test]
+    fn processor_time_is_rounded_up() {
+        for (time, seconds) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_secs(2), 2),
+            (Duration::from_millis(2_001), 3),
+        ] {
+            assert_eq!(whole_seconds(time), seconds, "{time:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_compiler_made_is_taken_up_to_a_size() {
+        let output = |bytes: &[u8]| {
+            let output = Output::new().unwrap();
+            (&output.0).write_all(bytes).unwrap();
+            output
+        };
+        let artifact = output(&[7; 100]).into_artifact(100).unwrap();
+        assert_eq!(artifact.bytes(), 100);
+        let Err(Failure::Component(defect)) = output(&[7; 101]).into_artifact(100) else {
+            panic!("it is larger");
+        };
+        let (bytes, limit) = (Some(101), 100);
+        assert_eq!(defect, Defect::HostMemory { bytes, limit });
+    }
+
+    /// What is compiled is native code, which runs as it was compiled or not at all.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_compiler_made_is_not_changed_any_more() {
+        let output = Output::new().unwrap();
+        let mut kept_by_child = output.0.try_clone().unwrap();
+        kept_by_child.write_all(b"code").unwrap();
+        output.into_artifact(100).unwrap();
+        assert!(kept_by_child.write_all(b"more").is_err());
+        assert!(kept_by_child.set_len(1).is_err());
+        assert!(kept_by_child.set_len(1000).is_err());
+        assert_eq!(kept_by_child.metadata().unwrap().len(), 4);
     }
 }

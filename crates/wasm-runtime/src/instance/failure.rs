@@ -28,23 +28,13 @@ fn exhausted(error: &Error) -> Option<String> {
              `with_allocation` in EngineConfig)"
         ));
     }
-    let mut layers = error.chain();
-    let is_unmapped = layers.any(|layer| {
-        let error = layer.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
-            || layer
-                .downcast_ref::<Errno>()
-                .is_some_and(|errno| *errno == Errno::NOMEM)
-    });
     let most: usize = fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()?
         .trim()
         .parse()
         .ok()?;
     let now = fs::read_to_string("/proc/self/maps").ok()?.lines().count();
-    // An instance needs several at once.
-    let is_full = is_unmapped && now + MAPPINGS_OF_AN_INSTANCE > most;
-    is_full.then(|| {
+    (is_out_of_memory(error) && has_no_room(now, most)).then(|| {
         format!(
             "the process has {} of the {} memory mappings that it may have \
              (`sysctl vm.max_map_count`)",
@@ -63,6 +53,21 @@ fn refusal(error: &Error) -> String {
         }
         _ => shortened(MAX_SAID_BYTES, error.root_cause()),
     }
+}
+
+/// What the system says where it maps no more memory.
+fn is_out_of_memory(error: &Error) -> bool {
+    error.chain().any(|layer| {
+        let error = layer.downcast_ref::<io::Error>();
+        let errno = layer.downcast_ref::<Errno>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
+            || errno == Some(&Errno::NOMEM)
+    })
+}
+
+/// An instance needs several at once.
+fn has_no_room(mappings: usize, most: usize) -> bool {
+    mappings + MAPPINGS_OF_AN_INSTANCE > most
 }
 
 /// Memory, guard, table and stack, and as much again.
@@ -260,5 +265,80 @@ fn describe(trap: WasmtimeTrap) -> Trap {
         WasmtimeTrap::BadConversionToInteger => Trap::BadConversionToInteger,
         WasmtimeTrap::StackOverflow => Trap::StackOverflow,
         other => Trap::Other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_no_room_for_an_instance_whose_mappings_are_too_many() {
+        assert!(!has_no_room(65_530 - 16, 65_530));
+        assert!(has_no_room(65_530 - 15, 65_530));
+        assert!(has_no_room(65_530, 65_530));
+    }
+
+    #[test]
+    fn the_system_has_several_words_for_no_memory() {
+        let of_kind = |kind| Error::from(io::Error::from(kind)).context("mapping a memory");
+        assert!(is_out_of_memory(&of_kind(io::ErrorKind::OutOfMemory)));
+        assert!(is_out_of_memory(
+            &Error::from(Errno::NOMEM).context("mprotect")
+        ));
+        assert!(!is_out_of_memory(&of_kind(io::ErrorKind::PermissionDenied)));
+        assert!(!is_out_of_memory(&Error::from(Errno::ACCESS)));
+        assert!(!is_out_of_memory(&Error::msg("out of memory")));
+    }
+
+    /// A call that has ended at a `memory.fill`, of which so much is known.
+    fn ended(fuel_consumed: u64) -> FailedCall<'static> {
+        static COMPONENT: LazyLock<ComponentId> =
+            LazyLock::new(|| "demo/fill/main".parse().unwrap());
+        static LIMITS: LazyLock<ResourceLimits> = LazyLock::new(|| {
+            ResourceLimits::new(1 << 20, Duration::from_secs(1), Some(9)).unwrap()
+        });
+        FailedCall {
+            component: &COMPONENT,
+            bytes: &[0xfc, 0x0b, 0],
+            export: "f",
+            limits: &LIMITS,
+            ended: EndedCall {
+                fuel_consumed,
+                fuel_seen: 300,
+                most_in_bounds: 1000,
+                denied: None,
+            },
+            last_words: None,
+        }
+    }
+
+    /// It is charged for its length before anybody knows whether that is in bounds.
+    #[test]
+    fn a_bulk_instruction_that_cost_more_than_it_can_was_out_of_bounds() {
+        let at_fill = [WasmFrame::new(None, None, 0, Some(0))];
+        let elsewhere = [WasmFrame::new(None, None, 0, Some(1))];
+        let (in_bounds, beyond) = (ended(1000), ended(1001));
+        assert_eq!(in_bounds.charged_out_of_bounds(&at_fill), None);
+        assert_eq!(beyond.charged_out_of_bounds(&elsewhere), None);
+        assert_eq!(beyond.charged_out_of_bounds(&[]), None);
+        let trap = Trap::MemoryOutOfBounds;
+        assert_eq!(beyond.charged_out_of_bounds(&at_fill), Some(trap.clone()));
+        // What it was charged for nothing is not told.
+        assert_eq!(beyond.fuel_consumed(&trap, &at_fill), 300);
+        assert_eq!(in_bounds.fuel_consumed(&trap, &at_fill), 1000);
+        assert_eq!(beyond.fuel_consumed(&trap, &elsewhere), 1001);
+        assert_eq!(beyond.fuel_consumed(&Trap::Unreachable, &at_fill), 1001);
+    }
+
+    /// This process has few mappings: there is no memory, and nothing of the host's to raise.
+    #[test]
+    fn a_limit_of_the_host_is_named_only_where_it_is_reached() {
+        let no_memory = io::Error::from(io::ErrorKind::OutOfMemory);
+        assert_eq!(exhausted(&no_memory.into()), None);
+        assert_eq!(exhausted(&Error::msg("of another kind")), None);
     }
 }

@@ -161,11 +161,33 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_printed_up_to_what_is_kept() {
+        let printed = |pieces: &[&str]| {
+            let mut text = Beginning::default();
+            let ends = pieces.iter().map(|piece| text.write_str(piece).is_err());
+            (ends.collect::<Vec<_>>(), text.is_full(), text.0.len())
+        };
+        let (long, short) = ("x".repeat(252), "x".repeat(251));
+        assert_eq!(printed(&[&long]), (vec![false], false, 252));
+        assert_eq!(printed(&[&long, "y"]), (vec![false, false], true, 253));
+        assert_eq!(printed(&[&long, "yyyy"]), (vec![false, false], true, 256));
+        assert_eq!(printed(&[&long, "yyyyy"]), (vec![false, true], true, 256));
+        // A character is not cut.
+        assert_eq!(
+            printed(&[&short, "éé", "é"]),
+            (vec![false, false, true], true, 255)
+        );
+    }
+
+    #[test]
     fn a_name_that_is_too_long_is_not_parsed() {
-        let long = format!("_RNvC3foo5000{}", "x".repeat(5_000));
+        let of_bytes = |bytes: usize| {
+            let letters = bytes - "_RNvC3foo4000".len();
+            format!("_RNvC3foo{letters}{}", "x".repeat(letters))
+        };
+        let long = of_bytes((4 << 10) + 1);
         assert_eq!(demangled(&long), long[..256]);
-        let shorter = format!("_RNvC3foo4000{}", "x".repeat(4_000));
-        assert!(demangled(&shorter).starts_with("foo::xxx"));
+        assert!(demangled(&of_bytes(4 << 10)).starts_with("foo::xxx"));
     }
 
     #[test]

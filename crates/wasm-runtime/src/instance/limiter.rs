@@ -179,6 +179,10 @@ mod tests {
         limiter.memory_grow_failed(failure()).unwrap();
         limiter.table_grow_failed(failure()).unwrap();
         assert_eq!(meter.now(), 400);
+        // There is as much room as before.
+        assert!(limiter.memory_growing(400, 1000, None).unwrap());
+        drop(limiter);
+        assert_eq!(meter.now(), 0);
     }
 
     #[test]

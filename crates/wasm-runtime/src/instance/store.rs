@@ -163,3 +163,18 @@ pub(super) fn ended<T: 'static>(
         denied: state.limiter.take_denied(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_consumed_what_is_not_left() {
+        let budget = Budget { fuel: 100 };
+        assert_eq!(budget.consumed(100), 0);
+        assert_eq!(budget.consumed(40), 60);
+        assert_eq!(budget.consumed(0), 100);
+        // Nothing was consumed where there is more than there was.
+        assert_eq!(budget.consumed(u64::MAX), 0);
+    }
+}

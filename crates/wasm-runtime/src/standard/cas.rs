@@ -16,3 +16,18 @@ impl Cas {
         self.key.len() + self.seen.as_ref().map_or(0, Bytes::len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_holds_the_key_and_what_was_seen() {
+        let cas = |seen| Cas {
+            key: "carts/7".to_owned(),
+            seen,
+        };
+        assert_eq!(cas(None).bytes(), 7);
+        assert_eq!(cas(Some(Bytes::from_static(b"three"))).bytes(), 7 + 5);
+    }
+}

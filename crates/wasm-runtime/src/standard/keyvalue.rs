@@ -418,3 +418,56 @@ fn keep<T: Send + 'static>(
     state.settle("a value to be swapped")?;
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_has_the_keys_that_begin_with_its_name() {
+        let long = "x".repeat(64);
+        for (name, prefix) in [
+            ("", Some("")),
+            ("default", Some("")),
+            ("carts", Some("carts/")),
+            (&long, Some(&*format!("{long}/"))),
+            (&format!("{long}x"), None),
+            ("a/b", None),
+        ] {
+            assert_eq!(prefix_of(name).as_deref(), prefix, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_so_many_keys() {
+        assert!(check_batch(1024).is_ok());
+        let Err(Error::Other(reason)) = check_batch(1025) else {
+            panic!("it has more");
+        };
+        assert_eq!(reason, "a batch has at most 1_024 keys");
+    }
+
+    #[test]
+    fn numbers_are_text() {
+        let number = |text: &str| number_in(Some(&Bytes::copy_from_slice(text.as_bytes())));
+        for (text, value) in [
+            ("42", 42),
+            ("-7", -7),
+            ("18446744073709551615", i128::from(u64::MAX)),
+            ("-9223372036854775808", i128::from(i64::MIN)),
+        ] {
+            assert_eq!(number(text).ok(), Some(value), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "1.5",
+            "18446744073709551616",
+            "-9223372036854775809",
+        ] {
+            assert!(number(text).is_err(), "{text}");
+        }
+        assert_eq!(number_in(None).ok(), Some(0));
+        assert!(number_in(Some(&Bytes::from_static(&[0xff]))).is_err());
+    }
+}

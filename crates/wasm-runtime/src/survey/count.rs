@@ -17,14 +17,7 @@ use super::limits::*;
 /// Takes no memory for what it counts, valid or not, so that a validator is not given what
 /// it would take much for.
 pub(crate) fn count(bytes: &[u8]) -> Result<Counted, Rejection> {
-    let mut survey = Survey::new(bytes);
-    for payload in Parser::new(0).parse_all(bytes) {
-        let payload = payload?;
-        if let Payload::Version { .. } = payload {
-            LEVELS.check(survey.levels.len() as u64)?;
-        }
-        survey.payload(payload)?;
-    }
+    let survey = Survey::of(bytes)?;
     let Needs {
         memory_bytes,
         table_bytes,
@@ -192,6 +185,18 @@ struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, Rejection> {
+        let mut survey = Self::new(bytes);
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            if let Payload::Version { .. } = payload {
+                LEVELS.check(survey.levels.len() as u64)?;
+            }
+            survey.payload(payload)?;
+        }
+        Ok(survey)
+    }
+
     fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -639,24 +644,27 @@ fn declarations(section: &[u8]) -> Result<u64, Rejection> {
         let is_outermost = left.len() == 1;
         let mut ahead = reader.clone();
         let first = ahead.read_u8()?;
-        if !is_outermost && first == IMPORT {
-            reader = ahead;
-            reader.read::<ComponentImport<'_>>()?;
-            continue;
-        }
+        // Where a declaration cannot stand, it is for a validator to say so.
         let ty = match first {
-            TYPE if !is_outermost => ahead.read_u8()?,
-            first if is_outermost => first,
-            _ => 0,
+            TYPE => ahead.read_u8()?,
+            first => first,
         };
-        if let COMPONENT_TYPE | INSTANCE_TYPE = ty {
-            reader = ahead;
-            LEVELS.check(left.len() as u64)?;
-            left.push(reader.read_var_u32()?);
-        } else if is_outermost {
-            reader.read::<ComponentType<'_>>()?;
-        } else {
-            reader.read::<InstanceTypeDeclaration<'_>>()?;
+        match ty {
+            COMPONENT_TYPE | INSTANCE_TYPE => {
+                reader = ahead;
+                LEVELS.check(left.len() as u64)?;
+                left.push(reader.read_var_u32()?);
+            }
+            IMPORT => {
+                reader = ahead;
+                reader.read::<ComponentImport<'_>>()?;
+            }
+            _ if is_outermost => {
+                reader.read::<ComponentType<'_>>()?;
+            }
+            _ => {
+                reader.read::<InstanceTypeDeclaration<'_>>()?;
+            }
         }
     }
     Ok(found)
@@ -667,79 +675,4 @@ fn known(space: &[Option<Needs>], index: u32) -> Option<Needs> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn needs(text: &str) -> ComponentNeeds {
-        let bytes = wat::parse_str(text).unwrap();
-        count(&bytes).ok().unwrap().needs
-    }
-
-    fn takes(memory_bytes: u64, table_bytes: u64, core_instances: u64) -> ComponentNeeds {
-        ComponentNeeds {
-            memory_bytes,
-            table_bytes,
-            core_instances,
-            ..ComponentNeeds::default()
-        }
-    }
-
-    /// However many modules it consists of.
-    fn taken(text: &str) -> ComponentNeeds {
-        ComponentNeeds {
-            core_modules: 0,
-            ..needs(text)
-        }
-    }
-
-    #[test]
-    fn a_module_counts_as_often_as_it_is_instantiated() {
-        assert_eq!(needs("(component)"), ComponentNeeds::default());
-        let module = "(core module $m (memory 2) (table 10 funcref))";
-        let alone = needs(&format!("(component {module})"));
-        assert_eq!(alone.core_modules, 1);
-        assert_eq!(taken(&format!("(component {module})")), takes(0, 0, 0));
-        let twice = format!(
-            "(component {module} (core instance (instantiate $m)) (core instance (instantiate $m)))"
-        );
-        assert_eq!(taken(&twice), takes(4 << 16, 160, 2));
-    }
-
-    #[test]
-    fn components_count_with_what_is_in_them() {
-        let nested = taken(
-            "(component $outer
-               (core module $m (memory 1))
-               (component $inner
-                 (alias outer $outer $m (core module $again))
-                 (core instance (instantiate $again)))
-               (instance (instantiate $inner))
-               (instance (instantiate $inner))
-               (core instance (instantiate $m)))",
-        );
-        assert_eq!(nested, takes(3 << 16, 0, 3));
-    }
-
-    #[test]
-    fn an_exported_module_has_an_index_of_its_own() {
-        let exported = taken(
-            "(component
-               (core module $a (memory 1))
-               (export $exported \"a\" (core module $a))
-               (core module $b (memory 5))
-               (core instance (instantiate $b))
-               (core instance (instantiate $exported)))",
-        );
-        assert_eq!(exported, takes(6 << 16, 0, 2));
-    }
-
-    #[test]
-    fn what_is_handed_in_is_unknown() {
-        let handed_in = needs(
-            "(component
-               (import \"m\" (core module $m))
-               (core instance (instantiate $m)))",
-        );
-        assert!(handed_in.and_more);
-    }
-}
+mod tests;

@@ -295,12 +295,12 @@ impl Tally {
     }
 
     pub(super) fn sum(&self) -> u64 {
-        self.found
+        self.found.saturating_add(self.light)
     }
 
     pub(super) fn add(&mut self, more: u64) -> Result<(), Defect> {
         self.found = self.found.saturating_add(more);
-        self.limit.check(self.found.saturating_add(self.light))?;
+        self.limit.check(self.sum())?;
         self.density
             .iter()
             .try_for_each(|density| density.check(self.found))
@@ -308,6 +308,75 @@ impl Tally {
 
     pub(super) fn add_light(&mut self, more: u64) -> Result<(), Defect> {
         self.light = self.light.saturating_add(more);
-        self.limit.check(self.found.saturating_add(self.light))
+        self.limit.check(self.sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static EGGS: Limit = Limit::of("eggs", 100);
+    static EGGS_PER_KIB: Limit = Limit::of("eggs for each KiB", 3);
+
+    fn refused(checked: Result<(), Defect>) -> Option<(&'static str, u64, u64)> {
+        match checked {
+            Ok(()) => None,
+            Err(Defect::TooComplex { what, found, limit }) => Some((what, found, limit)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn there_may_be_as_many_as_the_limit_says() {
+        assert_eq!(refused(EGGS.check(100)), None);
+        assert_eq!(refused(EGGS.check(101)), Some(("eggs", 101, 100)));
+        assert_eq!(EGGS.most(), 100);
+    }
+
+    #[test]
+    fn a_file_of_two_kib_may_have_twice_what_each_may_and_what_any_may() {
+        let density = Density::of(&EGGS_PER_KIB, 10, 2 << 10);
+        assert_eq!(refused(density.check(16)), None);
+        // Three and a half for each.
+        assert_eq!(
+            refused(density.check(17)),
+            Some(("eggs for each KiB", 4, 3))
+        );
+        let empty = Density::of(&EGGS_PER_KIB, 10, 0);
+        assert_eq!(refused(empty.check(10)), None);
+        assert!(refused(empty.check(11)).is_some());
+    }
+
+    #[test]
+    fn what_is_light_counts_but_for_density() {
+        let mut tally = Tally::of(&EGGS).within(Density::of(&EGGS_PER_KIB, 0, 1 << 10));
+        assert_eq!(refused(tally.add(3)), None);
+        assert_eq!(refused(tally.add_light(97)), None);
+        assert_eq!(tally.sum(), 100);
+        assert_eq!(refused(tally.add_light(1)), Some(("eggs", 101, 100)));
+        let mut tally = Tally::of(&EGGS).within(Density::of(&EGGS_PER_KIB, 0, 1 << 10));
+        assert_eq!(
+            refused(tally.add(4)),
+            Some(("eggs for each KiB", 4, 3))
+        );
+    }
+
+    /// What a process of its own says of a component is checked here again.
+    #[test]
+    fn an_excess_is_told_by_the_name_of_its_limit() {
+        let told = |what, found| excess(what, found).and_then(|defect| refused(Err(defect)));
+        assert_eq!(told("tables", 65), Some(("tables", 65, 64)));
+        assert_eq!(told("tables", 64), None);
+        assert_eq!(told("memories", 9), Some(("memories", 9, 8)));
+        assert_eq!(told("dreams", u64::MAX), None);
+    }
+
+    #[test]
+    fn a_component_may_have_some_of_everything_but_of_what_nobody_knows() {
+        for limit in LIMITS {
+            let may_have_some = limit.check(1).is_ok();
+            assert_eq!(may_have_some, limit.what != HANDED.what, "{}", limit.what);
+        }
     }
 }

@@ -199,6 +199,49 @@ mod tests {
     }
 
     #[test]
+    fn what_a_component_uses_is_named_with_how_to_do_without() {
+        for (text, names, advice) in [
+            ("(core module (func))", &[][..], None),
+            (
+                "(core module (tag))",
+                &["exceptions"],
+                Some("compile without `-fwasm-exceptions`"),
+            ),
+            // What has structs has references, too, which are not named.
+            (
+                "(core module (type (struct)))",
+                &["garbage collection"],
+                Some("languages that bring their own collector run"),
+            ),
+            (
+                "(core module (table 0 externref))",
+                &["references to objects of the host (`externref`)"],
+                Some("compile without reference types"),
+            ),
+            (
+                "(core module (memory 1 (pagesize 1)))",
+                &["custom page sizes"],
+                None,
+            ),
+        ] {
+            let wasm = wat::parse_str(format!("(component {text})")).unwrap();
+            assert_eq!(used(&wasm), (names.to_vec(), advice), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_compiler_names_is_known() {
+        let (names, advice) = of_names("threads;exceptions;dreams");
+        assert_eq!(names, ["exceptions", "threads"]);
+        assert_eq!(advice, Some("compile without `-fwasm-exceptions`"));
+        assert_eq!(
+            of_names("custom page sizes"),
+            (vec!["custom page sizes"], None)
+        );
+        assert_eq!(of_names(""), (vec![], None));
+    }
+
+    #[test]
     fn what_is_refused_for_another_reason_is_validated_once() {
         assert_eq!(found(&[]), (Vec::new(), 1));
     }

@@ -277,3 +277,6 @@ fn checked(operator: &Operator<'_>, values: u64, module: &impl ModuleArity) -> u
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

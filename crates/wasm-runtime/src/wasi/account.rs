@@ -160,3 +160,62 @@ impl Display for HeldTooMuch {
 }
 
 impl StdError for HeldTooMuch {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: u64 = 1 << 10;
+    const FIELDS: u64 = 16 << 10;
+
+    fn request(method: Method, scheme: Option<Scheme>) -> HostOutgoingRequest {
+        HostOutgoingRequest {
+            method,
+            scheme,
+            authority: None,
+            path_with_query: None,
+            headers: FieldMap::default(),
+            body: None,
+        }
+    }
+
+    #[test]
+    fn a_request_takes_what_its_texts_do() {
+        let bytes = |request: HostOutgoingRequest| bytes_of(&request) - ENTRY - FIELDS;
+        assert_eq!(bytes(request(Method::Get, Some(Scheme::Https))), 0);
+        let text = |length| "x".repeat(length);
+        assert_eq!(bytes(request(Method::Other(text(10)), None)), 10);
+        let other = Some(Scheme::Other(text(20)));
+        assert_eq!(bytes(request(Method::Get, other.clone())), 20);
+        let full = HostOutgoingRequest {
+            authority: Some(text(300)),
+            path_with_query: Some(text(4_000)),
+            ..request(Method::Other(text(10)), other)
+        };
+        assert_eq!(bytes(full), 10 + 20 + 300 + 4_000);
+    }
+
+    #[test]
+    fn a_body_has_four_chunks_a_channel_and_trailers() {
+        assert_eq!(body_bytes(false), 0);
+        assert_eq!(body_bytes(true), 4 * (16 << 10) + (4 << 10) + (16 << 10));
+        assert_eq!(bytes_of(&FieldMap::default()), ENTRY + FIELDS);
+        assert_eq!(bytes_of(&"a small thing"), ENTRY);
+    }
+
+    #[test]
+    fn an_account_holds_as_much_as_its_limit_says() {
+        let mut table = ResourceTable::new();
+        let two_entries = HostAccount::new(2 * ENTRY);
+        for _ in 0..2 {
+            table.push(()).unwrap();
+            two_entries.settle(&mut table, "a pollable").unwrap();
+        }
+        table.push(()).unwrap();
+        let error = two_entries.settle(&mut table, "a pollable").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "with a pollable the host would hold 3KiB for it, of at most 2KiB"
+        );
+    }
+}

@@ -49,5 +49,9 @@ mod tests {
         let monotonic = CoarseMonotonicClock(Instant::now());
         assert_eq!(monotonic.now() % monotonic.resolution(), 0);
         assert!(monotonic.now() >= monotonic.resolution());
+        let earlier = Instant::now().checked_sub(Duration::from_secs(10));
+        let ticking = CoarseMonotonicClock(earlier.unwrap());
+        let seconds = Duration::from_nanos(ticking.now()).as_secs();
+        assert!((10..20).contains(&seconds), "{seconds}");
     }
 }

@@ -295,6 +295,21 @@ mod tests {
         assert!(begun.load(Ordering::Acquire));
     }
 
+    /// It needs no place, and nobody waits for it.
+    #[test]
+    fn what_is_done_aside_is_done() {
+        let (tell, told) = mpsc::channel();
+        do_aside(move || tell.send("done").unwrap());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("done"));
+    }
+
+    #[test]
+    fn what_hangs_is_told_with_where_to_look() {
+        let said = OperationsHang.to_string();
+        assert!(said.starts_with("4 operations on files that"), "{said}");
+        assert!(said.contains("granted by `wasi`"), "{said}");
+    }
+
     #[tokio::test]
     async fn an_operation_that_panics_leaves_its_place() {
         let operations = operations();

@@ -180,7 +180,32 @@ impl AsyncWrite for OutputHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+
+    /// As WASI's other interfaces write, which components do not have yet.
+    #[test]
+    fn what_is_written_asynchronously_is_taken_at_once() {
+        let words = Arc::new(LastWords::default());
+        let handle = OutputHandle {
+            output: None,
+            last_words: Some(Arc::clone(&words)),
+        };
+        let mut stream = Pin::from(handle.async_stream());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let written = stream.as_mut().poll_write(cx, b"farewell");
+        assert!(matches!(written, Poll::Ready(Ok(8))), "{written:?}");
+        assert_eq!(words.get().as_deref(), Some("farewell"));
+        assert!(matches!(
+            stream.as_mut().poll_flush(cx),
+            Poll::Ready(Ok(()))
+        ));
+        assert!(matches!(
+            stream.as_mut().poll_shutdown(cx),
+            Poll::Ready(Ok(()))
+        ));
+    }
 
     #[test]
     fn of_what_is_no_text_the_end_is_kept_too() {

@@ -411,3 +411,206 @@ pub(crate) struct Removed {
     pub(crate) bytes: u64,
     pub(crate) was_last_name: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+    use crate::wasi::descriptors::Descriptors;
+
+    fn measured(folder: &Path, max_waiting_bytes: usize) -> Result<u64, String> {
+        let root = File::open(folder).unwrap();
+        Measured::of(&root, max_waiting_bytes).map(|measured| measured.bytes)
+    }
+
+    /// An empty folder with a quota of that many bytes.
+    fn folder(limit: u64) -> (TempDir, Quota) {
+        let component: ComponentId = "demo/files/main".parse().unwrap();
+        let folder = tempdir().unwrap();
+        let place = Descriptors::new(component.clone()).take().unwrap();
+        let dir = PlacedDir::new(File::open(folder.path()).unwrap(), place);
+        let quota = Quota::new(&component, "/data", limit, &Arc::new(dir)).unwrap();
+        (folder, quota)
+    }
+
+    fn used(quota: &Quota) -> Option<u64> {
+        quota.count().usage.bytes
+    }
+
+    #[test]
+    fn a_folder_holds_entries_and_what_is_in_files() {
+        let folder = tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let bytes = || measured(folder.path(), 1 << 20).unwrap();
+        assert_eq!(bytes(), 0);
+        fs::write(path("five"), "hello").unwrap();
+        assert_eq!(bytes(), ENTRY_BYTES + 5);
+        fs::create_dir_all(path("sub/sub")).unwrap();
+        fs::write(path("sub/sub/three"), "bye").unwrap();
+        assert_eq!(bytes(), 4 * ENTRY_BYTES + 5 + 3);
+        // Another name of a file has nothing in it, and a link leads nowhere.
+        fs::hard_link(path("five"), path("sub/again")).unwrap();
+        symlink("five", path("link")).unwrap();
+        symlink("sub", path("loop")).unwrap();
+        assert_eq!(bytes(), 7 * ENTRY_BYTES + 5 + 3);
+    }
+
+    /// For each of them that waits its name, and what that takes besides.
+    #[test]
+    fn so_many_folders_wait_to_be_looked_into() {
+        let folder = tempdir().unwrap();
+        for name in ["a/x", "b", "c"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let each = 1 + size_of::<CString>() + 16;
+        // The one in the first waits in the place of that.
+        assert_eq!(measured(folder.path(), 3 * each), Ok(4 * ENTRY_BYTES));
+        assert_eq!(
+            measured(folder.path(), 3 * each - 1),
+            Err("it has too many folders beside each other".to_owned())
+        );
+    }
+
+    #[test]
+    fn only_folders_are_opened_as_such() {
+        let folder = tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        symlink("sub", folder.path().join("link")).unwrap();
+        let root = File::open(folder.path()).unwrap();
+        let opened = |name| open_folder(&root, name).map(drop);
+        assert_eq!(opened(c"sub"), Ok(()));
+        assert_eq!(opened(c"file"), Err(Errno::NOTDIR));
+        assert!(opened(c"link").is_err());
+    }
+
+    #[test]
+    fn a_folder_has_room_up_to_its_quota() {
+        let (_folder, quota) = folder(100);
+        let mut count = quota.count();
+        count.check(100).unwrap();
+        assert!(matches!(count.check(101), Err(ErrorCode::Quota)));
+        count.resize(0, 60);
+        count.check(40).unwrap();
+        assert!(matches!(count.check(41), Err(ErrorCode::Quota)));
+        // What takes no room is possible all the same.
+        count.resize(60, 200);
+        count.check(0).unwrap();
+        count.resize(200, 100);
+        assert!(matches!(count.check(1), Err(ErrorCode::Quota)));
+        drop(count);
+        assert_eq!(used(&quota), Some(100));
+    }
+
+    #[test]
+    fn a_file_that_is_open_takes_its_room_until_it_is_closed() {
+        let (folder, quota) = folder(1 << 20);
+        let path = folder.path().join("file");
+        fs::write(&path, "hello").unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(used(&quota), Some(ENTRY_BYTES + 5));
+        for _ in 0..2 {
+            quota.count().open(&file).unwrap();
+        }
+        let metadata = file.metadata().unwrap();
+        fs::remove_file(&path).unwrap();
+        quota.count().remove_entry(&Removed {
+            identity: identity(&metadata),
+            bytes: 5,
+            was_last_name: true,
+        });
+        assert_eq!(used(&quota), Some(5));
+        quota.close(&file);
+        assert_eq!(used(&quota), Some(5));
+        quota.close(&file);
+        assert_eq!(used(&quota), Some(0));
+    }
+
+    #[test]
+    fn a_file_that_still_has_a_name_takes_its_room_after_it_is_closed() {
+        let (folder, quota) = folder(1 << 20);
+        let path = folder.path().join("file");
+        fs::write(&path, "hello").unwrap();
+        let file = File::open(&path).unwrap();
+        quota.count().open(&file).unwrap();
+        // Somebody is at it: it can be tried again.
+        let count = quota.count();
+        assert!(!quota.try_close(&file));
+        drop(count);
+        assert!(quota.try_close(&file));
+        assert_eq!(used(&quota), Some(ENTRY_BYTES + 5));
+        assert!(quota.folder.usage().open.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_open_is_gone_with_its_last_name() {
+        let (folder, quota) = folder(1 << 20);
+        let removed = |was_last_name| Removed {
+            identity: (7, 7),
+            bytes: 5,
+            was_last_name,
+        };
+        for name in ["a", "b"] {
+            fs::write(folder.path().join(name), "hello").unwrap();
+        }
+        let mut count = quota.count();
+        count.remove_entry(&removed(false));
+        assert_eq!(count.usage.bytes, Some(ENTRY_BYTES + 10));
+        count.remove_entry(&removed(true));
+        assert_eq!(count.usage.bytes, Some(5));
+        count.add_entry();
+        assert_eq!(count.usage.bytes, Some(ENTRY_BYTES + 5));
+    }
+
+    /// Some file systems give folders more room the more names are in them.
+    #[test]
+    fn a_large_folder_takes_more_than_an_entry() {
+        let (_folder, quota) = folder(1 << 20);
+        let mut count = quota.count();
+        let here = (7, 7);
+        for (size, used) in [
+            (ENTRY_BYTES, 0),
+            (ENTRY_BYTES + 100, 100),
+            (ENTRY_BYTES + 30, 30),
+            (10, 0),
+            (ENTRY_BYTES + 1, 1),
+        ] {
+            count.resize_folder(here, size);
+            assert_eq!(count.usage.bytes, Some(used), "{size}");
+        }
+        count.add_entry();
+        count.remove_entry(&Removed {
+            identity: here,
+            bytes: 0,
+            was_last_name: true,
+        });
+        assert_eq!(count.usage.bytes, Some(0));
+    }
+
+    #[test]
+    fn all_who_were_granted_a_folder_share_its_count_as_long_as_it_is_used() {
+        let (one, quota) = folder(1 << 20);
+        let again = Quota {
+            limit: 5,
+            folder: Folder::of(&quota.folder.dir).unwrap(),
+            component: quota.component.clone(),
+            guest_path: "/again".to_owned(),
+            told: AtomicBool::new(false),
+        };
+        assert!(quota.shares_folder(&again));
+        let (_other, of_other) = folder(1 << 20);
+        assert!(!quota.shares_folder(&of_other));
+        let identity = identity(&fs::metadata(one.path()).unwrap());
+        let is_known = || FOLDERS.lock().unwrap().contains_key(&identity);
+        assert!(is_known());
+        drop((quota, again));
+        // The next one sweeps.
+        let _next = folder(1 << 20);
+        assert!(!is_known());
+    }
+}

@@ -198,6 +198,56 @@ async fn a_compiler_is_listened_to_for_so_long() {
     );
 }
 
+/// By its report, or by the signal that ended it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_ended_a_compiler_is_told() {
+    let costly = |what, limit: &str, setting| Defect::CostlyToCompile {
+        what,
+        limit: limit.into(),
+        setting,
+    };
+    let memory = costly("memory", "1GiB", "memory");
+    let kept = Defect::HostMemory {
+        bytes: None,
+        limit: 256 << 20,
+    };
+    let of_allocation = "echo 'memory allocation of 64 bytes failed' >&2; kill -ABRT $$";
+    for (script, expected) in [
+        ("echo out-of-memory >&2; exit 1", &memory),
+        (of_allocation, &memory),
+        ("echo file-too-large >&2; exit 1", &kept),
+        ("kill -XFSZ $$", &kept),
+        ("kill -XCPU $$", &costly("processor time", "1min", "cpu")),
+        (
+            "echo malformed it ends early >&2; exit 1",
+            &Defect::Malformed {
+                reason: "it ends early".to_owned(),
+            },
+        ),
+    ] {
+        let shell = CompilerProcess::new("sh").with_argument("-c");
+        let engine = engine_of(shell.with_argument(script));
+        assert_eq!(
+            &defect(&engine, ECHO.wasm.to_vec()).await,
+            expected,
+            "{script}"
+        );
+    }
+    // Neither that alone nor aborting alone means that there was no memory.
+    for (script, said) in [
+        (
+            "echo 'memory allocation of 64 bytes failed' >&2; exit 1",
+            "exit status: 1",
+        ),
+        ("kill -ABRT $$", "SIGABRT"),
+    ] {
+        let shell = CompilerProcess::new("sh").with_argument("-c");
+        let reason = failure(&engine_of(shell.with_argument(script))).await;
+        assert!(reason.contains(said), "{script}: {reason}");
+    }
+}
+
 /// As a user who types its name finds out.
 #[test]
 fn a_compiler_without_an_engine_says_what_it_is_for() {

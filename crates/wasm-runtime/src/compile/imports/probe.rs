@@ -113,11 +113,6 @@ impl Parts {
         self.left = self.left.checked_sub(1)?;
         match ty {
             Type::List(list) => self.add(&list.ty()),
-            Type::FixedLengthList(list) => self.add(&list.ty()),
-            Type::Map(map) => {
-                self.add(&map.key())?;
-                self.add(&map.value())
-            }
             Type::Record(record) => record.fields().try_for_each(|field| self.add(&field.ty)),
             Type::Tuple(tuple) => tuple.types().try_for_each(|ty| self.add(&ty)),
             Type::Variant(variant) => variant.cases().try_for_each(|case| match &case.ty {
@@ -131,8 +126,6 @@ impl Parts {
                 let sides = [result.ok(), result.err()];
                 sides.iter().flatten().try_for_each(|ty| self.add(ty))
             }
-            Type::Future(future) => future.ty().map_or(Some(()), |ty| self.add(&ty)),
-            Type::Stream(stream) => stream.ty().map_or(Some(()), |ty| self.add(&ty)),
             Type::Own(resource) | Type::Borrow(resource) => {
                 self.resources.push(*resource);
                 Some(())
@@ -456,24 +449,10 @@ impl Probe<'_> {
             Type::Float64 => return primitive(PrimitiveValType::F64),
             Type::Char => return primitive(PrimitiveValType::Char),
             Type::String => return primitive(PrimitiveValType::String),
-            Type::ErrorContext => return primitive(PrimitiveValType::ErrorContext),
             Type::List(list) => {
                 let element = self.value(scope, &list.ty())?;
                 let (index, ty) = scope.define();
                 ty.defined_type().list(element);
-                index
-            }
-            Type::FixedLengthList(list) => {
-                let element = self.value(scope, &list.ty())?;
-                let (index, ty) = scope.define();
-                ty.defined_type().fixed_length_list(element, list.len());
-                index
-            }
-            Type::Map(map) => {
-                let key = self.value(scope, &map.key())?;
-                let value = self.value(scope, &map.value())?;
-                let (index, ty) = scope.define();
-                ty.defined_type().map(key, value);
                 index
             }
             Type::Tuple(tuple) => {
@@ -495,18 +474,6 @@ impl Probe<'_> {
                 let err = self.optional(scope, result.err())?;
                 let (index, ty) = scope.define();
                 ty.defined_type().result(ok, err);
-                index
-            }
-            Type::Future(future) => {
-                let payload = self.optional(scope, future.ty())?;
-                let (index, ty) = scope.define();
-                ty.defined_type().future(payload);
-                index
-            }
-            Type::Stream(stream) => {
-                let payload = self.optional(scope, stream.ty())?;
-                let (index, ty) = scope.define();
-                ty.defined_type().stream(payload);
                 index
             }
             Type::Record(record) => {
@@ -549,6 +516,12 @@ impl Probe<'_> {
                 ty.defined_type().borrow(resource);
                 index
             }
+            // The engine does not run what has these.
+            Type::FixedLengthList(_)
+            | Type::Map(_)
+            | Type::Future(_)
+            | Type::Stream(_)
+            | Type::ErrorContext => return None,
         };
         Some(ComponentValType::Type(index))
     }
@@ -580,6 +553,30 @@ mod tests {
     use wasmtime::component::Component;
 
     use super::*;
+    use crate::compile::exports::tests::type_of;
+
+    #[test]
+    fn a_type_has_as_many_parts_as_are_in_it() {
+        for (text, parts) in [
+            ("u8", 1),
+            ("string", 1),
+            ("(list u8)", 2),
+            ("(tuple u8 u8)", 3),
+            ("(option (list u8))", 3),
+            ("(result)", 1),
+            ("(result u8)", 2),
+            ("(result u8 (error (list u8)))", 4),
+            ("(record (field \"a\" u8) (field \"b\" (list u8)))", 4),
+            // A case is a part, whether or not it holds something.
+            ("(variant (case \"a\") (case \"b\" (list u8)))", 4),
+            ("(enum \"a\" \"b\" \"c\")", 4),
+            ("(flags \"a\" \"b\")", 3),
+        ] {
+            let ty = type_of(text);
+            assert!(is_small(&ty, parts), "{text}");
+            assert!(!is_small(&ty, parts - 1), "{text}");
+        }
+    }
 
     /// A function that takes a tuple of so many numbers.
     fn function(engine: &Engine, numbers: usize) -> ComponentFunc {

@@ -117,12 +117,6 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
     }
 
     fn write(&self, ty: &Type, text: &mut String) {
-        if text.len() > MAX_TEXT_BYTES {
-            if !text.ends_with('…') {
-                text.push('…');
-            }
-            return;
-        }
         let small = keyword(ty).is_some() && is_small(ty, MAX_NAMED_PARTS);
         let named = self.names.iter().find(|(_, named)| small && named == ty);
         match named {
@@ -146,14 +140,7 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
             Type::Float64 => text.push_str("f64"),
             Type::Char => text.push_str("char"),
             Type::String => text.push_str("string"),
-            Type::ErrorContext => text.push_str("error-context"),
             Type::List(list) => self.generic("list", &[Some(list.ty())], text),
-            Type::FixedLengthList(list) => {
-                text.push_str("list<");
-                self.write(&list.ty(), text);
-                text.push_str(&format!(", {}>", list.len()));
-            }
-            Type::Map(map) => self.generic("map", &[Some(map.key()), Some(map.value())], text),
             Type::Tuple(tuple) => {
                 let types: Vec<_> = tuple.types().map(Some).collect();
                 self.generic("tuple", &types, text);
@@ -164,8 +151,6 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
                 (ok, None) => self.generic("result", &[ok], text),
                 (ok, err) => self.generic("result", &[ok, err], text),
             },
-            Type::Future(future) => self.payload("future", future.ty(), text),
-            Type::Stream(stream) => self.payload("stream", stream.ty(), text),
             Type::Own(resource) => text.push_str(self.resource(*resource)),
             Type::Borrow(resource) => {
                 text.push_str(&format!("borrow<{}>", self.resource(*resource)));
@@ -190,6 +175,12 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
                     text,
                 );
             }
+            // The engine does not run what has these.
+            Type::FixedLengthList(_)
+            | Type::Map(_)
+            | Type::Future(_)
+            | Type::Stream(_)
+            | Type::ErrorContext => text.push('…'),
         }
     }
 
@@ -202,6 +193,10 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
         text.push_str(name);
         text.push('<');
         for (place, ty) in types.iter().enumerate() {
+            if text.len() > MAX_TEXT_BYTES {
+                text.push('…');
+                break;
+            }
             text.push_str(if place == 0 { "" } else { ", " });
             match ty {
                 Some(ty) => self.write(ty, text),
@@ -209,13 +204,6 @@ impl<'a, R: Fn(ResourceType) -> Option<&'a str>> Words<R> {
             }
         }
         text.push('>');
-    }
-
-    fn payload(&self, name: &str, ty: Option<Type>, text: &mut String) {
-        match ty {
-            Some(ty) => self.generic(name, &[Some(ty)], text),
-            None => text.push_str(name),
-        }
     }
 
     fn cases<'n>(
@@ -361,6 +349,89 @@ mod tests {
     use wasmtime::component::Component;
 
     use super::*;
+    use crate::compile::exports::tests::type_of;
+
+    fn written(ty: &Type) -> String {
+        let words = Words {
+            names: Vec::new(),
+            resource: |_| None,
+        };
+        let mut text = String::new();
+        words.write(ty, &mut text);
+        text
+    }
+
+    #[test]
+    fn types_are_written_as_in_wit() {
+        for (ty, text) in [
+            ("bool", "bool"),
+            ("s8", "s8"),
+            ("u8", "u8"),
+            ("s16", "s16"),
+            ("u16", "u16"),
+            ("s32", "s32"),
+            ("u32", "u32"),
+            ("s64", "s64"),
+            ("u64", "u64"),
+            ("f32", "f32"),
+            ("f64", "f64"),
+            ("char", "char"),
+            ("string", "string"),
+            ("(list u8)", "list<u8>"),
+            ("(tuple u8 string)", "tuple<u8, string>"),
+            ("(option (list u8))", "option<list<u8>>"),
+            ("(result)", "result"),
+            ("(result u8)", "result<u8>"),
+            ("(result (error u8))", "result<_, u8>"),
+            ("(result u8 (error string))", "result<u8, string>"),
+            (
+                "(record (field \"a\" u8) (field \"b\" string))",
+                "record { a: u8, b: string }",
+            ),
+            (
+                "(variant (case \"a\") (case \"b\" u8))",
+                "variant { a, b(u8) }",
+            ),
+            ("(enum \"a\" \"b\")", "enum { a, b }"),
+            ("(flags \"a\" \"b\")", "flags { a, b }"),
+        ] {
+            assert_eq!(written(&type_of(ty)), text);
+        }
+    }
+
+    #[test]
+    fn a_long_type_is_written_in_part() {
+        let cases = |count| {
+            let cases: String = (100..100 + count).map(|n| format!(" \"c{n}\"")).collect();
+            written(&type_of(&format!("(enum{cases})")))
+        };
+        // `enum { `, four characters each, and two between them: 601 once the 100th is written.
+        let longest = cases(100);
+        assert!(!longest.contains('…'), "{longest}");
+        let longer = cases(101);
+        assert_eq!(longer, longest.replace(" }", "… }"));
+        let elements =
+            |count: usize| written(&type_of(&format!("(tuple{})", " u64".repeat(count))));
+        // `tuple<`, three characters each, and two between them.
+        assert!(!elements(119).contains('…'));
+        assert_eq!(elements(500).matches('…').count(), 1);
+    }
+
+    #[test]
+    fn the_words_of_a_text_have_places() {
+        let found: Vec<_> = words("list<a-b>, c2").collect();
+        assert_eq!(found, [("list", 0), ("a-b", 5), ("c2", 11)]);
+    }
+
+    #[test]
+    fn other_names_of_the_contract_are_spelled_out() {
+        // A field of that name is none of that type.
+        assert_eq!(
+            without_aliases("(request-id: request-id, other: request-id)"),
+            "(request-id: string, other: string)"
+        );
+        assert_eq!(without_aliases("  u8,\n  string  "), "u8, string");
+    }
 
     /// Names that are known of an imported interface of these types.
     fn names(types: &[(&str, String)]) -> Vec<String> {

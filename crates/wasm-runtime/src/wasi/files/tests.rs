@@ -1,8 +1,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use bytes::Bytes;
 use tempfile::{TempDir, tempdir};
 use types::{Advice, HostDescriptor, NewTimestamp};
+use wasmtime_wasi::p2::StreamError;
 
 use super::*;
 
@@ -253,4 +255,69 @@ async fn what_is_written_can_be_synced_and_nothing_is_opened_synchronously() {
     let stream = guest.view().read_via_stream(sub, 0);
     assert_eq!(code(stream.unwrap_err()), ErrorCode::IsDirectory);
     guest.view().read_via_stream(file, 0).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_is_read_to_its_end() {
+    let mut guest = Guest::new(DirAccess::Read);
+    let long: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
+    fs::write(guest.folder.path().join("long"), &long).unwrap();
+    let file = guest.open("long", DescriptorFlags::READ).await.unwrap();
+    let stream = guest.view().read_via_stream(file, 3).unwrap();
+    let mut stream = guest.table.delete(stream).unwrap();
+    // As much as is wanted, up to what a stream holds; so much is read ahead.
+    assert_eq!(stream.blocking_read(10_000).await.unwrap(), long[3..10_003]);
+    assert_eq!(stream.blocking_read(5).await.unwrap(), long[10_003..10_008]);
+    assert_eq!(stream.read(20_000).unwrap(), "");
+    stream.ready().await;
+    assert_eq!(stream.read(4).unwrap(), long[10_008..10_012]);
+    let rest = stream.read(20_000).unwrap();
+    assert_eq!(rest, long[10_012..10_008 + (16 << 10)]);
+    let last = stream.blocking_read(20_000).await.unwrap();
+    assert_eq!(last, long[10_008 + (16 << 10)..]);
+    let end = stream.blocking_read(1).await;
+    assert!(matches!(end, Err(StreamError::Closed)), "{end:?}");
+    let end = stream.read(1);
+    assert!(matches!(end, Err(StreamError::Closed)), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_chunk_is_written_after_the_other() {
+    let mut guest = Guest::new(DirAccess::Write);
+    let file = guest.open("file", DescriptorFlags::WRITE).await.unwrap();
+    let stream = guest.view().write_via_stream(file, 1).unwrap();
+    let mut stream = guest.table.delete(stream).unwrap();
+    assert_eq!(stream.check_write().unwrap(), 16 << 10);
+    // Nothing is written, and nothing waits to be.
+    stream.write(Bytes::new()).unwrap();
+    assert_eq!(stream.check_write().unwrap(), 16 << 10);
+    stream.write(vec![b'x'; 16 << 10].into()).unwrap();
+    assert_eq!(stream.check_write().unwrap(), 0);
+    let early = stream.write("y".into());
+    assert!(matches!(early, Err(StreamError::Trap(_))), "{early:?}");
+    stream.ready().await;
+    assert_eq!(stream.check_write().unwrap(), 16 << 10);
+    let large = stream.write(vec![b'x'; (16 << 10) + 1].into());
+    assert!(matches!(large, Err(StreamError::Trap(_))), "{large:?}");
+    stream.write("y".into()).unwrap();
+    stream.cancel().await;
+    let written = fs::read(guest.folder.path().join("file")).unwrap();
+    assert_eq!(written.len(), 1 + (16 << 10) + 1);
+    assert_eq!((written[0], written[1]), (b'h', b'x'));
+    assert_eq!(written.last(), Some(&b'y'));
+}
+
+#[tokio::test]
+async fn what_is_appended_comes_after_all_there_is() {
+    let mut guest = Guest::new(DirAccess::Write);
+    let file = guest.open("file", DescriptorFlags::WRITE).await.unwrap();
+    let stream = guest.view().append_via_stream(file).unwrap();
+    let mut stream = guest.table.delete(stream).unwrap();
+    for chunk in [", ", "world"] {
+        stream.write(chunk.into()).unwrap();
+        stream.ready().await;
+        stream.flush().unwrap();
+    }
+    let written = fs::read_to_string(guest.folder.path().join("file")).unwrap();
+    assert_eq!(written, "hello, world");
 }

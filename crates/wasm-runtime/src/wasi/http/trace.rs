@@ -43,3 +43,20 @@ impl PartialEq for TraceContext {
 }
 
 impl Eq for TraceContext {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_equal_that_were_cloned_from_one_another() {
+        let none = TraceContext::default();
+        let (some, other) = (TraceContext::new(|_| ()), TraceContext::new(|_| ()));
+        assert_eq!(none, TraceContext::default());
+        assert_eq!(some, some.clone());
+        assert_ne!(some, other);
+        assert_ne!(some, none);
+        assert_ne!(none, some);
+        assert_eq!(format!("{some:?}"), "TraceContext(true)");
+    }
+}
