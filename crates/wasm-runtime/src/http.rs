@@ -274,7 +274,7 @@ mod tests {
     use std::task::Poll;
     use std::time::Duration;
 
-    use http_body_util::Empty;
+    use http_body_util::{Empty, Full};
     use tokio::time::timeout;
 
     use super::*;
@@ -404,6 +404,24 @@ mod tests {
         let (declared, written) = (8, 10);
         assert_eq!(error, Incomplete::Length { declared, written });
         drop(lasting);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_read_ahead_has_what_it_had() {
+        let (responder, pending) = http_exchange();
+        let whole = Full::new(Bytes::from_static(b"hello"));
+        let whole = whole.map_err(|never| match never {}).boxed_unsync();
+        responder.give.send(Ok(Response::new(whole))).unwrap();
+        let response = pending.response(&Method::GET).await.unwrap();
+        let mut body = response.unwrap().into_body();
+        let size = body.size_hint();
+        assert_eq!((size.lower(), size.upper()), (5, Some(5)));
+        assert!(!body.is_end_stream());
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "hello");
+        assert!(body.frame().await.is_none());
+        assert!(body.is_end_stream());
+        assert_eq!(body.size_hint().upper(), Some(0));
     }
 
     #[tokio::test]

@@ -349,6 +349,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_have_so_much_however_small_it_is() {
+        for (per_kib, spare, most) in [
+            (&INSTRUCTIONS_PER_KIB, SPARE_INSTRUCTIONS, 524_288),
+            (
+                &FUNCTION_INSTRUCTIONS_PER_KIB,
+                SPARE_FUNCTION_INSTRUCTIONS,
+                32_768,
+            ),
+            (&KEPT_VALUES_PER_KIB, SPARE_KEPT_VALUES, 2_097_152),
+            (&IMAGE_BYTES_PER_KIB, SPARE_IMAGE_BYTES, 16_777_216),
+        ] {
+            let density = Density::of(per_kib, spare, 0);
+            assert_eq!(refused(density.check(most)), None, "{}", per_kib.what);
+            let more = density.check(most + per_kib.most);
+            assert!(refused(more).is_some(), "{}", per_kib.what);
+        }
+    }
+
+    #[test]
     fn what_is_light_counts_but_for_density() {
         let mut tally = Tally::of(&EGGS).within(Density::of(&EGGS_PER_KIB, 0, 1 << 10));
         assert_eq!(refused(tally.add(3)), None);
@@ -356,10 +375,7 @@ mod tests {
         assert_eq!(tally.sum(), 100);
         assert_eq!(refused(tally.add_light(1)), Some(("eggs", 101, 100)));
         let mut tally = Tally::of(&EGGS).within(Density::of(&EGGS_PER_KIB, 0, 1 << 10));
-        assert_eq!(
-            refused(tally.add(4)),
-            Some(("eggs for each KiB", 4, 3))
-        );
+        assert_eq!(refused(tally.add(4)), Some(("eggs for each KiB", 4, 3)));
     }
 
     /// What a process of its own says of a component is checked here again.

@@ -91,23 +91,31 @@ impl WasiHttpHooks for Http {
     }
 
     fn p2_error_from_connect(&mut self, error: &io::Error) -> ErrorCode {
-        match error.kind() {
-            io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
-            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-                ErrorCode::DestinationUnavailable
-            }
-            _ => ErrorCode::ConnectionRefused,
-        }
+        not_connected(error)
     }
 
     fn p2_error_from_tls(&mut self, error: &io::Error) -> ErrorCode {
-        let inner = error
-            .get_ref()
-            .and_then(|it| it.downcast_ref::<rustls::Error>());
-        match inner {
-            Some(rustls::Error::InvalidCertificate(_)) => ErrorCode::TlsCertificateError,
-            _ => ErrorCode::TlsProtocolError,
+        not_secured(error)
+    }
+}
+
+fn not_connected(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            ErrorCode::DestinationUnavailable
         }
+        _ => ErrorCode::ConnectionRefused,
+    }
+}
+
+fn not_secured(error: &io::Error) -> ErrorCode {
+    let inner = error
+        .get_ref()
+        .and_then(|it| it.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => ErrorCode::TlsCertificateError,
+        _ => ErrorCode::TlsProtocolError,
     }
 }
 
@@ -260,4 +268,40 @@ fn responses<S: HasHttp>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
             settled(caller, |http| HostOutgoingBody::write(http, body))
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+
+    use super::*;
+
+    #[test]
+    fn a_component_is_told_why_there_is_no_connection() {
+        for (kind, code) in [
+            (io::ErrorKind::TimedOut, "ConnectionTimeout"),
+            (io::ErrorKind::NetworkUnreachable, "DestinationUnavailable"),
+            (io::ErrorKind::HostUnreachable, "DestinationUnavailable"),
+            (io::ErrorKind::ConnectionRefused, "ConnectionRefused"),
+            (io::ErrorKind::ConnectionReset, "ConnectionRefused"),
+        ] {
+            let found = not_connected(&kind.into());
+            assert!(format!("{found:?}").contains(code), "{kind}: {found:?}");
+        }
+        for (error, code) in [
+            (
+                rustls::Error::InvalidCertificate(CertificateError::Expired),
+                "TlsCertificateError",
+            ),
+            (rustls::Error::HandshakeNotComplete, "TlsProtocolError"),
+        ] {
+            let found = not_secured(&io::Error::other(error));
+            assert!(format!("{found:?}").contains(code), "{found:?}");
+        }
+        let other = not_secured(&io::ErrorKind::UnexpectedEof.into());
+        assert!(
+            format!("{other:?}").contains("TlsProtocolError"),
+            "{other:?}"
+        );
+    }
 }

@@ -90,6 +90,25 @@ async fn compiled_code_is_taken_along_in_a_file() {
     assert_eq!(count(&house), 1);
 }
 
+/// What was prepared runs without being kept, so that nothing else says that it is not.
+#[tokio::test]
+async fn whether_code_is_kept_can_be_asked() {
+    let house = tempfile::tempdir().unwrap();
+    let bytes = Bytes::from_static(ECHO.wasm);
+    let said = async |config| {
+        let checked = engine(config).check_kept(bytes.clone()).await;
+        checked.map_err(|error| error.to_string())
+    };
+    let cached = cached(&house.path().join("code"));
+    let none = said(EngineConfig::default()).await;
+    assert_eq!(none, Err("no cache is configured".to_owned()));
+    let early = said(cached.clone()).await;
+    let not_there = "the cache of compiled code does not have it";
+    assert_eq!(early, Err(not_there.to_owned()));
+    answers(&engine(cached.clone())).await;
+    assert_eq!(said(cached).await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_damaged_file_adds_nothing() {
     let house = tempfile::tempdir().unwrap();

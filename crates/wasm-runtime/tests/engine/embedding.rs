@@ -9,8 +9,8 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::Val;
 
 use wasm_core::{
-    ComponentHandle, ComponentState, HealthStatus, LIFECYCLE_INTERFACE, RuntimeEngine, Trap,
-    WasmError,
+    ComponentHandle, ComponentState, HealthStatus, KeptMemory, LIFECYCLE_INTERFACE, RuntimeEngine,
+    Trap, WasmError,
 };
 use wasm_fixtures::{COUNTER, ECHO, HELLO, OTHER_WORLD, SLEEPER, TRAP, UNKNOWN_IMPORT};
 use wasm_runtime::{HostState, WasmtimeEngine};
@@ -377,7 +377,15 @@ async fn frames_can_be_read_without_wasmtime() {
 
 #[tokio::test]
 async fn an_engine_serves_as_a_trait_object() {
-    let engine: Arc<dyn RuntimeEngine> = Arc::new(engine());
+    let engine = engine();
+    let shown = format!("{engine:?}");
+    assert!(shown.starts_with("WasmtimeEngine { config: "), "{shown}");
+    let engine: Arc<dyn RuntimeEngine> = Arc::new(engine);
+    let prepared = engine
+        .prepare_component(&id_of(COUNTER), bytes(COUNTER), &config())
+        .await
+        .unwrap();
+    assert_ne!(prepared.kept(), KeptMemory::default());
     let counter: ComponentHandle = engine
         .load_component(&id_of(COUNTER), bytes(COUNTER), config())
         .await

@@ -74,13 +74,14 @@ fn an_operator_weighs_what_a_compiler_makes_of_it() {
 #[test]
 fn an_operator_that_the_engine_does_not_run_weighs_what_it_names() {
     let module = "
-        (type $f (func)) (type $made (func (result i32 i32 i32))) (type $g (func (param i32 i32 i32) (result i32)))
-        (type $k (cont $f)) (type $l (cont $g))
+        (type $f (func)) (type $made (func (result i32 i32 i32)))
+        (type $two (func (param i32 i32)))
+        (type $k (cont $f)) (type $l (cont $two))
         (type $point (struct (field i32 i32 i32)))
         (type $array (array i32))
-        (tag $nothing) (tag $three (param i32 i32 i32)) (tag $asked (result i32 i32))
-        (tag $switch)
-        (func $callee (type $f)) (elem declare func $callee)";
+        (tag $three (param i32 i32 i32)) (tag $asked (result i32 i32)) (tag $switch)
+        (func $callee (type $f)) (func $other (type $two))
+        (elem declare func $callee $other)";
     let values = "(result i32 i32 i32)";
     for (body, instructions) in [
         ("struct.new_default $point drop", 1 + 3 + 1),
@@ -107,6 +108,16 @@ fn an_operator_that_the_engine_does_not_run_weighs_what_it_names() {
         ("block try_table (catch_all 0) end end", 1 + (1 + 1) + 1 + 1),
         // A continuation is made and resumed.
         ("ref.func $callee cont.new $k resume $k", 2 + 1),
+        // A handler counts with what is resumed, which are three values here, with the two that
+        // its tag asks for and the one of its label; one that switches with what is resumed.
+        (
+            "block $asked (result (ref $l))
+               i32.const 1 i32.const 2 ref.func $other cont.new $l
+               resume $l (on $asked $asked) (on $switch switch)
+               unreachable
+             end drop",
+            1 + 4 + (1 + (1 + 3 + 2 + 1) + (1 + 3)) + 1 + (1 + 2) + 1,
+        ),
     ] {
         let (found, _) = cost_of_body(module, body);
         assert_eq!(found, instructions, "{body}");

@@ -527,3 +527,21 @@ fn removed(dir: &File, path: &Path) -> Option<Removed> {
         was_last_name: is_file && metadata.nlink() == 1,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Where the kernel cannot do so by itself.
+    #[test]
+    fn what_is_appended_comes_after_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "hello").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        assert_eq!(append(&file, b", world").unwrap(), 7);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "hello, world");
+    }
+}

@@ -263,6 +263,11 @@ async fn a_file_is_read_to_its_end() {
     let long: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
     fs::write(guest.folder.path().join("long"), &long).unwrap();
     let file = guest.open("long", DescriptorFlags::READ).await.unwrap();
+    // As long as nobody has said how much is wanted, 4 KiB are read ahead.
+    let stream = guest.view().read_via_stream(same(&file), 1).unwrap();
+    let mut stream = guest.table.delete(stream).unwrap();
+    stream.ready().await;
+    assert_eq!(stream.read(20_000).unwrap(), long[1..4_097]);
     let stream = guest.view().read_via_stream(file, 3).unwrap();
     let mut stream = guest.table.delete(stream).unwrap();
     // As much as is wanted, up to what a stream holds; so much is read ahead.
