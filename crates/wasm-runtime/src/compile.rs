@@ -163,3 +163,34 @@ fn not_compiled(id: &ComponentId, reason: impl Into<String>, source: Option<Caus
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_begin_within_what_is_reserved_for_them() {
+        let id = "demo/large/main".parse().unwrap();
+        let component = |pages: u32| {
+            let text = format!(
+                "(component (core module $m (memory {pages})) (core instance (instantiate $m)))"
+            );
+            wat::parse_str(text).unwrap()
+        };
+        let requested = |profile, pages| {
+            let config = EngineConfig::default()
+                .with_profile(profile)
+                .with_memory_ceiling_bytes(16 << 16);
+            match check_memories(&id, &component(pages), &config) {
+                Ok(()) => None,
+                Err(WasmError::ResourceLimitExceeded { requested, .. }) => requested,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(requested(Profile::Density, 16), None);
+        assert_eq!(requested(Profile::Density, 15), None);
+        assert_eq!(requested(Profile::Density, 17), Some(17 << 16));
+        // Each has 4 GiB there.
+        assert_eq!(requested(Profile::Speed, 17), None);
+    }
+}

@@ -274,10 +274,24 @@ mod tests {
     use std::task::Poll;
     use std::time::Duration;
 
+    use http::header::CONTENT_LENGTH;
     use http_body_util::{Empty, Full};
     use tokio::time::timeout;
 
     use super::*;
+
+    #[test]
+    fn a_request_names_its_host_in_the_uri_or_in_a_header() {
+        let request = |uri: &str| Request::get(uri);
+        assert!(has_authority(
+            &request("http://a.example/").body(()).unwrap()
+        ));
+        let named = request("/").header(HOST, "a.example");
+        assert!(has_authority(&named.body(()).unwrap()));
+        assert!(!has_authority(&request("/").body(()).unwrap()));
+        let unreadable = request("/").header(HOST, HeaderValue::from_bytes(b"\xff").unwrap());
+        assert!(!has_authority(&unreadable.body(()).unwrap()));
+    }
 
     /// A call that has ended, with what it was given to respond through: a guest may keep that.
     fn ended(responder: HttpResponder) -> impl Sized {
@@ -408,17 +422,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_was_read_ahead_has_what_it_had() {
-        let (responder, pending) = http_exchange();
+        let (mut responder, pending) = http_exchange();
         let whole = Full::new(Bytes::from_static(b"hello"));
         let whole = whole.map_err(|never| match never {}).boxed_unsync();
-        responder.give.send(Ok(Response::new(whole))).unwrap();
+        let response = Response::builder().header(CONTENT_LENGTH, 5).body(whole);
+        responder.give.send(Ok(response.unwrap())).unwrap();
         let response = pending.response(&Method::GET).await.unwrap();
         let mut body = response.unwrap().into_body();
+        // Until then, whoever waits for it is there.
+        assert!(responder.gone.try_recv().is_err());
         let size = body.size_hint();
         assert_eq!((size.lower(), size.upper()), (5, Some(5)));
         assert!(!body.is_end_stream());
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "hello");
+        // It is as long as was said: whoever has it may go.
+        assert_eq!(responder.gone.try_recv(), Ok(()));
         assert!(body.frame().await.is_none());
         assert!(body.is_end_stream());
         assert_eq!(body.size_hint().upper(), Some(0));

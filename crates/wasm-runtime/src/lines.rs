@@ -369,6 +369,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_flood_that_goes_on_is_told_once_a_second() {
+        let began = Instant::now();
+        let after = |ms| began + Duration::from_millis(ms);
+        let rate = LogRate::new(1, 1000);
+        let mut level = Level {
+            lines: 0.0,
+            bytes: 1000.0,
+            filled: began,
+            dropped: 0,
+            told: None,
+        };
+        // Nothing is written: a line is due when a second has passed without any.
+        for (ms, told) in [(100, Some(Dropped::Beginning)), (200, None), (1_099, None)] {
+            level.lines = 0.0;
+            assert_eq!(level.take(1, &rate, after(ms)), (false, told), "{ms}");
+        }
+        level.lines = 0.0;
+        let told = Some(Dropped::Lines(4));
+        assert_eq!(level.take(1, &rate, after(1_100)), (false, told));
+        // The first after that is no beginning.
+        level.lines = 0.0;
+        assert_eq!(level.take(1, &rate, after(1_200)), (false, None));
+    }
+
+    #[test]
     fn a_second_has_1000_lines_of_256_kib_unless_it_is_said_otherwise() {
         let began = Instant::now();
         let rate = LogRate::default();

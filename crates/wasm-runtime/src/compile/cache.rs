@@ -407,6 +407,7 @@ mod tests {
     use wasmtime::Engine;
 
     use super::*;
+    use crate::compiler::{Compiler, CompilerProcess};
 
     struct Setting {
         cache: CompileCache<()>,
@@ -477,6 +478,30 @@ mod tests {
         assert!(entry.upgrade().is_none(), "what nobody holds is let go of");
         assert_eq!(setting.cache.entries.lock().by_digest.len(), 0);
         assert_eq!(setting.cache.entries.lock().by_place.len(), 0);
+    }
+
+    #[test]
+    fn a_compilation_takes_as_much_memory_as_its_component_is_large() {
+        let config = |processes| {
+            let process = CompilerProcess::new("compiler").with_processes(processes);
+            EngineConfig::default().with_compiler(Compiler::Process(process))
+        };
+        assert_eq!(all_memory(&config(3)), 3 * 512);
+        assert_eq!(all_memory(&config(usize::MAX)), 512 << 20);
+        let four = config(4);
+        for (mebibytes, needed) in [
+            (0, 512),
+            (12, 512),
+            // Forty times as much.
+            (13, 520),
+            (20, 800),
+            (51, 2040),
+            // All there is.
+            (52, 2048),
+            (1000, 2048),
+        ] {
+            assert_eq!(needed_memory(&four, mebibytes << 20), needed, "{mebibytes}");
+        }
     }
 
     #[tokio::test]

@@ -977,6 +977,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_make_room_as_have_to() {
+        let setting = Setting::new();
+        for n in 1..=3 {
+            let source = setting.other_source(n);
+            setting.cache().write(source, &setting.compilation);
+        }
+        let small = setting.open(setting.compilation.artifact.bytes()).unwrap();
+        small.write(setting.source, &setting.compilation);
+        assert_eq!(CacheUsage::of(&setting.path()).unwrap().entries, 1);
+        assert!(small.read(setting.source).is_some());
+    }
+
+    #[test]
     fn an_entry_larger_than_the_cache_pushes_nothing_out() {
         let setting = Setting::new();
         setting

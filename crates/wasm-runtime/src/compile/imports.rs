@@ -521,3 +521,73 @@ fn refusal<S: 'static>(linker: &Linker<S>, probe: &[u8]) -> Option<String> {
 fn said(error: &Error) -> String {
     error.root_cause().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_seven_bits_in_each_byte() {
+        for (bytes, found) in [
+            (&[5, 9][..], Some((5, &[9][..]))),
+            (&[0x7f], Some((127, &[]))),
+            (&[0x80, 1, 2], Some((128, &[2]))),
+            (&[0xe5, 0x8e, 0x26, 7], Some((624_485, &[7]))),
+            (&[0x80, 0x80, 0x80, 0x80, 1], Some((1 << 28, &[]))),
+            (&[0x80, 0x80, 0x80, 0x80, 0x80, 1], None),
+            (&[0x80], None),
+            (&[], None),
+        ] {
+            assert_eq!(unsigned(bytes), found, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn the_imports_of_a_component_are_one() {
+        let text = "(component
+            (import \"a\" (func))
+            (core module (func))
+            (import \"b\" (component))
+            (core module (func) (func)))";
+        let bytes = wat::parse_str(text).unwrap();
+        let only = imports_only(&bytes);
+        assert!(bytes.starts_with(only) && only.len() < bytes.len());
+        let imports = |bytes: &[u8]| -> Vec<String> {
+            let readers = import_sections(bytes).map(|section| {
+                ComponentImportSectionReader::new(BinaryReader::new(section, 0)).unwrap()
+            });
+            let names = readers.flat_map(|imports| {
+                imports
+                    .into_iter()
+                    .map(|import| import.unwrap().name.name.to_owned())
+            });
+            names.collect()
+        };
+        assert_eq!(imports(&bytes), ["a", "b"]);
+        assert_eq!(imports(only), ["a", "b"]);
+        // It ends with the section.
+        assert_eq!(imports(&only[..only.len() - 1]), ["a"]);
+        let none = wat::parse_str("(component (core module (func)))").unwrap();
+        assert_eq!(imports_only(&none), &none[..8]);
+        assert_eq!(imports_only(b"\0as"), b"\0as");
+    }
+
+    #[test]
+    fn components_among_imports_are_named_without_compiling_any() {
+        let named = |text: &str| {
+            let audit = audit_of_uncompiled(&wat::parse_str(text).unwrap())?;
+            assert_eq!(audit.examined, Some(0));
+            let names = audit.unmet.into_iter().map(|unmet| unmet.name);
+            Some(names.collect::<Vec<_>>())
+        };
+        assert_eq!(named("(component (import \"a\" (func)))"), None);
+        let two = "(component (import \"a\" (func)) (import \"b\" (component))
+            (import \"c\" (component)))";
+        assert_eq!(named(two), Some(vec!["b".to_owned(), "c".to_owned()]));
+        let many: String = (0..10_001)
+            .map(|n| format!("(import \"c{n}\" (component))"))
+            .collect();
+        let named = named(&format!("(component {many})")).unwrap();
+        assert_eq!(named.len(), 10_000);
+    }
+}

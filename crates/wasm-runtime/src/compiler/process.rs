@@ -386,6 +386,32 @@ mod tests {
         }
     }
 
+    /// Set for the process that has a limit.
+    const LIMITED: &str = "AIRSSYS_WASM_TEST_LIMITED";
+
+    #[cfg(unix)]
+    #[test]
+    fn a_limit_of_this_process_is_known() {
+        if std::env::var_os(LIMITED).is_some() {
+            let lower = [101, 100].map(|given| lower_limit(Limit::Cpu, given).is_some());
+            println!("inherited: {:?} {lower:?}", inherited(Limit::Cpu));
+            return;
+        }
+        let test = "compiler::process::tests::a_limit_of_this_process_is_known";
+        let limited = Command::new("sh")
+            .args(["-c", "ulimit -t 100; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(LIMITED, "")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(limited.stdout).unwrap();
+        assert!(
+            said.contains("inherited: Some(100) [true, false]"),
+            "{said}"
+        );
+    }
+
     #[test]
     fn processor_time_is_rounded_up() {
         for (time, seconds) in [

@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_did_not_grow_takes_nothing() {
+        let (mut limiter, meter) = limiter(1000);
+        assert!(limiter.table_growing(0, 100, None).unwrap());
+        assert_eq!(meter.now(), 800);
+        limiter.table_grow_failed(failure()).unwrap();
+        assert_eq!(meter.now(), 0);
+    }
+
+    #[test]
     fn a_denied_growth_has_nothing_to_take_back() {
         let (mut limiter, meter) = limiter(1000);
         assert!(limiter.memory_growing(0, 400, None).unwrap());

@@ -163,6 +163,9 @@ impl StdError for HeldTooMuch {}
 
 #[cfg(test)]
 mod tests {
+    use wasmtime_wasi::p2::pipe::{ClosedInputStream, SinkOutputStream};
+    use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
     use super::*;
 
     const ENTRY: u64 = 1 << 10;
@@ -193,6 +196,30 @@ mod tests {
             ..request(Method::Other(text(10)), other)
         };
         assert_eq!(bytes(full), 10 + 20 + 300 + 4_000);
+    }
+
+    #[test]
+    fn what_is_in_a_table_takes_what_it_may_come_to_hold() {
+        let body = || Some(HyperOutgoingBody::default());
+        let with_body = ENTRY + FIELDS + body_bytes(true) as u64;
+        let sent = HostOutgoingRequest {
+            body: body(),
+            authority: Some("x".repeat(7)),
+            ..request(Method::Get, None)
+        };
+        assert_eq!(bytes_of(&sent), with_body + 7);
+        let answer = |body| HostOutgoingResponse {
+            status: http::StatusCode::OK,
+            headers: FieldMap::default(),
+            body,
+        };
+        assert_eq!(bytes_of(&answer(body())), with_body);
+        assert_eq!(bytes_of(&answer(None)), ENTRY + FIELDS);
+        let input: DynInputStream = Box::new(ClosedInputStream);
+        let output: DynOutputStream = Box::new(SinkOutputStream);
+        for stream in [bytes_of(&input), bytes_of(&output)] {
+            assert_eq!(stream, ENTRY + (16 << 10));
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod tests {
         assert_eq!(wall.now().subsec_nanos() % 1_000_000, 0);
         assert_eq!(wall.resolution(), CLOCK_RESOLUTION);
         let monotonic = CoarseMonotonicClock(Instant::now());
+        assert_eq!(monotonic.resolution(), 1_000_000);
         assert_eq!(monotonic.now() % monotonic.resolution(), 0);
         assert!(monotonic.now() >= monotonic.resolution());
         let earlier = Instant::now().checked_sub(Duration::from_secs(10));

@@ -275,3 +275,59 @@ impl WasiState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_where_it_lies_and_not_where_a_link_does() {
+        let house = tempdir().unwrap();
+        let path = |name: &str| house.path().join(name);
+        fs::create_dir(path("one")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        symlink("one", path("link")).unwrap();
+        let one = File::open(path("one")).unwrap();
+        assert!(is_at(&one, &path("one")));
+        for elsewhere in ["other", "file", "link", "nowhere"] {
+            assert!(!is_at(&one, &path(elsewhere)), "{elsewhere}");
+        }
+        assert!(!is_at(&File::open(path("file")).unwrap(), &path("file")));
+        assert!(!is_removed(&one));
+        fs::remove_dir(path("one")).unwrap();
+        assert!(is_removed(&one));
+    }
+
+    #[test]
+    fn folders_overlap_when_one_is_within_the_other() {
+        let house = tempdir().unwrap();
+        let house = house.path().canonicalize().unwrap();
+        fs::create_dir_all(house.join("a/b/c")).unwrap();
+        fs::create_dir(house.join("d")).unwrap();
+        let real = house.join("a/b");
+        let granted = File::open(&real).unwrap();
+        for (other, expected) in [
+            ("a/b", true),
+            ("a/b/c", true),
+            ("a", true),
+            ("", true),
+            ("d", false),
+            ("a/later", false),
+            // It is not there yet, and will lie in it.
+            ("a/b/later", true),
+            ("a/b/c/later/still", true),
+        ] {
+            assert_eq!(
+                overlaps(&granted, &real, &house.join(other)),
+                expected,
+                "{other}"
+            );
+        }
+    }
+}

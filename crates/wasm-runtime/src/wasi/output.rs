@@ -184,6 +184,11 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_log_is_no_terminal() {
+        assert!(!OutputHandle::default().is_terminal());
+    }
+
     /// As WASI's other interfaces write, which components do not have yet.
     #[test]
     fn what_is_written_asynchronously_is_taken_at_once() {

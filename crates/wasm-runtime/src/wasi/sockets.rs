@@ -184,3 +184,75 @@ impl OutputStream for Narrow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Takes much, and counts how often it is waited for and given up.
+    struct Wide {
+        waited: Arc<AtomicUsize>,
+        cancelled: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl Pollable for Wide {
+        async fn ready(&mut self) {
+            self.waited.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[async_trait]
+    impl OutputStream for Wide {
+        fn write(&mut self, _: Bytes) -> StreamResult<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> StreamResult<()> {
+            Ok(())
+        }
+
+        fn check_write(&mut self) -> StreamResult<usize> {
+            Ok(1 << 20)
+        }
+
+        async fn cancel(&mut self) {
+            self.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_takes_no_more_at_a_time_than_other_streams() {
+        let (waited, cancelled) = (Arc::default(), Arc::default());
+        let wide = Wide {
+            waited: Arc::clone(&waited),
+            cancelled: Arc::clone(&cancelled),
+        };
+        let mut narrow = Narrow(Some(Box::new(wide)));
+        assert_eq!(narrow.check_write().unwrap(), 16 << 10);
+        narrow.write(vec![0; 16 << 10].into()).unwrap();
+        let large = narrow.write(vec![0; (16 << 10) + 1].into());
+        assert!(matches!(large, Err(StreamError::Trap(_))), "{large:?}");
+        narrow.flush().unwrap();
+        narrow.ready().await;
+        assert_eq!(waited.load(Ordering::Relaxed), 1);
+        narrow.cancel().await;
+        assert_eq!(cancelled.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_closed_takes_nothing() {
+        let mut closed = Narrow(None);
+        closed.ready().await;
+        for ended in [
+            closed.check_write().map(drop),
+            closed.write(Bytes::new()),
+            closed.flush(),
+        ] {
+            assert!(matches!(ended, Err(StreamError::Closed)), "{ended:?}");
+        }
+    }
+}

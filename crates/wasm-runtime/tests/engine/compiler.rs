@@ -248,6 +248,25 @@ async fn what_ended_a_compiler_is_told() {
     }
 }
 
+/// Where the signal is ignored with which the system ends it otherwise.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_compiler_that_can_write_no_more_says_so() {
+    let script = format!(
+        "trap '' XFSZ; exec {} \"$@\"",
+        env!("CARGO_BIN_EXE_airssys-wasm-compiler")
+    );
+    let shell = CompilerProcess::new("sh").with_argument("-c");
+    let shell = shell.with_argument(script).with_argument("compiler");
+    let config = EngineConfig::default()
+        .with_max_host_bytes(1 << 10)
+        .with_compiler(Compiler::Process(shell));
+    let engine = WasmtimeEngine::new(config, HostServices::default()).unwrap();
+    let (bytes, limit) = (None, 1 << 10);
+    let found = defect(&engine, ECHO.wasm.to_vec()).await;
+    assert_eq!(found, Defect::HostMemory { bytes, limit });
+}
+
 /// As a user who types its name finds out.
 #[test]
 fn a_compiler_without_an_engine_says_what_it_is_for() {

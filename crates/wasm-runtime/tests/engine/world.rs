@@ -463,6 +463,16 @@ async fn cart(engine: &WasmtimeEngine<Shop>, plugin: &ComponentHandle) -> Resour
     let [cart] = resources_in(&made[0])[..] else {
         panic!("{made:?}");
     };
+    // However deep it is among other values.
+    let within = |value| Val::Record(vec![("cart".to_owned(), value)]);
+    let tuple = Val::Tuple(vec![Val::U8(1), within(made[0].clone())]);
+    for value in [
+        Val::Variant("some".to_owned(), Some(Box::new(tuple.clone()))),
+        Val::Result(Err(Some(Box::new(tuple.clone())))),
+        Val::List(vec![tuple]),
+    ] {
+        assert_eq!(resources_in(&value), [cart]);
+    }
     cart
 }
 

@@ -340,19 +340,16 @@ impl Probe<'_> {
                 let ty = ComponentTypeRef::Func(index);
                 root.component.import(item.name, ty);
             }
-            Need::Resource(resource) => {
-                let (index, known) = match root.resource(*resource) {
-                    Some(index) => (root.name(item.name, index), true),
-                    None => {
-                        let bounds = TypeBounds::SubResource;
-                        let ty = ComponentTypeRef::Type(bounds);
-                        (root.component.import(item.name, ty), false)
-                    }
-                };
-                if !known {
+            Need::Resource(resource) => match root.resource(*resource) {
+                Some(index) => {
+                    root.name(item.name, index);
+                }
+                None => {
+                    let ty = ComponentTypeRef::Type(TypeBounds::SubResource);
+                    let index = root.component.import(item.name, ty);
                     root.resources.insert(*resource, index);
                 }
-            }
+            },
             Need::Module => import_module(&mut root.component, item.name),
             Need::Interface(_) => return None,
         }

@@ -410,11 +410,17 @@ mod tests {
         assert!(!longest.contains('…'), "{longest}");
         let longer = cases(101);
         assert_eq!(longer, longest.replace(" }", "… }"));
+        // After 99 of these there are 600, and one more is written.
+        let cases: String = (101..200).map(|n| format!(" \"c{n}\"")).collect();
+        let exactly = written(&type_of(&format!("(enum \"c1000\"{cases})")));
+        assert!(exactly.ends_with(", c199 }"), "{exactly}");
         let elements =
             |count: usize| written(&type_of(&format!("(tuple{})", " u64".repeat(count))));
         // `tuple<`, three characters each, and two between them.
         assert!(!elements(119).contains('…'));
         assert_eq!(elements(500).matches('…').count(), 1);
+        let exactly = written(&type_of(&format!("(tuple bool{})", " u64".repeat(119))));
+        assert!(exactly.ends_with(", u64>"), "{exactly}");
     }
 
     #[test]
@@ -460,6 +466,15 @@ mod tests {
         };
         let types = [("small", record(199)), ("large", record(200))];
         assert_eq!(names(&types), ["small"]);
+        let kinds = [
+            ("a", record(1)),
+            ("b", "variant (case \"x\")".to_owned()),
+            ("c", "enum \"x\"".to_owned()),
+            ("d", "flags \"x\"".to_owned()),
+            // Whatever it is called, it is written as it is.
+            ("e", "list u8".to_owned()),
+        ];
+        assert_eq!(names(&kinds), ["a", "b", "c", "d"]);
         let many: Vec<_> = (0..510).map(|number| format!("t{number}")).collect();
         let many: Vec<_> = many
             .iter()

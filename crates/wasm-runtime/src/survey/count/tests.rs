@@ -281,8 +281,14 @@ fn instances_of_what_a_component_is_handed_are_counted() {
         (component $makes (core module $m) (export \"m\" (core module $m)))
         (instance $made (instantiate $makes))
         (alias export $made \"m\" (core module $found))
-        (core instance (instantiate $found)))";
-    assert_eq!(survey(text, |survey| survey.handed), 6);
+        (core module $own (memory 5))
+        (core instance (instantiate $found))
+        (core instance (instantiate $own)))";
+    survey(text, |survey| {
+        assert_eq!(survey.handed, 6);
+        // What is known has an index after what is not.
+        assert_eq!(survey.needs.memory_bytes, 5 << 16);
+    });
 }
 
 #[test]

@@ -213,11 +213,19 @@ async fn times_are_set_where_writing_is_granted() {
         if expected.is_some() {
             continue;
         }
+        let told = view
+            .stat_at(same(&root), follow, path("file"))
+            .await
+            .unwrap();
         let times = |name: &str| fs::metadata(guest.folder.path().join(name)).unwrap();
         let seconds = |time: io::Result<SystemTime>| {
             let since = time.unwrap().duration_since(UNIX_EPOCH).unwrap();
             (since.as_secs(), since.subsec_nanos())
         };
+        let modified = told.data_modification_timestamp.unwrap();
+        assert_eq!((modified.seconds, modified.nanoseconds), (1_000, 7));
+        let accessed = told.data_access_timestamp.unwrap();
+        assert_eq!((accessed.seconds, accessed.nanoseconds), (4_000, 7));
         assert_eq!(seconds(times("file").modified()), (1_000, 7));
         assert_eq!(seconds(times(".").modified()), (2_000, 7));
         assert_eq!(seconds(times("sub").accessed()), (3_000, 7));
@@ -242,11 +250,14 @@ async fn what_is_written_can_be_synced_and_nothing_is_opened_synchronously() {
         let refused = guest.open("file", flags | DescriptorFlags::WRITE).await;
         assert_eq!(refused.unwrap_err(), ErrorCode::Unsupported);
     }
-    let opening = OpenFlags::DIRECTORY | OpenFlags::CREATE;
     let (plain, read) = (PathFlags::empty(), DescriptorFlags::READ);
     let mut view = guest.view();
-    let made = view.open_at(root, plain, "new".to_owned(), opening, read);
-    assert_eq!(code(made.await.unwrap_err()), ErrorCode::Invalid);
+    // A folder is opened as it is.
+    for also in [OpenFlags::CREATE, OpenFlags::EXCLUSIVE, OpenFlags::TRUNCATE] {
+        let opening = OpenFlags::DIRECTORY | also;
+        let made = view.open_at(same(&root), plain, "new".to_owned(), opening, read);
+        assert_eq!(code(made.await.unwrap_err()), ErrorCode::Invalid);
+    }
     let (start, at_end) = view.read(same(&file), 3, 0).await.unwrap();
     assert_eq!((start.as_slice(), at_end), (&b"hel"[..], false));
     let (rest, at_end) = view.read(same(&file), 3, 5).await.unwrap();
@@ -325,4 +336,66 @@ async fn what_is_appended_comes_after_all_there_is() {
     }
     let written = fs::read_to_string(guest.folder.path().join("file")).unwrap();
     assert_eq!(written, "hello, world");
+}
+
+/// As a stream tells it, whose last operation has failed.
+#[tokio::test]
+async fn the_code_of_an_error_is_told() {
+    let mut guest = Guest::new(DirAccess::Read);
+    let busy = guest.table.push(ErrorCode::Busy.into()).unwrap();
+    let other = IoError::msg("of another kind");
+    let other = guest.table.push(other).unwrap();
+    let mut view = guest.view();
+    let found = types::Host::filesystem_error_code(&mut view, busy).unwrap();
+    assert_eq!(found, Some(ErrorCode::Busy));
+    assert_eq!(
+        types::Host::filesystem_error_code(&mut view, other).unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_file_is_made_or_opened_as_the_flags_say() {
+    let mut guest = Guest::new(DirAccess::Write);
+    let both = DescriptorFlags::READ | DescriptorFlags::WRITE;
+    let (create, exclusive) = (OpenFlags::CREATE, OpenFlags::EXCLUSIVE);
+    for (path, opening, expected) in [
+        ("file", OpenFlags::empty(), None),
+        ("file", create, None),
+        ("file", create | exclusive, Some(ErrorCode::Exist)),
+        ("new", OpenFlags::empty(), Some(ErrorCode::NoEntry)),
+        ("new", exclusive, Some(ErrorCode::NoEntry)),
+        ("new", create | exclusive, None),
+        ("other", create, None),
+        ("sub", OpenFlags::DIRECTORY, None),
+        ("file", OpenFlags::DIRECTORY, Some(ErrorCode::NotDirectory)),
+    ] {
+        let root = guest.root();
+        let flags = match opening == OpenFlags::DIRECTORY {
+            true => DescriptorFlags::READ,
+            false => both,
+        };
+        let mut view = guest.view();
+        let opened = view.open_at(root, PathFlags::empty(), path.to_owned(), opening, flags);
+        let opened = opened.await;
+        assert_eq!(
+            opened.as_ref().err().map(|_| ()),
+            expected.map(|_| ()),
+            "{path} {opening:?}"
+        );
+        match opened {
+            Err(error) => assert_eq!(Some(code(error)), expected, "{path} {opening:?}"),
+            Ok(file) if path == "file" => {
+                let (read, _) = view.read(file, 5, 0).await.unwrap();
+                assert_eq!(read, b"hello");
+            }
+            Ok(_) => {}
+        }
+    }
+    let root = guest.root();
+    let truncate = OpenFlags::TRUNCATE;
+    let mut view = guest.view();
+    let file = view.open_at(root, PathFlags::empty(), "file".to_owned(), truncate, both);
+    let file = file.await.unwrap();
+    assert_eq!(view.stat(file).await.unwrap().size, 0);
 }

@@ -320,9 +320,11 @@ fn origin_of(uri: &Uri) -> Option<HttpOrigin> {
     if authority.as_str().contains('@') {
         return None;
     }
-    let port = match authority.port() {
-        Some(port) => Some(port.as_str().parse().ok()?),
-        None => None,
+    // A port that there cannot be is none of the authority's, and would be the usual one.
+    let after_host = authority.as_str().strip_prefix(authority.host())?;
+    let port = match after_host.strip_prefix(':') {
+        None | Some("") => None,
+        Some(port) => Some(port.parse().ok()?),
     };
     HttpOrigin::new(is_secure, authority.host(), port)
 }
@@ -341,6 +343,29 @@ mod tests {
 
     use super::super::body::tests::Parts;
     use super::*;
+
+    #[test]
+    fn a_request_goes_to_the_origin_of_its_uri() {
+        let origin = |uri: &str| origin_of(&uri.parse().unwrap());
+        for (uri, is_secure, port) in [
+            ("http://a.example/x?y", false, None),
+            ("https://a.example", true, None),
+            ("https://a.example:/", true, None),
+            ("https://a.example:8443/", true, Some(8443)),
+        ] {
+            let expected = HttpOrigin::new(is_secure, "a.example", port);
+            assert!(expected.is_some());
+            assert_eq!(origin(uri), expected, "{uri}");
+        }
+        for uri in [
+            "/x",
+            "a.example:80",
+            "http://user@a.example/",
+            "http://a.example:99999/",
+        ] {
+            assert_eq!(origin(uri), None, "{uri}");
+        }
+    }
 
     #[tokio::test]
     async fn the_body_of_what_is_refused_can_be_written_to_its_end() {
