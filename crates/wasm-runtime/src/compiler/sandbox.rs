@@ -232,6 +232,8 @@ mod tests {
     use std::process::{Command, Stdio, id};
     use std::thread;
 
+    use rustix::process::{dumpable_behavior, parent_process_death_signal};
+
     use super::*;
     use crate::config::EngineConfig;
 
@@ -315,5 +317,59 @@ mod tests {
             })
             .collect();
         assert_eq!(open_files, ["16 16"]);
+    }
+
+    /// Set for the process that tries one part after the other.
+    const IN_PARTS: &str = "AIRSSYS_WASM_TEST_CONFINED_IN_PARTS";
+
+    /// What does not hold although the part is there that is for it: all of them together have
+    /// more than one reason to refuse something.
+    fn broken() -> Vec<&'static str> {
+        let mut broken = Vec::new();
+        let mut hold = |what, holds: bool| {
+            if !holds {
+                broken.push(what);
+            }
+        };
+        end_with(std::os::unix::process::parent_id()).unwrap();
+        let at_its_end = parent_process_death_signal();
+        hold(
+            "it ends with its parent",
+            at_its_end == Ok(Some(Signal::KILL)),
+        );
+        limit_cpu(100).unwrap();
+        let cpu = getrlimit(Resource::Cpu);
+        let seconds = (cpu.current, cpu.maximum);
+        hold("it is told first", seconds == (Some(100), Some(101)));
+        keep_memory().unwrap();
+        let core = getrlimit(Resource::Core).current;
+        hold("nothing of it is written", core == Some(0));
+        let is_readable = dumpable_behavior() != Ok(DumpableBehavior::NotDumpable);
+        hold("nobody reads its memory", !is_readable);
+        landlock().unwrap();
+        let is_denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let file = File::open("/etc/passwd");
+        hold("it reads no file", file.is_err_and(is_denied));
+        let folder = std::fs::read_dir("/");
+        hold("it lists no folder", folder.is_err_and(is_denied));
+        let connected = TcpStream::connect("127.0.0.1:9");
+        hold("it connects to nobody", connected.is_err_and(is_denied));
+        broken
+    }
+
+    #[test]
+    fn each_part_confines_by_itself() {
+        if std::env::var_os(IN_PARTS).is_some() {
+            println!("broken: {:?}", broken());
+            return;
+        }
+        let test = "compiler::sandbox::tests::each_part_confines_by_itself";
+        let confined = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(IN_PARTS, "")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(confined.stdout).unwrap();
+        assert!(said.contains("broken: []"), "{said}");
     }
 }

@@ -195,6 +195,37 @@ async fn types_need_nothing_and_resources_are_needed() {
     );
 }
 
+/// One interface has them, and functions of others are asked about with it.
+#[tokio::test]
+async fn functions_with_the_resources_of_another_interface_are_examined() {
+    let engine = engine();
+    let of_clocks = |functions: &str| {
+        format!(
+            r#"(import "wasi:io/poll@0.2.3" (instance $poll
+                (export "pollable" (type (sub resource)))))
+            (alias export $poll "pollable" (type $pollable))
+            (import "wasi:clocks/monotonic-clock@0.2.3" (instance
+                (alias outer 1 $pollable (type $again))
+                (export "pollable" (type $pollable (eq $again)))
+                {functions}))"#
+        )
+    };
+    let there = r#"(export "subscribe-duration" (func (param "when" u64)
+        (result (own $pollable))))"#;
+    assert_eq!(unmet(&engine, &of_clocks(there)).await, []);
+    let dream = r#"(export "dream" (func (param "of" (borrow $pollable))))"#;
+    let missing_there = [missing("wasi:clocks/monotonic-clock@0.2.3#dream")];
+    assert_eq!(unmet(&engine, &of_clocks(dream)).await, missing_there);
+    let both = of_clocks(&format!("{there} {dream}"));
+    assert_eq!(unmet(&engine, &both).await, missing_there);
+    // Nested in what else is asked about at once.
+    let and_another = format!(r#"{both} (import "acme:app/other@1.0.0" (func))"#);
+    assert_eq!(
+        unmet(&engine, &and_another).await,
+        [missing_there[0].clone(), missing("acme:app/other@1.0.0")]
+    );
+}
+
 #[tokio::test]
 async fn another_type_is_told_with_both() {
     let engine = engine();

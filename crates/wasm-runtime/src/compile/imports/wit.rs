@@ -439,12 +439,14 @@ mod tests {
         assert_eq!(without_aliases("  u8,\n  string  "), "u8, string");
     }
 
-    /// Names that are known of an imported interface of these types.
-    fn names(types: &[(&str, String)]) -> Vec<String> {
+    type NoResources = fn(ResourceType) -> Option<&'static str>;
+
+    /// Those of an imported interface of these types, which may name those before them.
+    fn words_of(types: &[(&str, String)]) -> Words<NoResources> {
         let exports: String = types
             .iter()
             .map(|(name, ty)| {
-                format!("(type $'{name} ({ty})) (export \"{name}\" (type (eq $'{name})))")
+                format!("(type $'{name} ({ty})) (export \"{name}\" (type ${name} (eq $'{name})))")
             })
             .collect();
         let text = format!("(component (import \"i\" (instance {exports})))");
@@ -454,8 +456,36 @@ mod tests {
         let Some((_, import)) = ty.imports(&engine).next() else {
             panic!("it imports an interface");
         };
-        let words = Words::new(&engine, &import.ty, |_| None);
+        Words::new(&engine, &import.ty, |_| None)
+    }
+
+    fn names(types: &[(&str, String)]) -> Vec<String> {
+        let words = words_of(types);
         words.names.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn of_types_in_types_the_first_that_is_another_is_told() {
+        let id = |fields: &[&str]| {
+            let fields = fields
+                .iter()
+                .map(|field| format!("(field \"{field}\" string)"));
+            format!("record {}", fields.collect::<String>())
+        };
+        let info = "record (field \"id\" $component-id) (field \"name\" string)
+            (field \"version\" string) (field \"health\" string)";
+        let other = |id: String| {
+            let words = words_of(&[("component-id", id), ("component-info", info.to_owned())]);
+            words.other_definition("func() -> option<component-info>")
+        };
+        assert_eq!(other(id(&["namespace", "name", "instance"])), None);
+        assert_eq!(
+            other(id(&["namespace", "name"])),
+            Some((
+                "record { namespace: string, name: string } as component-id".to_owned(),
+                "record { namespace: string, name: string, instance: string }".to_owned()
+            ))
+        );
     }
 
     #[test]

@@ -283,11 +283,12 @@ fn instances_of_what_a_component_is_handed_are_counted() {
         (alias export $made \"m\" (core module $found))
         (core module $own (memory 5))
         (core instance (instantiate $found))
+        (core instance (instantiate $own))
         (core instance (instantiate $own)))";
     survey(text, |survey| {
         assert_eq!(survey.handed, 6);
         // What is known has an index after what is not.
-        assert_eq!(survey.needs.memory_bytes, 5 << 16);
+        assert_eq!(survey.needs.memory_bytes, 2 * (5 << 16));
     });
 }
 

@@ -101,7 +101,7 @@ impl Body for Charged {
 pub(super) mod tests {
     use std::future::pending;
 
-    use http_body_util::BodyExt as _;
+    use http_body_util::{BodyExt as _, Full};
     use tokio::sync::mpsc;
     use tokio::time::sleep;
 
@@ -156,6 +156,22 @@ pub(super) mod tests {
                 Some(Err(HttpError::ConnectionReadTimeout)) => return (parts, began.elapsed()),
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_what_is_charged_for() {
+        for (data, length) in [("", 0), ("hello", 5)] {
+            let body = Charged {
+                inner: Full::new(Bytes::from(data))
+                    .map_err(|never| match never {})
+                    .boxed_unsync(),
+                budget: Arc::default(),
+                time: None,
+                excess: || HttpError::HttpResponseBodySize(None),
+            };
+            assert_eq!(body.size_hint().exact(), Some(length));
+            assert_eq!(body.is_end_stream(), data.is_empty());
         }
     }
 
