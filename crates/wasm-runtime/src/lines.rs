@@ -437,6 +437,9 @@ mod tests {
         }
         let known = buckets.buckets.lock().unwrap().by_component.len();
         assert!(known <= 2 * used.len() + 16, "{known}");
+        for (n, bucket) in used.iter().enumerate() {
+            assert!(Arc::ptr_eq(bucket, &of("used", n)), "{n}");
+        }
     }
 
     #[test]

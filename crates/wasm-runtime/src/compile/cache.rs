@@ -470,6 +470,8 @@ mod tests {
         let setting = Setting::new();
         let prepared = Preparation::new(setting.compiled().await);
         let entry = Arc::downgrade(&setting.entry());
+        // Nor are the same bytes digested again.
+        assert!(setting.cache.entries.in_place(&setting.bytes).is_some());
         assert!(Weak::ptr_eq(
             &entry,
             &Arc::downgrade(&setting.compiled().await)

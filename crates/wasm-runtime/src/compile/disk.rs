@@ -768,6 +768,20 @@ mod tests {
         assert_eq!(names.len(), 3, "{names:?}");
     }
 
+    #[test]
+    fn why_there_is_no_key_is_told() {
+        let setting = Setting::new();
+        let file = setting.folder.path().join("file");
+        fs::write(&file, "no folder").unwrap();
+        let error = read_key(&file, &setting.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn what_is_unfinished_has_a_name_of_its_own() {
+        assert_ne!(random(), random());
+    }
+
     /// As where the folder is one of somebody's own.
     #[test]
     fn what_is_no_key_stays() {

@@ -195,6 +195,35 @@ async fn types_need_nothing_and_resources_are_needed() {
     );
 }
 
+/// Whether they are there can be asked all the same.
+#[tokio::test]
+async fn functions_with_a_resource_that_is_missing_are_asked_about_by_name() {
+    let engine = engine();
+    let handles = "acme:shared/handles@1.0.0";
+    let text = format!(
+        r#"(import "{handles}" (instance $h (export "handle" (type (sub resource)))))
+        (alias export $h "handle" (type $handle))
+        (import "wasi:clocks/monotonic-clock@0.2.3" (instance
+            (alias outer 1 $handle (type $again))
+            (export "handle" (type $handle (eq $again)))
+            (export "now" (func (param "h" (own $handle))))
+            (export "dream" (func (param "h" (own $handle))))))"#
+    );
+    let dream = "wasi:clocks/monotonic-clock@0.2.3#dream";
+    assert_eq!(
+        unmet(&engine, &text).await,
+        [missing(handles), missing(dream)]
+    );
+    // Those of a resource are as missing as it is.
+    let methods = r#"(import "wasi:io/poll@0.2.3" (instance
+        (export "poller" (type $poller (sub resource)))
+        (export "[method]poller.poll" (func (param "self" (borrow $poller))))))"#;
+    assert_eq!(
+        unmet(&engine, methods).await,
+        [missing("wasi:io/poll@0.2.3#poller")]
+    );
+}
+
 /// One interface has them, and functions of others are asked about with it.
 #[tokio::test]
 async fn functions_with_the_resources_of_another_interface_are_examined() {
