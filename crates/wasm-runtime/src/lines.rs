@@ -442,6 +442,21 @@ mod tests {
         }
     }
 
+    /// A call of a component that keeps to its rate does not look.
+    #[test]
+    fn it_is_known_whether_lines_were_dropped() {
+        let lines = lines(LogRate::new(1, 100));
+        let has_dropped = || lines.has_dropped.load(Ordering::Relaxed);
+        // Perhaps of the instance before.
+        assert!(has_dropped());
+        lines.reset();
+        assert!(!has_dropped());
+        assert!(lines.admit_uncounted("one".to_owned()).is_some());
+        assert!(!has_dropped());
+        assert!(lines.admit_uncounted("two".to_owned()).is_none());
+        assert!(has_dropped());
+    }
+
     #[test]
     fn what_was_dropped_is_left_to_be_told_until_it_is_due() {
         let rate = LogRate::new(1, 100);

@@ -215,6 +215,12 @@ mod tests {
         };
         assert_eq!(bytes_of(&answer(body())), with_body);
         assert_eq!(bytes_of(&answer(None)), ENTRY + FIELDS);
+        let received = HostIncomingResponse {
+            status: 200,
+            headers: FieldMap::default(),
+            body: None,
+        };
+        assert_eq!(bytes_of(&received), ENTRY + FIELDS + (16 << 10));
         let input: DynInputStream = Box::new(ClosedInputStream);
         let output: DynOutputStream = Box::new(SinkOutputStream);
         for stream in [bytes_of(&input), bytes_of(&output)] {

@@ -476,6 +476,27 @@ mod tests {
         );
     }
 
+    /// Those of a folder that is looked into wait besides those next to it.
+    #[test]
+    fn folders_wait_at_every_level() {
+        let folder = tempdir().unwrap();
+        for outer in ["a", "b", "c"] {
+            for inner in ["x", "y", "z"] {
+                fs::create_dir_all(folder.path().join(outer).join(inner)).unwrap();
+            }
+        }
+        let each = 1 + size_of::<CString>() + 16;
+        assert_eq!(
+            measured(folder.path(), (2 + 3) * each),
+            Ok(12 * ENTRY_BYTES)
+        );
+        assert!(measured(folder.path(), (2 + 3) * each - 1).is_err());
+        // None of them takes more than its entry.
+        let root = File::open(folder.path()).unwrap();
+        let large = Measured::of(&root, 1 << 20).unwrap().large;
+        assert!(large.is_empty(), "{large:?}");
+    }
+
     #[test]
     fn only_folders_are_opened_as_such() {
         let folder = tempdir().unwrap();
@@ -582,6 +603,8 @@ mod tests {
         ] {
             count.resize_folder(here, size);
             assert_eq!(count.usage.bytes, Some(used), "{size}");
+            // It is known as long as it is large.
+            assert_eq!(count.usage.large.contains_key(&here), used > 0, "{size}");
         }
         count.add_entry();
         count.remove_entry(&Removed {

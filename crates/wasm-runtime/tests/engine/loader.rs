@@ -57,9 +57,17 @@ async fn what_cannot_be_read_is_told_with_its_path() {
 
     let directory = base.path().join("demo/folder/main.wasm");
     fs::create_dir_all(&directory).unwrap();
-    let error = loader.load_bytes(&id("demo/folder/main")).await;
-    let reason = refused(&error.unwrap_err(), &directory);
+    let error = loader
+        .load_bytes(&id("demo/folder/main"))
+        .await
+        .unwrap_err();
+    let reason = refused(&error, &directory);
     assert_eq!(reason, "it is not a regular file");
+    // That is all there is to say: the system has refused nothing.
+    assert!(
+        matches!(error, WasmError::LoadFailed { source: None, .. }),
+        "{error:?}"
+    );
 
     // A file where a folder should be.
     fs::write(base.path().join("file"), "x").unwrap();

@@ -505,6 +505,12 @@ mod tests {
             ("e", "list u8".to_owned()),
         ];
         assert_eq!(names(&kinds), ["a", "b", "c", "d"]);
+        let words = words_of(&kinds);
+        for (name, ty) in &words.names {
+            let mut text = String::new();
+            words.write(ty, &mut text);
+            assert_eq!(&text, name);
+        }
         let many: Vec<_> = (0..510).map(|number| format!("t{number}")).collect();
         let many: Vec<_> = many
             .iter()

@@ -293,6 +293,22 @@ fn instances_of_what_a_component_is_handed_are_counted() {
 }
 
 #[test]
+fn a_component_that_nobody_knows_has_an_index_all_the_same() {
+    let text = "(component
+        (component $makes (component $c) (export \"c\" (component $c)))
+        (instance $made (instantiate $makes))
+        (alias export $made \"c\" (component $found))
+        (component $own (core module $m (memory 3)) (core instance (instantiate $m)))
+        (instance (instantiate $found))
+        (instance (instantiate $own))
+        (instance (instantiate $own)))";
+    survey(text, |survey| {
+        assert_eq!(survey.handed, 1);
+        assert_eq!(survey.needs.memory_bytes, 2 * (3 << 16));
+    });
+}
+
+#[test]
 fn what_the_outermost_component_is_handed_is_an_embedders() {
     let text = "(component
         (import \"m\" (core module $m))

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 
 use bytes::Bytes;
 use tempfile::{TempDir, tempdir};
-use types::{Advice, HostDescriptor, NewTimestamp};
+use types::{Advice, HostDescriptor, HostDirectoryEntryStream as _, NewTimestamp};
 use wasmtime_wasi::p2::StreamError;
 
 use super::*;
@@ -277,7 +277,9 @@ async fn a_file_is_read_to_its_end() {
     // As long as nobody has said how much is wanted, 4 KiB are read ahead.
     let stream = guest.view().read_via_stream(same(&file), 1).unwrap();
     let mut stream = guest.table.delete(stream).unwrap();
-    stream.ready().await;
+    // Nothing is said by wanting nothing.
+    assert_eq!(stream.read(0).unwrap(), "");
+    assert_eq!(stream.blocking_read(0).await.unwrap(), "");
     assert_eq!(stream.read(20_000).unwrap(), long[1..4_097]);
     let stream = guest.view().read_via_stream(file, 3).unwrap();
     let mut stream = guest.table.delete(stream).unwrap();
@@ -398,4 +400,25 @@ async fn a_file_is_made_or_opened_as_the_flags_say() {
     let file = view.open_at(root, PathFlags::empty(), "file".to_owned(), truncate, both);
     let file = file.await.unwrap();
     assert_eq!(view.stat(file).await.unwrap().size, 0);
+}
+
+#[tokio::test]
+async fn a_listing_is_read_to_its_end_and_let_go_of() {
+    let mut guest = Guest::new(DirAccess::Read);
+    let root = guest.root();
+    let mut view = guest.view();
+    let listing = view.read_directory(root).await.unwrap();
+    let again = Resource::new_borrow(listing.rep());
+    let mut names = Vec::new();
+    while let Some(entry) = {
+        let listing = Resource::new_borrow(listing.rep());
+        view.read_directory_entry(listing).await.unwrap()
+    } {
+        names.push(entry.name);
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["file", "inside", "outside", "sub"]);
+    types::HostDirectoryEntryStream::drop(&mut view, listing).unwrap();
+    let gone = view.read_directory_entry(again).await;
+    assert!(gone.is_err_and(|error| error.downcast_ref().is_none()));
 }
