@@ -180,9 +180,80 @@ impl AsyncWrite for OutputHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
     use std::task::Waker;
 
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::with_default;
+    use tracing::{Event, Metadata, Subscriber};
+
     use super::*;
+    use crate::config::LogRate;
+    use crate::lines::LineBuckets;
+
+    /// Keeps what is said.
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Said {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            if field.name() == "message" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        }
+    }
+
+    impl Subscriber for Said {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn what_is_written_is_cut_into_lines() {
+        let said = Said::default();
+        let take = || std::mem::take(&mut *said.0.lock().unwrap());
+        let component = "demo/output/main".parse().unwrap();
+        let bucket = LineBuckets::new(LogRate::default()).of(&component);
+        let output = GuestOutput::new(&Arc::new(Lines::new(bucket)), "stdout");
+        with_default(said.clone(), || {
+            output.write(b"one\ntwo\r\nthr");
+            assert_eq!(take(), ["one", "two"]);
+            output.write(b"ee\n\nfo");
+            assert_eq!(take(), ["three", ""]);
+            // As at the end of a call.
+            output.end_line();
+            assert_eq!(take(), ["fo"]);
+            output.end_line();
+            assert_eq!(take(), [""; 0]);
+            // A line that does not end is cut.
+            let long = "x".repeat(MAX_LINE_BYTES);
+            output.write(&long.as_bytes()[1..]);
+            assert_eq!(take(), [""; 0]);
+            output.write(b"x");
+            assert!(take() == [&*long]);
+            output.write(b"yz");
+            output.end_line();
+            assert_eq!(take(), ["yz"]);
+        });
+    }
 
     #[test]
     fn a_log_is_no_terminal() {
