@@ -27,7 +27,9 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody, StreamCo
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView as _};
 
-use crate::error::Failure;
+use wasm_core::text::shortened;
+
+use crate::error::{Failure, MAX_SAID_BYTES};
 use crate::instance::state::HostState;
 use crate::instance::{Bindings, Instance, Work};
 use crate::wasi::HasAccount as _;
@@ -158,7 +160,7 @@ impl HttpPending {
             Err(code) => {
                 // The call may go on.
                 let _ = presence.send(());
-                Some(Err(code.to_string()))
+                Some(Err(shortened(MAX_SAID_BYTES, &code)))
             }
         }
     }
@@ -452,5 +454,19 @@ mod tests {
         let response = pending.response(&Method::GET).await.unwrap();
         let code = response.map(drop).unwrap_err();
         assert_eq!(code, ErrorCode::ConfigurationError.to_string());
+    }
+
+    #[tokio::test]
+    async fn no_error_code_is_told_however_long_it_is() {
+        let (responder, pending) = http_exchange();
+        let HttpResponder { give, lasting, .. } = responder;
+        let long = "\n".repeat(1 << 20);
+        give.send(Err(ErrorCode::InternalError(Some(long))))
+            .unwrap();
+        drop(lasting);
+        let response = pending.response(&Method::GET).await.unwrap();
+        let code = response.map(drop).unwrap_err();
+        assert!(code.contains(r"\n\n"), "{code}");
+        assert_eq!(code.chars().count(), MAX_SAID_BYTES + 1);
     }
 }
