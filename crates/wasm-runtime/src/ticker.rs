@@ -22,14 +22,7 @@ const QUIET_TICKS: u32 = 100;
 const REST: Duration = Duration::from_millis(50);
 
 /// One for all engines of the process, so that who runs a guest need not know which it is.
-static CLOCK: Clock = Clock {
-    wanted: AtomicBool::new(false),
-    rests: AtomicBool::new(false),
-    state: Mutex::new(State {
-        thread: None,
-        engines: Vec::new(),
-    }),
-};
+static CLOCK: Clock = Clock::new();
 
 struct Clock {
     /// A guest has run since the last tick.
@@ -63,6 +56,17 @@ pub(crate) fn guest_runs() {
 }
 
 impl Clock {
+    const fn new() -> Self {
+        Self {
+            wanted: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
+            state: Mutex::new(State {
+                thread: None,
+                engines: Vec::new(),
+            }),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,5 +129,37 @@ impl Clock {
             state.thread = None;
         }
         state.thread.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    static TESTED: Clock = Clock::new();
+
+    fn within_a_minute(is_so: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            thread::sleep(TICK);
+        }
+    }
+
+    #[test]
+    fn it_rests_while_no_guest_runs_and_ends_with_the_last_engine() {
+        let rests = || TESTED.rests.load(Ordering::SeqCst);
+        for _ in 0..2 {
+            let engine = Engine::default();
+            TESTED.start(engine.weak()).unwrap();
+            within_a_minute(rests);
+            TESTED.want();
+            assert!(!rests());
+            within_a_minute(rests);
+            drop(engine);
+            within_a_minute(|| TESTED.state().thread.is_none());
+        }
     }
 }
