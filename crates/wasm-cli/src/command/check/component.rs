@@ -60,9 +60,8 @@ pub(super) async fn check(source: &Source, engine: &WasmtimeEngine) -> Result<Ch
 async fn prepare(source: &Source, engine: &WasmtimeEngine) -> Result<Vec<String>, Report> {
     let (id, bytes) = (&source.id, &source.bytes);
     let prepared = engine.prepare_component(id, bytes.clone(), &source.config);
-    let error = match prepared.await {
-        Ok(_) => return Ok(Vec::new()),
-        Err(error) => error,
+    let Err(error) = prepared.await else {
+        return Ok(Vec::new());
     };
     let WasmError::ImportNotFound { source: cause, .. } = &error else {
         return Err(source.explain(&error));
