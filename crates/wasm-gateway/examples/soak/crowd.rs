@@ -17,9 +17,10 @@ use crate::server::HEAD_TIME;
 
 const EVENT: &[u8] = b"event: restarted";
 
-/// Where streams of events come from, and where idle connections do.
-const STREAMS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
-const IDLE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
+/// Where streams of events of a crowd come from, and where idle connections do. Each crowd has
+/// addresses of its own: the ports of one that has gone are not free again for a minute.
+const STREAMS: u8 = 1;
+const IDLE: u8 = 2;
 
 /// Streams of events and idle connections, and what became of them.
 #[derive(Default)]
@@ -31,14 +32,26 @@ pub(crate) struct Crowd {
     /// Those that were not.
     pub(crate) lost: AtomicUsize,
     members: Mutex<JoinSet<()>>,
+    number: u8,
 }
 
 impl Crowd {
+    pub(crate) fn new(number: u8) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn from(&self, whom: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, 0, 1 + self.number, whom)
+    }
+
     /// Once all are told that events follow.
     pub(crate) async fn follow(self: &Arc<Self>, address: SocketAddr, count: usize) -> Outcome<()> {
         let mut members = self.members.lock().await;
         for _ in 0..count {
-            let mut stream = connect(STREAMS, address).await?;
+            let mut stream = connect(self.from(STREAMS), address).await?;
             let text = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(text).await?;
             let mut tail = Vec::new();
@@ -73,7 +86,7 @@ impl Crowd {
         let mut members = self.members.lock().await;
         let began = Instant::now();
         for number in 0..count {
-            let mut client = Client::connect(IDLE, address).await?;
+            let mut client = Client::connect(self.from(IDLE), address).await?;
             self.greet(&mut client).await;
             let crowd = Arc::clone(self);
             let share = number as f64 / count as f64;

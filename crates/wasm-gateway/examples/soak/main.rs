@@ -51,7 +51,7 @@ const LEFT_KIB: u64 = 8 << 10;
 const GAPS: u64 = 10;
 
 /// How many crowds come when the first is gone.
-const CROWDS: usize = 3;
+const CROWDS: u8 = 3;
 
 /// How long the server may take to see that a crowd is gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ async fn soak(streams: usize, idle: usize, requests: usize) -> Outcome<ExitCode>
     println!("| | memory of the server | in use | requests/s | p50 | p99 | p99.9 |");
     println!("|---|---|---|---|---|---|---|");
     let beginning = show(&mut server, "at the beginning")?;
-    let crowd = Arc::new(Crowd::default());
+    let crowd = Arc::new(Crowd::new(0));
     crowd.follow(address, streams).await?;
     show(&mut server, &format!("with {streams} streams of events"))?;
     crowd.idle(address, idle).await?;
@@ -127,8 +127,8 @@ async fn soak(streams: usize, idle: usize, requests: usize) -> Outcome<ExitCode>
     show(&mut server, "when all have gone")?;
     // What the allocator keeps is used again.
     let mut last = beginning;
-    for _ in 0..CROWDS {
-        let others = Arc::new(Crowd::default());
+    for number in 1..=CROWDS {
+        let others = Arc::new(Crowd::new(number));
         others.follow(address, streams).await?;
         others.idle(address, idle).await?;
         let with_others = format!("with {streams} and {idle} others");
