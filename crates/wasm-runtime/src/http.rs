@@ -278,6 +278,7 @@ mod tests {
 
     use http::header::CONTENT_LENGTH;
     use http_body_util::{Empty, Full};
+    use tokio::sync::oneshot::error::TryRecvError;
     use tokio::time::timeout;
 
     use super::*;
@@ -432,7 +433,7 @@ mod tests {
         let response = pending.response(&Method::GET).await.unwrap();
         let mut body = response.unwrap().into_body();
         // Until then, whoever waits for it is there.
-        assert!(responder.gone.try_recv().is_err());
+        assert_eq!(responder.gone.try_recv(), Err(TryRecvError::Empty));
         let size = body.size_hint();
         assert_eq!((size.lower(), size.upper()), (5, Some(5)));
         assert!(!body.is_end_stream());

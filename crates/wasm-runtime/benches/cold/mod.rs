@@ -7,18 +7,20 @@ use bytes::Bytes;
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 use wasm_encoder::{
-    CodeSection, Function, FunctionSection, MemArg, MemorySection, MemoryType, Module, TypeSection,
-    ValType,
+    CodeSection, Encode as _, Function, FunctionSection, MemArg, MemorySection, MemoryType, Module,
+    TypeSection, ValType,
 };
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
 use wasm_core::ComponentMessage;
 use wasm_fixtures::ECHO;
-use wasm_runtime::EngineConfig;
+use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 use crate::bare::{Bare, bare_call, bare_message};
 use crate::turns::compare;
 use crate::{config, engine, id, load};
+
+const MESSAGE: &[u8] = b"hello";
 
 const SIZES: [(usize, &str); 4] = [
     (ECHO.wasm.len(), "8 KiB"),
@@ -30,24 +32,14 @@ const SIZES: [(usize, &str); 4] = [
 pub(crate) fn compiled(runtime: &Runtime) {
     let engine = engine(EngineConfig::default());
     let bare = Bare::new(&EngineConfig::default());
-    let ours = ComponentMessage::new(id("sender"), id("echo"), "hello");
-    let message = bare_message(Bytes::from_static(b"hello"));
     for (bytes, size) in SIZES {
         let component = echo_of(bytes);
         compare(
             runtime,
             &format!("bytes to first answer, compiled, {size}"),
-            async || {
-                // What nobody has loaded any more is compiled again.
-                let handle = load(&engine, &component, config()).await;
-                let reply = engine.call_handle_message(&handle, ours.clone()).await;
-                black_box(reply.expect("echo answers"));
-                engine.unload_component(&handle).await.expect("shuts down");
-            },
-            async || {
-                let (mut store, function) = bare.instantiate(&bare.compile(&component)).await;
-                black_box(bare_call(&mut store, &function, &message).await);
-            },
+            // What nobody has loaded any more is compiled again.
+            async || answer(&engine, &component).await,
+            async || bare_answer(&bare, &bare.compile(&component)).await,
         );
     }
 }
@@ -59,8 +51,6 @@ pub(crate) fn kept(runtime: &Runtime) {
     let cache = folder.path().join("cache");
     let engine = engine(EngineConfig::default().with_cache(cache));
     let bare = Bare::new(&EngineConfig::default());
-    let ours = ComponentMessage::new(id("sender"), id("echo"), "hello");
-    let message = bare_message(Bytes::from_static(b"hello"));
     for (bytes, size) in SIZES {
         let component = echo_of(bytes);
         let file = folder.path().join("code");
@@ -69,21 +59,28 @@ pub(crate) fn kept(runtime: &Runtime) {
         compare(
             runtime,
             &format!("bytes to first answer, compiled before, {size}"),
-            async || {
-                let handle = load(&engine, &component, config()).await;
-                let reply = engine.call_handle_message(&handle, ours.clone()).await;
-                black_box(reply.expect("echo answers"));
-                engine.unload_component(&handle).await.expect("shuts down");
-            },
+            async || answer(&engine, &component).await,
             async || {
                 #[expect(unsafe_code, reason = "it has written the file itself")]
                 let code = unsafe { Component::deserialize_file(&bare.engine, &file) };
-                let pre = bare.link(&code.expect("of this engine"));
-                let (mut store, function) = bare.instantiate(&pre).await;
-                black_box(bare_call(&mut store, &function, &message).await);
+                bare_answer(&bare, &bare.link(&code.expect("of this engine"))).await;
             },
         );
     }
+}
+
+async fn answer(engine: &WasmtimeEngine, component: &Bytes) {
+    let handle = load(engine, component, config()).await;
+    let message = ComponentMessage::new(id("sender"), id("echo"), Bytes::from_static(MESSAGE));
+    let reply = engine.call_handle_message(&handle, message).await;
+    black_box(reply.expect("echo answers"));
+    engine.unload_component(&handle).await.expect("shuts down");
+}
+
+async fn bare_answer(bare: &Bare, compiled: &InstancePre<()>) {
+    let (mut store, function) = bare.instantiate(compiled).await;
+    let message = bare_message(Bytes::from_static(MESSAGE));
+    black_box(bare_call(&mut store, &function, &message).await);
 }
 
 /// An echo of about so many bytes: the fixture, and a module beside it that nobody uses.
@@ -93,16 +90,9 @@ fn echo_of(bytes: usize) -> Bytes {
     let Some(more) = bytes.checked_sub(ECHO.wasm.len()).filter(|more| *more > 0) else {
         return Bytes::from_static(ECHO.wasm);
     };
-    let module = module_of(more);
     let mut component = ECHO.wasm.to_vec();
     component.push(CORE_MODULE);
-    let mut length = module.len();
-    while length >= 0x80 {
-        component.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    component.push(length as u8);
-    component.extend(module);
+    module_of(more)[..].encode(&mut component);
     component.into()
 }
 

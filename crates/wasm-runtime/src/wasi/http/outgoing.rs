@@ -353,9 +353,8 @@ mod tests {
             ("https://a.example:/", true, None),
             ("https://a.example:8443/", true, Some(8443)),
         ] {
-            let expected = HttpOrigin::new(is_secure, "a.example", port);
-            assert!(expected.is_some());
-            assert_eq!(origin(uri), expected, "{uri}");
+            let expected = HttpOrigin::new(is_secure, "a.example", port).unwrap();
+            assert_eq!(origin(uri), Some(expected), "{uri}");
         }
         for uri in [
             "/x",
