@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::interval;
 use tracing::Span;
 
 use wasm_core::{ComponentId, HttpRoute, ResourceLimits, RuntimeEngine};
@@ -41,9 +39,6 @@ use crate::trace::TraceContext;
 /// How many may ask all hosts of a cluster at a time: an answer may be as long as all components of
 /// all of them make it, and one that is down is waited for.
 const ASKING: usize = 4;
-
-/// How often what was measured is summed up.
-const SUM_UP: Duration = Duration::from_secs(5);
 
 /// Puts a [`Gateway`] together.
 #[derive(Default)]
@@ -150,10 +145,11 @@ impl GatewayBuilder {
     ) -> Gateway<E> {
         let happening = host.events();
         let events = Arc::new(EventRing::new(happening.message_switch()));
-        let mut tasks = vec![tokio::spawn(Arc::clone(&events).keep(happening))];
-        if let Some(metrics) = self.metrics.clone() {
-            tasks.push(tokio::spawn(sum_up(metrics)));
-        }
+        let unanswered = Arc::<Unanswered>::default();
+        let tasks = vec![
+            tokio::spawn(Arc::clone(&events).keep(happening)),
+            tokio::spawn(Arc::clone(&unanswered).tell_what_was_left_out()),
+        ];
         let limits = self.limits;
         let shared = Shared {
             host,
@@ -164,7 +160,7 @@ impl GatewayBuilder {
             asking: Semaphore::new(ASKING),
             sites: Arc::default(),
             handler,
-            unanswered: Unanswered::default(),
+            unanswered,
             trace_context: self.trace_context,
             received: Semaphore::new(limits.received_bytes / RECEIVED_UNIT),
             uploads: Arc::new(Semaphore::new(1)),
@@ -179,14 +175,6 @@ impl GatewayBuilder {
             shared: Arc::new(shared),
             tasks: Arc::new(Tasks(tasks)),
         }
-    }
-}
-
-async fn sum_up(metrics: Metrics) {
-    let mut interval = interval(SUM_UP);
-    loop {
-        interval.tick().await;
-        metrics.sum_up();
     }
 }
 

@@ -80,7 +80,9 @@ pub use cluster::{
 };
 pub use gateway::{Gateway, GatewayBuilder};
 pub use limits::GatewayLimits;
-pub use metrics::{DURATION_BUCKETS, Metrics, RecorderTaken};
+pub use metrics::recorder::PrometheusRecorder;
+pub use metrics::value::DURATION_BUCKETS;
+pub use metrics::{Metrics, RecorderTaken};
 pub use serve::address::{InvalidAddress, ListenAddress};
 pub use serve::listener::{ListenError, Listener};
 pub use serve::tls::{Tls, TlsError};

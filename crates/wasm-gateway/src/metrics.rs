@@ -1,24 +1,32 @@
 //! What is measured, for Prometheus.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+pub(crate) mod gauges;
+pub(crate) mod recorder;
+mod series;
+mod text;
+pub(crate) mod value;
 
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use std::time::Instant;
+
 use thiserror::Error;
 
-use wasm_host::{ComponentStatus, Phase};
+use wasm_core::{ComponentId, RuntimeEngine};
+use wasm_host::Host;
 
-/// Upper bounds of durations in histograms, in seconds: a call of a guest may take microseconds,
-/// and a wait in a mailbox seconds.
-pub const DURATION_BUCKETS: &[f64] = &[
-    0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0,
-];
+use crate::metrics::recorder::PrometheusRecorder;
 
-/// The recorder that keeps what is measured in this process until it is asked for.
+/// What is measured in this process, until it is asked for.
+///
+/// A metric with the label `component` is about a component of the gateway's host. It is kept as
+/// long as that has the component, or somebody has a handle of it; afterwards it is shown until
+/// ten minutes after something was measured of the component, and at the first scrape after them.
+/// Where more than 10,000 components sleep or are gone, it is forgotten of those of
+/// which nothing was measured for the longest time. What is about no component is kept for good.
+///
+/// Histograms whose names end with `_seconds` have the bounds of
+/// [`DURATION_BUCKETS`](crate::DURATION_BUCKETS), and others none.
 #[derive(Clone)]
-pub struct Metrics(Arc<PrometheusHandle>);
+pub struct Metrics(PrometheusRecorder);
 
 /// There is another recorder of metrics in this process already.
 #[derive(Debug, Error)]
@@ -32,107 +40,91 @@ impl Metrics {
     /// # Errors
     /// [`RecorderTaken`], if something else does so.
     pub fn install() -> Result<Self, RecorderTaken> {
-        let handle = builder().install_recorder().map_err(|_| RecorderTaken)?;
-        Ok(Self(Arc::new(handle)))
+        let (metrics, recorder) = Self::with_recorder();
+        metrics::set_global_recorder(recorder).map_err(|_| RecorderTaken)?;
+        Ok(metrics)
     }
 
     /// The same with its recorder, which takes in what is measured once it is installed: for
     /// those who install others beside it.
     #[must_use]
     pub fn with_recorder() -> (Self, PrometheusRecorder) {
-        let recorder = builder().build_recorder();
-        (Self(Arc::new(recorder.handle())), recorder)
+        let recorder = PrometheusRecorder::default();
+        (Self(recorder.clone()), recorder)
     }
 
     /// In the text format of Prometheus.
-    pub(crate) fn render(&self) -> String {
-        // What was recorded since it was last asked for is summed up first.
-        self.0.run_upkeep();
-        self.0.render()
+    pub(crate) fn render<E: RuntimeEngine + ?Sized + 'static>(
+        &self,
+        host: &Host<E>,
+        now: Instant,
+    ) -> String {
+        let is_there = |id: &str| {
+            let id = id.parse::<ComponentId>();
+            id.is_ok_and(|id| host.permissions(&id).is_some())
+        };
+        self.0.render(is_there, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use metrics::set_default_local_recorder;
+
+    use wasm_core::{ComponentConfig, HostServices, ResourceLimits};
+    use wasm_host::{Component, HostBuilder};
+    use wasm_testkit::ModelEngine;
+    use wasm_testkit::wasm_fixtures::ECHO;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How often it has answered.
+    fn answered(text: &str, id: &ComponentId) -> Option<u64> {
+        let labels = format!("component=\"{id}\",kind=\"request\",outcome=\"answered\"");
+        let line = format!("wasm_messages_total{{{labels}}} ");
+        let count = text.lines().find_map(|it| it.strip_prefix(&line))?;
+        Some(count.parse().unwrap())
     }
 
-    /// Sums up what was recorded, which takes memory until then.
-    pub(crate) fn sum_up(&self) {
-        self.0.run_upkeep();
-    }
-}
-
-fn builder() -> PrometheusBuilder {
-    let durations = Matcher::Suffix("_seconds".to_owned());
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(durations, DURATION_BUCKETS)
-        .expect("there are buckets")
-}
-
-/// What a host knows of its components without measuring.
-#[derive(Default)]
-pub(crate) struct Gauges {
-    phases: [u64; Phase::ALL.len()],
-    waiting: String,
-    memory: String,
-    fuel: String,
-}
-
-impl Gauges {
-    pub(crate) fn add(&mut self, status: &ComponentStatus) {
-        if let Some(place) = Phase::ALL.iter().position(|phase| *phase == status.phase) {
-            self.phases[place] += 1;
+    #[tokio::test]
+    async fn components_are_measured_that_are_there_and_for_a_while_those_that_are_gone() {
+        let (metrics, recorder) = Metrics::with_recorder();
+        let _recorded = set_default_local_recorder(&recorder);
+        let model = |services: HostServices| Ok::<_, String>(Arc::new(ModelEngine::new(services)));
+        let host = HostBuilder::new().start(model).unwrap();
+        let id = |name: &str| ComponentId::new("demo", name, "main").unwrap();
+        let ask = async |name: &str| {
+            let limits = ResourceLimits::new(1 << 20, SECOND, None).unwrap();
+            let config = ComponentConfig::new(limits);
+            let component = Component::new(id(name), ECHO.wasm, config);
+            host.load(component).await.unwrap();
+            host.request(&id(name), "hello", SECOND).await.unwrap();
+        };
+        ask("stays").await;
+        host.drain(SECOND).await.unwrap();
+        let alone = metrics.render(&host, Instant::now());
+        let names: Vec<_> = (0..100).map(|number| format!("a{number}")).collect();
+        for name in &names {
+            ask(name).await;
+            host.unload(&id(name)).await.unwrap();
         }
-        let id = &status.id;
-        line(
-            &mut self.waiting,
-            "wasm_mailbox_messages",
-            id,
-            status.waiting as u64,
-        );
-        if let Some(usage) = &status.usage {
-            line(
-                &mut self.memory,
-                "wasm_memory_bytes",
-                id,
-                usage.memory_bytes,
+        // Less than ten minutes after all of them were measured, and more.
+        let now = Instant::now();
+        for later in [now, now + 500 * SECOND, now + 601 * SECOND] {
+            let text = metrics.render(&host, later);
+            assert!(
+                names
+                    .iter()
+                    .all(|name| answered(&text, &id(name)) == Some(1))
             );
-            line(&mut self.fuel, "wasm_fuel_total", id, usage.total_fuel);
         }
+        assert_eq!(answered(&alone, &id("stays")), Some(1));
+        assert_eq!(metrics.render(&host, now + 601 * SECOND), alone);
+        host.stop().await;
     }
-
-    /// `of` is how many of the components there are were added.
-    pub(crate) fn render(&self) -> String {
-        let mut text = String::from(
-            "# HELP wasm_components Components by what they are doing.\n\
-             # TYPE wasm_components gauge\n",
-        );
-        for (phase, count) in Phase::ALL.iter().zip(self.phases) {
-            // Writing to a text does not fail.
-            let _ = writeln!(text, "wasm_components{{phase=\"{phase}\"}} {count}");
-        }
-        for (name, kind, help, lines) in [
-            (
-                "wasm_mailbox_messages",
-                "gauge",
-                "Messages that wait for a component.",
-                &self.waiting,
-            ),
-            (
-                "wasm_memory_bytes",
-                "gauge",
-                "Memories and tables of a component.",
-                &self.memory,
-            ),
-            (
-                "wasm_fuel_total",
-                "counter",
-                "Fuel of all calls of a component.",
-                &self.fuel,
-            ),
-        ] {
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}");
-        }
-        text
-    }
-}
-
-/// An id has no character that would have to be escaped.
-fn line(text: &mut String, name: &str, id: &wasm_core::ComponentId, value: u64) {
-    let _ = writeln!(text, "{name}{{component=\"{id}\"}} {value}");
 }

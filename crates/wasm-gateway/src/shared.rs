@@ -36,7 +36,7 @@ pub(crate) struct Shared<E: RuntimeEngine + ?Sized> {
     pub(crate) sites: Arc<Sites>,
     /// Has those answer that do so themselves.
     pub(crate) handler: Option<Arc<dyn HttpHandler<E>>>,
-    pub(crate) unanswered: Unanswered,
+    pub(crate) unanswered: Arc<Unanswered>,
     pub(crate) trace_context: Option<TraceContext>,
     /// Room for payloads that are being received.
     pub(crate) received: Semaphore,

@@ -1,5 +1,7 @@
 //! What watches a host asks for again and again.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -8,7 +10,7 @@ use axum::response::Response;
 
 use wasm_core::RuntimeEngine;
 
-use crate::metrics::Gauges;
+use crate::metrics::gauges::Gauges;
 use crate::problem::Problem;
 use crate::shared::App;
 
@@ -26,7 +28,7 @@ pub(crate) async fn metrics<E: RuntimeEngine + ?Sized + 'static>(
     }
     let mut text = gauges.render();
     if let Some(metrics) = &app.metrics {
-        text.push_str(&metrics.render());
+        text.push_str(&metrics.render(&app.host, Instant::now()));
     }
     plain(text, "text/plain; version=0.0.4; charset=utf-8")
 }

@@ -148,8 +148,8 @@ async fn answer<E: RuntimeEngine + ?Sized + 'static>(
         .map_or_else(Problem::status, Response::status);
     trace::record(&span, status);
     if let Some(why) = answered.as_ref().err().and_then(Problem::of_component) {
-        let what = format!("{} has not answered", site.component);
-        app.unanswered.tell(&asked, &what, why);
+        let of = &site.component;
+        app.unanswered.tell(of, "has not answered", &asked, why);
     }
     answered.map(|response| match is_head {
         true => without_length_of_nothing(response),

@@ -111,11 +111,11 @@ fn told_if_cut_off<E: RuntimeEngine + ?Sized + 'static>(
     response.map(|body| {
         Body::new(body.map_err(move |error| {
             if let Some((asked, call)) = untold.take() {
-                let what = format!("{to} has not come to the end of its answer to");
-                let (app, why) = (Arc::clone(&app), error.to_string());
+                let (app, to, why) = (Arc::clone(&app), to.clone(), error.to_string());
                 tokio::spawn(async move {
                     let why = call.failure().await.unwrap_or(why);
-                    app.unanswered.tell(&asked, &what, &why);
+                    let what = "has not come to the end of its answer to";
+                    app.unanswered.tell(&to, what, &asked, &why);
                 });
             }
             error

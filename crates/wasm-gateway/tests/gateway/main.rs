@@ -11,6 +11,7 @@ mod dead_letters;
 mod description;
 mod events;
 mod listening;
+mod measured;
 mod messages;
 mod nodes;
 mod operating;

@@ -1,9 +1,10 @@
 //! What is counted, through the facade `metrics`. The names stand in the documentation
 //! of the crate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
 use wasm_core::ComponentId;
 
@@ -59,7 +60,9 @@ fn of_histogram(register: impl FnOnce() -> Histogram) -> Histogram {
 
 impl Meters {
     pub(crate) fn new(component: &ComponentId) -> Self {
-        let id = || component.as_str().to_owned();
+        // A recorder keeps the labels of each of them.
+        let shared = SharedString::from_shared(Arc::from(component.as_str()));
+        let id = || shared.clone();
         let messages = |outcome: &'static str| {
             KINDS.map(|kind| {
                 of_counter(|| counter!("wasm_messages_total", "component" => id(), "kind" => kind.as_str(), "outcome" => outcome))
