@@ -510,10 +510,10 @@ fn a_draft_is_a_store_once_it_is_put_and_nothing_before() {
         let mut draft = StoreDraft::new(&path).unwrap();
         let (a, b) = (id("a"), id("b"));
         let value = vec![7; 300_000];
-        draft.add([(&a, "k", &value[..]), (&b, "k", b"")]).unwrap();
-        draft
-            .add([(&a, "k", &b"new"[..]), (&a, "l", &value)])
-            .unwrap();
+        let replaced = draft.add([(&a, "k", &value[..]), (&b, "k", b"")]);
+        assert_eq!(replaced.unwrap(), None);
+        let replaced = draft.add([(&a, "l", &value[..]), (&a, "k", b"new"), (&a, "k", b"new")]);
+        assert_eq!(replaced.unwrap(), Some(1));
         draft
     };
     drop(fill());

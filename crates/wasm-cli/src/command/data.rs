@@ -1,7 +1,6 @@
 //! What components have stored, as text: out of a file of data, into one, and looked through.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, ErrorKind, Read as _};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,12 +51,10 @@ Exit codes:
   2  bad input: a file that is not there, no store or in use; lines that are no
      export, of which nothing is taken in once one is wrong";
 
-/// Entries that are taken in before Ctrl-C is looked at.
-const TAKEN_IN: usize = 256;
 /// The release of the format.
 const FORMAT: u64 = 1;
-/// Lines that are read ahead.
-const LINES: usize = 64;
+/// So many bytes of lines, or one line, are taken in at a time before Ctrl-C is looked at.
+const PART_BYTES: usize = 256 << 10;
 /// Of a line besides its value: what is in each, an id, and a key of 1 KiB.
 const ENTRY_BYTES: u64 = 16 << 10;
 /// A byte of a text that is written as `\u0000`.
@@ -226,29 +223,22 @@ fn line(line: &Line) -> String {
 }
 
 async fn import(file: PathBuf, memory_ceiling: u64) -> Result<ExitCode, Stop> {
-    let shown = file.escaped().to_string();
-    let entries = read_export(memory_ceiling).await?;
-    let there = there(&file).await?;
+    // Who names a file that has data is told before all of the export is read.
+    there(&file).await?;
     let mut draft = block_in_place(|| StoreDraft::new(&file)).map_err(|error| stop(&error))?;
-    let mut rest = entries.iter().peekable();
-    while rest.peek().is_some() {
-        let some = rest.by_ref().take(TAKEN_IN);
-        let some = some.map(|((component, key), value)| (component, &**key, &**value));
-        // Here and not on another thread, so that Ctrl-C in between drops the draft.
-        block_in_place(|| draft.add(some)).map_err(|error| stop(&error))?;
-        yield_now().await;
-    }
-    let put = block_in_place(|| match there {
-        There::Nothing => draft.put(),
-        There::Empty { .. } => draft.replace(),
-    });
+    let entries = take_in(&mut draft, memory_ceiling).await?;
+    // Others may have written there meanwhile.
+    let put = match there(&file).await? {
+        There::Nothing => block_in_place(|| draft.put()),
+        There::Empty { _store } => block_in_place(|| draft.replace()),
+    };
     put.map_err(|error| stop(&error))?;
-    let count = format_count(entries.len() as u64);
+    let count = format_count(entries);
     let entries = match count.as_str() {
         "1" => "entry is",
         _ => "entries are",
     };
-    aside(format!("{count} {entries} in {shown}"));
+    aside(format!("{count} {entries} in {}", file.escaped()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -289,37 +279,74 @@ async fn there(file: &Path) -> Result<There, Stop> {
     )
 }
 
-type Entries = BTreeMap<(ComponentId, String), Bytes>;
-
-/// All entries of an export that is whole.
-async fn read_export(memory_ceiling: u64) -> Result<Entries, Stop> {
-    let (sender, mut lines) = mpsc::channel(LINES);
+/// Takes in all entries of an export that is whole, a part of its lines after the other, and
+/// tells how many these are.
+async fn take_in(draft: &mut StoreDraft, memory_ceiling: u64) -> Result<u64, Stop> {
     let max_bytes = ESCAPED_BYTES * memory_ceiling + ENTRY_BYTES;
-    // Nobody waits for it: it ends with its input, or with the program.
-    std::thread::spawn(move || {
-        let mut input = io::stdin().lock();
-        while let Some(line) = next_line(&mut input, max_bytes).transpose() {
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let mut parts = parts_of_input(max_bytes);
     let mut reading = Reading::default();
     let mut number = 0;
-    while let Some(text) = lines.recv().await {
-        number += 1;
-        let text = text.map_err(|error| no_export(number, &error.to_string()))?;
-        if text.len() as u64 > max_bytes {
-            return Err(too_long(number, max_bytes, memory_ceiling).into());
+    while let Some(lines) = parts.recv().await {
+        let mut entries = Vec::new();
+        let mut wrong = None;
+        for line in lines {
+            number += 1;
+            match reading.line(line, number, max_bytes, memory_ceiling) {
+                Ok(entry) => entries.extend(entry),
+                Err(report) => {
+                    // A key before it that is there twice is told first.
+                    wrong = Some(report);
+                    break;
+                }
+            }
         }
-        reading
-            .add(text)
-            .map_err(|reason| no_export(number, &reason))?;
+        // Here and not on another thread, so that Ctrl-C in between drops the draft.
+        let all = entries.iter();
+        let all = all.map(|entry| (&entry.component, &*entry.key, &*entry.value));
+        let replaced = block_in_place(|| draft.add(all)).map_err(|error| stop(&error))?;
+        if let Some(entry) = replaced.and_then(|place| entries.get(place)) {
+            return Err(entry.is_there_twice().into());
+        }
+        if let Some(report) = wrong {
+            return Err(report.into());
+        }
+        yield_now().await;
     }
     match reading.is_whole {
         true => Ok(reading.entries),
         false => Err(no_export(number + 1, "it ends before its last line").into()),
     }
+}
+
+/// Lines of standard input; of one that is longer than this, one byte more.
+fn parts_of_input(max_bytes: u64) -> mpsc::Receiver<Vec<io::Result<Vec<u8>>>> {
+    let (sender, parts) = mpsc::channel(1);
+    // Nobody waits for it: it ends with its input, or with the program.
+    std::thread::spawn(move || {
+        let mut input = BufReader::new(io::stdin().lock());
+        loop {
+            let part = next_lines(&mut input, max_bytes);
+            if part.is_empty() || sender.blocking_send(part).is_err() {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+/// The next lines, none at the end. More are not waited for: what is wrong with these is told
+/// before somebody writes others.
+fn next_lines(input: &mut BufReader<impl io::Read>, max_bytes: u64) -> Vec<io::Result<Vec<u8>>> {
+    let mut lines = Vec::new();
+    let mut bytes = 0;
+    while let Some(line) = next_line(input, max_bytes).transpose() {
+        bytes += line.as_ref().map_or(PART_BYTES, Vec::len);
+        lines.push(line);
+        if bytes >= PART_BYTES || input.buffer().is_empty() {
+            break;
+        }
+    }
+    lines
 }
 
 /// The next line; of one that is longer than this, one byte more.
@@ -344,22 +371,58 @@ fn no_export(line: u64, reason: &str) -> Report {
         .with_help("`airssys-wasm data export FILE` prints one")
 }
 
+/// What a component has stored under a key.
+struct Entry {
+    /// Where it was read.
+    line: u64,
+    component: ComponentId,
+    key: String,
+    value: Bytes,
+}
+
+impl Entry {
+    fn is_there_twice(&self) -> Report {
+        let (component, key) = (&self.component, Quoted::new(&self.key));
+        no_export(self.line, &format!("{component} has the key {key} twice"))
+    }
+}
+
 #[derive(Default)]
 struct Reading {
     has_begun: bool,
-    entries: Entries,
+    /// How many there were so far.
+    entries: u64,
     is_whole: bool,
 }
 
 impl Reading {
-    fn add(&mut self, mut text: Vec<u8>) -> Result<(), String> {
+    /// What is in a line, if that is an entry.
+    fn line(
+        &mut self,
+        line: io::Result<Vec<u8>>,
+        number: u64,
+        max_bytes: u64,
+        memory_ceiling: u64,
+    ) -> Result<Option<Entry>, Report> {
+        let text = line.map_err(|error| no_export(number, &error.to_string()))?;
+        if text.len() as u64 > max_bytes {
+            return Err(too_long(number, max_bytes, memory_ceiling));
+        }
+        self.add(text, number)
+            .map_err(|reason| no_export(number, &reason))
+    }
+
+    fn add(&mut self, mut text: Vec<u8>, line: u64) -> Result<Option<Entry>, String> {
         if !self.has_begun {
             text = without_mark(text);
         }
-        let line = serde_json::from_slice(&text);
-        let line: Line = line.map_err(|_| "it is no line of one".to_owned())?;
-        match line {
-            Line::First { format: FORMAT } if !self.has_begun => self.has_begun = true,
+        let read = serde_json::from_slice(&text);
+        let read: Line = read.map_err(|_| "it is no line of one".to_owned())?;
+        let (component, key, value) = match read {
+            Line::First { format: FORMAT } if !self.has_begun => {
+                self.has_begun = true;
+                return Ok(None);
+            }
             Line::First { format } if !self.has_begun => {
                 return Err(format!(
                     "its format is {format}, and this program knows {FORMAT}"
@@ -372,29 +435,30 @@ impl Reading {
                 component,
                 key,
                 text,
-            } => self.entry(&component, key, text.into())?,
+            } => (component, key, text.into()),
             Line::Hex {
                 component,
                 key,
                 hex,
-            } => self.entry(&component, key, bytes_of(&hex)?)?,
-            Line::Last { entries } if entries == self.entries.len() as u64 => self.is_whole = true,
+            } => (component, key, bytes_of(&hex)?),
+            Line::Last { entries } if entries == self.entries => {
+                self.is_whole = true;
+                return Ok(None);
+            }
             Line::Last { entries } => {
-                let found = self.entries.len();
+                let found = self.entries;
                 return Err(format!("it has {found} entries, and should have {entries}"));
             }
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, component: &str, key: String, value: Bytes) -> Result<(), String> {
+        };
         let component = component.parse::<ComponentId>();
         let component = component.map_err(|error| error.to_string())?;
-        let twice = format!("{component} has the key {} twice", Quoted::new(&key));
-        match self.entries.insert((component, key), value) {
-            Some(_) => Err(twice),
-            None => Ok(()),
-        }
+        self.entries += 1;
+        Ok(Some(Entry {
+            line,
+            component,
+            key,
+            value,
+        }))
     }
 }
 
@@ -440,7 +504,8 @@ mod tests {
 
     fn read(text: &str) -> Result<bool, String> {
         let mut reading = Reading::default();
-        text.lines().try_for_each(|line| reading.add(line.into()))?;
+        text.lines()
+            .try_for_each(|line| reading.add(line.into(), 1).map(drop))?;
         Ok(reading.is_whole)
     }
 
@@ -483,10 +548,6 @@ mod tests {
             ),
             (format!("{first}\nnonsense"), "no line of one"),
             (format!("{first}\n\u{feff}{entry}"), "no line of one"),
-            (
-                format!("{first}\n{hex}\n{entry}"),
-                "a/b/c has the key \"k\" twice",
-            ),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

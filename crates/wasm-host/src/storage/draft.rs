@@ -77,15 +77,17 @@ impl StoreDraft {
         Ok(made)
     }
 
-    /// Takes in these, whatever quotas are. A key that the same component has already is replaced.
+    /// Takes in these, whatever quotas are. A key that the same component has already is replaced;
+    /// what is returned is the place among these of the first such key.
     ///
     /// # Errors
     /// The disk fails, or is full.
     pub fn add<'a>(
         &mut self,
         entries: impl IntoIterator<Item = (&'a ComponentId, &'a str, &'a [u8])>,
-    ) -> Result<(), StorageOpenError> {
+    ) -> Result<Option<usize>, StorageOpenError> {
         let mut usages = mem::take(&mut self.usages);
+        let mut first_replaced = None;
         if self.transaction.is_none()
             && let Some(database) = &self.database
         {
@@ -98,11 +100,14 @@ impl StoreDraft {
         if let Some(transaction) = &self.transaction {
             self.write(|| {
                 let mut table = transaction.open_table(ENTRIES)?;
-                for (owner, key, value) in entries {
+                for (place, (owner, key, value)) in entries.into_iter().enumerate() {
                     let replaced = table.insert((owner.as_str(), key), value)?;
                     let (bytes, keys) = usages.entry(owner.clone()).or_default();
                     match replaced {
-                        Some(old) => *bytes -= old.value().len() as u64,
+                        Some(old) => {
+                            *bytes -= old.value().len() as u64;
+                            first_replaced.get_or_insert(place);
+                        }
                         None => (*bytes, *keys) = (*bytes + key.len() as u64, *keys + 1),
                     }
                     *bytes += value.len() as u64;
@@ -111,7 +116,7 @@ impl StoreDraft {
             })?;
         }
         self.usages = usages;
-        Ok(())
+        Ok(first_replaced)
     }
 
     /// Has it take its place, where nothing is.

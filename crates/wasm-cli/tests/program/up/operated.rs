@@ -1,6 +1,7 @@
 //! What operators do besides: data moved, logs read by programs, commands over TLS.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -132,6 +133,95 @@ fn a_line_that_is_longer_than_any_value_is_not_read() {
     ended(&endless.output().unwrap())
         .expect(2, "")
         .complains(&["a line has more than 24592KiB", "this was line 1"]);
+}
+
+/// Whatever part of the export that is, and whatever is wrong with the lines after it.
+#[test]
+fn a_key_that_is_exported_twice_is_told_with_its_line() {
+    let folder = Folder::new();
+    let file = folder.path("store.redb");
+    let entry =
+        |key: usize| format!("{{\"component\":\"a/b/c\",\"key\":\"{key}\",\"text\":\"v\"}}\n");
+    for (others, rest) in [(1, "{\"entries\":1}\n"), (2_000, "nonsense\n")] {
+        let mut export = "{\"airssys-wasm-data\":1}\n".to_owned();
+        export.extend((0..others).map(entry));
+        export += &entry(0);
+        export += rest;
+        let refused = with_input(["data", "import", &file], export.as_bytes());
+        refused.expect(2, "").complains(&[
+            "standard input is no export: a/b/c has the key \"0\" twice",
+            &format!("this was line {}; nothing was taken in", others + 2),
+        ]);
+        assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_import_does_not_have_all_of_the_export_in_memory() {
+    const ENTRIES: usize = 96;
+
+    let folder = Folder::new();
+    let mut import = Running::new(command(["data", "import", &folder.path("store.redb")]));
+    import.type_line("{\"airssys-wasm-data\":1}");
+    let value = "x".repeat(1 << 20);
+    for key in 0..ENTRIES {
+        import.type_line(&format!(
+            "{{\"component\":\"a/b/c\",\"key\":\"{key}\",\"text\":\"{value}\"}}"
+        ));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", import.child.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: usize = most.unwrap().trim_end_matches("kB").trim().parse().unwrap();
+    assert!(kib < ENTRIES << 10, "{kib} KiB");
+    import.type_line(&format!("{{\"entries\":{ENTRIES}}}"));
+    drop(import.stdin.take());
+    import.says("96 entries are in");
+    import.ends_with(0);
+}
+
+/// A file that has data is told before an export is waited for, and one that comes by some
+/// meanwhile keeps it.
+#[test]
+fn data_that_is_there_is_told_before_and_after_an_export_is_read() {
+    let folder = Folder::new();
+    let file = folder.path("store.redb");
+    let export = "{\"airssys-wasm-data\":1}\n\
+                  {\"component\":\"a/b/c\",\"key\":\"k\",\"text\":\"v\"}\n\
+                  {\"entries\":1}\n";
+    fs::write(&file, "").unwrap();
+    let mut late = command(["data", "import", &file]);
+    late.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut late = late.spawn().unwrap();
+    // Until its draft lies there, it has not looked.
+    let has_begun = (0..1_000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        fs::read_dir(folder.path("")).unwrap().count() == 2
+    });
+    assert!(has_begun);
+    with_input(["data", "import", &file], export.as_bytes()).expect(0, "");
+    let mut input = late.stdin.take().unwrap();
+    // Nothing reads it any more if it has ended, which is told below.
+    let _ = input.write_all(export.replace("\"v\"", "\"late\"").as_bytes());
+    drop(input);
+    ended(&late.wait_with_output().unwrap())
+        .expect(2, "")
+        .complains(&["store.redb has data already"]);
+    program(["data", "export", &file]).expect(0, export);
+
+    // Neither this nor what is wrong with a line is told only once there are more lines.
+    let other = folder.path("other.redb");
+    for (file, line, told) in [
+        (&file, "", "store.redb has data already"),
+        (&other, "nonsense", "it is no line of one"),
+    ] {
+        let mut waiting = Running::new(command(["data", "import", file]));
+        if !line.is_empty() {
+            waiting.type_line(line);
+        }
+        waiting.says(told);
+        waiting.ends_with(2);
+    }
 }
 
 #[test]
