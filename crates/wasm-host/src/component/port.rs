@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -59,7 +60,8 @@ pub(crate) struct Port {
 /// can.
 #[derive(Debug, Default)]
 struct Requests {
-    open: HashMap<CorrelationId, Open>,
+    /// By ids that the host has drawn, so that nobody can choose some that collide.
+    open: HashMap<CorrelationId, Open, RandomState>,
     /// The instance has ended.
     is_closed: bool,
 }

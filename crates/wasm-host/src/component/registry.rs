@@ -3,10 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::btree_map::Range;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
+
+use foldhash::fast::RandomState;
 
 use wasm_core::ComponentId;
 
@@ -25,6 +27,8 @@ type Begin = Box<dyn Fn(Assignment) + Send + Sync>;
 
 pub(crate) struct Registry {
     shards: Box<[RwLock<Shard>]>,
+    /// Only chooses the part, within which ids are in order: whoever picked ids that meet in one
+    /// would make that busier and no search longer.
     hasher: RandomState,
     components: AtomicU64,
     office: Arc<Office>,
@@ -49,7 +53,7 @@ impl Registry {
     pub(crate) fn new(office: &Arc<Office>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             components: AtomicU64::new(0),
             office: Arc::clone(office),
             begin: OnceLock::new(),
