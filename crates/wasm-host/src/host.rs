@@ -673,8 +673,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     }
 
     fn message(&self, to: &ComponentId, payload: impl Into<MessagePayload>) -> ComponentMessage {
-        let program = self.inner.office.program.clone();
-        self.stamped(ComponentMessage::new(program, to.clone(), payload))
+        let office = &self.inner.office;
+        ComponentMessage::new(office.program.clone(), to.clone(), payload)
+            .with_timestamp(office.now())
     }
 
     /// From the program, now.

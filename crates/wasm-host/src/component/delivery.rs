@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
 
@@ -23,14 +23,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// Has the engine handle a letter. Where it may handle several at a time, this does not wait
     /// until it has.
     pub(crate) async fn deliver(&mut self, mut letter: Box<Letter>) {
-        let (Some(port), Some(handle)) = (self.port.clone(), self.handle.clone()) else {
+        let (Some(port), Some(handle)) = (&self.port, &self.handle) else {
             // Nothing is delivered without an instance.
             return self.resident.mailbox.put_back(letter);
         };
-        if letter
-            .incarnation
-            .is_some_and(|incarnation| incarnation != port.incarnation)
-        {
+        let (incarnation, handle) = (port.incarnation, handle.clone());
+        if letter.incarnation.is_some_and(|it| it != incarnation) {
             let cause = DeadLetterCause::RequesterGone;
             return self.shared.office.give_up(letter, cause);
         }
@@ -57,10 +55,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         let call = perform(engine, handle, &letter).instrument(span.clone());
         let number = self.handled.add(letter);
         let outcome = if self.recipe.config.concurrency() == 1 {
-            port.begin_handling(span);
-            let outcome = self.attend(call).await;
-            port.end_handling();
-            outcome
+            self.attend_within(span, call).await
         } else {
             // Its first poll gives it its place among the calls of the component.
             let mut call = Box::pin(call);
@@ -75,6 +70,22 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             outcome,
         };
         self.end(ended).await;
+    }
+
+    /// Waits for a call of the engine, in which the instance sends within this span. Nobody asks
+    /// for one that nobody listens to.
+    async fn attend_within<T>(&mut self, span: Span, call: impl Future<Output = T>) -> T {
+        if span.is_disabled() {
+            return self.attend(call).await;
+        }
+        if let Some(port) = &self.port {
+            port.begin_handling(span);
+        }
+        let outcome = self.attend(call).await;
+        if let Some(port) = &self.port {
+            port.end_handling();
+        }
+        outcome
     }
 
     /// Goes on to other letters while a call runs.

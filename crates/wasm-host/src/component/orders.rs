@@ -28,6 +28,13 @@ pub(crate) enum Leaving {
     Abandoned,
 }
 
+/// What a task does next of what it was told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Leave(Leaving),
+    Obey(Command),
+}
+
 /// Commands that wait for a component; who gives more waits with them.
 const WAITING_COMMANDS: usize = 16;
 
@@ -82,14 +89,16 @@ impl Orders {
         !state.is_closed
     }
 
-    pub(crate) fn next_leaving(&self) -> Option<Leaving> {
-        lock(&self.state).leaving.pop_front()
-    }
-
-    pub(crate) fn next_command(&self) -> Option<Command> {
-        let command = lock(&self.state).commands.pop_front()?;
+    /// What is done next, if there is something: leaving before commands.
+    pub(crate) fn next(&self) -> Option<Order> {
+        let mut state = lock(&self.state);
+        if let Some(leaving) = state.leaving.pop_front() {
+            return Some(Order::Leave(leaving));
+        }
+        let command = state.commands.pop_front()?;
+        drop(state);
         self.room.add_permits(1);
-        Some(command)
+        Some(Order::Obey(command))
     }
 
     /// Whether there is nothing to do.
@@ -143,8 +152,11 @@ mod tests {
         };
         yield_now().await;
         assert!(!one_more.is_finished());
-        let next = orders.next_command();
-        assert!(matches!(next, Some(Command::Restart(_))), "{next:?}");
+        let next = orders.next();
+        assert!(
+            matches!(next, Some(Order::Obey(Command::Restart(_)))),
+            "{next:?}"
+        );
         assert!(one_more.await.unwrap());
         let too_late = {
             let orders = Arc::clone(&orders);
@@ -154,7 +166,7 @@ mod tests {
         orders.close();
         assert!(!too_late.await.unwrap());
         assert!(!orders.command(restart().0).await);
-        assert!(orders.next_command().is_none() && orders.are_empty());
+        assert!(orders.next().is_none() && orders.are_empty());
     }
 
     /// Orders that are given in the very moment in which the task ends. Of so many, a channel of

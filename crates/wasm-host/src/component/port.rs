@@ -256,7 +256,7 @@ impl Port {
         let way = Way {
             began: Instant::now(),
             redeliveries: 0,
-            span: span(&callback, LetterKind::Callback, &open.span),
+            span: span(&callback, LetterKind::Callback, || open.span.clone()),
             reply: None,
             ticket: None,
             call: None,

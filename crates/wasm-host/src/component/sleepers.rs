@@ -35,9 +35,9 @@ impl Sleepers {
         lock(&self.awake).remove(&incarnation);
     }
 
-    /// This one has nothing to do from now on.
-    pub(crate) fn begin_idling(&self, resident: &Resident) {
-        let millis = self.began.elapsed().as_millis();
+    /// This one has had nothing to do since this moment.
+    pub(crate) fn begin_idling(&self, resident: &Resident, since: Instant) {
+        let millis = (since - self.began).as_millis();
         let millis = u64::try_from(millis).unwrap_or(u64::MAX - 1);
         resident.drowsy.begin(millis);
     }

@@ -16,7 +16,7 @@ use wasm_core::{ComponentHandle, RuntimeEngine};
 use crate::component::alarm::Alarm;
 use crate::component::budget::{Budget, Reservation};
 use crate::component::handled::{Ended, Handled};
-use crate::component::orders::{Command, Leaving};
+use crate::component::orders::{Command, Leaving, Order};
 use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::port::Port;
 use crate::component::recipe::Recipe;
@@ -203,7 +203,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         if self.is_idle() {
             // Whoever needs room counts as one who waits for it before looking who is idle, so one
             // of the two sees the other.
-            self.shared.sleepers.begin_idling(&self.resident);
+            let sleepers = &self.shared.sleepers;
+            sleepers.begin_idling(&self.resident, self.active);
             if self.shared.budget.is_short() {
                 self.resident.drowsy.end();
                 return Next::LookAround;
@@ -241,11 +242,10 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         {
             return Some(Next::End(unpanicked(ended)));
         }
-        if let Some(leaving) = self.resident.orders.next_leaving() {
-            return Some(Next::Leave(leaving));
-        }
-        if let Some(command) = self.resident.orders.next_command() {
-            return Some(Next::Obey(command));
+        match self.resident.orders.next() {
+            Some(Order::Leave(leaving)) => return Some(Next::Leave(leaving)),
+            Some(Order::Obey(command)) => return Some(Next::Obey(command)),
+            None => {}
         }
         // A new version that is prepared is not held up by messages that never end.
         let takes_letters = self.takes_letters() && !self.resident.swaps.are_under_way();

@@ -272,17 +272,16 @@ impl Router {
         if let Err(error) = self.check_hops(&message) {
             return refused(error, way.reply);
         }
-        let id = message.recipient.clone();
-        let not_found = |id| MessagingError::TargetNotFound(id);
-        if !self.office.may_handle(&id) {
+        let id = &message.recipient;
+        if !self.office.may_handle(id) {
             let reason = format!("{id} is leaving this host for another");
             return refused(MessagingError::DeliveryFailed(reason), way.reply);
         }
-        let Some(mut roused) = self.registry.rouse(&id) else {
-            return refused(not_found(id), way.reply);
+        let Some(mut roused) = self.registry.rouse(id) else {
+            return refused(MessagingError::TargetNotFound(id.clone()), way.reply);
         };
         let Some(in_flight) = self.admit(&roused.resident, message_bytes(&message)) else {
-            metrics::refused(&id, "queued-bytes");
+            metrics::refused(id, "queued-bytes");
             return refused(MessagingError::QueueFull, way.reply);
         };
         let mut letter = way.letter(message, kind, in_flight);
@@ -292,14 +291,15 @@ impl Router {
                 Ok(place) => return Ok(Waits::Here(Arc::clone(mailbox), place)),
                 Err(returned) => returned,
             };
+            letter = returned;
+            let id = &letter.message.recipient;
             if refusal != Refusal::Closed(Closed::Asleep) {
-                return refused(why(refusal, id), returned.reply);
+                return refused(why(refusal, id.clone()), letter.reply);
             }
             // It has fallen asleep in this moment.
-            letter = returned;
-            roused = match self.registry.rouse(&id) {
+            roused = match self.registry.rouse(id) {
                 Some(roused) => roused,
-                None => return refused(not_found(id), letter.reply),
+                None => return refused(MessagingError::TargetNotFound(id.clone()), letter.reply),
             };
         }
     }
@@ -350,7 +350,7 @@ fn way(message: &ComponentMessage, kind: LetterKind, port: &Port) -> Way {
     Way {
         began: Instant::now(),
         redeliveries: 0,
-        span: span(message, kind, &port.span()),
+        span: span(message, kind, || port.span()),
         reply: None,
         ticket: None,
         call: None,

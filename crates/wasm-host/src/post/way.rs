@@ -29,7 +29,7 @@ impl Way {
         Self {
             began: Instant::now(),
             redeliveries: 0,
-            span: span(message, kind, &Span::current()),
+            span: span(message, kind, Span::current),
             reply: None,
             ticket: None,
             call: None,
@@ -59,10 +59,15 @@ impl Way {
     }
 }
 
-/// From acceptance to the end of the call; what the call sends begins within.
-pub(crate) fn span(message: &ComponentMessage, kind: LetterKind, parent: &Span) -> Span {
+/// From acceptance to the end of the call; what the call sends begins within. Who its parent is
+/// is asked only if somebody listens.
+pub(crate) fn span(
+    message: &ComponentMessage,
+    kind: LetterKind,
+    parent: impl FnOnce() -> Span,
+) -> Span {
     info_span!(
-        parent: parent,
+        parent: &parent(),
         "message",
         kind = kind.as_str(),
         from = %message.sender,
