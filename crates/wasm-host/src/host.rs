@@ -320,7 +320,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Host<E> {
     /// on while the engine prepares the new one, then ends its call; the new one is
     /// loaded and initialized; the old one's `shutdown` is called; what waits is
     /// delivered to the new one, in order. Requests that the old one made are not
-    /// answered to the new one, which does not know them.
+    /// answered to the new one, which does not know them. Where the old one sleeps and the new
+    /// one [starts on a message](wasm_core::StartPolicy::OnMessage), an instance of the new one
+    /// is made to know that it starts, and ended again unless a message waits for it.
     ///
     /// The new one has permissions of its own; if they are
     /// [set](Self::set_permissions) while the swap is under way, those that were set.

@@ -490,7 +490,10 @@ fn goes_on_after(old: &ComponentStatus, new: &ComponentStatus) {
 }
 
 /// Says so when compiling takes its time.
-async fn announced<T>(source: &Source, work: impl Future<Output = T>) -> T {
+async fn announced<T, E>(
+    source: &Source,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let began = Instant::now();
     let mut work = pin!(work);
     if let Ok(outcome) = timeout(SLOW, &mut work).await {
@@ -498,6 +501,8 @@ async fn announced<T>(source: &Source, work: impl Future<Output = T>) -> T {
     }
     aside(compiling(source));
     let outcome = work.await;
-    aside(format!("{} took {:.1?}", source.id, began.elapsed()));
+    if outcome.is_ok() {
+        aside(format!("{} took {:.1?}", source.id, began.elapsed()));
+    }
     outcome
 }

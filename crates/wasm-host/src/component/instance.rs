@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use wasm_core::{
-    ComponentHandle, ComponentId, ComponentState, HealthStatus, RuntimeEngine, Supervision,
-    WasmError,
+    ComponentHandle, ComponentId, ComponentState, HealthStatus, RuntimeEngine, StartPolicy,
+    Supervision, WasmError,
 };
 
 use crate::component::budget::Reservation;
@@ -219,6 +219,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             .tell(|| Event::Slept { component, error });
     }
 
+    /// Ends the instance of a version that replaced a sleeping one, if nothing waits for it and
+    /// it starts on a message. It was made to know that it starts.
+    async fn sleep_on(&mut self) {
+        let starts_on_message = self.recipe.supervision.start == StartPolicy::OnMessage;
+        if starts_on_message && self.resident.mailbox.len() == 0 {
+            self.fall_asleep().await;
+        }
+    }
+
     /// The instance is gone, and its open requests with it.
     pub(crate) fn fail(&mut self, error: Arc<WasmError>) {
         let resident = Arc::clone(&self.resident);
@@ -343,11 +352,15 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         match prepared {
             Ok(_prepared) => {
                 self.settle().await;
+                let slept = matches!(self.state, State::Asleep);
                 let set = swap.permissions_set;
                 let replaced = match swap.reservation {
                     Some(reservation) => self.replace(swap.recipe, set, reservation).await,
                     None => self.replace_ended(swap.recipe, set).await,
                 };
+                if slept && replaced.is_ok() {
+                    self.sleep_on().await;
+                }
                 let _ = swap.reply.send(replaced);
             }
             Err(error) => {

@@ -285,6 +285,46 @@ async fn more_than_there_is_room_for_are_replaced_while_they_sleep() {
     for name in names {
         assert_eq!(told(&host, name, "").await, "1");
     }
+    // So it is where none of them may be put to sleep, because each was awake for its swap alone.
+    let host = host_with(HostLimits::default().with_components(2));
+    for name in names {
+        host.load(lazy(name, ECHO)).await.unwrap();
+    }
+    let mut events = host.events();
+    let [a, b, c, d] = names.map(|name| host.swap(lazy(name, COUNTER)));
+    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    for swapped in [a, b, c, d] {
+        swapped.unwrap();
+    }
+    for name in names {
+        let status = host.component(&demo(name)).await.unwrap();
+        assert_eq!((status.phase, status.swaps), (Phase::Asleep, 1), "{name}");
+    }
+    let mut seen = Vec::new();
+    while let Some(event) = events.try_next() {
+        seen.push(event.to_string());
+    }
+    assert_eq!(seen.len(), 2 * names.len(), "{seen:?}");
+    assert_eq!(told(&host, "a", "").await, "1");
+    // What waits for it is delivered to the instance that was made for the swap.
+    let host = slow_to_load(SECOND);
+    host.load(lazy("it", ECHO)).await.unwrap();
+    let (id, mut events) = (demo("it"), host.events());
+    let swapped = host.swap(lazy("it", COUNTER));
+    let waits = async {
+        sleep(SECOND / 2).await;
+        host.request(&id, "", 9 * SECOND).await
+    };
+    let (swapped, waits) = tokio::join!(swapped, waits);
+    swapped.unwrap();
+    assert_eq!(waits.unwrap(), Some("1".into()));
+    while let Some(event) = events.try_next() {
+        assert!(!matches!(event, Event::Slept { .. }), "{event}");
+    }
+    // One that is to be there from its start is.
+    let host = load(&[lazy("it", ECHO)]).await;
+    host.swap(component("it", COUNTER)).await.unwrap();
+    assert!(is(&host, "it", Phase::Ready).await);
     // Where nobody makes room, it waits as long as a message does.
     let host = host_with(HostLimits::default().with_components(1));
     host.load(component("awake", ECHO)).await.unwrap();
