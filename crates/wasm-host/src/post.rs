@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod arrival;
+pub(crate) mod bell;
 pub(crate) mod call;
 pub(crate) mod carrier;
 pub(crate) mod correlation;

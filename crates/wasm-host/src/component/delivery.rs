@@ -10,7 +10,6 @@ use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
 
 use crate::component::handled::{Ended, Outcome};
 use crate::component::poll::{now_or_never, unpanicked};
-use crate::component::status::Phase;
 use crate::component::task::Task;
 use crate::error::kept;
 use crate::post::answer::RequestError;
@@ -48,12 +47,12 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             began = Instant::now();
         }
         let span = letter.span.clone();
-        self.resident.update(|record| record.phase = Phase::Busy);
         // A callback that is delivered makes room for another request.
         letter.seat = None;
         let engine = Arc::clone(&self.shared.engine);
         let call = perform(engine, handle, &letter).instrument(span.clone());
         let number = self.handled.add(letter);
+        self.resident.progress.set_busy(true);
         let outcome = if self.recipe.config.concurrency() == 1 {
             self.attend_within(span, call).await
         } else {
@@ -141,6 +140,14 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
     }
 
+    /// The letter of a call that has ended.
+    fn end_handling(&mut self, number: u64) -> Option<Box<Letter>> {
+        let letter = self.handled.take(number);
+        let is_busy = !self.handled.is_empty();
+        self.resident.progress.set_busy(is_busy);
+        letter
+    }
+
     /// What became of the component is known before anyone is told of the message.
     fn end_message(
         &mut self,
@@ -148,7 +155,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         began: Instant,
         outcome: Result<Option<MessagePayload>, WasmError>,
     ) {
-        let Some(mut letter) = self.handled.take(number) else {
+        let Some(mut letter) = self.end_handling(number) else {
             return;
         };
         let answer = match outcome {
@@ -187,7 +194,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     /// the failure of this one may have been kept from whoever called: the engine knows.
     async fn end_call(&mut self, number: u64, began: Instant, outcome: Result<(), WasmError>) {
         let failure = self.failure().await;
-        let Some(letter) = self.handled.take(number) else {
+        let Some(letter) = self.end_handling(number) else {
             return;
         };
         if let Some(failure) = failure.filter(|_| self.is_serving()) {
@@ -215,11 +222,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, handling, waited, took);
-        let is_last = self.handled.is_empty();
-        self.resident.update(|record| {
-            record.counts.handled += 1;
-            record.end_handling(is_last);
-        });
+        self.resident.progress.count_handled();
         let class = match handling {
             Handling::GuestError => EventClass::ErrorReply,
             Handling::Answered | Handling::Failed => EventClass::Handled,
@@ -241,8 +244,6 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         let (waited, took) = (began - letter.accepted, self.active - began);
         let meters = self.resident.meters();
         meters.handled(letter.kind, Handling::Failed, waited, took);
-        let is_last = self.handled.is_empty();
-        self.resident.update(|record| record.end_handling(is_last));
         let cause = DeadLetterCause::Failed(error);
         self.shared.office.give_up(letter, cause);
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -47,6 +48,8 @@ const WAITING_COMMANDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Orders {
     state: Mutex<State>,
+    /// Whether there may be some: asked before each message. It is changed under the lock.
+    are_given: AtomicBool,
     /// Commands that may be given without waiting.
     room: Semaphore,
 }
@@ -62,6 +65,7 @@ impl Orders {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::default(),
+            are_given: AtomicBool::new(false),
             room: Semaphore::new(WAITING_COMMANDS),
         }
     }
@@ -77,6 +81,7 @@ impl Orders {
         }
         room.forget();
         state.commands.push_back(command);
+        self.are_given.store(true, Ordering::Release);
         true
     }
 
@@ -85,17 +90,24 @@ impl Orders {
         let mut state = lock(&self.state);
         if !state.is_closed {
             state.leaving.push_back(leaving);
+            self.are_given.store(true, Ordering::Release);
         }
         !state.is_closed
     }
 
     /// What is done next, if there is something: leaving before commands.
     pub(crate) fn next(&self) -> Option<Order> {
+        if !self.are_given.load(Ordering::Acquire) {
+            return None;
+        }
         let mut state = lock(&self.state);
         if let Some(leaving) = state.leaving.pop_front() {
             return Some(Order::Leave(leaving));
         }
-        let command = state.commands.pop_front()?;
+        let Some(command) = state.commands.pop_front() else {
+            self.are_given.store(false, Ordering::Release);
+            return None;
+        };
         drop(state);
         self.room.add_permits(1);
         Some(Order::Obey(command))

@@ -1,6 +1,6 @@
 //! A component that has a task, as everyone but that task sees it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use wasm_core::{
@@ -38,6 +38,7 @@ pub(crate) struct Resident {
     pub(crate) denials: Denials,
     /// Whether it is to sleep if it has nothing to do.
     pub(crate) drowsy: Drowsiness,
+    pub(crate) progress: Progress,
     office: Arc<Office>,
     meters: OnceLock<Meters>,
     instances: Mutex<Instances>,
@@ -62,6 +63,14 @@ struct Instances {
 /// Since when a component that may sleep has had nothing to do.
 #[derive(Debug, Default)]
 pub(crate) struct Drowsiness(AtomicU64);
+
+/// What is told about the component and changes with each message: written by its task alone,
+/// and therefore without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    handled: AtomicU64,
+    is_busy: AtomicBool,
+}
 
 /// What is told about the component.
 #[derive(Debug, Clone)]
@@ -90,6 +99,10 @@ impl Resident {
             swaps: Swaps::default(),
             denials: Denials::default(),
             drowsy: Drowsiness::default(),
+            progress: Progress {
+                handled: AtomicU64::new(dormant.counts.handled),
+                is_busy: AtomicBool::new(false),
+            },
             office: Arc::clone(office),
             meters: OnceLock::new(),
             instances: Mutex::new(Instances {
@@ -284,7 +297,12 @@ impl Resident {
     }
 
     pub(crate) fn record(&self) -> Record {
-        lock(&self.record).clone()
+        let mut record = lock(&self.record).clone();
+        record.counts.handled = self.progress.handled.load(Ordering::Relaxed);
+        if record.phase == Phase::Ready && self.progress.is_busy.load(Ordering::Relaxed) {
+            record.phase = Phase::Busy;
+        }
+        record
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Record)) {
@@ -307,13 +325,18 @@ impl Record {
         let none = || Box::new(ComponentUsage::new(ComponentState::Ready));
         self.used.get_or_insert_with(none).restarts += 1;
     }
+}
 
-    /// What it handled has ended, and maybe it handles nothing else; where it has failed over
-    /// it, that is known already.
-    pub(crate) fn end_handling(&mut self, is_last: bool) {
-        if is_last && self.phase == Phase::Busy {
-            self.phase = Phase::Ready;
-        }
+impl Progress {
+    /// Whether it handles something right now.
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    /// One more message was handled.
+    pub(crate) fn count_handled(&self) {
+        let handled = self.handled.load(Ordering::Relaxed);
+        self.handled.store(handled + 1, Ordering::Relaxed);
     }
 }
 

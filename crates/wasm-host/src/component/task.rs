@@ -36,6 +36,10 @@ use crate::watch::event::Event;
 /// How long a message waits for room for its recipient's instance.
 pub(crate) const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Letters that are delivered one upon the other without a look at what is due. Each of them ends
+/// within two ticks of the engine, or what is due is looked at meanwhile.
+const LETTERS_BETWEEN_LOOKS: u32 = 16;
+
 /// What the tasks of all components share.
 pub(crate) struct Shared<E: ?Sized> {
     pub(crate) engine: Arc<E>,
@@ -62,6 +66,8 @@ pub(crate) struct Task<E: ?Sized> {
     /// Of the instance that serves.
     pub(crate) port: Option<Arc<Port>>,
     pub(crate) alarm: Alarm,
+    /// Since the task last looked whether something is due.
+    pub(crate) letters_since: u32,
     /// When the component last had something to do.
     pub(crate) active: Instant,
     /// When it was last asked how it is.
@@ -115,6 +121,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             running: JoinSet::new(),
             port: None,
             alarm: Alarm::default(),
+            letters_since: 0,
             active: now,
             examined: now,
             unhealthy_answers: 0,
@@ -190,6 +197,13 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// Leaving overtakes everything, commands overtake messages.
     async fn next(&mut self) -> Next {
+        if self.letters_since < LETTERS_BETWEEN_LOOKS
+            && let Some(next) = self.next_at_once()
+        {
+            self.letters_since += 1;
+            return next;
+        }
+        self.letters_since = 0;
         let due = self.due();
         if due.is_some_and(|due| due <= self.active) {
             return Next::LookAround;

@@ -19,29 +19,30 @@ thread_local! {
 /// 128 bits from the operating system: whoever has not been told an id does not find
 /// one.
 pub(crate) fn unguessable() -> Result<CorrelationId, MessagingError> {
-    let bits = RANDOM.with_borrow_mut(|(random, used)| {
+    let bytes = RANDOM.with_borrow_mut(|(random, used)| {
         if *used == random.len() {
             getrandom::fill(random)?;
             *used = 0;
         }
-        let mut bits = [0; BYTES];
-        bits.copy_from_slice(&random[*used..*used + BYTES]);
+        let mut bytes = [0; BYTES];
+        bytes.copy_from_slice(&random[*used..*used + BYTES]);
         *used += BYTES;
-        Ok(u128::from_ne_bytes(bits))
+        Ok(bytes)
     });
-    let bits = bits.map_err(|error: getrandom::Error| {
+    let bytes = bytes.map_err(|error: getrandom::Error| {
         MessagingError::DeliveryFailed(format!("no random numbers for a correlation id: {error}"))
     })?;
-    let text = hexadecimal(bits);
+    let text = hexadecimal(bytes);
     let text = std::str::from_utf8(&text).expect("these are digits");
     Ok(text.into())
 }
 
-fn hexadecimal(bits: u128) -> [u8; 2 * BYTES] {
+fn hexadecimal(bytes: [u8; BYTES]) -> [u8; 2 * BYTES] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 2 * BYTES];
-    for (place, digit) in text.iter_mut().rev().enumerate() {
-        *digit = DIGITS[(bits >> (4 * place)) as usize & 15];
+    for (byte, digits) in bytes.into_iter().zip(text.chunks_exact_mut(2)) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
     }
     text
 }
@@ -61,7 +62,10 @@ mod tests {
 
     #[test]
     fn an_id_is_written_in_hexadecimal() {
-        let bits = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
-        assert_eq!(&hexadecimal(bits), b"0123456789abcdeffedcba9876543210");
+        let bits: u128 = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+        assert_eq!(
+            &hexadecimal(bits.to_be_bytes()),
+            b"0123456789abcdeffedcba9876543210"
+        );
     }
 }

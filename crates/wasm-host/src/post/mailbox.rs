@@ -5,13 +5,13 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::mem;
 use std::sync::Mutex;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use wasm_core::MessagingError;
 
 use crate::lock::lock;
 use crate::post::answer::{ERROR_TYPE, RequestError, as_callback};
+use crate::post::bell::Bell;
 use crate::post::letter::{Letter, LetterKind, message_bytes};
 use crate::post::traffic::ENVELOPE_BYTES;
 
@@ -32,7 +32,7 @@ pub(crate) struct Mailbox {
     max_bytes: u64,
     state: Mutex<State>,
     /// Wakes the task of the component.
-    bell: Notify,
+    bell: Bell,
 }
 
 /// Where a letter lies in its mailbox; later ones have higher places.
@@ -86,7 +86,7 @@ impl Mailbox {
                 bytes: 0,
                 closed: None,
             }),
-            bell: Notify::new(),
+            bell: Bell::default(),
         }
     }
 
@@ -186,12 +186,12 @@ impl Mailbox {
 
     /// Ends when the bell rings, as it does for each letter, and has rung since the last time.
     pub(crate) async fn rung(&self) {
-        self.bell.notified().await;
+        self.bell.rung().await;
     }
 
     /// Wakes the task of the component, for whatever else there is to do.
     pub(crate) fn ring(&self) {
-        self.bell.notify_one();
+        self.bell.ring();
     }
 
     /// From now on nothing is taken; what waits comes back. One whose component sleeps stays
