@@ -1,18 +1,20 @@
 //! The delivery of letters: the calls of the engine, and what is told of them.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use wasm_core::{ComponentHandle, MessagePayload, RuntimeEngine, WasmError};
+use wasm_core::{ComponentHandle, ComponentMessage, MessagePayload, RuntimeEngine, WasmError};
 
 use crate::component::handled::{Ended, Outcome};
 use crate::component::poll::{now_or_never, unpanicked};
 use crate::component::task::Task;
 use crate::error::kept;
 use crate::post::answer::RequestError;
+use crate::post::call::CallFuture;
 use crate::post::letter::{Letter, LetterKind};
 use crate::watch::dead_letter::DeadLetterCause;
 use crate::watch::event::{Event, EventClass, Reply};
@@ -50,14 +52,18 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         // A callback that is delivered makes room for another request.
         letter.seat = None;
         let engine = Arc::clone(&self.shared.engine);
-        let call = perform(engine, handle, &letter).instrument(span.clone());
+        let (message, kind) = (letter.message.clone(), letter.kind);
+        let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
         let number = self.handled.add(letter);
         self.resident.progress.set_busy(true);
         let outcome = if self.recipe.config.concurrency() == 1 {
+            let call = perform(&*engine, &handle, message, kind, call);
+            let call = pin!(call.instrument(span.clone()));
             self.attend_within(span, call).await
         } else {
+            let call = async move { perform(&*engine, &handle, message, kind, call).await };
             // Its first poll gives it its place among the calls of the component.
-            let mut call = Box::pin(call);
+            let mut call = Box::pin(call.instrument(span));
             match now_or_never(call.as_mut()).await {
                 Some(outcome) => outcome,
                 None => return self.follow(number, began, call),
@@ -249,23 +255,21 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
     }
 }
 
-/// The engine's call for a letter.
-fn perform<E: RuntimeEngine + ?Sized + 'static>(
-    engine: Arc<E>,
-    handle: ComponentHandle,
-    letter: &Letter,
-) -> impl Future<Output = Outcome> + Send + use<E> {
-    let (message, kind) = (letter.message.clone(), letter.kind);
-    let call = letter.call.as_ref().map(|call| call.begin(handle.clone()));
-    async move {
-        match (call, kind) {
-            (Some(Some(call)), _) => Outcome::Call(call.await),
-            (Some(None), _) => Outcome::Call(Ok(())),
-            (None, LetterKind::Callback) => {
-                let ended = engine.call_handle_callback(&handle, message).await;
-                Outcome::Message(ended.map(|()| None))
-            }
-            (None, _) => Outcome::Message(engine.call_handle_message(&handle, message).await),
+/// The engine's call for a letter; `call` is what is done in place of it.
+async fn perform<E: RuntimeEngine + ?Sized>(
+    engine: &E,
+    handle: &ComponentHandle,
+    message: ComponentMessage,
+    kind: LetterKind,
+    call: Option<Option<CallFuture>>,
+) -> Outcome {
+    match (call, kind) {
+        (Some(Some(call)), _) => Outcome::Call(call.await),
+        (Some(None), _) => Outcome::Call(Ok(())),
+        (None, LetterKind::Callback) => {
+            let ended = engine.call_handle_callback(handle, message).await;
+            Outcome::Message(ended.map(|()| None))
         }
+        (None, _) => Outcome::Message(engine.call_handle_message(handle, message).await),
     }
 }

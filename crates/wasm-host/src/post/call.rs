@@ -17,7 +17,8 @@ use crate::post::answer::RequestError;
 
 type Begin = Box<dyn FnOnce(ComponentHandle) -> CallFuture + Send>;
 
-type CallFuture = Pin<Box<dyn Future<Output = Result<(), WasmError>> + Send>>;
+/// A call of the program that runs.
+pub(crate) type CallFuture = Pin<Box<dyn Future<Output = Result<(), WasmError>> + Send>>;
 
 /// A call of the program that waits for its turn.
 pub(crate) struct Call {
