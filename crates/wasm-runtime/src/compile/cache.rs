@@ -189,7 +189,7 @@ impl<T: Send + 'static> CompileCache<T> {
         let check = move || {
             let config = compiling.config.cache();
             let config = config.ok_or_else(|| io::Error::other("no cache is configured"))?;
-            let source = Source::new(&blake3::hash(&bytes), &engine);
+            let source = Source::new(&digest(&bytes), &engine);
             match DiskCache::try_open(config)?.read(source) {
                 Some(_) => Ok(()),
                 None => Err(shipped::not_there()),
@@ -205,7 +205,7 @@ impl<T: Send + 'static> CompileCache<T> {
             let disk = compiling
                 .disk()
                 .ok_or_else(|| io::Error::other("there is no cache of compiled code"))?;
-            let source = Source::new(&blake3::hash(&bytes), &engine);
+            let source = Source::new(&digest(&bytes), &engine);
             shipped::write(&disk, source, &to)
         };
         spawn_blocking(ship).await.map_err(io::Error::other)?
@@ -333,7 +333,7 @@ impl<T: 'static> CacheEntries<T> {
 
     /// The entry of these bytes, which is made if there is none.
     fn entry(self: &Arc<Self>, bytes: Bytes) -> Arc<CacheEntry<T>> {
-        let digest = blake3::hash(&bytes);
+        let digest = digest(&bytes);
         let mut known = self.lock();
         if let Some(entry) = known.by_digest.get(&digest).and_then(Weak::upgrade) {
             return entry;
@@ -354,6 +354,14 @@ impl<T: 'static> CacheEntries<T> {
     fn lock(&self) -> MutexGuard<'_, Known<T>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of what takes long, by all processors.
+fn digest(bytes: &[u8]) -> blake3::Hash {
+    if bytes.len() <= QUICKLY_DIGESTED_BYTES {
+        return blake3::hash(bytes);
+    }
+    blake3::Hasher::new().update_rayon(bytes).finalize()
 }
 
 /// What compiling takes of memory for each byte of a component: JavaScript's interpreter 37,
