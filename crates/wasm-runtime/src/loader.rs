@@ -1,11 +1,9 @@
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 use tokio::task::spawn_blocking;
 
 use wasm_core::units::format_bytes;
@@ -53,48 +51,49 @@ impl ComponentLoader for FileComponentLoader {
     }
 }
 
-/// Reads a regular file of up to `max_bytes` bytes.
+/// Reads a regular file of up to `max_bytes` bytes. Dropping the future does not stop the
+/// reading, of which nothing is kept then.
 ///
 /// # Errors
 /// [`WasmError::LoadFailed`] with the path, when it cannot be read, is not a
 /// regular file or is larger.
 pub async fn read_component(path: &Path, max_bytes: u64) -> Result<Bytes, WasmError> {
-    let unreadable = |error: io::Error| WasmError::unreadable(path, error);
     let refused = |reason: String| WasmError::LoadFailed {
         path: path.to_owned(),
         reason,
         source: None,
     };
     let owned_path = path.to_owned();
-    let opening = move || -> io::Result<_> {
-        let file = open_regular(&owned_path, fs::File::options().read(true))?;
-        Ok((file.metadata()?, file))
-    };
-    let opened = spawn_blocking(opening).await.map_err(io::Error::other);
-    let (metadata, file) = opened.flatten().map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput => refused(error.to_string()),
-        _ => unreadable(error),
-    })?;
-    let too_large = |bytes: u64| {
-        refused(format!(
+    let read = spawn_blocking(move || read(&owned_path, max_bytes)).await;
+    match read.map_err(io::Error::other).flatten() {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(bytes)) => Err(refused(format!(
             "it has {}, more than the {} that are accepted (`max_bytes` of the loader, and \
              `max_component_bytes` in EngineConfig)",
             format_bytes(bytes),
             format_bytes(max_bytes)
-        ))
-    };
-    if metadata.len() > max_bytes {
-        return Err(too_large(metadata.len()));
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(refused(error.to_string()))
+        }
+        Err(error) => Err(WasmError::unreadable(path, error)),
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+}
+
+/// What a file has; how many bytes, if those are too many.
+fn read(path: &Path, max_bytes: u64) -> io::Result<Result<Vec<u8>, u64>> {
+    let file = open_regular(path, File::options().read(true))?;
+    let bytes = file.metadata()?.len();
+    if bytes > max_bytes {
+        return Ok(Err(bytes));
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
     // The file may have grown since.
-    let read = File::from_std(file)
-        .take(max_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(unreadable)?;
-    if read as u64 > max_bytes {
-        return Err(too_large(read as u64));
-    }
-    Ok(bytes.into())
+    let mut file = file.take(max_bytes.saturating_add(1));
+    let read = file.read_to_end(&mut content)? as u64;
+    Ok(if read > max_bytes {
+        Err(read)
+    } else {
+        Ok(content)
+    })
 }

@@ -1,6 +1,6 @@
 //! One manifest and what it names, read.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use wasm_core::manifest::{ComponentManifest, ManifestSpans};
 
 use super::files::{ComponentFiles, ManifestText, Named};
 use super::problem::{ApplicationProblem, unreadable};
-use super::regular::open_regular_file;
+use super::regular::{open_regular_file, read_bounded};
 use super::secrets::read_secrets;
 use crate::component::Component;
 
@@ -67,13 +67,12 @@ impl ReadManifest {
 
 /// `named` is how the file is called in errors.
 fn read(path: &Path, named: &Path, limit: u64) -> Result<Vec<u8>, ApplicationProblem> {
-    let mut bytes = Vec::new();
-    open_regular_file(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|source| unreadable(named, source))?;
-    if bytes.len() as u64 > limit {
-        let path = named.to_owned();
-        return Err(ApplicationProblem::TooLarge { path, limit });
-    }
-    Ok(bytes)
+    let read = open_regular_file(path).and_then(|file| read_bounded(file, limit));
+    read.map_err(|source| match source.kind() {
+        ErrorKind::FileTooLarge => ApplicationProblem::TooLarge {
+            path: named.to_owned(),
+            limit,
+        },
+        _ => unreadable(named, source),
+    })
 }

@@ -34,6 +34,7 @@ pub fn read_bounded(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut bytes = file.metadata()?.len();
     if bytes <= max_bytes {
+        content.reserve_exact(bytes as usize);
         // It may have grown since.
         let mut file = file.take(max_bytes.saturating_add(1));
         bytes = file.read_to_end(&mut content)? as u64;
