@@ -26,7 +26,9 @@ const MEMORY_BYTES: u64 = 256 << 20;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = args_os().skip(1);
-    let file = arguments.next().ok_or("the file of a component is missing")?;
+    let file = arguments
+        .next()
+        .ok_or("the file of a component is missing")?;
     let message = arguments.next().unwrap_or_else(|| "hello".into());
     let message = Bytes::from(message.into_encoded_bytes());
     let bytes = Bytes::from(fs::read(file)?);
