@@ -197,9 +197,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
 
     /// Leaving overtakes everything, commands overtake messages.
     async fn next(&mut self) -> Next {
-        if self.letters_since < LETTERS_BETWEEN_LOOKS
-            && let Some(next) = self.next_at_once()
-        {
+        let is_swapping = self.resident.swaps.are_under_way();
+        let comes_first = self.letters_since < LETTERS_BETWEEN_LOOKS;
+        if comes_first && let Some(next) = self.next_at_once(is_swapping) {
             self.letters_since += 1;
             return next;
         }
@@ -208,7 +208,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         if due.is_some_and(|due| due <= self.active) {
             return Next::LookAround;
         }
-        if let Some(next) = self.next_at_once() {
+        if !comes_first && let Some(next) = self.next_at_once(is_swapping) {
             return next;
         }
         if self.try_to_rest() {
@@ -226,7 +226,8 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         }
         let memory_bytes = self.recipe.memory_bytes();
         let resident = &self.resident;
-        let takes_letters = self.takes_letters();
+        // Else it has looked whether there is one, and the bell rings for the next.
+        let takes_letters = self.takes_letters() && is_swapping;
         let is_handling = !self.running.is_empty();
         let needs_room = matches!(self.state, State::Asleep) && resident.mailbox.len() > 0;
         let next = tokio::select! {
@@ -249,8 +250,9 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
         next
     }
 
-    /// What there is to do without waiting for anything.
-    fn next_at_once(&mut self) -> Option<Next> {
+    /// What there is to do without waiting for anything. A new version that is prepared is not
+    /// held up by messages that never end.
+    fn next_at_once(&mut self, is_swapping: bool) -> Option<Next> {
         if !self.running.is_empty()
             && let Some(ended) = self.running.try_join_next()
         {
@@ -261,8 +263,7 @@ impl<E: RuntimeEngine + ?Sized + 'static> Task<E> {
             Some(Order::Obey(command)) => return Some(Next::Obey(command)),
             None => {}
         }
-        // A new version that is prepared is not held up by messages that never end.
-        let takes_letters = self.takes_letters() && !self.resident.swaps.are_under_way();
+        let takes_letters = self.takes_letters() && !is_swapping;
         let letter = takes_letters.then(|| self.resident.mailbox.pop());
         letter.flatten().map(Next::Deliver)
     }
