@@ -11,16 +11,14 @@ use wasm_core::{
     ResourceLimits, WasmError,
 };
 use wasm_fixtures::{
-    CALLBACK, COUNTER, DIRECTORY, ECHO, Fixture, GROW, GROW_FOREVER, GROW_SURVIVES, HELLO,
-    MANY_INSTANCES, MANY_MEMORIES, RECURSE_THEN_HOSTCALL, SENDER, SLEEP_FOREVER, SLEEPER, SPIN,
-    SPIN_IN_HEALTH, SPIN_IN_INITIALIZE, SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN,
-    SPIN_IN_START, STORED_COUNTER, TABLE_BOMB, WASI_SLEEP,
+    CALLBACK, COUNTER, ECHO, GROW, GROW_FOREVER, GROW_SURVIVES, HELLO, MANY_INSTANCES,
+    MANY_MEMORIES, RECURSE_THEN_HOSTCALL, SLEEPER, SPIN, SPIN_IN_HEALTH, SPIN_IN_INITIALIZE,
+    SPIN_IN_POST_RETURN, SPIN_IN_REALLOC, SPIN_IN_SHUTDOWN, SPIN_IN_START, TABLE_BOMB,
 };
 use wasm_runtime::WasmtimeEngine;
 
 use crate::support::{
-    Stuck, all_permissions, ask, config, engine, engine_with, fuelled, id, load, message, send,
-    timed, try_load, with_memory, within,
+    ask, config, engine, fuelled, id, load, message, send, timed, try_load, with_memory, within,
 };
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -450,34 +448,6 @@ async fn asking_for_memory_over_and_over_costs_fuel_and_time() {
         stopped(&error, &config, "handle-message");
         let peak = engine.usage(&handle).unwrap().peak_memory_bytes;
         assert!(peak <= config.limits.memory_bytes(), "{peak}");
-    }
-}
-
-#[tokio::test]
-async fn waiting_in_a_host_function_is_bounded() {
-    let engine = engine_with(Stuck::services());
-    let cases: [(Fixture, &str); 5] = [
-        (SLEEP_FOREVER, "go"),
-        (WASI_SLEEP, "go"),
-        (SENDER, "demo/a/main hi"),
-        (STORED_COUNTER, ""),
-        (DIRECTORY, ""),
-    ];
-    for (fixture, payload) in cases {
-        let config = timed(SHORT).with_permissions(all_permissions());
-        let handle = load(&engine, fixture, config).await;
-        let error = within(send(&engine, &handle, payload)).await.unwrap_err();
-        assert!(
-            matches!(&error, WasmError::Timeout { limit: SHORT, export, frames, .. }
-                if &**export == "handle-message" && frames.is_empty()),
-            "{}: {error:?}",
-            fixture.name
-        );
-        let usage = engine.usage(&handle).unwrap();
-        assert_eq!((usage.timeouts, usage.state), (1, ComponentState::Failed));
-        engine.restart_component(&handle).await.unwrap();
-        let health = engine.health(&handle).await.unwrap();
-        assert_eq!(health, wasm_core::HealthStatus::Healthy);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the tests have in common: loading, sending, and services that can be held.
 
 use std::fmt;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -18,10 +18,9 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Metadata, Subscriber};
 
 use wasm_core::{
-    ComponentConfig, ComponentDirectory, ComponentHandle, ComponentId, ComponentInfo,
-    ComponentMessage, ComponentPattern, ComponentStorage, CorrelationId, HostServices, LogLevel,
-    MessagePayload, MessageRouter, MessagingError, Permissions, ResourceLimits, StorageError,
-    StorageUsage, WasmError,
+    ComponentConfig, ComponentHandle, ComponentId, ComponentMessage, ComponentPattern,
+    CorrelationId, HostServices, LogLevel, MessagePayload, MessageRouter, MessagingError,
+    Permissions, ResourceLimits, WasmError,
 };
 use wasm_fixtures::Fixture;
 use wasm_runtime::{COMPONENT_TARGET, EngineConfig, WasmtimeEngine};
@@ -276,83 +275,6 @@ impl MessageRouter for GatedRouter {
         _: &CorrelationId,
     ) -> Result<(), MessagingError> {
         Ok(())
-    }
-}
-
-/// Services that never answer.
-#[derive(Debug)]
-pub(crate) struct Stuck;
-
-impl Stuck {
-    pub(crate) fn services() -> HostServices {
-        HostServices::default()
-            .with_router(Arc::new(Self))
-            .with_storage(Arc::new(Self))
-            .with_directory(Arc::new(Self))
-    }
-}
-
-#[async_trait]
-impl MessageRouter for Stuck {
-    async fn send(&self, _: &ComponentHandle, _: ComponentMessage) -> Result<(), MessagingError> {
-        pending().await
-    }
-
-    async fn request(
-        &self,
-        _: &ComponentHandle,
-        _: ComponentMessage,
-        _: Duration,
-    ) -> Result<CorrelationId, MessagingError> {
-        pending().await
-    }
-
-    async fn cancel_request(
-        &self,
-        _: &ComponentHandle,
-        _: &CorrelationId,
-    ) -> Result<(), MessagingError> {
-        pending().await
-    }
-}
-
-#[async_trait]
-impl ComponentStorage for Stuck {
-    async fn get(&self, _: &ComponentId, _: &str) -> Result<Option<Bytes>, StorageError> {
-        pending().await
-    }
-
-    async fn set(&self, _: &ComponentId, _: &str, _: Bytes, _: u64) -> Result<(), StorageError> {
-        pending().await
-    }
-
-    async fn delete(&self, _: &ComponentId, _: &str) -> Result<(), StorageError> {
-        pending().await
-    }
-
-    async fn list_keys(
-        &self,
-        _: &ComponentId,
-        _: &str,
-        _: Option<&str>,
-        _: usize,
-    ) -> Result<Vec<String>, StorageError> {
-        pending().await
-    }
-
-    async fn usage(&self, _: &ComponentId) -> Result<StorageUsage, StorageError> {
-        pending().await
-    }
-}
-
-#[async_trait]
-impl ComponentDirectory for Stuck {
-    async fn list(&self, _: Option<&ComponentId>, _: usize) -> Vec<ComponentId> {
-        pending().await
-    }
-
-    async fn info(&self, _: &ComponentId) -> Option<ComponentInfo> {
-        pending().await
     }
 }
 

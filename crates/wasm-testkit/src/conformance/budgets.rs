@@ -390,6 +390,8 @@ async fn waiting_in_a_service_takes_time<E: Engine + ?Sized>(lab: Lab<E>) {
         let handle = bench.load(fixture, config.clone()).await;
         let error = bench.fail(&handle, payload).await;
         timed_out(&error, &config, "handle-message");
+        let usage = bench.usage(&handle).await;
+        assert_eq!((usage.timeouts, usage.state), (1, ComponentState::Failed));
         bench.restart(&handle).await;
     }
 }
