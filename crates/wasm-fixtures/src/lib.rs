@@ -93,7 +93,7 @@ fixtures! {
     /// Keeps values and reads its configuration as components of other hosts do.
     KV = "kv" => Exports(&[
         "add", "add-signed", "count", "delete", "exists", "get", "many", "open", "page",
-        "page-after", "set", "setting", "settings", "swap", "swap-late", "use-bucket",
+        "page-after", "read-often", "set", "setting", "settings", "swap", "swap-late", "use-bucket",
     ]);
     /// Answers HTTP requests: at once, piece by piece, too late or not at all, as the path
     /// says.

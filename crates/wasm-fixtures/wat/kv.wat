@@ -45,7 +45,7 @@
 (global $length (mut i32) (i32.const 7))
 (global $free (mut i32) (i32.const 1024))
 
-(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+(func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
   (local $at i32)
   (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
   (global.set $free (i32.add (local.get $at) (local.get 3)))
@@ -237,6 +237,33 @@
   (i32.add
     (i32.load8_u offset=8 (local.get $at))
     (i32.load8_u offset=28 (local.get $at))))
+
+;; A list of one key over and over.
+(func (export "read-often")
+  (param $key i32) (param $k i32) (param $times i32) (param $second i32) (result i32)
+  (local $bucket i32) (local $list i32) (local $at i32) (local $left i32)
+  (local.set $list
+    (call $realloc (i32.const 0) (i32.const 0) (i32.const 4)
+      (i32.mul (local.get $times) (i32.const 8))))
+  (local.set $at (local.get $list))
+  (local.set $left (local.get $times))
+  (loop $next
+    (i32.store (local.get $at) (local.get $key))
+    (i32.store offset=4 (local.get $at) (local.get $k))
+    (local.set $at (i32.add (local.get $at) (i32.const 8)))
+    (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+    (br_if $next (local.get $left)))
+  (if (local.get $second)
+    (then
+      (local.set $bucket (call $bucket2))
+      (call $get-many2 (local.get $bucket) (local.get $list) (local.get $times) (i32.const 0))
+      (call $drop2 (local.get $bucket)))
+    (else
+      (local.set $bucket (call $bucket))
+      (call $get-many (local.get $bucket) (local.get $list) (local.get $times) (i32.const 0))
+      (call $drop (local.get $bucket))))
+  (call $over)
+  (call $case))
 
 (func $looked-at (param $key i32) (param $k i32) (result i32)
   (local $bucket i32)

@@ -1,14 +1,19 @@
 //! Components of other hosts: `wasi:keyvalue` and `wasi:config`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use wasm_core::{ComponentConfig, ComponentHandle, HostServices, Permissions};
+use wasm_core::{
+    ComponentConfig, ComponentHandle, ComponentStorage, HostServices, MemoryStorage, Permissions,
+    Trap, WasmError,
+};
 use wasm_fixtures::KV;
 use wasm_runtime::WasmtimeEngine;
 use wasm_runtime::wasmtime::component::Val;
-use wasm_testkit::RecordingValidator;
+use wasm_testkit::{Fault, Faulty, Method, RecordingValidator};
 
 use crate::support::{config, engine, engine_with, load};
 
@@ -23,7 +28,10 @@ struct Kv {
 
 impl Kv {
     async fn with(config: ComponentConfig) -> Self {
-        let engine = engine();
+        Self::of(engine(), config).await
+    }
+
+    async fn of(engine: WasmtimeEngine, config: ComponentConfig) -> Self {
         let handle = load(&engine, KV, config).await;
         Self { engine, handle }
     }
@@ -61,6 +69,15 @@ impl Kv {
                 other => panic!("{function} returned {other:?}"),
             },
             other => panic!("{function} returned {other:?}"),
+        }
+    }
+
+    async fn read_often(&self, key: &str, times: u32, second: bool) -> Result<u32, WasmError> {
+        let args = [string(key), Val::U32(times), Val::Bool(second)];
+        let called = self.engine.call_export(&self.handle, "read-often", &args);
+        match called.await?.pop() {
+            Some(Val::U32(case)) => Ok(case),
+            other => panic!("read-often returned {other:?}"),
         }
     }
 
@@ -223,6 +240,63 @@ async fn many_values_are_set_read_and_deleted() {
     assert_eq!(kv.number("count", &["a", "b"]).await, 1);
     assert_eq!(kv.number("count", &["b", "b"]).await, 2);
     assert_eq!(kv.number("count", &["a", "c"]).await, 0);
+}
+
+/// A batch costs the host no more than the component may hold, however often it names a key.
+#[tokio::test]
+async fn values_that_are_read_together_are_what_the_component_can_hold() {
+    const VALUE: usize = 60 << 10;
+    let noted = Fault::Delay(Duration::ZERO);
+    let memory = Arc::new(MemoryStorage::new());
+    let storage = Arc::new(Faulty::new(memory).on_every_call(Method::Get, noted));
+    let kv = Kv::of(
+        engine_with(HostServices::default().with_storage(storage.clone())),
+        permitted(Some(1 << 20)),
+    )
+    .await;
+    let owner = kv.handle.id();
+    let large = Bytes::from(vec![b'x'; VALUE]);
+    storage.set(owner, "large", large, 1 << 20).await.unwrap();
+    let most = permitted(None).limits.memory_bytes() as usize;
+    for second in [false, true] {
+        let before = storage.injected().len();
+        let read = || storage.injected().len() - before;
+        assert_eq!(kv.read_often("large", 2, second).await.unwrap(), 0);
+        assert_eq!(read(), 2);
+        assert_eq!(kv.read_often("large", 1_024, second).await.unwrap(), OTHER);
+        let last = read() - 2;
+        assert!(last * VALUE > most, "{last} were read");
+        assert!((last - 1) * VALUE <= most, "{last} were read");
+        // Of too many keys, none is looked up.
+        for times in [1_025, 30_000] {
+            let told = kv.read_often("large", times, second).await;
+            assert_eq!(told.unwrap(), OTHER, "{times}");
+        }
+        assert_eq!(read(), 2 + last);
+        assert_eq!(kv.read_often("none", 1_024, second).await.unwrap(), 0);
+        assert_eq!(read(), 2 + last + 1_024);
+    }
+}
+
+/// Together they are far more than the memory of the component, where they are the same text.
+#[tokio::test]
+async fn keys_that_are_read_together_are_what_the_component_can_hold() {
+    for second in [false, true] {
+        let kv = Kv::new(Some(64 << 10)).await;
+        let long = "k".repeat(100 << 10);
+        assert_eq!(kv.read_often(&long, 1, second).await.unwrap(), OTHER);
+        let error = kv.read_often(&long, 1_024, second).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                WasmError::Trapped {
+                    trap: Trap::RefusedByHost(_),
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]
