@@ -9,7 +9,7 @@ use wasm_core::{HostServices, MessagingError, RuntimeEngine, Supervision, WasmEr
 use wasm_host::{Event, HostBuilder, HostError, HostLimits, Phase, RequestError};
 use wasm_testkit::wasm_fixtures::{
     CALLBACK, COUNTER, ECHO, INIT_FAILS, INIT_SENDS, SHUTDOWN_FAILS, SLEEP_FOREVER, SLEEPER,
-    SPIN_IN_SHUTDOWN, TRUNCATED,
+    SPIN_IN_SHUTDOWN, TRAP_IN_SHUTDOWN, TRUNCATED,
 };
 use wasm_testkit::{MemoryLoader, ModelEngine};
 
@@ -194,6 +194,39 @@ async fn a_stop_delivers_what_waits_and_ends_every_task() {
     ));
     host.stop().await;
     // The engine is held by the host alone: no task has it any more.
+    assert_eq!(Arc::strong_count(host.engine()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_goes_wrong_in_a_stop_keeps_no_other_component() {
+    let host = load(&[
+        component("a", SHUTDOWN_FAILS),
+        component("b", TRAP_IN_SHUTDOWN),
+        component("c", SHUTDOWN_FAILS),
+        component("d", SPIN_IN_SHUTDOWN),
+        component("e", ECHO),
+        component("f", TRAP_IN_SHUTDOWN),
+    ])
+    .await;
+    let mut events = host.events();
+    host.stop().await;
+    let seen = until(&mut events, |e| matches!(e, Event::Stopped)).await;
+    let mut unloaded: Vec<_> = seen
+        .iter()
+        .filter_map(|event| match event {
+            Event::Unloaded { component, error } => Some((component.name(), error.is_some())),
+            _ => None,
+        })
+        .collect();
+    unloaded.sort();
+    let expected = [true, true, true, true, false, true];
+    assert_eq!(
+        unloaded,
+        ["a", "b", "c", "d", "e", "f"]
+            .into_iter()
+            .zip(expected)
+            .collect::<Vec<_>>()
+    );
     assert_eq!(Arc::strong_count(host.engine()), 1);
 }
 
