@@ -113,7 +113,8 @@ pub trait RuntimeEngine: Send + Sync {
     ) -> Result<ComponentHandle, WasmError>;
 
     /// Lets the running call end, withdraws the waiting ones, calls `shutdown` and
-    /// frees everything. An unknown handle is fine. What is freed may be freed a little
+    /// frees everything. Each of several instances is shut down, whatever the `shutdown`
+    /// of another ends in. An unknown handle is fine. What is freed may be freed a little
     /// later.
     ///
     /// From the first poll on, further calls are

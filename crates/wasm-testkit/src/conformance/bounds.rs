@@ -2,21 +2,27 @@
 //! by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use wasm_core::{
-    ComponentInfo, ComponentState, ComponentStorage, HealthStatus, HostServices, MemoryStorage,
+    ComponentHandle, ComponentInfo, ComponentState, ComponentStorage, HealthStatus, HostServices,
+    MemoryStorage, StorageError,
 };
 use wasm_fixtures::{
     ALARM, BROADCAST_STORM, BROADCASTER, CALLBACK, DIRECTORY, OBEDIENT, SEND_FLOOD, SENDER, STORE,
 };
 
-use super::lab::{KIB, MIB, all_permissions, config, id, id_of, may, permitted, whom, with_memory};
+use super::lab::{
+    Bench, KIB, MIB, all_permissions, config, id, id_of, may, permitted, whom, with_memory,
+};
 use super::probes::GatedRouter;
 use super::{Engine, Feature, Lab};
 use crate::suite::{Case, cases};
-use crate::{MemoryDirectory, RecordingRouter, RecordingValidator, RouterCall};
+use crate::{
+    Fault, Faulty, MemoryDirectory, Method, RecordingRouter, RecordingValidator, RouterCall,
+};
 
 pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
     cases!["bounds":
@@ -63,6 +69,10 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
         "Puts a fresh, initialized instance under the same handle, whether the old one has \
          failed or not; one that has not is shut down first" => [
             every_instance_is_shut_down_before_a_restart needs Feature::Policies,
+            a_shutdown_that_goes_wrong_before_a_restart_stops_no_other needs Feature::Policies,
+        ],
+        "Each of several instances is shut down, whatever the `shutdown` of another ends in." => [
+            a_shutdown_that_goes_wrong_in_an_unload_stops_no_other needs Feature::Policies,
         ],
     ]
 }
@@ -256,4 +266,64 @@ async fn every_instance_is_shut_down_before_a_restart<E: Engine + ?Sized>(lab: L
     bench.restart(&handle).await;
     let last_words = router.accepted().split_off(2);
     assert_eq!(last_words, ["shutdown"; 2], "what was sent in shutdowns");
+}
+
+/// A component with three instances, each of which does this in its `shutdown`, and a storage
+/// that notes whenever one of them asks what to do.
+async fn three_that_go_wrong<E: Engine + ?Sized>(
+    lab: &Lab<E>,
+    command: &'static str,
+) -> (
+    Bench<E>,
+    ComponentHandle,
+    Arc<Faulty<MemoryStorage, StorageError>>,
+) {
+    let router = GatedRouter::new();
+    let noted = Fault::Delay(Duration::ZERO);
+    let memory = Arc::new(MemoryStorage::new());
+    let storage = Arc::new(Faulty::new(memory).on_every_call(Method::Get, noted));
+    let bench = lab.bench_with(router.services().with_storage(storage.clone()));
+    let owner = id_of(OBEDIENT);
+    for (export, command) in [("handle-message", "send"), ("shutdown", command)] {
+        let command = Bytes::from_static(command.as_bytes());
+        let set = storage.set(&owner, export, command, u64::MAX);
+        assert_eq!(set.await, Ok(()), "the storage of the case");
+    }
+    let handle = bench.load(OBEDIENT, permitted().with_concurrency(3)).await;
+    let mut calls = [1, 2, 3].map(|n| Box::pin(bench.send(&handle, n.to_string())));
+    // All are in the router at a time, and so in three instances.
+    for call in &mut calls {
+        router.gate.entered_by(call.as_mut()).await;
+    }
+    router.gate.open(3);
+    for call in calls {
+        let outcome = call.await;
+        assert!(matches!(outcome, Ok(Some(_))), "{outcome:?}");
+    }
+    (bench, handle, storage)
+}
+
+async fn a_shutdown_that_goes_wrong_before_a_restart_stops_no_other<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    for command in ["fail 3", "trap"] {
+        let (bench, handle, storage) = three_that_go_wrong(&lab, command).await;
+        let before = storage.injected().len();
+        bench.restart(&handle).await;
+        // The last one is the new instance, in its `initialize`.
+        let asked = storage.injected().len() - before - 1;
+        assert_eq!(asked, 3, "instances whose `shutdown` was called: {command}");
+    }
+}
+
+async fn a_shutdown_that_goes_wrong_in_an_unload_stops_no_other<E: Engine + ?Sized>(lab: Lab<E>) {
+    for command in ["fail 3", "trap"] {
+        let (bench, handle, storage) = three_that_go_wrong(&lab, command).await;
+        let before = storage.injected().len();
+        if let Ok(()) = bench.engine.unload_component(&handle).await {
+            panic!("the shutdown of {handle} was fine: {command}");
+        }
+        let asked = storage.injected().len() - before;
+        assert_eq!(asked, 3, "instances whose `shutdown` was called: {command}");
+    }
 }

@@ -1,9 +1,11 @@
 //! Engines that look at what a guest asks of its host in another order, or bound it otherwise.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use wasm_core::{
-    Capability, ComponentHandle, ComponentId, ComponentState, GuestError, MessagePayload, WasmError,
+    Capability, ComponentHandle, ComponentId, ComponentState, GuestError, MessagePayload,
+    StorageError, WasmError,
 };
 use wasm_fixtures::{
     ALARM, BROADCAST_STORM, BROADCASTER, CALLBACK, DIRECTORY, Fixture, SEND_FLOOD, STORE,
@@ -49,6 +51,54 @@ fn shows(
 
 fn whole(text: String) -> Reply {
     Ok(Some(MessagePayload::from(text)))
+}
+
+/// Whether an unload or a restart is under way, and whether a `shutdown` of it went wrong.
+#[derive(Default)]
+struct Ending {
+    is_under_way: AtomicBool,
+    went_wrong: AtomicBool,
+}
+
+impl Ending {
+    fn begins(&self, is_this_kind: bool) {
+        self.is_under_way.store(is_this_kind, Ordering::SeqCst);
+        self.went_wrong.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Calls no `shutdown` after one that went wrong, as the obedient fixture has it, in a restart or
+/// else in an unload.
+fn stops_at_the_first(wrong: Wrong, in_restart: bool) -> Wrong<Ending> {
+    let ending = Arc::new(Ending::default());
+    let (asked, told) = (ending.clone(), ending.clone());
+    wrong
+        .serving(|services| {
+            stored(services, |storage| {
+                storage.check_key = Box::new(move |key| {
+                    let is_over = asked.is_under_way.load(Ordering::SeqCst)
+                        && asked.went_wrong.load(Ordering::SeqCst);
+                    match key == "shutdown" && is_over {
+                        true => Err(StorageError::Io("it is over".to_owned())),
+                        false => Ok(()),
+                    }
+                });
+                storage.read = Box::new(move |key, command| {
+                    if key == "shutdown" && matches!(command.first(), Some(b'f' | b't')) {
+                        told.went_wrong.store(true, Ordering::SeqCst);
+                    }
+                });
+            })
+        })
+        .sharing(ending)
+        .on_unload(move |right, handle| async move {
+            right.kept.begins(!in_restart);
+            right.unload_component(&handle).await
+        })
+        .on_restart(move |right, handle| async move {
+            right.kept.begins(in_restart);
+            right.restart_component(&handle).await
+        })
 }
 
 pub(crate) fn rows(list: &mut List) {
@@ -239,5 +289,16 @@ fn others(list: &mut List) {
                 })
             })
         },
+    );
+    list.wrong(
+        "shuts no more instances down before a restart once one has failed to",
+        &["bounds::a_shutdown_that_goes_wrong_before_a_restart_stops_no_other"],
+        |wrong| stops_at_the_first(wrong, true),
+    );
+    list.breaks("Each of several instances is shut down");
+    list.wrong(
+        "shuts no more instances down in an unload once one has failed to",
+        &["bounds::a_shutdown_that_goes_wrong_in_an_unload_stops_no_other"],
+        |wrong| stops_at_the_first(wrong, false),
     );
 }

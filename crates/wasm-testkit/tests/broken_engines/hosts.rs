@@ -150,7 +150,9 @@ pub(crate) struct Stored {
     pub(crate) value: fn(Bytes) -> Bytes,
     /// Keys that are listed at most.
     pub(crate) keys: usize,
-    pub(crate) check_key: fn(&str) -> Result<(), StorageError>,
+    pub(crate) check_key: Boxed<dyn Fn(&str) -> Result<(), StorageError> + Send + Sync>,
+    /// What is done with a value that was read under a key.
+    pub(crate) read: Boxed<dyn Fn(&str, &[u8]) + Send + Sync>,
     pub(crate) tell: fn(Method, StorageError) -> StorageError,
     /// Whether a store that cannot be read seems to be empty to this.
     pub(crate) hides: Option<Method>,
@@ -166,7 +168,8 @@ pub(crate) fn stored(services: HostServices, change: impl FnOnce(&mut Stored)) -
         quota: |quota| quota,
         value: |value| value,
         keys: usize::MAX,
-        check_key: |_| Ok(()),
+        check_key: Box::new(|_| Ok(())),
+        read: Box::new(|_, _| {}),
         tell: |_, error| error,
         hides: None,
         then: Box::new(|| Ok(())),
@@ -195,6 +198,9 @@ impl ComponentStorage for Stored {
     async fn get(&self, owner: &ComponentId, key: &str) -> Result<Option<Bytes>, StorageError> {
         (self.check_key)(key)?;
         let value = self.real.get(&(self.owner)(owner), key).await;
+        if let Ok(Some(value)) = &value {
+            (self.read)(key, value);
+        }
         self.end(Method::Get, value)
     }
 

@@ -676,10 +676,10 @@ fn storage(list: &mut List) {
         |wrong| {
             wrong.serving(|services| {
                 stored(services, |storage| {
-                    storage.check_key = |key| match key.len() {
+                    storage.check_key = Box::new(|key| match key.len() {
                         1_024.. => Err(StorageError::InvalidKey("it is long".to_owned())),
                         _ => Ok(()),
-                    };
+                    });
                 })
             })
         },
