@@ -55,7 +55,10 @@ use crate::{
 /// guest did not survive or a panic in a host function fails the instance, and
 /// nothing else: the call ends with the cause, the instance is dropped, and further
 /// calls end in [`WasmError::ComponentFailed`] until
-/// [`restart_component`](Self::restart_component).
+/// [`restart_component`](Self::restart_component). A growth that was denied is what a
+/// call ends with only if the guest gave up in the same call, by `unreachable` or over
+/// something that the host refused: other traps, and those of later calls, are told as
+/// what they are.
 ///
 /// *Shutting down.* A request that a component makes during its `shutdown` is
 /// refused with [`MessagingError::InvalidMessage`](crate::MessagingError::InvalidMessage)

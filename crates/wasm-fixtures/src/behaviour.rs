@@ -172,6 +172,10 @@ pub enum OnMessage {
     /// Grows its memories by one page at a time, each in turn if there are several,
     /// until that is denied, and answers how many pages it has in all.
     GrowAndCountPages,
+    /// Goes by the first letter of the payload: `grow` does as
+    /// [`GrowAndCountPages`](Self::GrowAndCountPages) says; `divide` grows its memory so and
+    /// then divides by zero; anything else executes `unreachable`.
+    GrowOrTrap,
     /// Recurses as deep as the number that is the payload, calls
     /// `current-time-millis` there, comes back and answers `back`. Uses up the stack
     /// if told to go too deep.

@@ -275,6 +275,8 @@ fixtures! {
     GROW = "grow" => Component(unless_ok(Otherwise::GrowUntilDenied));
     /// Takes memory until it is denied, and lives with that.
     GROW_SURVIVES = "grow-survives" => Component(on_message(OnMessage::GrowAndCountPages));
+    /// Takes memory until it is denied, lives with that, and traps for other reasons.
+    GROW_THEN_TRAP = "grow-then-trap" => Component(on_message(OnMessage::GrowOrTrap));
     /// Asks for memory without end.
     GROW_FOREVER = "grow-forever" => Component(unless_ok(Otherwise::GrowForever));
     /// Takes memory for each of four memories until one is denied.

@@ -8,9 +8,9 @@ use wasm_core::{
 };
 use wasm_fixtures::{
     BAD_POINTER_REALLOC, BAD_UTF8_RESULT, CALLBACK, CLOCK, COUNTER, DIRECTORY, ECHO, GROW,
-    GROW_SURVIVES, HUGE_STRING_RESULT, INIT_ONCE, INIT_SENDS, RANDOM_64M, RECURSE_FOREVER, SENDER,
-    SHUTDOWN_FAILS, SPIN, SPIN_IN_SHUTDOWN, STORE, TRAP, TRAP_EVERY_THIRD, TRAP_IN_CALLBACK,
-    TRAP_IN_SHUTDOWN,
+    GROW_SURVIVES, GROW_THEN_TRAP, HUGE_STRING_RESULT, INIT_ONCE, INIT_SENDS, RANDOM_64M,
+    RECURSE_FOREVER, SENDER, SHUTDOWN_FAILS, SPIN, SPIN_IN_SHUTDOWN, STORE, TRAP, TRAP_EVERY_THIRD,
+    TRAP_IN_CALLBACK, TRAP_IN_SHUTDOWN,
 };
 
 use super::lab::{
@@ -44,6 +44,12 @@ pub(super) fn cases<E: Engine + ?Sized>() -> Vec<Case<Lab<E>, Feature>> {
             calls_that_wait_when_the_instance_fails_are_not_made,
             what_a_failed_instance_held_is_freed,
             nothing_else_fails,
+        ],
+        "A growth that was denied is what a call ends with only if the guest gave up in the \
+         same call, by `unreachable` or over something that the host refused: other traps, and \
+         those of later calls, are told as what they are." => [
+            another_trap_after_a_denied_growth_is_told_as_such,
+            a_growth_that_was_denied_is_not_the_cause_of_a_later_trap,
         ],
         "Puts a fresh, initialized instance under the same handle, whether the old one has \
          failed or not; one that has not is shut down first, whatever its `shutdown` answers." => [
@@ -192,6 +198,41 @@ async fn a_denied_growth_that_was_survived_fails_nothing<E: Engine + ?Sized>(lab
     assert_eq!(bench.ask(&handle, "x".repeat(400_000)).await, "8");
     let usage = bench.usage(&handle).await;
     assert_eq!((usage.state, usage.traps), (ComponentState::Ready, 0));
+}
+
+/// That `handle-message` was ended by this trap, and not by a limit.
+#[track_caller]
+fn trapped_by(error: &WasmError, expected: Trap) {
+    assert!(
+        matches!(error, WasmError::Trapped { trap, export, .. }
+            if *trap == expected && &**export == "handle-message"),
+        "{error}"
+    );
+}
+
+async fn another_trap_after_a_denied_growth_is_told_as_such<E: Engine + ?Sized>(lab: Lab<E>) {
+    let bench = lab.bench();
+    let handle = bench.load(GROW_THEN_TRAP, with_memory(512 * KIB)).await;
+    let cause = bench.fail(&handle, "divide").await;
+    trapped_by(&cause, Trap::IntegerDivisionByZero);
+    has_failed(&bench, &handle, &cause).await;
+}
+
+async fn a_growth_that_was_denied_is_not_the_cause_of_a_later_trap<E: Engine + ?Sized>(
+    lab: Lab<E>,
+) {
+    let bench = lab.bench();
+    let handle = bench.load(GROW_THEN_TRAP, with_memory(512 * KIB)).await;
+    for _ in 0..2 {
+        assert_eq!(bench.ask(&handle, "grow").await, "8");
+    }
+    let cause = bench.fail(&handle, "trap").await;
+    trapped_by(&cause, Trap::Unreachable);
+    has_failed(&bench, &handle, &cause).await;
+    // Nor of one in the instance after that in which it was denied.
+    assert_eq!(bench.ask(&handle, "grow").await, "8");
+    bench.restart(&handle).await;
+    trapped_by(&bench.fail(&handle, "trap").await, Trap::Unreachable);
 }
 
 #[track_caller]

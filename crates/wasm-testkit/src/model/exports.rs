@@ -8,14 +8,14 @@ use tokio::task::coop::consume_budget;
 
 use wasm_core::{
     ComponentId, ComponentMessage, ComponentMetadata, CorrelationId, GuestError, HealthStatus,
-    LifecycleError, LogLevel, MessagePayload, TIMER_TYPE, Timestamp,
+    LifecycleError, LogLevel, MessagePayload, TIMER_TYPE, Timestamp, Trap,
 };
 use wasm_fixtures::{
     CONTROL_CHARACTERS, Lifecycle, METADATA, OnCallback, OnHealth, OnInitialize, OnMessage,
     OnMetadata, OnShutdown, Otherwise,
 };
 
-use super::call::Run;
+use super::call::{Run, Stop};
 use super::host::{Case, HOST_CALL_FUEL, Target, cut};
 use super::instance::{ALLOCATION_FUEL, Answer, Instance, bad_utf8, refused, unreachable};
 use super::memory::TABLE_ELEMENT_BYTES;
@@ -159,6 +159,7 @@ impl Instance {
                 self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
                 self.say(pages.to_string())
             }
+            OnMessage::GrowOrTrap => self.grow_or_trap(&payload),
             OnMessage::RecurseThenCallHost => {
                 self.recurse(number(&payload))?;
                 self.now()?;
@@ -551,6 +552,20 @@ impl Instance {
             }
         }
         self.say(messages.to_string())
+    }
+
+    fn grow_or_trap(&mut self, payload: &[u8]) -> Run<Answer> {
+        let divides = match payload.first() {
+            Some(b'g') => false,
+            Some(b'd') => true,
+            _ => return Err(unreachable()),
+        };
+        let pages = self.memory.grow_in_turn();
+        self.consume(pages.saturating_mul(ALLOCATION_FUEL))?;
+        match divides {
+            true => Err(Stop::Trap(Trap::IntegerDivisionByZero)),
+            false => self.say(pages.to_string()),
+        }
     }
 
     async fn fill_storage(&mut self) -> Run<Answer> {

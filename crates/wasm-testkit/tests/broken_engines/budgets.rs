@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use wasm_core::{ComponentHandle, Resource, ResourceLimits, WasmError};
-use wasm_fixtures::{GROW_SURVIVES, STORAGE_FILL, TABLE_BOMB};
+use wasm_core::{ComponentHandle, Resource, ResourceLimits, Trap, WasmError};
+use wasm_fixtures::{GROW_SURVIVES, GROW_THEN_TRAP, STORAGE_FILL, TABLE_BOMB};
 
 use crate::List;
 use crate::wrong::{Kept, Right, Wrong, out_of_fuel, out_of_time, trapped};
@@ -116,6 +116,22 @@ fn unmetered(of: &ComponentHandle, export: &'static str, error: WasmError) -> Op
     } else {
         error
     })
+}
+
+/// As if a guest had not survived that it was denied memory.
+fn out_of_memory<S>(right: &Right<S>, handle: &ComponentHandle) -> WasmError {
+    let limit = right.limits(handle).unwrap().memory_bytes();
+    WasmError::ResourceLimitExceeded {
+        component: handle.id().clone(),
+        export: "handle-message".into(),
+        resource: Resource::Memory,
+        limit,
+        requested: Some(limit + 1),
+        charged_ahead: false,
+        fuel_consumed: 0,
+        frames: Box::default(),
+        source: None,
+    }
 }
 
 /// A guest that is denied memory traps, and that is all that is told.
@@ -367,6 +383,38 @@ fn every_export(list: &mut List) {
         },
     )
     .breaking("a denied growth that the guest did not survive");
+    list.breaks("other traps, and those of later calls, are told as what they are");
+    list.wrong(
+        "takes any trap after a denied growth for want of memory",
+        &["failure::another_trap_after_a_denied_growth_is_told_as_such"],
+        |wrong| {
+            wrong.answering(|right, handle, reply| match reply {
+                Err(WasmError::Trapped {
+                    trap: Trap::IntegerDivisionByZero,
+                    ..
+                }) => Err(out_of_memory(right, handle)),
+                reply => reply,
+            })
+        },
+    );
+    list.wrong(
+        "never forgets a growth that it denied",
+        &["failure::a_growth_that_was_denied_is_not_the_cause_of_a_later_trap"],
+        |wrong| {
+            wrong
+                .keeping(Kept::<bool>::default())
+                .answering(|right, handle, reply| match reply {
+                    Ok(_) if right.is(handle, GROW_THEN_TRAP.wasm) => {
+                        right.kept.set(handle, true);
+                        reply
+                    }
+                    Err(WasmError::Trapped { .. }) if right.kept.get(handle) => {
+                        Err(out_of_memory(right, handle))
+                    }
+                    reply => reply,
+                })
+        },
+    );
 }
 
 fn in_time(list: &mut List) {
