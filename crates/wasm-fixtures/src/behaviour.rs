@@ -200,6 +200,12 @@ pub enum OnMessage {
         /// How many times it is listed.
         recipients: u32,
     },
+    /// Spends what a call may send, as the words of the payload say: `sN` sends N bytes to
+    /// `demo/sink/main`, `rN` requests an answer to them within 1,000 ms, and `bN*M`
+    /// broadcasts them to it, listed M times. N is 1 MiB at most. Answers a letter for each
+    /// word: `+` for what was accepted, otherwise the first letter of the case, such as `q`
+    /// for `queue-full`.
+    Spend,
     /// Looks up in its storage, under the name of the function that is called, what to
     /// do, and goes by the first letter of what it finds: `trap`; `loop`, forever;
     /// `grow` its memory until that is denied, then trap; `send` the name of the function
@@ -314,6 +320,9 @@ pub enum OnShutdown {
     /// Stores `bye` under `ended`, and answers `shutdown-failed` with the name of the case
     /// if that is refused, ok otherwise.
     Stores,
+    /// Does as [`OnMessage::Spend`] says with these words, and answers `shutdown-failed` with
+    /// the letters unless each is a `+`, ok otherwise.
+    Spends(&'static str),
     /// Executes `unreachable`.
     Trap,
     /// Loops forever.

@@ -307,6 +307,14 @@ fixtures! {
     /// Broadcasts to 10,000 recipients.
     BROADCAST_STORM = "broadcast-storm" =>
         Component(on_message(OnMessage::BroadcastStorm { recipients: 10_000 }));
+    /// Sends, requests and broadcasts so many bytes as it is told, and in its `shutdown` all
+    /// that a call may send.
+    SPENDER = "spender" => Component(Lifecycle {
+        shutdown: OnShutdown::Spends(
+            "s1048576 s1048576 s1048576 s1048576 s1048576 s1048576 s1048576 s1048576 b0*1016",
+        ),
+        ..on_message(OnMessage::Spend)
+    });
     /// Sends every message back: two of them never come to rest.
     PING_PONG_LOOP = "ping-pong-loop" => Component(on_message(OnMessage::SendBack));
     /// Fills its storage.

@@ -56,6 +56,7 @@ mod order;
 mod policies;
 mod probes;
 mod services;
+mod spending;
 mod timers;
 mod unloading;
 mod usage;
@@ -88,7 +89,7 @@ pub enum Feature {
     Fuel,
     /// Lets its operator raise [`Settings::memory_ceiling_bytes`].
     MemoryCeiling,
-    /// Bounds the messages that one call may send.
+    /// Bounds the messages, and the bytes of them, that one call may send.
     MessageBudget,
     /// Survives a service that panics.
     HostPanics,
@@ -197,6 +198,7 @@ pub fn cases<E: RuntimeEngine + ?Sized + 'static>() -> Vec<Case<Lab<E>, Feature>
         crowds::cases(),
         services::cases(),
         bounds::cases(),
+        spending::cases(),
         timers::cases(),
     ]
     .concat()

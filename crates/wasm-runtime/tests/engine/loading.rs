@@ -154,6 +154,9 @@ async fn behaves(engine: &WasmtimeEngine, handle: &ComponentHandle, lifecycle: L
         // None of these is permitted.
         OnShutdown::Stores => not_shut_down(&shutdown, "io-error"),
         OnShutdown::Sends | OnShutdown::Broadcasts => not_shut_down(&shutdown, "delivery-failed"),
+        OnShutdown::Spends(words) => {
+            not_shut_down(&shutdown, &"d".repeat(words.split(' ').count()));
+        }
         OnShutdown::Trap => assert!(
             matches!(shutdown, Err(WasmError::Trapped { trap: Trap::Unreachable, export, .. })
                 if &*export == "shutdown")

@@ -8,7 +8,7 @@ use tokio::task::coop::consume_budget;
 
 use wasm_core::{
     ComponentId, ComponentMessage, ComponentMetadata, CorrelationId, GuestError, HealthStatus,
-    LifecycleError, LogLevel, MessagePayload, TIMER_TYPE, Timestamp, Trap,
+    LifecycleError, LogLevel, MessagePayload, MessagingError, TIMER_TYPE, Timestamp, Trap,
 };
 use wasm_fixtures::{
     CONTROL_CHARACTERS, Lifecycle, METADATA, OnCallback, OnHealth, OnInitialize, OnMessage,
@@ -25,6 +25,12 @@ const CALL_FUEL: u64 = 100;
 
 /// The size of the record in which a message is handed over.
 const MESSAGE_BYTES: u64 = 104;
+
+/// What a fixture that spends has room for, which is all that it sends at a time.
+const SPENT_BYTES: usize = 1 << 20;
+
+/// How it says that something was accepted.
+const ACCEPTED: u8 = b'+';
 
 /// By how much a table grows at a time until that is denied: 1,024 elements.
 const TABLE_GROWTH_BYTES: u64 = 1_024 * TABLE_ELEMENT_BYTES;
@@ -183,6 +189,7 @@ impl Instance {
                 none_unless(sent)
             }
             OnMessage::FillStorage => self.fill_storage().await,
+            OnMessage::Spend => some(self.spend(&payload).await?),
             OnMessage::AsStored => match self.obey_stored("handle-message").await? {
                 None => some(payload),
                 Some(case) => Ok(Err(guest_error(case))),
@@ -302,6 +309,13 @@ impl Instance {
                 match self.storage_set(b"ended", bye).await? {
                     Ok(()) => Ok(Ok(())),
                     Err(error) => not_shut_down(error.name()),
+                }
+            }
+            OnShutdown::Spends(words) => {
+                let letters = self.spend(&Bytes::from_static(words.as_bytes())).await?;
+                match letters.bytes().all(|letter| letter == ACCEPTED) {
+                    true => Ok(Ok(())),
+                    false => not_shut_down(&letters),
                 }
             }
             OnShutdown::Trap => Err(unreachable()),
@@ -566,6 +580,38 @@ impl Instance {
             true => Err(Stop::Trap(Trap::IntegerDivisionByZero)),
             false => self.say(pages.to_string()),
         }
+    }
+
+    /// A letter for each of the words.
+    async fn spend(&mut self, words: &Bytes) -> Run<String> {
+        self.allocate(1, SPENT_BYTES)?;
+        self.allocate(1, words.len())?;
+        let mut letters = String::new();
+        let mut rest = words.clone();
+        while !rest.is_empty() {
+            let (word, others) = cut(&rest, b' ');
+            letters.push(char::from(self.spend_once(&word).await?));
+            rest = others;
+        }
+        Ok(letters)
+    }
+
+    async fn spend_once(&mut self, word: &Bytes) -> Run<u8> {
+        let (size, times) = cut(&word.slice(1.min(word.len())..), b'*');
+        let bytes = Bytes::from(vec![0; (number(&size) as usize).min(SPENT_BYTES)]);
+        let sink = Target::sink();
+        let spent = match word.first() {
+            Some(b's') => self.send(&sink, bytes).await?,
+            Some(b'r') => self.request(&sink, bytes).await?.map(drop),
+            Some(b'b') => {
+                let times = number(&times) as usize;
+                self.allocate(4, times * 24)?;
+                self.broadcast(&vec![sink; times], bytes).await?
+            }
+            _ => Ok(()),
+        };
+        let letter = |error: &MessagingError| error.name().as_bytes()[0];
+        Ok(spent.err().as_ref().map_or(ACCEPTED, letter))
     }
 
     async fn fill_storage(&mut self) -> Run<Answer> {

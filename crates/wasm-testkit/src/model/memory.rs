@@ -126,6 +126,7 @@ fn table_elements(lifecycle: &Lifecycle) -> u64 {
     let of_message = match lifecycle.message {
         OnMessage::Store => 6,
         OnMessage::Timers => 4,
+        OnMessage::Spend => 3,
         OnMessage::AsStored
         | OnMessage::CountInStorage
         | OnMessage::Request

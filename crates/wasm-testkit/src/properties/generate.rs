@@ -392,6 +392,7 @@ fn end(fixture: &Fixture) -> Option<End> {
         OnMessage::LogFlood { .. }
         | OnMessage::SendFlood { .. }
         | OnMessage::BroadcastStorm { .. }
+        | OnMessage::Spend
         | OnMessage::OkOr(Otherwise::WaitInWasi | Otherwise::AskForRandomBytes(_)) => None,
         OnMessage::Sleep | OnMessage::OkOr(Otherwise::SleepForever) => Some(End::Deadline),
         OnMessage::SpinInRealloc

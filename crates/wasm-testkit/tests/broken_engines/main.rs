@@ -12,6 +12,7 @@ mod messages;
 mod order;
 mod policies;
 mod services;
+mod spending;
 mod usage;
 mod wrong;
 
@@ -90,6 +91,7 @@ fn rows() -> Vec<Row> {
         usage::rows,
         services::rows,
         bounds::rows,
+        spending::rows,
     ] {
         add(&mut list);
     }
@@ -179,6 +181,13 @@ fn quietly() {
 fn the_model_keeps_the_contract() {
     let mut list = List::default();
     let right = list.wrong("is not wrong", &[], |wrong| wrong);
+    assert_eq!(verdict(&right.make, |_| true), BTreeMap::new());
+}
+
+#[test]
+fn one_that_counts_by_itself_what_is_sent_keeps_the_contract() {
+    let mut list = List::default();
+    let right = list.wrong("is not wrong", &[], spending::right);
     assert_eq!(verdict(&right.make, |_| true), BTreeMap::new());
 }
 
