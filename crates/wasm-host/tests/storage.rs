@@ -454,6 +454,22 @@ fn all_of(path: &Path) -> Result<Vec<StoredEntry>, StorageOpenError> {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn it_says_what_is_not_there_to_be_read() {
+    let folder = TempDir::new().unwrap();
+    let (nowhere, link) = (folder.path().join("nowhere"), folder.path().join("link"));
+    std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+    let told = |path| StoreReader::open(path).unwrap_err().to_string();
+    let (missing, dangling) = (told(&nowhere), told(&link));
+    assert!(missing.ends_with("there is no such file"), "{missing}");
+    let named = nowhere.display();
+    let expected = format!("it is a link to {named}, which is not there");
+    assert!(dangling.ends_with(&expected), "{dangling}");
+    // Nothing was made.
+    assert!(!nowhere.exists());
+}
+
 #[test]
 fn a_value_that_has_changed_is_found_and_the_file_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();

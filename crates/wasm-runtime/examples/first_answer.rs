@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::tempdir;
 
-use wasm_core::{
-    ComponentConfig, ComponentId, ComponentMessage, HostServices, ResourceLimits, RuntimeEngine,
-};
+use wasm_core::{ComponentConfig, ComponentId, ComponentMessage, HostServices, ResourceLimits};
 use wasm_runtime::{EngineConfig, WasmtimeEngine};
 
 const STARTS: usize = 21;

@@ -1,12 +1,14 @@
 //! A store that is read as it lies there.
 
-use std::fs::File;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase};
+
+use wasm_core::text::PathText as _;
 
 use super::contents::{StoreContents, contents};
 use super::open::{
@@ -35,6 +37,15 @@ pub struct StoreReader {
     is_repaired: bool,
 }
 
+/// Why there is no file to read, which may be at the other end of a link.
+fn missing(path: &Path) -> io::Error {
+    let why = match fs::read_link(path) {
+        Ok(to) => format!("it is a link to {}, which is not there", to.escaped()),
+        Err(_) => "there is no such file".to_owned(),
+    };
+    io::Error::new(ErrorKind::NotFound, why)
+}
+
 /// Whose it is, its key and its value.
 pub type StoredEntry = (String, String, Bytes);
 
@@ -48,7 +59,7 @@ impl StoreReader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageOpenError> {
         let path = path.as_ref();
         if !look_at(path)? {
-            return Err(unusable(path, ErrorKind::NotFound.into()));
+            return Err(unusable(path, missing(path)));
         }
         let file = File::open(path).map_err(|error| unusable(path, error))?;
         if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
