@@ -202,10 +202,10 @@ async fn a_denied_growth_that_was_survived_fails_nothing<E: Engine + ?Sized>(lab
 
 /// That `handle-message` was ended by this trap, and not by a limit.
 #[track_caller]
-fn trapped_by(error: &WasmError, expected: Trap) {
+fn trapped_by(error: &WasmError, expected: &Trap) {
     assert!(
         matches!(error, WasmError::Trapped { trap, export, .. }
-            if *trap == expected && &**export == "handle-message"),
+            if trap == expected && &**export == "handle-message"),
         "{error}"
     );
 }
@@ -214,7 +214,7 @@ async fn another_trap_after_a_denied_growth_is_told_as_such<E: Engine + ?Sized>(
     let bench = lab.bench();
     let handle = bench.load(GROW_THEN_TRAP, with_memory(512 * KIB)).await;
     let cause = bench.fail(&handle, "divide").await;
-    trapped_by(&cause, Trap::IntegerDivisionByZero);
+    trapped_by(&cause, &Trap::IntegerDivisionByZero);
     has_failed(&bench, &handle, &cause).await;
 }
 
@@ -227,12 +227,12 @@ async fn a_growth_that_was_denied_is_not_the_cause_of_a_later_trap<E: Engine + ?
         assert_eq!(bench.ask(&handle, "grow").await, "8");
     }
     let cause = bench.fail(&handle, "trap").await;
-    trapped_by(&cause, Trap::Unreachable);
+    trapped_by(&cause, &Trap::Unreachable);
     has_failed(&bench, &handle, &cause).await;
     // Nor of one in the instance after that in which it was denied.
     assert_eq!(bench.ask(&handle, "grow").await, "8");
     bench.restart(&handle).await;
-    trapped_by(&bench.fail(&handle, "trap").await, Trap::Unreachable);
+    trapped_by(&bench.fail(&handle, "trap").await, &Trap::Unreachable);
 }
 
 #[track_caller]

@@ -15,6 +15,8 @@ use wasm_testkit::Method;
 
 type Boxed<F> = Box<F>;
 type Denial = Result<(), CapabilityDenied>;
+type CheckKey = dyn Fn(&str) -> Result<(), StorageError> + Send + Sync;
+type OnRead = dyn Fn(&str, &[u8]) + Send + Sync;
 
 /// A router in front of the real one.
 pub(crate) struct Routed {
@@ -150,9 +152,9 @@ pub(crate) struct Stored {
     pub(crate) value: fn(Bytes) -> Bytes,
     /// Keys that are listed at most.
     pub(crate) keys: usize,
-    pub(crate) check_key: Boxed<dyn Fn(&str) -> Result<(), StorageError> + Send + Sync>,
+    pub(crate) check_key: Box<CheckKey>,
     /// What is done with a value that was read under a key.
-    pub(crate) read: Boxed<dyn Fn(&str, &[u8]) + Send + Sync>,
+    pub(crate) read: Box<OnRead>,
     pub(crate) tell: fn(Method, StorageError) -> StorageError,
     /// Whether a store that cannot be read seems to be empty to this.
     pub(crate) hides: Option<Method>,
