@@ -13,6 +13,7 @@ use crate::post::carrier::Carrier;
 use crate::post::office::Office;
 use crate::post::router::Router;
 use crate::post::timers::Timers;
+use crate::watch::metrics;
 
 type Wrap<T> = Box<dyn FnOnce(Arc<T>) -> Arc<T> + Send>;
 
@@ -140,6 +141,7 @@ impl HostBuilder {
     where
         E: RuntimeEngine + ?Sized + 'static,
     {
+        metrics::describe();
         let program = self.program.unwrap_or_else(default_program);
         let office = Office::new(program, self.limits, Arc::clone(&self.clock));
         let office = Arc::new(office.with_carrier(self.carrier));

@@ -46,7 +46,7 @@
 //! # Metrics
 //!
 //! Through the facade `metrics`; a recorder must be installed before components are
-//! loaded.
+//! loaded, and is told what each is if it is there when the host starts.
 //!
 //! | name | kind | labels |
 //! |---|---|---|

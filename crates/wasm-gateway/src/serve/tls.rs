@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use blake3::Hash;
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -123,6 +123,14 @@ impl Tls {
         }
         if let Some([not_before, not_after]) = validity(&current.certificate) {
             let file = path.to_string();
+            describe_gauge!(
+                "wasm_tls_not_before_seconds",
+                "From when a certificate is valid, in seconds of Unix time."
+            );
+            describe_gauge!(
+                "wasm_tls_not_after_seconds",
+                "Until when a certificate is valid, in seconds of Unix time."
+            );
             gauge!("wasm_tls_not_before_seconds", "file" => file.clone()).set(not_before as f64);
             gauge!("wasm_tls_not_after_seconds", "file" => file).set(not_after as f64);
         }

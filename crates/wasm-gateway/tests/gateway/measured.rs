@@ -163,6 +163,11 @@ async fn what_components_do_is_scraped() {
     let dead = [trap, ("cause", "failed")];
     assert_eq!(scraped.value("wasm_dead_letters_total", &dead), 1.0);
     assert_eq!(scraped.kinds["wasm_dead_letters_total"], "counter");
+    let mut undescribed = scraped
+        .kinds
+        .keys()
+        .filter(|name| !scraped.help.contains_key(*name));
+    assert_eq!(undescribed.next(), None);
     for name in ["wasm_call_seconds", "wasm_wait_seconds"] {
         assert_eq!(scraped.kinds[name], "histogram");
         let buckets = scraped.buckets(name, &[echo]);

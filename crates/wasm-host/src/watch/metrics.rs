@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, SharedString, counter, histogram};
+use metrics::{
+    Counter, Histogram, SharedString, Unit, counter, describe_counter, describe_histogram,
+    histogram,
+};
 
 use wasm_core::ComponentId;
 
@@ -56,6 +59,54 @@ fn of_counter(register: impl FnOnce() -> Counter) -> Counter {
 
 fn of_histogram(register: impl FnOnce() -> Histogram) -> Histogram {
     isolated(RECORDER, register).unwrap_or_else(Histogram::noop)
+}
+
+const COUNTERS: [(&str, &str); 9] = [
+    (
+        "wasm_messages_total",
+        "Messages that were handled, by what came of them.",
+    ),
+    (
+        "wasm_refused_total",
+        "Messages for which there was no room.",
+    ),
+    (
+        "wasm_dead_letters_total",
+        "Messages that could not be handled, by why.",
+    ),
+    (
+        "wasm_denied_total",
+        "Attempts at what a component is not permitted.",
+    ),
+    ("wasm_failures_total", "Failures of a component."),
+    ("wasm_restarts_total", "Restarts of a component."),
+    ("wasm_wakes_total", "How often a component was woken."),
+    (
+        "wasm_redelivered_total",
+        "Dead letters that were delivered again.",
+    ),
+    (
+        "wasm_withdrawn_total",
+        "Requests that were not handled, as nobody waited for them any more.",
+    ),
+];
+
+const HISTOGRAMS: [(&str, &str); 2] = [
+    (
+        "wasm_wait_seconds",
+        "How long messages waited to be handled.",
+    ),
+    ("wasm_call_seconds", "How long messages took to be handled."),
+];
+
+/// Tells the recorder of the embedder what is counted.
+pub(crate) fn describe() {
+    for (name, description) in COUNTERS {
+        record(|| describe_counter!(name, description));
+    }
+    for (name, description) in HISTOGRAMS {
+        record(|| describe_histogram!(name, Unit::Seconds, description));
+    }
 }
 
 impl Meters {
